@@ -1,0 +1,49 @@
+# One command for each thing a person does. Each target first makes .venv where it is missing or
+# older than what it is made from. PYTHON and EXTRA_INDEX are yours to set.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+ARGS ?=
+HOST ?= 127.0.0.1
+PORT ?= 5000
+GENAE_HOME ?= $(HOME)/.genae
+TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
+# What torch is installed from: on a GPU machine see "With a GPU" in README.md.
+TORCH ?= torch
+
+.PHONY: setup sweep test lint ui clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "setup: making $(VENV) (a few minutes, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setup: installing torch"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt $(TORCH)
+	@echo "setup: installing genae and its packages"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[sweep,dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps torchvision
+	@touch $@
+	@echo "setup: done"
+
+sweep: $(STAMP)
+	@echo "sweep: sweeps/latent_dim.py $(ARGS)"
+	@$(BIN)/python sweeps/latent_dim.py $(ARGS)
+
+test: lint
+	@echo "test: pytest $(ARGS)"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@echo "lint: ruff, mypy"
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+ui: $(STAMP)
+	@echo "ui: http://$(HOST):$(PORT) shows $(TRACKING_URI); Ctrl-C ends it"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
+		--host $(HOST) --port $(PORT) --workers 1 --backend-store-uri "$(TRACKING_URI)"
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,78 @@
+"""Tensors and their description on disk: safetensors + JSON in one folder, whole or absent.
+
+Nothing is pickled. The JSON holds the sha256 of the weights, checked on reading.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from genae_core import config
+from genae_core.draw import Draw
+from genae_core.models.base import GenerativeModel
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "checkpoint.json"
+
+
+def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write the folder in one rename; one that is already there is left as it is."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(plain, partial / WEIGHTS)
+        about = {**description, "sha256": _sha256(partial / WEIGHTS)}
+        (partial / DESCRIPTION).write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
+        partial.chmod(0o755)
+        with contextlib.suppress(OSError):  # another process was first: its folder is complete
+            os.rename(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if not (folder / DESCRIPTION).is_file():
+        raise OSError(f"could not write {folder}")
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write` wrote. Raises ValueError where a file is missing, broken or changed."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        found = _sha256(folder / WEIGHTS)
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
+    if found != description.get("sha256"):
+        raise ValueError(f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
+                         f"{found}, expected {description.get('sha256')}; delete {folder}")
+    return load_file(folder / WEIGHTS), description
+
+
+def save_model(
+    folder: Path, model: nn.Module, model_config: Any, shape: tuple[int, int, int], draw: Draw  # noqa: ANN401
+) -> None:
+    """A trained model: weights, buffers, its config and shape, and the state of its stream."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors["draw"] = draw.generator.get_state()
+    write(folder, tensors, {"model": config.to_dict(model_config), "shape": list(shape)})
+
+
+def load_model(folder: Path) -> GenerativeModel:
+    """The trained model in evaluation mode, on the CPU. Raises ValueError as `read` does."""
+    tensors, description = read(folder)
+    shape = tuple(description["shape"])
+    model: GenerativeModel = config.from_dict(description["model"]).build(shape)
+    names = [name for name in tensors if name.startswith("model.")]
+    model.load_state_dict({name.removeprefix("model."): tensors[name] for name in names})
+    return model.eval()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

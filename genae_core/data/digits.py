@@ -1,0 +1,45 @@
+"""scikit-learn's handwritten digits: 1,797 images of 8 x 8, installed with scikit-learn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genae_core.data.base import Split, Splits, take
+from genae_core.data.files import check_flags, seeded_cut
+
+NUM_VAL, NUM_TEST = 360, 360
+TOP = 16  # the largest value of load_digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsConfig:
+    """Small enough for tests and first steps; needs no files.
+
+    Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits" (its test part).
+    """
+
+    binarize: bool = False
+
+    def __post_init__(self) -> None:
+        check_flags(binarize=self.binarize)
+
+    @property
+    def name(self) -> str:
+        return "digits"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1, 8, 8)
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+        data = load_digits()
+        images = np.round(data.images * (255 / TOP)).astype(np.uint8)[:, None]
+        whole = Split(images, data.target.astype(np.int64))
+        train, val, test = (take(whole, i) for i in seeded_cut(len(images), NUM_VAL, NUM_TEST))
+        note = (
+            f"digits: the splits are a seeded cut of our own, {len(train.images):,} train, "
+            f"{NUM_VAL} val and {NUM_TEST} test images."
+        )
+        return Splits(train, val, test, (note,))

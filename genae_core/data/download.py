@@ -1,0 +1,44 @@
+"""Fetching the official files, through torchvision's downloaders."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from genae_core.torchvision_import import torchvision_datasets
+
+
+def _mnist(datasets: ModuleType, root: Path) -> None:
+    datasets.MNIST(str(root), download=True)
+
+
+def _svhn(datasets: ModuleType, root: Path) -> None:
+    for split in ("train", "test"):
+        datasets.SVHN(str(root / "svhn"), split=split, download=True)
+
+
+def _celeba(datasets: ModuleType, root: Path) -> None:
+    datasets.CelebA(str(root), split="all", download=True)
+
+
+DOWNLOADERS: dict[str, Callable[[ModuleType, Path], None]] = {
+    "mnist": _mnist,
+    "svhn": _svhn,
+    "celeba": _celeba,
+}
+
+
+def fetch(name: str, root: Path, expected: str) -> None:
+    """Download the dataset `name` under the data root `root`, made where it is absent.
+
+    expected: which files belong where, for the message.
+    Raises ValueError where the download fails, whatever the reason (no network, no torchvision,
+    a quota of the host, a full disk).
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        DOWNLOADERS[name](torchvision_datasets(), root)
+    except Exception as error:
+        raise ValueError(
+            f"could not download {name}: {type(error).__name__}: {error}; put the files at their "
+            f"place yourself: {expected}"
+        ) from error

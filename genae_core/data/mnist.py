@@ -1,0 +1,115 @@
+"""MNIST, from its idx files."""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genae_core.data.base import Split, Splits
+from genae_core.data.files import (
+    Layout,
+    check_digest,
+    check_flags,
+    check_source,
+    locate,
+    partial_note,
+    with_halves,
+)
+
+SHA256 = {  # of the unpacked official files
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+COUNTS = {"train": 60_000, "t10k": 10_000}
+LAYOUT = Layout("mnist", ("MNIST/raw", "mnist/MNIST/raw"), tuple(SHA256), ("", ".gz"))
+UNSIGNED_BYTES = 0x08  # the third byte of an idx file's magic number; the fourth: dimensions
+
+
+@dataclass(frozen=True, kw_only=True)
+class MNISTConfig:
+    """60,000 training images of 28 x 28; val and test are the halves of the 10,000 test images.
+
+    root: a folder with MNIST/raw/, torchvision's layout, or mnist/MNIST/raw/.
+    LeCun, Bottou, Bengio and Haffner 1998.
+    """
+
+    root: str
+    binarize: bool = True
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        check_source(self.root, self.download)
+        check_flags(binarize=self.binarize)
+
+    @property
+    def name(self) -> str:
+        return "mnist"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1, 28, 28)
+
+    def load(self) -> Splits:
+        folder = locate(LAYOUT, self.root, self.download)
+        train, test = _read_part(folder, "train"), _read_part(folder, "t10k")
+        notes = tuple(
+            partial_note("mnist", folder / f"{part}-images-idx3-ubyte", len(split.images), count)
+            for (part, count), split in zip(COUNTS.items(), (train, test), strict=True)
+            if len(split.images) != count
+        )
+        return with_halves("mnist", train, test, notes)
+
+
+def _read_part(folder: Path, part: str) -> Split:
+    images = _read_idx(folder, f"{part}-images-idx3-ubyte", COUNTS[part], (28, 28))
+    labels = _read_idx(folder, f"{part}-labels-idx1-ubyte", COUNTS[part], ())
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{folder}: the {part} files do not belong together, {len(images):,} images but "
+            f"{len(labels):,} labels"
+        )
+    if labels.max(initial=0) > 9:
+        raise ValueError(
+            f"{folder / f'{part}-labels-idx1-ubyte'}: labels must be 0..9, got {labels.max()}"
+        )
+    return Split(images[:, None], labels.astype(np.int64))
+
+
+def _read_idx(
+    folder: Path, name: str, official: int, shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """The uint8 [N, *shape] of an idx file or of its .gz; the former where both exist.
+
+    Raises ValueError for another format, a length that the header denies, and for `official`
+    items that are not the official ones.
+    """
+    path = folder / name
+    path = path if path.exists() else path.with_name(f"{name}.gz")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+    num_dims = 1 + len(shape)
+    start = 4 * (1 + num_dims)
+    magic = UNSIGNED_BYTES << 8 | num_dims
+    if (found := int.from_bytes(content[:4], "big")) != magic:
+        raise ValueError(f"{path}: expected an idx file, magic number {magic}, found {found}")
+    if len(content) < start:
+        raise ValueError(f"{path}: it ends within its header, after {len(content)} bytes")
+    count, *dims = (int(n) for n in np.frombuffer(content, ">u4", num_dims, offset=4))
+    if tuple(dims) != shape:
+        raise ValueError(f"{path}: expected images of 28 x 28, found {' x '.join(map(str, dims))}")
+    length = start + count * int(np.prod(shape))
+    if len(content) != length:
+        raise ValueError(
+            f"{path}: its header says {count:,} items, which take {length:,} bytes, but it has "
+            f"{len(content):,}; is it cut?"
+        )
+    if count == official:
+        check_digest(path, content, "sha256", SHA256[name])
+    return np.frombuffer(content, np.uint8, offset=start).reshape(count, *shape).copy()

@@ -1,0 +1,61 @@
+"""Images as uint8 arrays [H, W, 3]: grids of samples, strips of steps, and curves.
+
+Shapes: N images, C channels, H rows, W columns.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+Picture = NDArray[np.uint8]
+
+GAP = 2  # px between images
+SMALLEST = 48  # px: smaller images are enlarged by whole factors, each pixel kept sharp
+
+
+def grid(images: Tensor, columns: int | None = None) -> Picture:
+    """Images [N, C, H, W] in [0, 1] in rows, near-square by default."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    tiles = _tiles(images)
+    rows = [_row(tiles[first : first + columns], columns) for first in range(0, len(tiles), columns)]
+    return _stack(rows)
+
+
+def strip(images: Tensor, steps: tuple[int, ...]) -> Picture:
+    """One column a recorded step, one row a chain: images [S, N, C, H, W] in [0, 1], S steps."""
+    tiles = np.stack([_tiles(step) for step in images])  # S N H W 3
+    rows = [_row(tiles[:, chain], len(steps)) for chain in range(tiles.shape[1])]
+    body = _stack(rows)
+    header = Image.new("RGB", (body.shape[1], 18), "white")
+    pen, font = ImageDraw.Draw(header), ImageFont.load_default(12)
+    width = tiles.shape[3] + GAP
+    for position, step in enumerate(steps):
+        label = f"step {step}" if width >= 48 else str(step)
+        pen.text((GAP + position * width + 1, 2), label, fill="black", font=font)
+    return np.concatenate([np.asarray(header), body])
+
+
+def _tiles(images: Tensor) -> Picture:
+    pixels = (images.detach().cpu().clamp(0, 1) * 255).round().byte().numpy()
+    pixels = pixels.transpose(0, 2, 3, 1)
+    if pixels.shape[3] == 1:
+        pixels = pixels.repeat(3, axis=3)
+    factor = max(1, math.ceil(SMALLEST / pixels.shape[1]))
+    return np.asarray(pixels.repeat(factor, axis=1).repeat(factor, axis=2))
+
+
+def _row(tiles: Picture, columns: int) -> Picture:
+    _, height, width, _ = tiles.shape
+    row = np.full((height + GAP, GAP + columns * (width + GAP), 3), 255, np.uint8)
+    for position, tile in enumerate(tiles):
+        left = GAP + position * (width + GAP)
+        row[:height, left : left + width] = tile
+    return row
+
+
+def _stack(rows: list[Picture]) -> Picture:
+    top = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
+    return np.concatenate([top, *rows])

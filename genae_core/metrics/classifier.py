@@ -1,0 +1,202 @@
+"""The classifier behind the FCD: small, trained once a dataset, cached by content.
+
+Shapes: B batch, C channels, H rows, W columns, F features, K classes or attributes.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genae_core import checkpoint
+from genae_core.config import from_dict, require, require_positive_int, to_dict
+from genae_core.data.base import Split, Splits, to_pixels
+from genae_core.draw import Draw
+from genae_core.models.base import AdamConfig, Phase, Player, Stage
+from genae_core.nets.base import Shape
+from genae_core.training import TrainingConfig, fit
+
+VERSION = 1  # of this file's recipe: raise it where the same config would train other weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """3 x 3 convolutions, each with batch normalisation and ReLU, halving the image after the
+    first of each pair; then F penultimate features.
+
+    feature_width: F; None lets `resolved_width` choose it from the number of reference images.
+    shift: training images are moved by up to so many pixels, a new draw each time.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    feature_width: int | None = None
+    shift: int = 0
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=8, batch_size=200)
+    )
+    optimizer: AdamConfig = field(default_factory=AdamConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(len(self.channels) > 0, "channels must name a layer", channels=self.channels)
+        for width in self.channels:
+            require_positive_int(channels=width)
+        if self.feature_width is not None:
+            require_positive_int(feature_width=self.feature_width)
+        whole = isinstance(self.shift, int) and self.shift >= 0
+        require(whole, "shift must be a whole number >= 0", shift=self.shift)
+
+
+def resolved_width(num_reference: int) -> int:
+    """F for halves of `num_reference` images: one feature for ten images where that leaves at
+    least 16, never more than a quarter of the images or 128, in whole eights where it can."""
+    width = min(128, num_reference // 4, max(16, num_reference // 10))
+    return max(1, width - width % 8 if width >= 8 else width)
+
+
+class Classifier(nn.Module):
+    """[B, C, H, W] in [0, 1] -> logits [B, K]; `features` gives [B, F]."""
+
+    def __init__(self, config: ClassifierConfig, shape: Shape, num_outputs: int) -> None:
+        super().__init__()
+        assert config.feature_width is not None, "resolve feature_width first"
+        self.config = config
+        layers: list[nn.Module] = []
+        fan_in, side = shape[0], shape[1]
+        for width in config.channels:
+            layers += [nn.Conv2d(fan_in, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)]
+            layers += [nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+            fan_in, side = width, (side + 1) // 2
+        layers += [nn.Flatten(), nn.Linear(fan_in * side * side, config.feature_width), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.top = nn.Linear(config.feature_width, num_outputs)
+
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.body(x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.top(self.features(x))
+        return logits
+
+    def stages(self) -> tuple[Stage, ...]:
+        player = Player("classifier", list(self.parameters()), self.config.optimizer)
+        return (Stage("classifier", (Phase(player, cross_entropy),)),)
+
+
+Labelled = tuple[Tensor, Tensor]
+
+
+def cross_entropy(
+    model: Classifier, batch: Labelled, draw: Draw
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """-log p(y|x), nats an image, or an attribute where there are several.
+
+    batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
+    """
+    x, y = batch
+    if model.config.shift > 0:
+        reach = model.config.shift
+        offset = (draw.uniform((2,)) * (2 * reach + 1)).long() - reach
+        x = torch.roll(x, (int(offset[0]), int(offset[1])), dims=(2, 3))
+    logits = model(x)
+    loss = (F.cross_entropy(logits, y) if y.ndim == 1
+            else F.binary_cross_entropy_with_logits(logits, y.float()))
+    return loss, {"cross_entropy": loss}
+
+
+def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
+    """The share of labels that are predicted right, in [0, 1]; all attributes count alike."""
+    device = next(model.parameters()).device
+    right = []
+    for first in range(0, len(split.images), 1000):
+        y = split.labels[first : first + 1000]
+        with torch.no_grad():
+            logits = model(to_pixels(split.images[first : first + 1000], binarize, device)).cpu()
+        guess = logits.argmax(1) if y.ndim == 1 else logits > 0
+        right.append((guess.numpy() == y).reshape(-1))
+    return float(np.concatenate(right).mean())
+
+
+def train_classifier(
+    config: ClassifierConfig, splits: Splits, binarize: bool, device: torch.device | str = "cpu"
+) -> Classifier:
+    """A classifier of the training split, in evaluation mode."""
+    draw = Draw(config.seed, "classifier", device=device)
+    labels = splits.train.labels
+    num_outputs = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
+    with draw.as_global():
+        model = Classifier(config, splits.train.images.shape[1:], num_outputs).to(device)
+
+    def batch(index: NDArray[np.int64]) -> Labelled:
+        x = to_pixels(splits.train.images[index], binarize, draw.device)
+        return x, torch.from_numpy(labels[index]).to(draw.device)
+
+    count = min(config.training.max_images or len(labels), len(labels))
+    fit(model, model.stages(), count, batch, config.training, draw)
+    return model
+
+
+def fingerprint(splits: Splits) -> str:
+    """sha256 over every image and label of the dataset, as loaded."""
+    digest = hashlib.sha256()
+    for split in (splits.train, splits.val, splits.test):
+        for array in split:
+            digest.update(repr((array.shape, str(array.dtype))).encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
+    """sha256 over what decides the weights: the recipe, the data's fingerprint, the pixels."""
+    recipe = [VERSION, to_dict(config), data, binarize]
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def cached_classifier(
+    config: ClassifierConfig,
+    name: str,
+    splits: Splits,
+    binarize: bool,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    on_train: Callable[[], None] = lambda: None,
+) -> tuple[Path, dict[str, Any]]:
+    """The folder of the trained classifier, trained now if it is not there, and its identity:
+    dataset, data and recipe hashes, accuracy on the held-out images, sha256 of the weights.
+
+    name: the dataset's. folder: where classifiers are kept. on_train: called before a training.
+    Raises ValueError where a cached one is broken.
+    """
+    data = fingerprint(splits)
+    key = recipe_key(config, data, binarize)
+    home = folder / f"{name}-{key[:16]}"
+    if not home.is_dir():
+        on_train()
+        model = train_classifier(config, splits, binarize, device)
+        held_out = Split(*(np.concatenate(pair) for pair in zip(splits.val, splits.test,
+                                                                strict=True)))
+        checkpoint.write(home, model.state_dict(), {
+            "dataset": name, "data": data, "recipe": key, "config": to_dict(config),
+            "shape": list(splits.train.images.shape[1:]),
+            "num_outputs": model.top.out_features,
+            "accuracy": accuracy(model, held_out, binarize),
+        })
+    return home, checkpoint.read(home)[1]
+
+
+def load_classifier(folder: Path, device: torch.device | str = "cpu") -> Classifier:
+    """The cached classifier in evaluation mode. Raises ValueError where it is broken."""
+    tensors, about = checkpoint.read(folder)
+    model = Classifier(from_dict(about["config"]), tuple(about["shape"]), about["num_outputs"])
+    model.load_state_dict(tensors)
+    return model.to(device).eval()

@@ -1,0 +1,59 @@
+"""The DCGAN bodies of Creswell et al. 2017, section 4.1, for square images of 32 or 64 px.
+
+Strided convolutions down, fractionally-strided up; batch normalisation and ReLU after each but
+the top ones; the decoder's sigmoid is in its distribution. Weights ~ N(0, 0.02) and batch
+normalisation scales ~ N(1, 0.02), as Radford et al. 2016 start them.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from genae_core.config import require, require_positive_int
+from genae_core.nets.base import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGANConfig:
+    """`width` channels at the first layer, doubled at each halving of the image. At 64 px the
+    default ends in 4 x 4 x 512 = 8192 features, the paper's M (appendix A)."""
+
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        require_positive_int(width=self.width)
+
+    def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        fan_in = shape[0]
+        for width in self._widths(shape):
+            layers += [nn.Conv2d(fan_in, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width)]
+            layers += [nn.ReLU()]
+            fan_in = width
+        layers += [nn.Conv2d(fan_in, num_outputs, 4), nn.Flatten()]
+        return nn.Sequential(*layers).apply(_start)
+
+    def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
+        widths = self._widths(shape)[::-1]
+        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
+        layers += [nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False)]
+        layers += [nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        for fan_in, width in zip(widths, widths[1:], strict=False):
+            layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
+        return nn.Sequential(*layers).apply(_start)
+
+    def _widths(self, shape: Shape) -> list[int]:
+        """Channels after each halving, from the image down to 4 x 4."""
+        square = shape[1] == shape[2] and shape[1] in (32, 64)
+        require(square, "DCGAN takes square images of 32 or 64 px", shape=shape)
+        halvings = {32: 3, 64: 4}[shape[1]]
+        return [self.width * 2**level for level in range(halvings)]
+
+
+def _start(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

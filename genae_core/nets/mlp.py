@@ -1,0 +1,86 @@
+"""Fully connected bodies, and the critic over latent vectors."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genae_core.config import require, require_positive_int
+from genae_core.draw import Draw
+from genae_core.nets.base import Shape
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig:
+    """Linear, batch normalisation, activation for each width, then a linear top."""
+
+    widths: tuple[int, ...] = (512, 512)
+    activation: Literal["elu", "relu"] = "elu"
+
+    def __post_init__(self) -> None:
+        require(len(self.widths) > 0, "widths must name at least one layer", widths=self.widths)
+        for width in self.widths:
+            require_positive_int(width=width)
+        require(
+            self.activation in ACTIVATIONS,
+            f"activation must be one of {', '.join(ACTIVATIONS)}",
+            activation=self.activation,
+        )
+
+    def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), self._body(math.prod(shape), num_outputs))
+
+    def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
+        return nn.Sequential(self._body(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
+
+    def _body(self, num_inputs: int, num_outputs: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for fan_in, width in pairwise((num_inputs, *self.widths)):
+            layers += [nn.Linear(fan_in, width), nn.BatchNorm1d(width)]
+            layers += [ACTIVATIONS[self.activation]()]
+        return nn.Sequential(*layers, nn.Linear(self.widths[-1], num_outputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """The adversary: "a fully-connected network with dropout and leaky ReLU nonlinearities"
+    (Creswell et al. 2017, section 4.1, which gives neither widths nor rate)."""
+
+    widths: tuple[int, ...] = (256, 256)
+    dropout: float = 0.2
+    slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        require(len(self.widths) > 0, "widths must name at least one layer", widths=self.widths)
+        for width in self.widths:
+            require_positive_int(width=width)
+        require(0 <= self.dropout < 1, "dropout must be in [0, 1)", dropout=self.dropout)
+        require(0 <= self.slope < 1, "slope must be in [0, 1)", slope=self.slope)
+
+    def build(self, latent_dim: int) -> "Critic":
+        return Critic(self, latent_dim)
+
+
+class Critic(nn.Module):
+    """[B, D] -> logits [B]. Dropout takes its masks from `draw`, and only while training."""
+
+    def __init__(self, config: CriticConfig, latent_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        sizes = pairwise((latent_dim, *config.widths))
+        self.hidden = nn.ModuleList(nn.Linear(fan_in, width) for fan_in, width in sizes)
+        self.top = nn.Linear(config.widths[-1], 1)
+
+    def forward(self, z: Tensor, draw: Draw) -> Tensor:
+        keep = 1 - self.config.dropout
+        for layer in self.hidden:
+            z = F.leaky_relu(layer(z), self.config.slope)
+            if self.training and keep < 1:
+                z = z * draw.mask(tuple(z.shape), keep) / keep
+        logits: Tensor = self.top(z).squeeze(1)
+        return logits

@@ -1,0 +1,63 @@
+"""What a person sees while a sweep runs: a line as a trial ends, and a sign of life between."""
+
+import time
+from collections.abc import Callable
+
+SIGN_OF_LIFE_S = 30
+
+
+class Board:
+    """Counts trials and prints one line an event.
+
+    total: trials in all. clock: seconds, for tests.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self.clock = clock
+        self.began = clock()
+        self.running: dict[str, float] = {}
+        self.ended = 0
+        self.spoke = self.began
+
+    def started(self, name: str) -> None:
+        self.running[name] = self.clock()
+        if self.ended == 0:
+            self._say(f"running {name}")
+
+    def finished(self, name: str, fcd_val: float) -> None:
+        self._end(name, f"done, best FCD on validation {fcd_val:.2f}")
+
+    def stopped(self, name: str) -> None:
+        self._end(name, "stopped early")
+
+    def failed(self, name: str) -> None:
+        self._end(name, "FAILED (reason below)")
+
+    def tick(self) -> None:
+        """Print what is running when nothing has been said for a while."""
+        if self.running and self.clock() - self.spoke >= SIGN_OF_LIFE_S:
+            now = self.clock()
+            names = ", ".join(f"{name} ({now - began:.0f} s)"
+                              for name, began in self.running.items())
+            self._say(f"still running {names}{self._left()}")
+
+    def _end(self, name: str, how: str) -> None:
+        took = self.clock() - self.running.pop(name, self.clock())
+        self.ended += 1
+        self._say(f"{name}: {how}, {took:.0f} s{self._left()}")
+
+    def _left(self) -> str:
+        if not 0 < self.ended < self.total:
+            return ""
+        seconds = (self.clock() - self.began) / self.ended * (self.total - self.ended)
+        return f"; about {_duration(seconds)} left"
+
+    def _say(self, text: str) -> None:
+        self.spoke = self.clock()
+        width = len(str(self.total))
+        print(f"[{self.ended:>{width}}/{self.total}] {text}", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,38 @@
+"""The usual draw: decode the prior (Creswell et al. 2017, section 1, Approach 2)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genae_core.draw import Draw
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    check_decode,
+    decoded,
+    start_latents,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestral:
+    """z ~ p(z), x ~ p(x|z); every step is a fresh, independent draw.
+
+    decode: x is the mean of p(x|z) or a "sample" of it.
+    """
+
+    decode: Literal["mean", "sample"] = "mean"
+
+    def __post_init__(self) -> None:
+        check_decode(self.decode)
+
+    @property
+    def starts_from(self) -> Literal["prior", "images"]:
+        return "prior"
+
+    def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
+        return decoded(model, start_latents(model, start, draw), self.decode, draw)
+
+    def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
+        z = model.latent_prior().sample(draw, (len(chain.z),))
+        return decoded(model, z, self.decode, draw)

@@ -1,0 +1,183 @@
+"""The Markov chain: what a sampler is, and the loop over its steps, written once.
+
+Shapes: B chains of a sub-batch, D latent dimension, C channels, H rows, W columns.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from genae_core.config import require, require_positive_int
+from genae_core.distributions import Distribution
+from genae_core.draw import Draw
+
+Start = int | Tensor
+
+
+class Chain(NamedTuple):
+    """B chains at one step.
+
+    z: [B, D]. x: [B, C, H, W], what the next step encodes. mean: [B, C, H, W], the mean of
+    p(x|z), which the metrics see. state: whatever else the sampler carries.
+    """
+
+    z: Tensor
+    x: Tensor
+    mean: Tensor
+    state: Any = None
+
+
+class Sampleable(Protocol):
+    """What a sampler needs of a model, genae's or not."""
+
+    def latent_prior(self) -> Distribution: ...
+    def decode(self, z: Tensor) -> Distribution: ...
+    def encode(self, x: Tensor) -> Distribution: ...
+    def corrupt(self, x: Tensor, draw: Draw) -> Tensor: ...
+
+
+class Sampler(Protocol):
+    """A frozen dataclass of the law's settings."""
+
+    @property
+    def starts_from(self) -> Literal["prior", "images"]:
+        """What `run_chain` gives `init`: a number of chains, or images."""
+
+    def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
+        """The chain at step 0. start: a number of chains, images [B, C, H, W], or z [B, D]."""
+
+    def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
+        """One transition; pure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainConfig:
+    """A sampler and how its chains are run.
+
+    record: the steps at which the chain is looked at, ascending from 0; the last ends it.
+    num_chains: None takes as many as there are reference images to compare with.
+    sub_batch: chains that run together. With batch_norm="batch" they share its statistics, so
+    the size is part of the result.
+    batch_norm: "batch" normalises by the sub-batch (Creswell et al. 2017, section 4.3),
+    "running" by the averages of training.
+    seed: of the chains, apart from the training's, so that trials start from the same z0.
+    """
+
+    sampler: Sampler
+    record: tuple[int, ...] = (0, 1, 2, 5, 10, 20)
+    num_chains: int | None = None
+    sub_batch: int = 500
+    batch_norm: Literal["batch", "running"] = "batch"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ascending = all(a < b for a, b in zip(self.record, self.record[1:], strict=False))
+        whole = all(isinstance(step, int) and step >= 0 for step in self.record)
+        require(whole and ascending and self.record[:1] == (0,),
+                "record must be whole steps ascending from 0", record=self.record)
+        require_positive_int(sub_batch=self.sub_batch)
+        require(self.sub_batch >= 2, "sub_batch must be >= 2", sub_batch=self.sub_batch)
+        require(self.batch_norm in ("batch", "running"),
+                'batch_norm must be "batch" or "running"', batch_norm=self.batch_norm)
+        if self.num_chains is not None:
+            require_positive_int(num_chains=self.num_chains)
+
+    def padded(self, num_chains: int) -> int:
+        """num_chains rounded up to whole sub-batches: the images that a start from images takes."""
+        return -(-num_chains // self.sub_batch) * self.sub_batch
+
+
+class Recorded(NamedTuple):
+    """Chains first, first + 1, ... of the run, at one recorded step."""
+
+    step: int
+    first: int
+    chain: Chain
+
+
+@contextmanager
+def sampling_mode(model: nn.Module, batch_norm: Literal["batch", "running"]) -> Iterator[None]:
+    """No gradients, dropout off, batch normalisation by the batch or by its running averages;
+    the running averages are not touched and every module's mode is restored."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    modes = [(module, module.training) for module in model.modules()]
+    tracked = [(norm, norm.track_running_stats) for norm in norms]
+    model.eval()
+    if batch_norm == "batch":
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for norm, track in tracked:
+            norm.track_running_stats = track
+
+
+def run_chain(
+    model: Any,  # noqa: ANN401  an nn.Module that is Sampleable
+    config: ChainConfig,
+    num_chains: int,
+    images: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Recorded]:
+    """Run `num_chains` chains and yield them at each recorded step, sub-batch by sub-batch.
+
+    Each sub-batch draws from its own stream of (config.seed, its index); the last is run full
+    and cut, so more chains change none of the earlier ones.
+    images: for a sampler that starts from images, [M, C, H, W] with M >= config.padded(num_chains).
+    Raises ValueError where those images are missing.
+    """
+    needs_images = config.sampler.starts_from == "images"
+    padded = config.padded(num_chains)
+    given = 0 if images is None else len(images)
+    require(not needs_images or given >= padded,
+            f"{type(config.sampler).__name__} starts from images and needs {padded} of them",
+            images=given)
+    for index, first in enumerate(range(0, num_chains, config.sub_batch)):
+        draw = Draw(config.seed, "chain", index, device=device)
+        start: Start = config.sub_batch
+        if needs_images and images is not None:
+            start = images[first : first + config.sub_batch]
+        keep = min(config.sub_batch, num_chains - first)
+        records = []
+        with sampling_mode(model, config.batch_norm):
+            chain = config.sampler.init(model, start, draw)
+            for step in range(config.record[-1] + 1):
+                if step > 0:
+                    chain = config.sampler.step(model, chain, draw)
+                if step in config.record:
+                    cut = Chain(chain.z[:keep], chain.x[:keep], chain.mean[:keep])
+                    records.append(Recorded(step, first, cut))
+        yield from records
+
+
+def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:
+    """z0 [B, D] from a number of chains (z ~ p(z)), images (z ~ q(z|x~)), or z itself."""
+    if isinstance(start, int):
+        return model.latent_prior().sample(draw, (start,))
+    if start.ndim == 2:
+        return start
+    require(start.ndim == 4, "start must be a number, z [B, D] or images [B, C, H, W]",
+            shape=tuple(start.shape))
+    return model.encode(model.corrupt(start, draw)).sample(draw)
+
+
+def decoded(
+    model: Sampleable, z: Tensor, decode: Literal["mean", "sample"], draw: Draw, state: Any = None  # noqa: ANN401
+) -> Chain:
+    """The chain at z: x is the mean of p(x|z), or a sample of it."""
+    law = model.decode(z)
+    mean = law.mean
+    return Chain(z, law.sample(draw) if decode == "sample" else mean, mean, state)
+
+
+def check_decode(decode: str) -> None:
+    """Raise ValueError unless decode is "mean" or "sample"."""
+    require(decode in ("mean", "sample"), 'decode must be "mean" or "sample"', decode=decode)

@@ -1,0 +1,42 @@
+"""The chain of Creswell et al. 2017: decode, corrupt, encode, again and again."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genae_core.draw import Draw
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    check_decode,
+    decoded,
+    start_latents,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeDecode:
+    """z_{t+1} ~ q(z | x~), x~ ~ C(x~ | x), x ~ p(x | z_t), from z_0 ~ p(z).
+
+    Equations 1 (without corruption) and 2 (with it) of Creswell et al. 2017, sections 3.1, 3.3.
+    corrupt: apply the model's own corruption, which is none for a model without noise.
+    decode: x is the mean of p(x|z), the published practice, or a "sample" of it: another chain
+    with another stationary law.
+    """
+
+    corrupt: bool = True
+    decode: Literal["mean", "sample"] = "mean"
+
+    def __post_init__(self) -> None:
+        check_decode(self.decode)
+
+    @property
+    def starts_from(self) -> Literal["prior", "images"]:
+        return "prior"
+
+    def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
+        return decoded(model, start_latents(model, start, draw), self.decode, draw)
+
+    def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
+        x = model.corrupt(chain.x, draw) if self.corrupt else chain.x
+        return decoded(model, model.encode(x).sample(draw), self.decode, draw)

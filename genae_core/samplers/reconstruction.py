@@ -1,0 +1,43 @@
+"""Samples near the data: encode real images and decode (Creswell et al. 2017, Approach 1)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from genae_core.config import require
+from genae_core.draw import Draw
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    check_decode,
+    decoded,
+    start_latents,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """x0 ~ P(x), z ~ q(z|x0), x1 ~ p(x|z); every step is a fresh draw from the same images.
+
+    The encoder sees the images through the model's own corruption, as it did in training.
+    decode: x is the mean of p(x|z) or a "sample" of it.
+    """
+
+    decode: Literal["mean", "sample"] = "mean"
+
+    def __post_init__(self) -> None:
+        check_decode(self.decode)
+
+    @property
+    def starts_from(self) -> Literal["prior", "images"]:
+        return "images"
+
+    def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
+        images = isinstance(start, Tensor) and start.ndim == 4
+        require(images, "reconstruction starts from images [B, C, H, W]", start=start)
+        return decoded(model, start_latents(model, start, draw), self.decode, draw, state=start)
+
+    def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
+        return self.init(model, chain.state, draw)

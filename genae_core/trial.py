@@ -1,0 +1,173 @@
+"""run_trial(): one experiment from seed to metrics. Knows neither Tune nor MLflow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genae_core.data.base import Splits, to_pixels
+from genae_core.draw import Draw
+from genae_core.experiment import Experiment
+from genae_core.figures import Picture, grid, strip
+from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.fcd import Gaussian, frechet_distance
+from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.training import Point, Progress, fit
+
+SHOWN = 64  # samples in a grid
+STRIP = 10  # chains in a strip
+
+
+@dataclass(frozen=True)
+class References:
+    """Gaussians of the real images that n samples are compared with, n images each.
+
+    floor: the FCD of n real training images against the test half.
+    """
+
+    val: Gaussian
+    test: Gaussian
+    floor: float
+
+
+class ChainResult(NamedTuple):
+    """What one chain setting gave; the lists run over its recorded steps.
+
+    fcd_val, fcd: against the validation and the test half. num_images: compared, each side.
+    grids: the first samples, uint8 [H, W, 3] a step. strip: chains by steps.
+    """
+
+    config: ChainConfig
+    fcd_val: list[float]
+    fcd: list[float]
+    floor: float
+    num_images: int
+    grids: list[Picture]
+    strip: Picture
+
+    def summary(self) -> dict[str, float]:
+        """The scalars: the step is chosen on validation and reported on test."""
+        best = int(np.argmin(self.fcd_val))
+        return {
+            "fcd_step0": self.fcd[0],
+            "fcd_best": self.fcd[best],
+            "fcd_val_best": self.fcd_val[best],
+            "fcd_best_step": float(self.config.record[best]),
+            "fcd_best_ratio": self.fcd[best] / self.floor,
+            "fcd_floor": self.floor,
+            "fcd_images": float(self.num_images),
+        }
+
+
+class TrialResult(NamedTuple):
+    """A trained model in evaluation mode, its stream, its loss terms, and its chains."""
+
+    model: nn.Module
+    draw: Draw
+    history: list[Point]
+    chains: list[ChainResult]
+
+
+def run_trial(
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
+) -> TrialResult:
+    """Train the experiment's model and run its chains.
+
+    experiment: resolved against the same splits. on_epoch: sees the model after each epoch.
+    Raises NonFiniteLossError as `fit` does.
+    """
+    draw = Draw(experiment.seed, "training", device=device)
+    with draw.as_global():
+        model = experiment.model.build(experiment.data.shape).to(device)
+    train = splits.train.images[: experiment.training.max_images]
+    binarize = experiment.data.binarize
+
+    def batch(index: Any) -> Tensor:  # noqa: ANN401
+        return to_pixels(train[index], binarize, draw.device)
+
+    def watch(progress: Progress) -> None:
+        on_epoch(model, progress)
+
+    history = fit(model, model.stages(), len(train), batch, experiment.training, draw, watch)
+    chains = [evaluate(model, chain, experiment, splits, classifier, device)
+              for chain in experiment.chains]
+    return TrialResult(model, draw, history, chains)
+
+
+def evaluate(
+    model: nn.Module,
+    chain: ChainConfig,
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    device: torch.device | str = "cpu",
+) -> ChainResult:
+    """Run one chain setting and compare it with the data at each recorded step.
+
+    The first half of the chains is compared with the validation half of the reference images,
+    the second with the test half, so the choice of the step never sees what is reported.
+    """
+    assert chain.num_chains is not None, "resolve the experiment first"
+    count = chain.num_chains // 2
+    binarize = experiment.data.binarize
+    real = references(splits, classifier, count, binarize, device)
+    images = None
+    if chain.sampler.starts_from == "images":
+        chosen = _some(len(splits.train.images), chain.padded(chain.num_chains))
+        images = to_pixels(splits.train.images[chosen], binarize, torch.device(device))
+    width = classifier.top.in_features
+    halves = {step: (Gaussian(width), Gaussian(width)) for step in chain.record}
+    shown: dict[int, list[Tensor]] = {step: [] for step in chain.record}
+    for record in run_chain(model, chain, chain.num_chains, images, device):
+        mean = record.chain.mean
+        seen = (mean > 0.5).float() if binarize else mean
+        with torch.no_grad():
+            features = classifier.features(seen)
+        cut = max(0, min(len(features), count - record.first))  # chains of the first half
+        val, test = halves[record.step]
+        val.update(features[:cut])
+        test.update(features[cut:])
+        if record.first < SHOWN:
+            shown[record.step].append(mean[: SHOWN - record.first].cpu())
+    samples = torch.stack([torch.cat(shown[step]) for step in chain.record])
+    return ChainResult(
+        config=chain,
+        fcd_val=[frechet_distance(halves[step][0], real.val) for step in chain.record],
+        fcd=[frechet_distance(halves[step][1], real.test) for step in chain.record],
+        floor=real.floor,
+        num_images=count,
+        grids=[grid(step) for step in samples],
+        strip=strip(samples[:, :STRIP], chain.record),
+    )
+
+
+def references(
+    splits: Splits,
+    classifier: Classifier,
+    count: int,
+    binarize: bool,
+    device: torch.device | str = "cpu",
+) -> References:
+    """The Gaussians of `count` seeded images of each half, and the floor."""
+    fitted = []
+    for split in (splits.val, splits.test, splits.train):
+        chosen = _some(len(split.images), count)
+        gaussian = Gaussian(classifier.top.in_features)
+        for first in range(0, count, 500):
+            x = to_pixels(split.images[chosen[first : first + 500]], binarize, torch.device(device))
+            with torch.no_grad():
+                gaussian.update(classifier.features(x))
+        fitted.append(gaussian)
+    val, test, train = fitted
+    return References(val, test, frechet_distance(train, test))
+
+
+def _some(size: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.random.default_rng(0).permutation(size)[:count]

@@ -1,0 +1,41 @@
+"""How do the samples of each family, and k steps of its chain, depend on the latent dimension?
+
+  python sweeps/latent_dim.py                                  # digits, nothing to download
+  python sweeps/latent_dim.py --dataset celeba --data-root DIR
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from recipes import StudyOptions, cli, experiment, recipe
+
+from genae_core.experiment import Experiment
+from genae_core.launch import launch
+from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """The flags of this study."""
+
+    latent_dims: tuple[int, ...] | None = None
+    """Latent dimensions to compare (default: the dataset's recipe)."""
+
+
+def main(options: Options) -> int:
+    """The grid family x latent dimension, each cell with one chain setting."""
+    parts = recipe(options)
+    chain = ChainConfig(sampler=EncodeDecode(), record=parts.record, sub_batch=parts.sub_batch,
+                        num_chains=parts.num_chains)
+
+    def cell(params: dict[str, Any]) -> Experiment:
+        return experiment(options, params["family"], params["latent_dim"], (chain,))
+
+    dims = parts.latent_dims if options.latent_dims is None else options.latent_dims
+    return launch("latent_dim", {"family": options.families, "latent_dim": dims}, cell, options)
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))

@@ -1,0 +1,163 @@
+"""What the studies share: their flags, and how each dataset is trained and sampled by default.
+
+A dict of names lives here because Optuna's categories, and flags, are primitives.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+from genae_core.config import require
+from genae_core.data.base import DataConfig
+from genae_core.data.celeba import CelebAConfig
+from genae_core.data.digits import DigitsConfig
+from genae_core.data.mnist import MNISTConfig
+from genae_core.data.svhn import SVHNConfig
+from genae_core.experiment import Experiment
+from genae_core.launch import LaunchOptions
+from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.models.aae import AAEConfig
+from genae_core.models.base import AdamConfig
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import NetConfig
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.samplers.base import ChainConfig
+from genae_core.training import TrainingConfig
+
+T = TypeVar("T")
+Family = Literal["vae", "dvae", "aae", "daae"]
+FAMILIES: tuple[Family, ...] = ("vae", "dvae", "aae", "daae")
+Dataset = Literal["digits", "mnist", "svhn", "celeba"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(LaunchOptions):
+    """The flags of every study."""
+
+    dataset: Dataset = "digits"
+    """digits comes with scikit-learn and needs no files; the others are read from --data-root."""
+    data_root: str | None = None
+    """Folder of the dataset's official files."""
+    download: bool = False
+    """Fetch missing official files into --data-root with torchvision's downloaders."""
+    epochs: int | None = None
+    """Passes over the training images (default: the dataset's recipe)."""
+    learning_rate: float | None = None
+    """Adam's, for the reconstruction or the ELBO (default: the dataset's recipe)."""
+    families: tuple[Family, ...] = FAMILIES
+    """Model families to compare."""
+    noise: float = 0.5
+    """Standard deviation of the corruption in dvae and daae."""
+    smoke: bool = False
+    """A few minutes at most: fewer images, epochs and cells. Shows that it runs, not how well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a dataset is trained and sampled."""
+
+    data: DataConfig
+    net: NetConfig
+    critic: CriticConfig
+    optimizer: AdamConfig
+    training: TrainingConfig
+    classifier: ClassifierConfig
+    latent_dims: tuple[int, ...]
+    record: tuple[int, ...]
+    sub_batch: int
+    num_chains: int | None = None
+
+
+def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
+    """Parse the flags and run `main`; 2 and one message where a flag is wrong."""
+    try:
+        return main(tyro.cli(options, description=description))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def recipe(options: StudyOptions) -> Recipe:
+    """The dataset's recipe, cut down by --smoke. Raises ValueError for flags that do not fit."""
+    smoke = options.smoke
+    if options.dataset == "digits":
+        require(options.data_root is None, "digits takes no --data-root: it comes with "
+                "scikit-learn", data_root=options.data_root)
+        return Recipe(
+            data=DigitsConfig(),
+            net=MLPConfig(widths=(256, 256)),
+            critic=CriticConfig(),
+            optimizer=AdamConfig(),
+            training=TrainingConfig(epochs=10 if smoke else 80, batch_size=50),
+            classifier=ClassifierConfig(
+                channels=(16, 32),
+                training=TrainingConfig(epochs=30, batch_size=50, decay="linear")),
+            latent_dims=(2, 8) if smoke else (2, 8, 32),
+            record=(0, 1, 2, 5, 10),
+            sub_batch=120,
+        )
+    if options.data_root is None:
+        raise ValueError(f"--dataset {options.dataset} reads files: give --data-root FOLDER")
+    if options.dataset == "mnist":
+        # The published practice for MNIST (Sridhar & Srivastava, section 5): binarised, fully
+        # connected, up to ten epochs; the critic here has no dropout.
+        return Recipe(
+            data=MNISTConfig(root=options.data_root, download=options.download),
+            net=MLPConfig(),
+            critic=CriticConfig(dropout=0.0),
+            optimizer=AdamConfig(),
+            training=TrainingConfig(epochs=1 if smoke else 8, batch_size=200,
+                                    max_images=6000 if smoke else None),
+            classifier=ClassifierConfig(training=TrainingConfig(
+                epochs=1 if smoke else 6, batch_size=200, decay="linear")),
+            latent_dims=(10,) if smoke else (2, 10, 50, 200),
+            record=(0, 1, 2, 5, 10) if smoke else (0, 1, 2, 3, 5, 7, 10, 15, 20),
+            sub_batch=500,
+            num_chains=2000 if smoke else None,
+        )
+    folder = CelebAConfig if options.dataset == "celeba" else SVHNConfig
+    # Creswell et al. 2017, section 4.3: 64 px, 20 epochs, Adam 2e-4 with beta1 0.5. In a smoke
+    # run the network is narrower and takes larger steps, to be recognisable in minutes.
+    quick = AdamConfig(learning_rate=1e-3, beta1=0.5)
+    return Recipe(
+        data=folder(root=options.data_root, size=64, download=options.download),
+        net=DCGANConfig(width=16 if smoke else 64),
+        critic=CriticConfig(),
+        optimizer=quick if smoke else AdamConfig(learning_rate=2e-4, beta1=0.5),
+        training=TrainingConfig(epochs=6 if smoke else 20, batch_size=32 if smoke else 64,
+                                max_images=1600 if smoke else None),
+        classifier=ClassifierConfig(
+            channels=(16, 32, 64, 64),
+            training=TrainingConfig(epochs=2 if smoke else 10, batch_size=32, decay="linear")),
+        latent_dims=(50,) if smoke else (50, 100, 200),
+        record=(0, 1, 2, 5, 10),
+        sub_batch=100,
+        num_chains=200 if smoke else None,
+    )
+
+
+def experiment(
+    options: StudyOptions, family: str, latent_dim: int, chains: tuple[ChainConfig, ...]
+) -> Experiment:
+    """One cell of a study. Raises ValueError for a value that a config refuses."""
+    parts = recipe(options)
+    noise = options.noise if family in ("dvae", "daae") else 0.0
+    require(noise > 0 or family in ("vae", "aae"), f"{family} needs --noise > 0",
+            noise=options.noise)
+    optimizer = parts.optimizer
+    if options.learning_rate is not None:
+        optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
+    shared: dict[str, Any] = {"latent_dim": latent_dim, "noise": noise, "net": parts.net,
+                              "optimizer": optimizer}
+    model = (VAEConfig(**shared) if family in ("vae", "dvae")
+             else AAEConfig(**shared, critic=parts.critic))
+    training = parts.training
+    if options.epochs is not None:
+        training = TrainingConfig(epochs=options.epochs, batch_size=training.batch_size,
+                                  max_images=training.max_images)
+    return Experiment(data=parts.data, model=model, training=training, chains=chains,
+                      classifier=parts.classifier)
