@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,16 +225,13 @@ def _tune(
 ) -> tuple[list[tuple[str, str]], bool]:
     """Run the trials: the failed ones with their reasons, and whether Ctrl-C cut the sweep."""
 
-    def space(trial: Any) -> None:  # noqa: ANN401
-        for name, values in axes.items():
-            trial.suggest_categorical(name, list(values))
-
     def trainable(params: Params, sweep: Sweep, splits: Splits, classifier: Classifier) -> None:
         run_cell(params, sweep, splits, classifier, tune.report)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # A study compares cells, so it visits each once; TPE would favour the good ones.
-    grid = optuna.samplers.GridSampler({name: list(axes[name]) for name in axes}, seed=0)
+    values = {name: list(axes[name]) for name in axes}
+    grid = optuna.samplers.GridSampler(values, seed=0)
     reports = max(e.training.epochs for e in sweep.cells.values()) * len(sweep.seeds) + 1
     asha = ASHAScheduler(metric="fcd_val", mode="min", max_t=reports,
                          grace_period=max(1, reports // 4)) if options.asha else None
@@ -242,7 +240,7 @@ def _tune(
             tune.with_parameters(trainable, sweep=sweep, splits=splits, classifier=classifier),
             {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial}),
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearch(space, metric="fcd_val", mode="min", sampler=grid),
+            search_alg=OptunaSearch(partial(_suggest, values), metric="fcd_val", mode="min", sampler=grid),
             scheduler=asha or FIFOScheduler(), num_samples=len(sweep.cells),
             max_concurrent_trials=parallel, reuse_actors=True),
         run_config=tune.RunConfig(
@@ -258,6 +256,11 @@ def _tune(
     ended = [result for result in results
              if result.error or options.asha or (result.metrics or {}).get("finished")]
     return errors, len(ended) < len(sweep.cells)
+
+
+def _suggest(axes: dict[str, list[str | int | float | bool]], trial: optuna.Trial) -> None:
+    for name, values in axes.items():
+        trial.suggest_categorical(name, values)
 
 
 def _conclude(

@@ -35,8 +35,8 @@ Dataset = Literal["digits", "mnist", "svhn", "celeba"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(LaunchOptions):
-    """The flags of every study."""
+class DataOptions:
+    """The flags about data."""
 
     dataset: Dataset = "digits"
     """digits comes with scikit-learn and needs no files; the others are read from --data-root."""
@@ -44,6 +44,14 @@ class StudyOptions(LaunchOptions):
     """Folder of the dataset's official files."""
     download: bool = False
     """Fetch missing official files into --data-root with torchvision's downloaders."""
+    smoke: bool = False
+    """A few minutes at most: fewer images, epochs and cells. Shows that it runs, not how well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(DataOptions, LaunchOptions):
+    """The flags of every study."""
+
     epochs: int | None = None
     """Passes over the training images (default: the dataset's recipe)."""
     learning_rate: float | None = None
@@ -52,8 +60,6 @@ class StudyOptions(LaunchOptions):
     """Model families to compare."""
     noise: float = 0.5
     """Standard deviation of the corruption in dvae and daae."""
-    smoke: bool = False
-    """A few minutes at most: fewer images, epochs and cells. Shows that it runs, not how well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +82,12 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
     """Parse the flags and run `main`; 2 and one message where a flag is wrong."""
     try:
         return main(tyro.cli(options, description=description))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def recipe(options: StudyOptions) -> Recipe:
+def recipe(options: DataOptions) -> Recipe:
     """The dataset's recipe, cut down by --smoke. Raises ValueError for flags that do not fit."""
     smoke = options.smoke
     if options.dataset == "digits":

@@ -32,7 +32,7 @@ class DigitsConfig:
         return (1, 8, 8)
 
     def load(self) -> Splits:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
 
         data = load_digits()
         images = np.round(data.images * (255 / TOP)).astype(np.uint8)[:, None]

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from numpy.typing import NDArray
 
 from genae_core.config import from_json, to_json
+from genae_core.data import celeba
 from genae_core.data.celeba import CelebAConfig
-from genae_core.data.files import seeded_cut
+from genae_core.data.celeba_lists import cut
 from genae_core.data.images import centre_crop
 
 Bytes = NDArray[np.uint8]
@@ -92,8 +93,16 @@ def test_without_a_partition_the_cut_is_seeded_and_said(root: Path) -> None:
     assert "12 train, 2 val and 2 test" in note
 
 
-def test_eight_thousand_are_cut_six_one_one() -> None:
-    train, val, test = seeded_cut(8_000, 1_000, 1_000)
+def test_chunks_change_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CelebAConfig(root=str(root)).load()
+    monkeypatch.setattr(celeba, "CHUNK", 5)
+    pieces = CelebAConfig(root=str(root)).load()
+    for one, other in zip(whole[:3], pieces[:3], strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+
+
+def test_eight_thousand_are_cut_six_one_one(tmp_path: Path) -> None:
+    (train, val, test), _ = cut([f"{n}.jpg" for n in range(8_000)], tmp_path / "absent.txt")
     assert (len(train), len(val), len(test)) == (6_000, 1_000, 1_000)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, val, test])), np.arange(8_000))
 

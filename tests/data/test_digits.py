@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
 
 from genae_core.config import from_json, to_json
 from genae_core.data.digits import DigitsConfig

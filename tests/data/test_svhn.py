@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.io import savemat  # type: ignore[import-untyped]
+from scipy.io import savemat
 
 from genae_core.config import from_json, to_json
 from genae_core.data import svhn
@@ -62,6 +62,13 @@ def test_doubling_a_ramp_interpolates_it() -> None:
     resized = resize(ramp, 64)
     assert resized.dtype == np.uint8
     np.testing.assert_array_equal(resized, np.broadcast_to(wanted, (CHUNK + 1, 1, 64, 64)))
+
+
+def test_resized_values_are_rounded_to_the_nearest() -> None:
+    """As above, a ramp of slope one becomes j / 2 - 1/4, never halfway between two levels."""
+    ramp = np.broadcast_to(np.arange(32, dtype=np.uint8), (1, 1, 32, 32))
+    wanted = np.rint(np.clip(np.arange(64) / 2 - 0.25, 0, 31))
+    np.testing.assert_array_equal(resize(ramp, 64)[0, 0, 0], wanted)
 
 
 def test_shrinking_is_antialiased() -> None:

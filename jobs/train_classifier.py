@@ -1,0 +1,41 @@
+"""Train the FCD's classifier of a dataset before any sweep needs it; a sweep does it itself when
+it is missing.
+
+  python jobs/train_classifier.py --dataset mnist --data-root DIR
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
+
+from recipes import DataOptions, cli, recipe
+
+from genae_core.home import home
+from genae_core.metrics.classifier import cached_classifier, resolved_width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DataOptions):
+    """The flags of this job: a study's flags about its data."""
+
+
+def main(options: Options) -> int:
+    """Train it, or find it, and say where it is and how well it does."""
+    parts = recipe(options)
+    splits = parts.data.load()
+    for note in splits.notes:
+        print(f"note: {note}")
+    half = min(len(splits.val.images), len(splits.test.images))
+    config = replace(parts.classifier, feature_width=resolved_width(half))
+    folder, about = cached_classifier(
+        config, parts.data.name, splits, parts.data.binarize, home() / "classifiers",
+        on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True))
+    print(f"{about['accuracy']:.2%} accurate on {2 * half} held-out images, "
+          f"{config.feature_width} features, sha256 {about['sha256']}\n{folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))
