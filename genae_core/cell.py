@@ -49,8 +49,10 @@ def cell_key(params: Params) -> str:
 
 def label(params: Params) -> str:
     """The cell's coordinates for people."""
-    return " ".join(str(params[name]) if name == "family" else f"{name}={params[name]}"
-                    for name in sorted(params, key=lambda name: (name != "family", name)))
+    return " ".join(
+        str(params[name]) if name == "family" else f"{name}={params[name]}"
+        for name in sorted(params, key=lambda name: (name != "family", name))
+    )
 
 
 def device_of(gpus: float) -> torch.device:
@@ -93,8 +95,10 @@ def run_cell(
         if None not in known:
             best.append(min(value for value in known if value is not None))
             continue
-        runs = {chain: _start(tracker, sweep, params, experiment, chain, key)
-                for chain, key in keys.items()}
+        runs = {
+            chain: _start(tracker, sweep, params, experiment, chain, key)
+            for chain, key in keys.items()
+        }
         try:
             result = run_trial(experiment, splits, classifier, device, on_epoch)
             _log(tracker, experiment, result, runs)
@@ -123,7 +127,11 @@ def _finished_value(tracker: Tracker, key: str) -> float | None:
 
 
 def _start(
-    tracker: Tracker, sweep: Sweep, params: Params, experiment: Experiment, chain: ChainConfig,
+    tracker: Tracker,
+    sweep: Sweep,
+    params: Params,
+    experiment: Experiment,
+    chain: ChainConfig,
     key: str,
 ) -> str:
     """The run, with its config and commit, before the first step."""
@@ -131,9 +139,13 @@ def _start(
     alone = dataclasses.replace(experiment, chains=(chain,))
     setting = f"{_words(type(chain.sampler).__name__)}, {chain.batch_norm} BN"
     tags = {
-        **sweep.tags, "sweep": sweep.name, "family": experiment.model.family,
-        "stage": "model" if chain == first else "chain", "seed": str(experiment.seed),
-        "cell": cell_key(params), "chain": setting,
+        **sweep.tags,
+        "sweep": sweep.name,
+        "family": experiment.model.family,
+        "stage": "model" if chain == first else "chain",
+        "seed": str(experiment.seed),
+        "cell": cell_key(params),
+        "chain": setting,
         "model_run": run_key(sweep.name, experiment, first),
     }
     name = f"{experiment.model.family}-{experiment.model.latent_dim} {setting} s{experiment.seed}"
@@ -149,8 +161,9 @@ def _log(
     tracker.log_training(model_run, result.history)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "checkpoint"
-        checkpoint.save_model(folder, result.model, experiment.model, experiment.data.shape,
-                              result.draw)
+        checkpoint.save_model(
+            folder, result.model, experiment.model, experiment.data.shape, result.draw
+        )
         tracker.log_files(model_run, folder, "checkpoint")
     for chain in result.chains:
         tracker.log_chain(runs[chain.config], chain)

@@ -49,13 +49,19 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
     if found != description.get("sha256"):
-        raise ValueError(f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
-                         f"{found}, expected {description.get('sha256')}; delete {folder}")
+        raise ValueError(
+            f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
+            f"{found}, expected {description.get('sha256')}; delete {folder}"
+        )
     return load_file(folder / WEIGHTS), description
 
 
 def save_model(
-    folder: Path, model: nn.Module, model_config: Any, shape: tuple[int, int, int], draw: Draw  # noqa: ANN401
+    folder: Path,
+    model: nn.Module,
+    model_config: Any,
+    shape: tuple[int, int, int],
+    draw: Draw,
 ) -> None:
     """A trained model: weights, buffers, its config and shape, and the state of its stream."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}

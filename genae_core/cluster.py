@@ -20,13 +20,20 @@ def connect(address: str | None, num_cpus: int) -> int:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False,
-                     log_to_driver=False, logging_level="ERROR")
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = address or "this machine"
-        raise ValueError(f"no Ray cluster could be used at {where}: {error or 'no answer'}; check "
-                         "--ray-address, and RAY_AUTH_MODE and its token where the cluster asks "
-                         "for one") from None
+        raise ValueError(
+            f"no Ray cluster could be used at {where}: {error or 'no answer'}; check "
+            "--ray-address, and RAY_AUTH_MODE and its token where the cluster asks "
+            "for one"
+        ) from None
     return _nodes(ray)
 
 

@@ -13,14 +13,14 @@ from typing import Any
 KEY = "config"
 
 
-def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
+def to_dict(config: Any) -> dict[str, Any]:
     """The config as nested dicts, lists and primitives, each dataclass under its import path."""
     kind = type(config)
     fields = {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     return {KEY: f"{kind.__module__}.{kind.__qualname__}", **fields}
 
 
-def from_dict(data: dict[str, Any]) -> Any:  # noqa: ANN401
+def from_dict(data: dict[str, Any]) -> Any:
     """The config that `to_dict` gave, checked again as if written by hand.
 
     Raises ValueError for a path outside genae_core, an unknown or missing field, or a value that
@@ -40,12 +40,12 @@ def from_dict(data: dict[str, Any]) -> Any:  # noqa: ANN401
         raise ValueError(f"{path}: {error}") from None
 
 
-def to_json(config: Any) -> str:  # noqa: ANN401
+def to_json(config: Any) -> str:
     """`to_dict` as JSON text; NaN and infinity are refused."""
     return json.dumps(to_dict(config), indent=2, allow_nan=False)
 
 
-def from_json(text: str) -> Any:  # noqa: ANN401
+def from_json(text: str) -> Any:
     """The config that `to_json` gave. Raises ValueError where the text is not one."""
     data = json.loads(text)
     if not isinstance(data, dict):
@@ -53,14 +53,14 @@ def from_json(text: str) -> Any:  # noqa: ANN401
     return from_dict(data)
 
 
-def flatten(config: Any) -> dict[str, str | int | float | bool | None]:  # noqa: ANN401
+def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
     """Dotted names to primitives, e.g. {"model.latent_dim": 10, "model.prior": "NormalPrior"}.
 
     A dataclass field also appears under its own name as the class's name.
     """
     flat: dict[str, str | int | float | bool | None] = {}
 
-    def visit(name: str, value: Any) -> None:  # noqa: ANN401
+    def visit(name: str, value: Any) -> None:
         if isinstance(value, dict):
             if name:
                 flat[name] = value[KEY].rsplit(".", 1)[1]
@@ -99,7 +99,7 @@ def require_finite(low: float, **values: object) -> None:
         require(holds, f"{name} must be a finite number >= {low:g}", **{name: value})
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, tuple):
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     raise TypeError(f"a config holds primitives, tuples and configs, got {type(value).__name__}")
 
 
-def _value(value: Any) -> Any:  # noqa: ANN401
+def _value(value: Any) -> Any:
     if isinstance(value, dict):
         return from_dict(value)
     return tuple(_value(item) for item in value) if isinstance(value, list) else value

@@ -20,9 +20,7 @@ class Draw:
     independent of `Draw(0, "chain", 4)`. Bit identity holds at equal device.
     """
 
-    def __init__(
-        self, seed: int, *names: str | int, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, seed: int, *names: str | int, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         digest = hashlib.sha256(repr((int(seed), *names)).encode()).digest()
         self.generator = torch.Generator(device=self.device)
@@ -47,9 +45,7 @@ class Draw:
     @contextmanager
     def as_global(self) -> Iterator[None]:
         """Run a block whose calls draw from torch's global CPU state, seeded from this stream."""
-        seed = int(
-            torch.randint(2**62, (), generator=self.generator, device=self.device).item()
-        )
+        seed = int(torch.randint(2**62, (), generator=self.generator, device=self.device).item())
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             yield

@@ -29,8 +29,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         require(len(self.chains) > 0, "chains must name at least one", chains=self.chains)
-        require(len(set(self.chains)) == len(self.chains), "chains must differ",
-                chains=self.chains)
+        require(
+            len(set(self.chains)) == len(self.chains), "chains must differ", chains=self.chains
+        )
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         require(whole, "seed must be a whole number", seed=self.seed)
         with torch.device("meta"):  # no memory, no randomness: only whether the shapes fit
@@ -46,25 +47,40 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
     chains = []
     for chain in experiment.chains:
         count = chain.num_chains or 2 * half
-        require(count % 2 == 0 and 2 <= count // 2 <= half,
-                "num_chains must be even, at least 4 and at most twice the smaller half of the "
-                f"reference images ({2 * half} here): one half of the chains is compared with "
-                "each, in equal counts", num_chains=count)
+        require(
+            count % 2 == 0 and 2 <= count // 2 <= half,
+            "num_chains must be even, at least 4 and at most twice the smaller half of the "
+            f"reference images ({2 * half} here): one half of the chains is compared with "
+            "each, in equal counts",
+            num_chains=count,
+        )
         if chain.sampler.starts_from == "images":
             have, need = len(splits.train.images), chain.padded(count)
-            require(need <= have, "a sampler that starts from images needs as many training "
-                    f"images as padded chains ({need}); take a smaller sub_batch", images=have)
+            require(
+                need <= have,
+                "a sampler that starts from images needs as many training "
+                f"images as padded chains ({need}); take a smaller sub_batch",
+                images=have,
+            )
         chains.append(dataclasses.replace(chain, num_chains=count))
     smallest = min(chain.num_chains or 0 for chain in chains) // 2
     width = experiment.classifier.feature_width or resolved_width(half)
-    require(width <= max(1, half // 4), "feature_width must be at most a quarter of the smaller "
-            f"half of the reference images ({half})", feature_width=width)
+    require(
+        width <= max(1, half // 4),
+        "feature_width must be at most a quarter of the smaller "
+        f"half of the reference images ({half})",
+        feature_width=width,
+    )
     train = len(splits.train.images)
-    require(smallest <= train, "the floor needs as many training images as are compared",
-            images=train)
+    require(
+        smallest <= train, "the floor needs as many training images as are compared", images=train
+    )
     used = min(experiment.training.max_images or train, train)
-    require(experiment.training.batch_size <= used, f"batch_size must be at most the {used} "
-            "training images", batch_size=experiment.training.batch_size)
+    require(
+        experiment.training.batch_size <= used,
+        f"batch_size must be at most the {used} training images",
+        batch_size=experiment.training.batch_size,
+    )
     classifier = dataclasses.replace(experiment.classifier, feature_width=width)
     return dataclasses.replace(experiment, chains=tuple(chains), classifier=classifier)
 
@@ -74,6 +90,8 @@ def warnings_of(experiment: Experiment) -> list[str]:
     width = experiment.classifier.feature_width or 0
     fewest = min(chain.num_chains or 0 for chain in experiment.chains) // 2
     if fewest < 10 * width:
-        return [f"the FCD compares {fewest} images on {width} features, fewer than 10 images a "
-                "feature: its values are biased upwards and noisy"]
+        return [
+            f"the FCD compares {fewest} images on {width} features, fewer than 10 images a "
+            "feature: its values are biased upwards and noisy"
+        ]
     return []

@@ -20,7 +20,9 @@ def grid(images: Tensor, columns: int | None = None) -> Picture:
     """Images [N, C, H, W] in [0, 1] in rows, near-square by default."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     tiles = _tiles(images)
-    rows = [_row(tiles[first : first + columns], columns) for first in range(0, len(tiles), columns)]
+    rows = [
+        _row(tiles[first : first + columns], columns) for first in range(0, len(tiles), columns)
+    ]
     return _stack(rows)
 
 

@@ -21,13 +21,16 @@ def code_version() -> dict[str, str]:
     try:
         commit = _git(here, "rev-parse", "HEAD")
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not another project's
-        return {"git_commit": commit,
-                "git_dirty": str(bool(_git(here.parent, "status", "--porcelain"))).lower()}
+        return {
+            "git_commit": commit,
+            "git_dirty": str(bool(_git(here.parent, "status", "--porcelain"))).lower(),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": os.environ.get("GENAE_COMMIT") or "unknown", "git_dirty": "unknown"}
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], check=True,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()

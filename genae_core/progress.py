@@ -38,8 +38,9 @@ class Board:
         """Print what is running when nothing has been said for a while."""
         if self.running and self.clock() - self.spoke >= SIGN_OF_LIFE_S:
             now = self.clock()
-            names = ", ".join(f"{name} ({now - began:.0f} s)"
-                              for name, began in self.running.items())
+            names = ", ".join(
+                f"{name} ({now - began:.0f} s)" for name, began in self.running.items()
+            )
             self._say(f"still running {names}{self._left()}")
 
     def _end(self, name: str, how: str) -> None:

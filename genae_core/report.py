@@ -31,26 +31,43 @@ def table(curves: list[Curve]) -> str:
     """
     cells = groups(curves)
     chains = {chain for _, _, chain in cells}
-    head = ["family", "latent", *(["chain"] if len(chains) > 1 else []), "seeds",
-            *(f"FCD step {step}" for step in STEPS), "best", "at step", "best/step 0",
-            "step 0/real", "best/real"]
+    head = [
+        "family",
+        "latent",
+        *(["chain"] if len(chains) > 1 else []),
+        "seeds",
+        *(f"FCD step {step}" for step in STEPS),
+        "best",
+        "at step",
+        "best/step 0",
+        "step 0/real",
+        "best/real",
+    ]
     rows = [head]
     for (family, latent_dim, chain), runs in cells.items():
         best = [run.scalars["fcd_best"] for run in runs]
         start = [run.scalars["fcd_step0"] for run in runs]
         floor = [run.scalars["fcd_floor"] for run in runs]
         at = statistics.median(run.scalars["fcd_best_step"] for run in runs)
-        rows.append([
-            family, str(latent_dim), *([chain] if len(chains) > 1 else []), str(len(runs)),
-            *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),
-            _spread(best), f"{at:g}",
-            f"{statistics.mean(best) / statistics.mean(start):.2f}",
-            f"{statistics.mean(start) / statistics.mean(floor):.1f}",
-            f"{statistics.mean(best) / statistics.mean(floor):.1f}",
-        ])
+        rows.append(
+            [
+                family,
+                str(latent_dim),
+                *([chain] if len(chains) > 1 else []),
+                str(len(runs)),
+                *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),
+                _spread(best),
+                f"{at:g}",
+                f"{statistics.mean(best) / statistics.mean(start):.2f}",
+                f"{statistics.mean(start) / statistics.mean(floor):.1f}",
+                f"{statistics.mean(best) / statistics.mean(floor):.1f}",
+            ]
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-             for row in rows]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
@@ -68,9 +85,14 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
     chains = sorted({chain for _, _, chain in cells})
     dims = sorted({latent_dim for _, latent_dim, _ in cells})
     families = list(dict.fromkeys(family for family, _, _ in cells))
-    figure, axes = pyplot.subplots(len(chains), len(dims), squeeze=False, sharex=True,
-                                   figsize=(1.2 + 3.2 * len(dims), 0.8 + 2.6 * len(chains)),
-                                   layout="constrained")
+    figure, axes = pyplot.subplots(
+        len(chains),
+        len(dims),
+        squeeze=False,
+        sharex=True,
+        figsize=(1.2 + 3.2 * len(dims), 0.8 + 2.6 * len(chains)),
+        layout="constrained",
+    )
     for (family, latent_dim, chain), runs in cells.items():
         axis = axes[chains.index(chain)][dims.index(latent_dim)]
         steps = sorted(runs[0].chain["fcd"])
@@ -79,8 +101,13 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
         sd = [statistics.stdev(at) if len(at) > 1 else 0.0 for at in values]
         color = f"C{families.index(family)}"
         axis.plot(steps, mean, marker="o", markersize=3, color=color, label=family)
-        axis.fill_between(steps, [m - s for m, s in zip(mean, sd, strict=True)],
-                          [m + s for m, s in zip(mean, sd, strict=True)], alpha=0.2, color=color)
+        axis.fill_between(
+            steps,
+            [m - s for m, s in zip(mean, sd, strict=True)],
+            [m + s for m, s in zip(mean, sd, strict=True)],
+            alpha=0.2,
+            color=color,
+        )
         axis.set_title(f"latent dimension {latent_dim}, {chain}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("MCMC step")

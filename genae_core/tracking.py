@@ -53,14 +53,18 @@ def resolve_uri(uri: str) -> str:
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///")).expanduser().absolute()
         if not path.parent.is_dir():
-            raise ValueError(f"--tracking-uri: the folder {path.parent} is not there; make it first")
+            raise ValueError(
+                f"--tracking-uri: the folder {path.parent} is not there; make it first"
+            )
         return f"sqlite:///{path}"
     if uri.startswith(("http://", "https://")):
         _check_answers(uri)
         return uri
     if "://" not in uri or uri.startswith("file:"):
-        raise ValueError("--tracking-uri must be sqlite:///PATH, http(s)://HOST:PORT or another "
-                         f"database MLflow knows, got {uri!r}: MLflow's file store is closed")
+        raise ValueError(
+            "--tracking-uri must be sqlite:///PATH, http(s)://HOST:PORT or another "
+            f"database MLflow knows, got {uri!r}: MLflow's file store is closed"
+        )
     return uri
 
 
@@ -91,12 +95,15 @@ class Tracker:
                 place = artifacts.as_uri() if is_local(uri) else None
                 return cls(uri, client.create_experiment(experiment, place))
             if found.lifecycle_stage != "active":
-                raise ValueError(f"the MLflow experiment {experiment!r} was deleted: restore it "
-                                 "with `mlflow experiments restore`, or use another store")
+                raise ValueError(
+                    f"the MLflow experiment {experiment!r} was deleted: restore it "
+                    "with `mlflow experiments restore`, or use another store"
+                )
             return cls(uri, found.experiment_id)
         except MlflowException as error:
-            raise ValueError(f"the tracking store {redact(uri)} cannot be opened: "
-                             f"{redact(str(error))}") from None
+            raise ValueError(
+                f"the tracking store {redact(uri)} cannot be opened: {redact(str(error))}"
+            ) from None
         except OSError as error:
             raise ValueError(f"the tracking store {redact(uri)}: {error}") from None
 
@@ -106,9 +113,13 @@ class Tracker:
         runs: list[entities.Run] = []
         token = None
         while True:
-            page = self.client.search_runs([self.experiment_id], query, max_results=1000,
-                                           order_by=["attributes.start_time ASC"],
-                                           page_token=token)
+            page = self.client.search_runs(
+                [self.experiment_id],
+                query,
+                max_results=1000,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
             runs += page
             token = page.token
             if not token:
@@ -126,16 +137,28 @@ class Tracker:
 
     def log_training(self, run_id: str, points: Iterable[tuple[int, dict[str, float]]]) -> None:
         """train/* by optimiser step, in one call a thousand values."""
-        self._log(run_id, [(f"train/{name}", value, step)
-                           for step, terms in points for name, value in terms.items()])
+        self._log(
+            run_id,
+            [
+                (f"train/{name}", value, step)
+                for step, terms in points
+                for name, value in terms.items()
+            ],
+        )
 
     def log_chain(self, run_id: str, result: ChainResult) -> None:
         """chain/* by MCMC step, the scalars, a grid a step under one key, and the strip."""
-        curves = {"fcd_val": result.fcd_val, "fcd": result.fcd,
-                  "fcd_ratio": [value / result.floor for value in result.fcd]}
+        curves = {
+            "fcd_val": result.fcd_val,
+            "fcd": result.fcd,
+            "fcd_ratio": [value / result.floor for value in result.fcd],
+        }
         steps = result.config.record
-        rows = [(f"chain/{name}", value, step) for name, values in curves.items()
-                for step, value in zip(steps, values, strict=True)]
+        rows = [
+            (f"chain/{name}", value, step)
+            for name, values in curves.items()
+            for step, value in zip(steps, values, strict=True)
+        ]
         self._log(run_id, [*rows, *((name, value, 0) for name, value in result.summary().items())])
         for step, picture in zip(steps, result.grids, strict=True):
             self.client.log_image(run_id, picture, key="samples", step=step, synchronous=True)
@@ -159,13 +182,24 @@ class Tracker:
         found = []
         for run in self.find(sweep=sweep):
             chain = {
-                name: {m.step: m.value for m in self.client.get_metric_history(
-                    run.info.run_id, f"chain/{name}")}
-                for name in CURVES if f"chain/{name}" in run.data.metrics
+                name: {
+                    m.step: m.value
+                    for m in self.client.get_metric_history(run.info.run_id, f"chain/{name}")
+                }
+                for name in CURVES
+                if f"chain/{name}" in run.data.metrics
             }
             scalars = {name: value for name, value in run.data.metrics.items() if "/" not in name}
-            found.append(Curve(run.info.run_id, run.info.status, dict(run.data.tags),
-                               dict(run.data.params), scalars, chain))
+            found.append(
+                Curve(
+                    run.info.run_id,
+                    run.info.status,
+                    dict(run.data.tags),
+                    dict(run.data.params),
+                    scalars,
+                    chain,
+                )
+            )
         return found
 
     def _log(self, run_id: str, rows: list[tuple[str, float, int]]) -> None:
@@ -182,5 +216,7 @@ def _check_answers(uri: str) -> None:
     except urllib.error.HTTPError:
         return  # it answers; what it allows shows when the experiment is made
     except (OSError, ValueError) as error:
-        raise ValueError(f"--tracking-uri {redact(uri)} does not answer: {error}; start the "
-                         "server or check the address") from None
+        raise ValueError(
+            f"--tracking-uri {redact(uri)} does not answer: {error}; start the "
+            "server or check the address"
+        ) from None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LinearLR
 
 from genae_core.config import require, require_positive_int
 from genae_core.draw import Draw
@@ -34,13 +34,17 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         require_positive_int(epochs=self.epochs, batch_size=self.batch_size)
         require(self.batch_size >= 2, "batch_size must be >= 2", batch_size=self.batch_size)
-        require(self.decay in ("none", "linear"), 'decay must be "none" or "linear"',
-                decay=self.decay)
+        require(
+            self.decay in ("none", "linear"), 'decay must be "none" or "linear"', decay=self.decay
+        )
         if self.max_images is not None:
             require_positive_int(max_images=self.max_images)
             fits = self.max_images >= self.batch_size
-            require(fits, f"max_images must be >= batch_size {self.batch_size}",
-                    max_images=self.max_images)
+            require(
+                fits,
+                f"max_images must be >= batch_size {self.batch_size}",
+                max_images=self.max_images,
+            )
 
 
 class Point(NamedTuple):
@@ -85,8 +89,11 @@ def fit(
     Raises NonFiniteLossError where a loss term does.
     """
     fits = config.batch_size <= num_examples
-    require(fits, f"batch_size must be at most the {num_examples} training images",
-            batch_size=config.batch_size)
+    require(
+        fits,
+        f"batch_size must be at most the {num_examples} training images",
+        batch_size=config.batch_size,
+    )
     steps_an_epoch = num_examples // config.batch_size
     every = max(1, steps_an_epoch * config.epochs * len(stages) // POINTS)
     history: list[Point] = []
@@ -94,9 +101,9 @@ def fit(
     for stage in stages:
         players = {phase.player.name: phase.player for phase in stage.phases}
         adams = {name: p.optimizer.build(p.parameters) for name, p in players.items()}
+        last_factor = 0.0 if config.decay == "linear" else 1.0
         total = steps_an_epoch * config.epochs
-        slope = 1.0 if config.decay == "linear" else 0.0
-        decays = [LambdaLR(adam, lambda done: 1 - slope * done / total) for adam in adams.values()]
+        decays = [LinearLR(adam, 1.0, last_factor, total) for adam in adams.values()]
         window: dict[str, Tensor] = {}
         for epoch in range(1, config.epochs + 1):
             model.train()  # a watcher may have sampled from it
@@ -132,6 +139,8 @@ def _point(step: int, window: dict[str, Tensor], steps: int) -> Point:
     terms = {name: float(total) / steps for name, total in window.items()}
     if not np.isfinite(list(terms.values())).all():
         shown = ", ".join(f"{name}={value}" for name, value in terms.items())
-        raise NonFiniteLossError(f"the loss is not finite by optimiser step {step}: {shown}; "
-                                 "a smaller learning rate usually helps")
+        raise NonFiniteLossError(
+            f"the loss is not finite by optimiser step {step}: {shown}; "
+            "a smaller learning rate usually helps"
+        )
     return Point(step, terms)

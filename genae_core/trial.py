@@ -89,15 +89,17 @@ def run_trial(
     train = splits.train.images[: experiment.training.max_images]
     binarize = experiment.data.binarize
 
-    def batch(index: Any) -> Tensor:  # noqa: ANN401
+    def batch(index: Any) -> Tensor:
         return to_pixels(train[index], binarize, draw.device)
 
     def watch(progress: Progress) -> None:
         on_epoch(model, progress)
 
     history = fit(model, model.stages(), len(train), batch, experiment.training, draw, watch)
-    chains = [evaluate(model, chain, experiment, splits, classifier, device)
-              for chain in experiment.chains]
+    chains = [
+        evaluate(model, chain, experiment, splits, classifier, device)
+        for chain in experiment.chains
+    ]
     return TrialResult(model, draw, history, chains)
 
 
@@ -161,7 +163,9 @@ def references(
         chosen = _some(len(split.images), count)
         gaussian = Gaussian(classifier.top.in_features)
         for first in range(0, count, 500):
-            x = to_pixels(split.images[chosen[first : first + 500]], binarize, torch.device(device))
+            x = to_pixels(
+                split.images[chosen[first : first + 500]], binarize, torch.device(device)
+            )
             with torch.no_grad():
                 gaussian.update(classifier.features(x))
         fitted.append(gaussian)

@@ -30,10 +30,17 @@ def main(options: Options) -> int:
     half = min(len(splits.val.images), len(splits.test.images))
     config = replace(parts.classifier, feature_width=resolved_width(half))
     folder, about = cached_classifier(
-        config, parts.data.name, splits, parts.data.binarize, home() / "classifiers",
-        on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True))
-    print(f"{about['accuracy']:.2%} accurate on {2 * half} held-out images, "
-          f"{config.feature_width} features, sha256 {about['sha256']}\n{folder}")
+        config,
+        parts.data.name,
+        splits,
+        parts.data.binarize,
+        home() / "classifiers",
+        on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),
+    )
+    print(
+        f"{about['accuracy']:.2%} accurate on {2 * half} held-out images, "
+        f"{config.feature_width} features, sha256 {about['sha256']}\n{folder}"
+    )
     return 0
 
 

@@ -1,7 +1,7 @@
 """How do the samples of each family, and k steps of its chain, depend on the latent dimension?
 
-  python sweeps/latent_dim.py                                  # digits, nothing to download
-  python sweeps/latent_dim.py --dataset celeba --data-root DIR
+python sweeps/latent_dim.py                                  # digits, nothing to download
+python sweeps/latent_dim.py --dataset celeba --data-root DIR
 """
 
 import sys
@@ -27,8 +27,12 @@ class Options(StudyOptions):
 def main(options: Options) -> int:
     """The grid family x latent dimension, each cell with one chain setting."""
     parts = recipe(options)
-    chain = ChainConfig(sampler=EncodeDecode(), record=parts.record, sub_batch=parts.sub_batch,
-                        num_chains=parts.num_chains)
+    chain = ChainConfig(
+        sampler=EncodeDecode(),
+        record=parts.record,
+        sub_batch=parts.sub_batch,
+        num_chains=parts.num_chains,
+    )
 
     def cell(params: dict[str, Any]) -> Experiment:
         return experiment(options, params["family"], params["latent_dim"], (chain,))

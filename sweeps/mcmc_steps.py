@@ -34,8 +34,13 @@ def main(options: Options) -> int:
     """The grid family x latent dimension, each cell with both normalisations."""
     parts = recipe(options)
     batch, running = (
-        ChainConfig(sampler=EncodeDecode(), batch_norm=mode, sub_batch=parts.sub_batch,
-                    num_chains=parts.num_chains, record=RECORD)
+        ChainConfig(
+            sampler=EncodeDecode(),
+            batch_norm=mode,
+            sub_batch=parts.sub_batch,
+            num_chains=parts.num_chains,
+            record=RECORD,
+        )
         for mode in ("batch", "running")
     )
 

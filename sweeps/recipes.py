@@ -17,7 +17,6 @@ from genae_core.data.digits import DigitsConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.svhn import SVHNConfig
 from genae_core.experiment import Experiment
-from genae_core.launch import LaunchOptions
 from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.models.aae import AAEConfig
 from genae_core.models.base import AdamConfig
@@ -25,6 +24,7 @@ from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.options import LaunchOptions
 from genae_core.samplers.base import ChainConfig
 from genae_core.training import TrainingConfig
 
@@ -91,8 +91,11 @@ def recipe(options: DataOptions) -> Recipe:
     """The dataset's recipe, cut down by --smoke. Raises ValueError for flags that do not fit."""
     smoke = options.smoke
     if options.dataset == "digits":
-        require(options.data_root is None, "digits takes no --data-root: it comes with "
-                "scikit-learn", data_root=options.data_root)
+        require(
+            options.data_root is None,
+            "digits takes no --data-root: it comes with scikit-learn",
+            data_root=options.data_root,
+        )
         return Recipe(
             data=DigitsConfig(),
             net=MLPConfig(widths=(256, 256)),
@@ -101,7 +104,8 @@ def recipe(options: DataOptions) -> Recipe:
             training=TrainingConfig(epochs=10 if smoke else 80, batch_size=50),
             classifier=ClassifierConfig(
                 channels=(16, 32),
-                training=TrainingConfig(epochs=30, batch_size=50, decay="linear")),
+                training=TrainingConfig(epochs=30, batch_size=50, decay="linear"),
+            ),
             latent_dims=(2, 8) if smoke else (2, 8, 32),
             record=(0, 1, 2, 5, 10),
             sub_batch=120,
@@ -116,10 +120,12 @@ def recipe(options: DataOptions) -> Recipe:
             net=MLPConfig(),
             critic=CriticConfig(dropout=0.0),
             optimizer=AdamConfig(),
-            training=TrainingConfig(epochs=1 if smoke else 8, batch_size=200,
-                                    max_images=6000 if smoke else None),
-            classifier=ClassifierConfig(training=TrainingConfig(
-                epochs=1 if smoke else 6, batch_size=200, decay="linear")),
+            training=TrainingConfig(
+                epochs=1 if smoke else 8, batch_size=200, max_images=6000 if smoke else None
+            ),
+            classifier=ClassifierConfig(
+                training=TrainingConfig(epochs=1 if smoke else 6, batch_size=200, decay="linear")
+            ),
             latent_dims=(10,) if smoke else (2, 10, 50, 200),
             record=(0, 1, 2, 5, 10) if smoke else (0, 1, 2, 3, 5, 7, 10, 15, 20),
             sub_batch=500,
@@ -134,11 +140,15 @@ def recipe(options: DataOptions) -> Recipe:
         net=DCGANConfig(width=16 if smoke else 64),
         critic=CriticConfig(),
         optimizer=quick if smoke else AdamConfig(learning_rate=2e-4, beta1=0.5),
-        training=TrainingConfig(epochs=6 if smoke else 20, batch_size=32 if smoke else 64,
-                                max_images=1600 if smoke else None),
+        training=TrainingConfig(
+            epochs=6 if smoke else 20,
+            batch_size=32 if smoke else 64,
+            max_images=1600 if smoke else None,
+        ),
         classifier=ClassifierConfig(
             channels=(16, 32, 64, 64),
-            training=TrainingConfig(epochs=2 if smoke else 10, batch_size=32, decay="linear")),
+            training=TrainingConfig(epochs=2 if smoke else 10, batch_size=32, decay="linear"),
+        ),
         latent_dims=(50,) if smoke else (50, 100, 200),
         record=(0, 1, 2, 5, 10),
         sub_batch=100,
@@ -152,18 +162,28 @@ def experiment(
     """One cell of a study. Raises ValueError for a value that a config refuses."""
     parts = recipe(options)
     noise = options.noise if family in ("dvae", "daae") else 0.0
-    require(noise > 0 or family in ("vae", "aae"), f"{family} needs --noise > 0",
-            noise=options.noise)
+    require(
+        noise > 0 or family in ("vae", "aae"), f"{family} needs --noise > 0", noise=options.noise
+    )
     optimizer = parts.optimizer
     if options.learning_rate is not None:
         optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
-    shared: dict[str, Any] = {"latent_dim": latent_dim, "noise": noise, "net": parts.net,
-                              "optimizer": optimizer}
-    model = (VAEConfig(**shared) if family in ("vae", "dvae")
-             else AAEConfig(**shared, critic=parts.critic))
+    shared: dict[str, Any] = {
+        "latent_dim": latent_dim,
+        "noise": noise,
+        "net": parts.net,
+        "optimizer": optimizer,
+    }
+    model = (
+        VAEConfig(**shared)
+        if family in ("vae", "dvae")
+        else AAEConfig(**shared, critic=parts.critic)
+    )
     training = parts.training
     if options.epochs is not None:
-        training = TrainingConfig(epochs=options.epochs, batch_size=training.batch_size,
-                                  max_images=training.max_images)
-    return Experiment(data=parts.data, model=model, training=training, chains=chains,
-                      classifier=parts.classifier)
+        training = TrainingConfig(
+            epochs=options.epochs, batch_size=training.batch_size, max_images=training.max_images
+        )
+    return Experiment(
+        data=parts.data, model=model, training=training, chains=chains, classifier=parts.classifier
+    )

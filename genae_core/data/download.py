@@ -13,6 +13,8 @@ def _mnist(datasets: ModuleType, root: Path) -> None:
 
 def _svhn(datasets: ModuleType, root: Path) -> None:
     for split in ("train", "test"):
+        if (root / "svhn" / f"{split}_32x32.mat").exists():
+            continue  # torchvision would overwrite a set that is not the official one
         datasets.SVHN(str(root / "svhn"), split=split, download=True)
 
 

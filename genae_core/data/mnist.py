@@ -80,9 +80,7 @@ def _read_part(folder: Path, part: str) -> Split:
     return Split(images[:, None], labels.astype(np.int64))
 
 
-def _read_idx(
-    folder: Path, name: str, official: int, shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
+def _read_idx(folder: Path, name: str, official: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The uint8 [N, *shape] of an idx file or of its .gz; the former where both exist.
 
     Raises ValueError for another format, a length that the header denies, and for `official`

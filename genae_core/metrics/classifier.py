@@ -29,16 +29,14 @@ VERSION = 1  # of this file's recipe: raise it where the same config would train
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """3 x 3 convolutions, each with batch normalisation and ReLU, halving the image after the
-    first of each pair; then F penultimate features.
+    """A 3 x 3 convolution, ReLU and 2 x 2 max pooling for each of `channels`, then F penultimate
+    features with ReLU. No batch normalisation: a feature is of one image alone.
 
     feature_width: F; None lets `resolved_width` choose it from the number of reference images.
-    shift: training images are moved by up to so many pixels, a new draw each time.
     """
 
     channels: tuple[int, ...] = (32, 64)
     feature_width: int | None = None
-    shift: int = 0
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=8, batch_size=200)
     )
@@ -51,8 +49,6 @@ class ClassifierConfig:
             require_positive_int(channels=width)
         if self.feature_width is not None:
             require_positive_int(feature_width=self.feature_width)
-        whole = isinstance(self.shift, int) and self.shift >= 0
-        require(whole, "shift must be a whole number >= 0", shift=self.shift)
 
 
 def resolved_width(num_reference: int) -> int:
@@ -72,10 +68,8 @@ class Classifier(nn.Module):
         layers: list[nn.Module] = []
         fan_in, side = shape[0], shape[1]
         for width in config.channels:
-            layers += [nn.Conv2d(fan_in, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)]
-            layers += [nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1, bias=False)]
-            layers += [nn.BatchNorm2d(width), nn.ReLU()]
-            fan_in, side = width, (side + 1) // 2
+            layers += [nn.Conv2d(fan_in, width, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
+            fan_in, side = width, side // 2
         layers += [nn.Flatten(), nn.Linear(fan_in * side * side, config.feature_width), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.top = nn.Linear(config.feature_width, num_outputs)
@@ -104,13 +98,12 @@ def cross_entropy(
     batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
     """
     x, y = batch
-    if model.config.shift > 0:
-        reach = model.config.shift
-        offset = (draw.uniform((2,)) * (2 * reach + 1)).long() - reach
-        x = torch.roll(x, (int(offset[0]), int(offset[1])), dims=(2, 3))
     logits = model(x)
-    loss = (F.cross_entropy(logits, y) if y.ndim == 1
-            else F.binary_cross_entropy_with_logits(logits, y.float()))
+    loss = (
+        F.cross_entropy(logits, y)
+        if y.ndim == 1
+        else F.binary_cross_entropy_with_logits(logits, y.float())
+    )
     return loss, {"cross_entropy": loss}
 
 
@@ -183,14 +176,23 @@ def cached_classifier(
     if not home.is_dir():
         on_train()
         model = train_classifier(config, splits, binarize, device)
-        held_out = Split(*(np.concatenate(pair) for pair in zip(splits.val, splits.test,
-                                                                strict=True)))
-        checkpoint.write(home, model.state_dict(), {
-            "dataset": name, "data": data, "recipe": key, "config": to_dict(config),
-            "shape": list(splits.train.images.shape[1:]),
-            "num_outputs": model.top.out_features,
-            "accuracy": accuracy(model, held_out, binarize),
-        })
+        held_out = Split(
+            np.concatenate([splits.val.images, splits.test.images]),
+            np.concatenate([splits.val.labels, splits.test.labels]),
+        )
+        checkpoint.write(
+            home,
+            model.state_dict(),
+            {
+                "dataset": name,
+                "data": data,
+                "recipe": key,
+                "config": to_dict(config),
+                "shape": list(splits.train.images.shape[1:]),
+                "num_outputs": model.top.out_features,
+                "accuracy": accuracy(model, held_out, binarize),
+            },
+        )
     return home, checkpoint.read(home)[1]
 
 

@@ -31,8 +31,10 @@ class Gaussian:
         """Take in features [B, F]. Raises FloatingPointError where one is not finite."""
         batch = features.detach().cpu().double().numpy()
         if not np.isfinite(batch).all():
-            raise FloatingPointError("the classifier's features of the samples are not finite: "
-                                     "the chain has left the numbers a float can hold")
+            raise FloatingPointError(
+                "the classifier's features of the samples are not finite: "
+                "the chain has left the numbers a float can hold"
+            )
         if len(batch) == 0:
             return
         count = self.count + len(batch)

@@ -29,7 +29,9 @@ class AdamConfig:
 
     def __post_init__(self) -> None:
         require_finite(0, learning_rate=self.learning_rate)
-        require(self.learning_rate > 0, "learning_rate must be > 0", learning_rate=self.learning_rate)
+        require(
+            self.learning_rate > 0, "learning_rate must be > 0", learning_rate=self.learning_rate
+        )
         require(0 <= self.beta1 < 1, "beta1 must be in [0, 1)", beta1=self.beta1)
         require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)", beta2=self.beta2)
 

@@ -77,12 +77,18 @@ class ChainConfig:
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in zip(self.record, self.record[1:], strict=False))
         whole = all(isinstance(step, int) and step >= 0 for step in self.record)
-        require(whole and ascending and self.record[:1] == (0,),
-                "record must be whole steps ascending from 0", record=self.record)
+        require(
+            whole and ascending and self.record[:1] == (0,),
+            "record must be whole steps ascending from 0",
+            record=self.record,
+        )
         require_positive_int(sub_batch=self.sub_batch)
         require(self.sub_batch >= 2, "sub_batch must be >= 2", sub_batch=self.sub_batch)
-        require(self.batch_norm in ("batch", "running"),
-                'batch_norm must be "batch" or "running"', batch_norm=self.batch_norm)
+        require(
+            self.batch_norm in ("batch", "running"),
+            'batch_norm must be "batch" or "running"',
+            batch_norm=self.batch_norm,
+        )
         if self.num_chains is not None:
             require_positive_int(num_chains=self.num_chains)
 
@@ -121,7 +127,7 @@ def sampling_mode(model: nn.Module, batch_norm: Literal["batch", "running"]) -> 
 
 
 def run_chain(
-    model: Any,  # noqa: ANN401  an nn.Module that is Sampleable
+    model: Any,  # an nn.Module that is Sampleable
     config: ChainConfig,
     num_chains: int,
     images: Tensor | None = None,
@@ -137,9 +143,11 @@ def run_chain(
     needs_images = config.sampler.starts_from == "images"
     padded = config.padded(num_chains)
     given = 0 if images is None else len(images)
-    require(not needs_images or given >= padded,
-            f"{type(config.sampler).__name__} starts from images and needs {padded} of them",
-            images=given)
+    require(
+        not needs_images or given >= padded,
+        f"{type(config.sampler).__name__} starts from images and needs {padded} of them",
+        images=given,
+    )
     for index, first in enumerate(range(0, num_chains, config.sub_batch)):
         draw = Draw(config.seed, "chain", index, device=device)
         start: Start = config.sub_batch
@@ -164,13 +172,20 @@ def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:
         return model.latent_prior().sample(draw, (start,))
     if start.ndim == 2:
         return start
-    require(start.ndim == 4, "start must be a number, z [B, D] or images [B, C, H, W]",
-            shape=tuple(start.shape))
+    require(
+        start.ndim == 4,
+        "start must be a number, z [B, D] or images [B, C, H, W]",
+        shape=tuple(start.shape),
+    )
     return model.encode(model.corrupt(start, draw)).sample(draw)
 
 
 def decoded(
-    model: Sampleable, z: Tensor, decode: Literal["mean", "sample"], draw: Draw, state: Any = None  # noqa: ANN401
+    model: Sampleable,
+    z: Tensor,
+    decode: Literal["mean", "sample"],
+    draw: Draw,
+    state: Any = None,
 ) -> Chain:
     """The chain at z: x is the mean of p(x|z), or a sample of it."""
     law = model.decode(z)

@@ -1,0 +1,59 @@
+"""The flags that say where and how wide a sweep runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genae_core import config
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """Where and how wide a sweep runs."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the training; each cell is trained once with each."""
+    trials_in_parallel: int | None = None
+    """Trials at a time (default: as many as the CPUs and GPUs hold)."""
+    cpus_per_trial: int = 1
+    """CPUs of a trial, and so its threads."""
+    gpus_per_trial: float = 0.0
+    """GPUs of a trial; a fraction such as 0.25 puts several trials on one GPU."""
+    asha: bool = False
+    """Stop trials that are behind the others at the same epoch (ASHA). For searches: a stopped
+    cell has no curve, so leave it off where cells are compared."""
+    tracking_uri: str | None = None
+    """MLflow store: sqlite:///PATH or http://HOST:PORT (default: mlflow.db in GENAE_HOME)."""
+    storage: Path | None = None
+    """Folder of the sweep's own files (default: sweeps/ in GENAE_HOME)."""
+    shared_storage: bool = False
+    """Say that --storage and an SQLite --tracking-uri are seen by every node, as over NFS."""
+    name: str | None = None
+    """Name of the sweep (default: study, UTC time, suffix). One that exists is refused."""
+    resume: bool = False
+    """Continue the sweep called --name: what has finished is not run again."""
+    ray_address: str | None = None
+    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this sweep alone)."""
+    print: bool = False
+    """Show the trials that would run, and stop."""
+
+    def __post_init__(self) -> None:
+        config.require(len(self.seeds) > 0, "--seeds must name at least one", seeds=self.seeds)
+        config.require(
+            len(set(self.seeds)) == len(self.seeds), "--seeds must differ", seeds=self.seeds
+        )
+        config.require_positive_int(cpus_per_trial=self.cpus_per_trial)
+        config.require_finite(0, gpus_per_trial=self.gpus_per_trial)
+        if self.trials_in_parallel is not None:
+            config.require_positive_int(trials_in_parallel=self.trials_in_parallel)
+        config.require(
+            not self.resume or self.name is not None,
+            "--resume continues a sweep: give its --name",
+            name=self.name,
+        )
+        if self.name is not None:
+            plain = self.name.translate(str.maketrans("", "", "-_.")).isalnum()
+            config.require(
+                plain and self.name[0].isalnum(),
+                "--name takes letters, digits, '.', '_' and '-'",
+                name=self.name,
+            )

@@ -1,0 +1,239 @@
+"""What every family must keep. A family's test is a subclass that names a config:
+
+    class TestVAE(ModelContract):
+        config = VAEConfig(latent_dim=3)
+
+Everything is reached through GenerativeModel and Autoencoder; what needs an encoder is skipped
+for a model without one.
+"""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from contracts.toys import digest
+from contracts.toys import images as toy_images
+from torch import Tensor
+
+from genae_core.checkpoint import load_model, save_model
+from genae_core.config import from_json, to_json
+from genae_core.draw import Draw
+from genae_core.models.base import (
+    AdamConfig,
+    Autoencoder,
+    GenerativeModel,
+    ModelConfig,
+    Phase,
+    Stage,
+)
+from genae_core.samplers.ancestral import Ancestral
+from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.training import NonFiniteLossError, Point, TrainingConfig, fit
+
+IMAGES, BATCH = 64, 16
+
+
+class ModelContract:
+    """config: a small one. shape: of its images. noise: the standard deviation of its corruption.
+    epochs: of four steps each, enough to lower the reconstruction error of the toy images."""
+
+    config: ModelConfig
+    shape: tuple[int, int, int] = (1, 8, 8)
+    noise: float = 0.0
+    epochs: int = 8
+
+    def build(self, seed: int = 0) -> GenerativeModel:
+        with Draw(seed, "model").as_global():
+            return self.config.build(self.shape)
+
+    def autoencoder(self) -> Autoencoder:
+        model = self.build()
+        if not isinstance(model, Autoencoder):
+            pytest.skip("a model without an encoder")
+        return model
+
+    def images(self, count: int = IMAGES) -> Tensor:
+        return toy_images(count, self.shape)
+
+    def train(
+        self, model: GenerativeModel, stages: tuple[Stage, ...], epochs: int, batch: int = BATCH,
+        images: Tensor | None = None, seed: int = 0,
+    ) -> list[Point]:
+        x = self.images() if images is None else images
+        config = TrainingConfig(epochs=epochs, batch_size=batch)
+        return fit(model, stages, len(x), lambda index: x[torch.from_numpy(index)], config,
+                   Draw(seed, "training"))
+
+    def phases(self, model: GenerativeModel) -> list[Phase]:
+        return [phase for stage in model.stages() for phase in stage.phases]
+
+    def test_the_build_depends_on_the_seed_alone(self) -> None:
+        before = torch.get_rng_state()
+        assert digest(self.build(0)) == digest(self.build(0)) != digest(self.build(1))
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_the_config_describes_the_model(self) -> None:
+        assert self.build().latent_dim == self.config.latent_dim
+        assert self.config.family and isinstance(self.config.family, str)
+
+    def test_the_config_survives_json(self) -> None:
+        assert from_json(to_json(self.config)) == self.config
+
+    def test_the_config_refuses_an_empty_latent_space(self) -> None:
+        text = to_json(self.config)
+        old = f'"latent_dim": {self.config.latent_dim}'
+        assert old in text
+        with pytest.raises(ValueError, match="latent_dim"):
+            from_json(text.replace(old, '"latent_dim": 0'))
+
+    def test_shapes_of_the_prior_and_the_decoder(self) -> None:
+        model = self.build().eval()
+        prior = model.latent_prior()
+        z = prior.sample(Draw(0), (5,))
+        assert prior.mean.shape == (self.config.latent_dim,)
+        assert z.shape == (5, self.config.latent_dim) and z.dtype == torch.float32
+        assert prior.sample(Draw(0)).shape == (self.config.latent_dim,)
+        mean = model.decode(z).mean
+        assert mean.shape == (5, *self.shape)
+        assert mean.min() >= 0 and mean.max() <= 1
+        assert model.decode(z).sample(Draw(0)).shape == (5, *self.shape)
+
+    def test_shapes_of_the_encoder(self) -> None:
+        model = self.autoencoder().eval()
+        x = self.images(5)
+        law = model.encode(x)
+        assert law.mean.shape == (5, self.config.latent_dim)
+        assert law.sample(Draw(0)).shape == (5, self.config.latent_dim)
+        assert law.sample(Draw(0), (2,)).shape == (2, 5, self.config.latent_dim)
+        assert len(torch.unique(law.mean[:4], dim=0)) == 4  # four patterns, four latents
+
+    def test_corruption_has_the_noise_of_the_config(self) -> None:
+        model = self.autoencoder()
+        x = self.images(500)
+        draw = Draw(0)
+        before = draw.generator.get_state()
+        corrupted = model.corrupt(x, draw)
+        if self.noise == 0:
+            assert torch.equal(corrupted, x)
+            assert torch.equal(draw.generator.get_state(), before)
+            return
+        assert torch.equal(model.corrupt(x, Draw(0)), corrupted)
+        error = (corrupted - x).double()
+        # n independent N(0, noise^2): the mean has standard error noise / sqrt(n), the standard
+        # deviation noise / sqrt(2 n); 5 of each.
+        n = error.numel()
+        assert abs(error.mean()) < 5 * self.noise / math.sqrt(n)
+        assert abs(error.std() - self.noise) < 5 * self.noise / math.sqrt(2 * n)
+
+    def test_losses_are_pure_finite_scalars(self) -> None:
+        model = self.build().train()
+        x = self.images(BATCH)
+        kept = x.clone()
+        parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
+        state = torch.get_rng_state()
+        phases = self.phases(model)
+        assert phases
+        for phase in phases:
+            loss, terms = phase.loss(model, x, Draw(0))
+            assert loss.shape == () and loss.isfinite() and loss.requires_grad
+            assert terms and all(t.shape == () and t.isfinite() for t in terms.values())
+            again, _ = phase.loss(model, x, Draw(0))
+            assert torch.equal(again, loss)
+        assert torch.equal(x, kept)
+        assert torch.equal(torch.get_rng_state(), state)
+        for name, parameter in model.named_parameters():
+            assert torch.equal(parameter, parameters[name]) and parameter.grad is None
+
+    def test_a_phase_moves_its_own_player_alone(self) -> None:
+        count = len(self.phases(self.build()))
+        for position in range(count):
+            model = self.build()
+            phase = self.phases(model)[position]
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            own = {id(p) for p in phase.player.parameters}
+            self.train(model, (Stage("one", (phase._replace(repeats=1),)),), 1, BATCH,
+                       self.images(BATCH))
+            moved = {name for name, p in model.named_parameters() if not p.equal(before[name])}
+            inside = {name for name, p in model.named_parameters() if id(p) in own}
+            assert moved and moved <= inside
+
+    def test_every_parameter_is_moved_by_a_player(self) -> None:
+        model = self.build()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        played = {id(p) for phase in self.phases(model) for p in phase.player.parameters}
+        assert played == {id(p) for p in model.parameters()}
+        self.train(model, model.stages(), 1)
+        assert [name for name, p in model.named_parameters() if p.equal(before[name])] == []
+
+    def test_training_lowers_the_reconstruction_error(self) -> None:
+        model = self.autoencoder()
+        x = self.images()
+
+        def error() -> float:
+            with sampling_mode(model, "batch"):
+                return float((model.decode(model.encode(x).mean).mean - x).square().mean())
+
+        before = error()
+        self.train(model, model.stages(), self.epochs)
+        # An untrained decoder says about 1/2 everywhere, an error of 1/4; a model that learns
+        # nothing keeps it to within the noise of its weights, far less than the tenth asked for.
+        assert error() < 0.9 * before
+
+    def test_training_ends_in_evaluation_mode_with_finite_terms(self) -> None:
+        model = self.build()
+        history = self.train(model, model.stages(), 1)
+        assert not any(module.training for module in model.modules())
+        assert history and all(math.isfinite(v) for p in history for v in p.terms.values())
+
+    def test_the_same_seed_gives_the_same_training_bit_for_bit(self) -> None:
+        models = [self.build(), self.build(), self.build()]
+        seeds = (0, 0, 1)
+        histories = [self.train(model, model.stages(), 2, seed=seed)
+                     for model, seed in zip(models, seeds, strict=True)]
+        digests = [digest(model) for model in models]
+        assert histories[0] == histories[1] and digests[0] == digests[1]
+        assert histories[0] != histories[2] and digests[0] != digests[2]
+
+    def test_not_finite_pixels_are_refused_with_the_terms(self) -> None:
+        model = self.build()
+        with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
+            self.train(model, model.stages(), 1, images=self.images() * math.nan)
+
+    def test_a_huge_learning_rate_is_refused_with_the_terms(self) -> None:
+        model = self.build()
+        # Weights near 1e37, whose products pass the largest float32, 3.4e38.
+        wild = AdamConfig(learning_rate=1e37)
+        stages = tuple(
+            Stage(stage.name, tuple(phase._replace(player=phase.player._replace(optimizer=wild))
+                                    for phase in stage.phases))
+            for stage in model.stages())
+        with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
+            self.train(model, stages, 2)
+
+    def test_a_saved_model_decodes_bit_for_bit(self, tmp_path: Path) -> None:
+        model = self.build()
+        self.train(model, model.stages(), 1)
+        save_model(tmp_path / "model", model, self.config, self.shape, Draw(0))
+        loaded = load_model(tmp_path / "model")
+        assert not any(module.training for module in loaded.modules())
+        assert digest(loaded) == digest(model)
+        z = model.latent_prior().sample(Draw(0), (4,))
+        assert torch.equal(loaded.decode(z).mean, model.decode(z).mean)
+
+    @pytest.mark.parametrize("batch_norm", ["batch", "running"])
+    def test_chains_run_on_it(self, batch_norm: str) -> None:
+        model = self.build()
+        self.train(model, model.stages(), 1)
+        before = digest(model)
+        sampler = EncodeDecode() if isinstance(model, Autoencoder) else Ancestral()
+        config = ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=4,
+                             batch_norm=batch_norm)  # type: ignore[arg-type]
+        records = list(run_chain(model, config, 6))
+        assert [(r.step, r.first) for r in records] == [(s, f) for f in (0, 4) for s in (0, 1, 3)]
+        for record in records:
+            mean = record.chain.mean
+            assert mean.shape[1:] == self.shape and mean.min() >= 0 and mean.max() <= 1
+            assert record.chain.z.isfinite().all()
+        assert digest(model) == before
