@@ -103,8 +103,8 @@ def recipe(options: DataOptions) -> Recipe:
             optimizer=AdamConfig(),
             training=TrainingConfig(epochs=10 if smoke else 80, batch_size=50),
             classifier=ClassifierConfig(
-                channels=(16, 32),
-                training=TrainingConfig(epochs=30, batch_size=50, decay="linear"),
+                optimizer=AdamConfig(learning_rate=3e-3),
+                training=TrainingConfig(epochs=60, batch_size=50, decay="linear"),
             ),
             latent_dims=(2, 8) if smoke else (2, 8, 32),
             record=(0, 1, 2, 5, 10),

@@ -93,7 +93,7 @@ class ChainConfig:
             require_positive_int(num_chains=self.num_chains)
 
     def padded(self, num_chains: int) -> int:
-        """num_chains rounded up to whole sub-batches: the images that a start from images takes."""
+        """num_chains rounded up to whole sub-batches: the images a start from images takes."""
         return -(-num_chains // self.sub_batch) * self.sub_batch
 
 
@@ -137,7 +137,7 @@ def run_chain(
 
     Each sub-batch draws from its own stream of (config.seed, its index); the last is run full
     and cut, so more chains change none of the earlier ones.
-    images: for a sampler that starts from images, [M, C, H, W] with M >= config.padded(num_chains).
+    images: for a sampler that starts from images, [M, C, H, W], M >= config.padded(num_chains).
     Raises ValueError where those images are missing.
     """
     needs_images = config.sampler.starts_from == "images"

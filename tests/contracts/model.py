@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from contracts.toys import digest
-from contracts.toys import images as toy_images
 from torch import Tensor
 
+from contracts.toys import digest
+from contracts.toys import images as toy_images
 from genae_core.checkpoint import load_model, save_model
 from genae_core.config import from_json, to_json
 from genae_core.draw import Draw

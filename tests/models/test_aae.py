@@ -12,6 +12,7 @@ from genae_core.models.aae import (
     encoder_loss,
     reconstruction_loss,
 )
+from genae_core.models.base import AdamConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 
@@ -29,7 +30,8 @@ class TestDAAE(ModelContract):
 
 class TestAAEConvolutional(ModelContract):
     shape = (3, 32, 32)
-    config = AAEConfig(latent_dim=4, net=DCGANConfig(width=4), critic=CRITIC)
+    config = AAEConfig(latent_dim=4, net=DCGANConfig(width=4), critic=CRITIC,
+                       optimizer=AdamConfig(learning_rate=1e-2))
 
 
 def _model(noise: float = 0.0) -> AAE:

@@ -6,6 +6,7 @@ from contracts.toys import images
 
 from genae_core.distributions import Normal
 from genae_core.draw import Draw
+from genae_core.models.base import AdamConfig
 from genae_core.models.vae import VAE, VAEConfig, negative_elbo
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
@@ -24,7 +25,8 @@ class TestDVAE(ModelContract):
 
 class TestVAEConvolutional(ModelContract):
     shape = (3, 32, 32)
-    config = VAEConfig(latent_dim=4, net=DCGANConfig(width=4))
+    config = VAEConfig(latent_dim=4, net=DCGANConfig(width=4),
+                       optimizer=AdamConfig(learning_rate=1e-2))
 
 
 def _model(noise: float) -> VAE:

@@ -1,0 +1,184 @@
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contracts.toys import digest
+
+from genae_core.checkpoint import WEIGHTS
+from genae_core.data.base import Split, Splits, take
+from genae_core.data.digits import DigitsConfig
+from genae_core.draw import Draw
+from genae_core.metrics.classifier import (
+    Classifier,
+    ClassifierConfig,
+    accuracy,
+    cached_classifier,
+    cross_entropy,
+    fingerprint,
+    load_classifier,
+    recipe_key,
+    resolved_width,
+    train_classifier,
+)
+from genae_core.models.base import AdamConfig
+from genae_core.training import TrainingConfig
+
+TINY = ClassifierConfig(channels=(4,), feature_width=8,
+                        training=TrainingConfig(epochs=1, batch_size=20))
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return DigitsConfig().load()
+
+
+@pytest.fixture(scope="module")
+def few(digits: Splits) -> Splits:
+    return Splits(*(take(split, np.arange(60)) for split in digits[:3]))
+
+
+def _count() -> tuple[list[int], Callable[[], None]]:
+    calls: list[int] = []
+    return calls, lambda: calls.append(1)
+
+
+def test_it_reads_digits(digits: Splits, tmp_path: Path) -> None:
+    """Half the training of the digits studies' recipe, on the 720 held-out images.
+
+    The bar is a share of 0.96: an accuracy of 0.98 has a standard error of 0.0052 on 720
+    images, so the bar is almost four of them below it.
+    """
+    config = ClassifierConfig(
+        feature_width=32,
+        optimizer=AdamConfig(learning_rate=3e-3),
+        training=TrainingConfig(epochs=30, batch_size=50, decay="linear"))
+    folder, about = cached_classifier(config, "digits", digits, False, tmp_path)
+    assert about["accuracy"] >= 0.96
+    model = load_classifier(folder)
+    held_out = Split(np.concatenate([digits.val.images, digits.test.images]),
+                     np.concatenate([digits.val.labels, digits.test.labels]))
+    assert accuracy(model, held_out, False) == about["accuracy"]
+    x = Draw(0).uniform((5, 1, 8, 8))
+    assert model.features(x).shape == (5, 32) and model(x).shape == (5, 10)
+    assert torch.equal(model(x), model.top(model.features(x)))
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_second_call_does_not_train(few: Splits, tmp_path: Path) -> None:
+    calls, on_train = _count()
+    first = cached_classifier(TINY, "digits", few, False, tmp_path, on_train=on_train)
+    second = cached_classifier(TINY, "digits", few, False, tmp_path, on_train=on_train)
+    assert len(calls) == 1 and first == second
+    folder, about = first
+    assert folder.parent == tmp_path and folder.name.startswith("digits-")
+    assert about["dataset"] == "digits" and about["data"] == fingerprint(few)
+    assert about["recipe"] == recipe_key(TINY, fingerprint(few), False)
+
+
+def test_another_recipe_or_other_data_is_another_classifier(
+    few: Splits, tmp_path: Path
+) -> None:
+    images = few.train.images.copy()
+    images[0, 0, 0, 0] ^= 1
+    other_image = few._replace(train=few.train._replace(images=images))
+    labels = few.val.labels.copy()
+    labels[0] = (labels[0] + 1) % 10
+    other_label = few._replace(val=few.val._replace(labels=labels))
+    calls, on_train = _count()
+    made = [
+        cached_classifier(config, "digits", splits, binarize, tmp_path, on_train=on_train)[0]
+        for config, splits, binarize in [
+            (TINY, few, False),
+            (dataclasses.replace(TINY, seed=1), few, False),
+            (dataclasses.replace(TINY, channels=(5,)), few, False),
+            (TINY, few, True),
+            (TINY, other_image, False),
+            (TINY, other_label, False),
+        ]
+    ]
+    assert len(set(made)) == len(calls) == len(made)
+
+
+def test_notes_are_no_part_of_the_data(few: Splits) -> None:
+    assert fingerprint(few._replace(notes=("anything",))) == fingerprint(few)
+
+
+def test_weights_that_were_changed_are_refused(few: Splits, tmp_path: Path) -> None:
+    folder, _ = cached_classifier(TINY, "digits", few, False, tmp_path)
+    weights = folder / WEIGHTS
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    for use in (lambda: load_classifier(folder),
+                lambda: cached_classifier(TINY, "digits", few, False, tmp_path)):
+        with pytest.raises(ValueError, match="is not the file that was written"):
+            use()
+
+
+def test_training_is_bit_identical_and_the_cache_keeps_it(few: Splits, tmp_path: Path) -> None:
+    one, other = train_classifier(TINY, few, False), train_classifier(TINY, few, False)
+    assert digest(one) == digest(other)
+    assert digest(train_classifier(dataclasses.replace(TINY, seed=1), few, False)) != digest(one)
+    folder, _ = cached_classifier(TINY, "digits", few, False, tmp_path)
+    assert digest(load_classifier(folder)) == digest(one)
+
+
+def test_several_attributes_are_learned_at_once(few: Splits) -> None:
+    """[N, A] labels: A logits, and accuracy over all of them."""
+    source = np.random.default_rng(0)
+    bright = source.integers(0, 2, (200, 2)).astype(np.uint8)
+    images = np.zeros((200, 1, 8, 8), np.uint8)
+    images[:, 0, :, :4] = 255 * bright[:, 0, None, None]
+    images[:, 0, :, 4:] = 255 * bright[:, 1, None, None]
+    split = Split(images, bright)
+    config = dataclasses.replace(TINY, training=TrainingConfig(epochs=20, batch_size=20))
+    model = train_classifier(config, Splits(split, split, split), False)
+    assert model.top.out_features == 2
+    assert accuracy(model, split, False) == 1.0
+
+
+def test_the_loss_of_even_logits_is_the_logarithm_of_the_classes() -> None:
+    model = Classifier(TINY, (1, 8, 8), 4)
+    torch.nn.init.zeros_(model.top.weight)
+    torch.nn.init.zeros_(model.top.bias)
+    x = Draw(0).uniform((6, 1, 8, 8))
+    classes, _ = cross_entropy(model, (x, torch.arange(6) % 4), Draw(0))
+    attributes, _ = cross_entropy(model, (x, torch.ones(6, 4, dtype=torch.uint8)), Draw(0))
+    torch.testing.assert_close(classes, torch.tensor(4.0).log())
+    torch.testing.assert_close(attributes, torch.tensor(2.0).log())
+
+
+def test_a_feature_is_of_one_image_alone() -> None:
+    """The same image has the same features in any company, while training too."""
+    with Draw(0).as_global():
+        model = Classifier(TINY, (1, 8, 8), 4).train()
+    x = Draw(0).uniform((6, 1, 8, 8))
+    # Products of another size may round otherwise: a few float32 units.
+    torch.testing.assert_close(model.features(x)[:2], model.features(x[:2]), rtol=1e-5, atol=1e-6)
+
+
+def test_resolved_width() -> None:
+    assert resolved_width(360) == 32  # digits
+    assert resolved_width(5_000) == resolved_width(10**6) == 128
+    previous = 0
+    for count in range(4, 3_000):
+        width = resolved_width(count)
+        assert 1 <= width <= min(128, count // 4) and width >= previous
+        assert width < 8 or width % 8 == 0
+        assert count < 160 or width <= count // 10 or width == 16
+        previous = width
+    assert resolved_width(1) == 1
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"channels": ()}, "channels must"),
+    ({"channels": (4, 0)}, "channels must"),
+    ({"feature_width": 0}, "feature_width must"),
+    ({"feature_width": 8.0}, "feature_width must"),
+])
+def test_a_config_out_of_range_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClassifierConfig(**settings)  # type: ignore[arg-type]

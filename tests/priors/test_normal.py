@@ -1,0 +1,25 @@
+import torch
+from contracts.prior import PriorContract
+
+from genae_core.distributions import Normal
+from genae_core.draw import Draw
+from genae_core.priors.normal import NormalPriorConfig
+
+
+class TestStandardNormal(PriorContract):
+    config = NormalPriorConfig()
+
+
+def test_the_kl_is_zero_at_the_prior_and_positive_elsewhere() -> None:
+    prior = NormalPriorConfig().build(3)
+    z = torch.zeros(5, 3)
+    same = Normal(torch.zeros(5, 3), torch.zeros(5, 3))
+    assert torch.equal(prior.kl(same, z), torch.zeros(5))
+    other = Normal(Draw(0).normal((5, 3)), Draw(1).normal((5, 3)))
+    assert (prior.kl(other, z) > 0).all()
+
+
+def test_it_moves_with_its_model_and_adds_nothing_to_the_weights() -> None:
+    prior = NormalPriorConfig().build(3)
+    assert prior.state_dict() == {}
+    assert prior.to(torch.float64).mean.dtype == torch.float64

@@ -1,0 +1,40 @@
+import torch
+from contracts.sampler import SamplerContract
+from contracts.toys import Toy
+
+from genae_core.draw import Draw
+from genae_core.samplers.base import sampling_mode
+from genae_core.samplers.encode_decode import EncodeDecode
+
+
+class TestEncodeDecode(SamplerContract):
+    sampler = EncodeDecode()
+
+
+class TestEncodeDecodeWithoutCorruption(SamplerContract):
+    sampler = EncodeDecode(corrupt=False)
+
+
+def test_a_step_is_its_equation() -> None:
+    """z' ~ q(z | x~), x~ ~ C(x~ | x), x the decoded image of the chain; equations 1 and 2."""
+    model = Toy(noise=0.3)
+    with sampling_mode(model, "running"):
+        for corrupt in (False, True):
+            sampler = EncodeDecode(corrupt=corrupt)
+            chain = sampler.init(model, 5, Draw(0))
+            by_hand = Draw(1)
+            seen = model.decode(chain.z).mean
+            if corrupt:
+                seen = seen + 0.3 * by_hand.normal(tuple(seen.shape))
+            z = model.encode(seen).sample(by_hand)
+            assert torch.equal(sampler.step(model, chain, Draw(1)).z, z)
+
+
+def test_corruption_is_the_models_own() -> None:
+    """A model without noise walks the same chain with corruption on and off."""
+    model = Toy(noise=0.0)
+    with sampling_mode(model, "running"):
+        chain = EncodeDecode().init(model, 5, Draw(0))
+        with_it = EncodeDecode(corrupt=True).step(model, chain, Draw(1))
+        without = EncodeDecode(corrupt=False).step(model, chain, Draw(1))
+    assert torch.equal(with_it.z, without.z)

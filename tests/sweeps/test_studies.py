@@ -1,0 +1,257 @@
+"""Every study through its real entry point, tiny: its exit code, its words, and what MLflow
+holds afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from genae_core import checkpoint, config
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "2", "4")
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+def run(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "sweeps" / script), *flags],
+        env=environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    home = tmp_path_factory.mktemp("home")
+    done = run(home, "latent_dim.py", *QUICK, "--name", "first")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done.stdout
+
+
+def client_of(home: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{home}/mlflow.db")
+
+
+def test_the_table_agrees_with_the_curves_in_mlflow(swept: tuple[Path, str]) -> None:
+    home, printed = swept
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 4
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    rows = [
+        line.split() for line in printed.splitlines() if line.split()[:1] in (["VAE"], ["DAAE"])
+    ]
+    assert len(rows) == 4
+    for r in runs:
+        curve = {m.step: m.value for m in client.get_metric_history(r.info.run_id, "chain/fcd")}
+        assert sorted(curve) == [0, 1, 2, 5, 10]
+        val = {m.step: m.value for m in client.get_metric_history(r.info.run_id, "chain/fcd_val")}
+        best = min(val, key=lambda step: val[step])
+        assert r.data.metrics["fcd_best_step"] == best
+        assert r.data.metrics["fcd_best"] == curve[best]
+        assert r.data.metrics["fcd_step0"] == curve[0]
+        row = next(
+            x for x in rows if x[:2] == [r.data.tags["family"], r.data.params["model.latent_dim"]]
+        )
+        shown = [float(value) for value in row[3:7]]
+        assert shown == pytest.approx([curve[s] for s in (0, 1, 5, 10)], abs=0.051)
+
+
+def test_a_run_holds_what_reproduces_it(swept: tuple[Path, str], tmp_path: Path) -> None:
+    home, _ = swept
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    for r in client.search_runs([experiment.experiment_id]):
+        tags = r.data.tags
+        for name in ("sweep", "family", "dataset", "stage", "git_commit", "git_dirty", "command"):
+            assert tags[name]
+        assert tags["dataset"] == "digits"
+        assert "latent_dim.py" in tags["command"]
+        assert tags["model_run"] == tags["key"]  # one chain setting: the run is its own model's
+        folder = Path(client.download_artifacts(r.info.run_id, "", str(tmp_path)))
+        stored = config.from_json((folder / "experiment.json").read_text())
+        assert stored.model.latent_dim == int(r.data.params["model.latent_dim"])
+        model = checkpoint.load_model(folder / "checkpoint")
+        assert model.latent_dim == stored.model.latent_dim
+        assert len(list((folder / "images").glob("samples*step*png"))) == 5
+        assert (folder / "strip.png").read_bytes().startswith(b"\x89PNG")
+        curve = json.loads((folder / "curve.json").read_text())
+        assert curve["step"] == [0, 1, 2, 5, 10]
+        terms = {name for name in r.data.metrics if name.startswith("train/")}
+        expected = {
+            "VAE": {"reconstruction", "kl"},
+            "DAAE": {"reconstruction", "critic", "encoder"},
+        }[tags["family"]]
+        assert terms == {f"train/{name}" for name in expected}
+
+
+def test_a_name_that_exists_is_refused_and_resume_runs_nothing_twice(
+    swept: tuple[Path, str],
+) -> None:
+    home, _ = swept
+    again = run(home, "latent_dim.py", *QUICK, "--name", "first")
+    assert again.returncode == 2
+    assert "'first' exists" in again.stderr
+    assert "--resume" in again.stderr
+    other = run(home, "latent_dim.py", *QUICK, "--noise", "0.3", "--name", "first", "--resume")
+    assert other.returncode == 2
+    assert "is not what the sweep" in other.stderr
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    before = {r.info.run_id for r in client.search_runs([experiment.experiment_id])}
+    resumed = run(home, "latent_dim.py", *QUICK, "--name", "first", "--resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    after = {r.info.run_id for r in client.search_runs([experiment.experiment_id])}
+    assert after == before
+
+
+def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    done = run(
+        home,
+        "latent_dim.py",
+        "--smoke",
+        "--epochs",
+        "1",
+        "--families",
+        "vae",
+        "aae",
+        "--latent-dims",
+        "2",
+        "--learning-rate",
+        "1e30",
+        "--name",
+        "diverges",
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "NonFiniteLossError" in done.stdout
+    assert "reconstruction=" in done.stdout
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.sweep = 'diverges'")
+    failed = [r for r in runs if r.info.status == "FAILED"]
+    assert failed
+    assert all("NonFiniteLossError" in r.data.tags["error"] for r in failed)
+
+
+def test_mcmc_steps_runs_both_normalisations_from_one_training(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    done = run(
+        home,
+        "mcmc_steps.py",
+        "--smoke",
+        "--epochs",
+        "1",
+        "--families",
+        "vae",
+        "--latent-dims",
+        "4",
+        "--seeds",
+        "0",
+        "1",
+        "--asha",
+        "--name",
+        "steps",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("mcmc_steps")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 4  # 2 seeds x 2 normalisations
+    models = [r for r in runs if r.data.tags["stage"] == "model"]
+    assert len(models) == 2
+    for r in runs:
+        names = {a.path for a in client.list_artifacts(r.info.run_id)}
+        holds = r in models
+        assert ("checkpoint" in names) == holds
+        assert any(name.startswith("train/") for name in r.data.metrics) == holds
+        assert r.data.tags["model_run"] in {m.data.tags["key"] for m in models}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--dataset", "cifar"), "cifar"),
+        (("--families", "gan"), "gan"),
+        (("--dataset", "mnist"), "--data-root"),
+        (("--dataset", "mnist", "--data-root", "nowhere"), "nowhere"),
+        (("--latent-dims", "0"), "latent_dim must be a whole number >= 1, got latent_dim=0"),
+        (("--noise", "-0.1"), "noise"),
+        (("--learning-rate", "nan"), "learning_rate must be a finite number"),
+        (("--epochs", "0"), "epochs must be a whole number >= 1"),
+        (("--latent-dims", "2", "2"), "twice"),
+        (("--seeds", "1", "1"), "--seeds must differ"),
+        (("--cpus-per-trial", "0"), "cpus_per_trial"),
+        (("--resume",), "--resume"),
+        (("--name", "a/b"), "--name"),
+        (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
+        (("--tracking-uri", "./mlruns"), "sqlite:///"),
+        (("--tracking-uri", "sqlite:///nowhere/x.db"), "is not there"),
+        (("--gpus-per-trial", "1"), "no node holds a trial"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_2(
+    flags: tuple[str, ...], words: str, swept: tuple[Path, str]
+) -> None:
+    home, _ = swept
+    before = sorted(path.name for path in (home / "sweeps").iterdir())
+    done = run(home, "latent_dim.py", "--smoke", *flags)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (home / "sweeps").iterdir()) == before
+
+
+def test_print_shows_the_trials_and_runs_none(tmp_path: Path) -> None:
+    done = run(tmp_path, "latent_dim.py", "--print")
+    assert done.returncode == 0, done.stderr
+    assert "12 trials" in done.stdout
+    assert "daae latent_dim=32" in done.stdout
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_ctrl_c_keeps_what_has_finished_and_says_how_to_go_on(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "sweeps" / "latent_dim.py"), "--epochs", "400", "--families",
+         "vae", "--latent-dims", "2", "4", "--trials-in-parallel", "1", "--name", "cut"],
+        env=environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "running vae" in line:
+                break
+        time.sleep(8)  # the worker imports torch and starts its run
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, rest
+    assert "--resume" in rest
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.sweep = 'cut'")
+    assert all(r.info.status != "RUNNING" for r in runs)
