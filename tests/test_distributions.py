@@ -80,8 +80,9 @@ def test_a_point_is_its_own_sample_and_draws_nothing() -> None:
         law.log_prob(mean)
 
 
-@pytest.mark.parametrize("law", [Normal(torch.zeros(2, 3), torch.zeros(2, 3)),
-                                 Bernoulli(torch.zeros(2, 3))])
+@pytest.mark.parametrize(
+    "law", [Normal(torch.zeros(2, 3), torch.zeros(2, 3)), Bernoulli(torch.zeros(2, 3))]
+)
 def test_the_draw_alone_decides_a_sample(law: Normal | Bernoulli) -> None:
     state = torch.get_rng_state()
     one, other = law.sample(Draw(0), (9,)), law.sample(Draw(0), (9,))

@@ -10,8 +10,16 @@ from genae_core.draw import Draw
 def test_seed_and_names_fix_the_stream() -> None:
     one = Draw(3, "chain", 5).normal((8,))
     assert torch.equal(one, Draw(3, "chain", 5).normal((8,)))
-    others = [Draw(4, "chain", 5), Draw(3, "chain", 6), Draw(3, "other", 5), Draw(3, 5, "chain"),
-              Draw(3, "chain", "5"), Draw(3, "chain"), Draw(3), Draw(-3, "chain", 5)]
+    others = [
+        Draw(4, "chain", 5),
+        Draw(3, "chain", 6),
+        Draw(3, "other", 5),
+        Draw(3, 5, "chain"),
+        Draw(3, "chain", "5"),
+        Draw(3, "chain"),
+        Draw(3),
+        Draw(-3, "chain", 5),
+    ]
     drawn = torch.stack([one, *(other.normal((8,)) for other in others)])
     assert len(torch.unique(drawn, dim=0)) == len(drawn)
 

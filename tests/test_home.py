@@ -8,9 +8,7 @@ import genae_core.home as module
 from genae_core.home import code_version, home
 
 
-def test_home_is_where_the_variable_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_home_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path / "a" / "b"))
     assert home() == tmp_path / "a" / "b" and home().is_dir()
     monkeypatch.chdir(tmp_path)
@@ -58,8 +56,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
@@ -83,9 +82,7 @@ def test_another_projects_repository_is_not_ours(
     assert code_version() == {"git_commit": "abc", "git_dirty": "unknown"}
 
 
-def test_without_git_the_variable_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_git_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("GENAE_COMMIT", raising=False)
     assert code_version()["git_commit"] == "unknown"

@@ -46,8 +46,15 @@ def _counting(term: Term = float) -> Any:
     return loss
 
 
-def _fit(model: Weights, stages: tuple[Stage, ...], examples: int = 10, batch: Any = lambda i: i,
-         epochs: int = 1, size: int = 2, **settings: Any) -> list[Point]:
+def _fit(
+    model: Weights,
+    stages: tuple[Stage, ...],
+    examples: int = 10,
+    batch: Any = lambda i: i,
+    epochs: int = 1,
+    size: int = 2,
+    **settings: Any,
+) -> list[Point]:
     on_epoch = settings.pop("on_epoch", lambda _: None)
     config = TrainingConfig(epochs=epochs, batch_size=size, **settings)
     return fit(model, stages, examples, batch, config, Draw(0), on_epoch)
@@ -74,10 +81,12 @@ def test_phases_run_in_order_and_repeat() -> None:
     # One batch a step for all phases, and each call sees what the call before it did: Adam moves
     # by the learning rate where the gradient is constant.
     assert seen[0][1] == seen[1][1] == seen[2][1] != seen[3][1]
-    np.testing.assert_allclose([a for _, _, a, _ in seen],
-                               np.array([0, -1, -2, -2, -3, -4, -4, -4]) / 10, atol=1e-6)
-    np.testing.assert_allclose([b for _, _, _, b in seen],
-                               np.array([0, 0, 0, -1, -1, -1, -2, -3]) / 10, atol=1e-6)
+    np.testing.assert_allclose(
+        [a for _, _, a, _ in seen], np.array([0, -1, -2, -2, -3, -4, -4, -4]) / 10, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        [b for _, _, _, b in seen], np.array([0, 0, 0, -1, -1, -1, -2, -3]) / 10, atol=1e-6
+    )
 
 
 def test_a_phase_leaves_the_other_players_gradients_alone() -> None:
@@ -117,8 +126,9 @@ def test_a_point_of_a_later_stage_is_the_mean_of_its_own_steps() -> None:
     assert {point.terms["term"] for point in history} == {3.0}
 
 
-@pytest.mark.parametrize(("decay", "factor"), [
-    ("none", lambda step: 1.0), ("linear", lambda step: 1 - step / 20)])
+@pytest.mark.parametrize(
+    ("decay", "factor"), [("none", lambda step: 1.0), ("linear", lambda step: 1 - step / 20)]
+)
 def test_the_learning_rate_at_each_step(decay: str, factor: Callable[[int], float]) -> None:
     """Adam moves a weight of constant gradient by the learning rate: 0.1 times 1, 19/20, ...,
     1/20 in 20 steps, so that the next would be 0."""
@@ -145,8 +155,14 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order() -> None:
 
 def test_what_does_not_fill_a_batch_is_left_out_for_this_epoch() -> None:
     model, seen = Weights(), []
-    _fit(model, (_stage(model, _counting()),), examples=11, size=4, epochs=20,
-         batch=lambda i: seen.append(i) or i)
+    _fit(
+        model,
+        (_stage(model, _counting()),),
+        examples=11,
+        size=4,
+        epochs=20,
+        batch=lambda i: seen.append(i) or i,
+    )
     assert len(seen) == 40
     for epoch in np.concatenate(seen).reshape(20, 8):
         assert len(set(epoch)) == 8
@@ -162,8 +178,13 @@ def test_a_watcher_sees_every_epoch_and_may_change_the_mode() -> None:
         model.eval()
 
     modes = []
-    _fit(model, (_stage(model, _counting()),), epochs=3, on_epoch=on_epoch,
-         batch=lambda i: modes.append(model.training) or i)
+    _fit(
+        model,
+        (_stage(model, _counting()),),
+        epochs=3,
+        on_epoch=on_epoch,
+        batch=lambda i: modes.append(model.training) or i,
+    )
     assert [(p.epoch, p.epochs) for p in seen] == [(1, 3), (2, 3), (3, 3)]
     assert [p.terms for p in seen] == [{"term": 5.0}, {"term": 10.0}, {"term": 15.0}]
     assert all(modes) and not model.training
@@ -187,16 +208,19 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
     assert len(_fit(model, (_stage(model, _counting()),), size=10)) == 1
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"epochs": 0}, "epochs must"),
-    ({"epochs": True}, "epochs must"),
-    ({"epochs": 1.0}, "epochs must"),
-    ({"batch_size": 0}, "batch_size must"),
-    ({"batch_size": 1}, "batch_size must be >= 2"),
-    ({"decay": "cosine"}, "decay must"),
-    ({"max_images": 0}, "max_images must"),
-    ({"max_images": 3}, "max_images must be >= batch_size 4, got max_images=3"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must"),
+        ({"epochs": True}, "epochs must"),
+        ({"epochs": 1.0}, "epochs must"),
+        ({"batch_size": 0}, "batch_size must"),
+        ({"batch_size": 1}, "batch_size must be >= 2"),
+        ({"decay": "cosine"}, "decay must"),
+        ({"max_images": 0}, "max_images must"),
+        ({"max_images": 3}, "max_images must be >= batch_size 4, got max_images=3"),
+    ],
+)
 def test_a_config_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**{"epochs": 1, "batch_size": 4, **settings})

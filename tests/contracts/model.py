@@ -58,13 +58,24 @@ class ModelContract:
         return toy_images(count, self.shape)
 
     def train(
-        self, model: GenerativeModel, stages: tuple[Stage, ...], epochs: int, batch: int = BATCH,
-        images: Tensor | None = None, seed: int = 0,
+        self,
+        model: GenerativeModel,
+        stages: tuple[Stage, ...],
+        epochs: int,
+        batch: int = BATCH,
+        images: Tensor | None = None,
+        seed: int = 0,
     ) -> list[Point]:
         x = self.images() if images is None else images
         config = TrainingConfig(epochs=epochs, batch_size=batch)
-        return fit(model, stages, len(x), lambda index: x[torch.from_numpy(index)], config,
-                   Draw(seed, "training"))
+        return fit(
+            model,
+            stages,
+            len(x),
+            lambda index: x[torch.from_numpy(index)],
+            config,
+            Draw(seed, "training"),
+        )
 
     def phases(self, model: GenerativeModel) -> list[Phase]:
         return [phase for stage in model.stages() for phase in stage.phases]
@@ -153,8 +164,9 @@ class ModelContract:
             phase = self.phases(model)[position]
             before = {name: p.detach().clone() for name, p in model.named_parameters()}
             own = {id(p) for p in phase.player.parameters}
-            self.train(model, (Stage("one", (phase._replace(repeats=1),)),), 1, BATCH,
-                       self.images(BATCH))
+            self.train(
+                model, (Stage("one", (phase._replace(repeats=1),)),), 1, BATCH, self.images(BATCH)
+            )
             moved = {name for name, p in model.named_parameters() if not p.equal(before[name])}
             inside = {name for name, p in model.named_parameters() if id(p) in own}
             assert moved and moved <= inside
@@ -190,8 +202,10 @@ class ModelContract:
     def test_the_same_seed_gives_the_same_training_bit_for_bit(self) -> None:
         models = [self.build(), self.build(), self.build()]
         seeds = (0, 0, 1)
-        histories = [self.train(model, model.stages(), 2, seed=seed)
-                     for model, seed in zip(models, seeds, strict=True)]
+        histories = [
+            self.train(model, model.stages(), 2, seed=seed)
+            for model, seed in zip(models, seeds, strict=True)
+        ]
         digests = [digest(model) for model in models]
         assert histories[0] == histories[1] and digests[0] == digests[1]
         assert histories[0] != histories[2] and digests[0] != digests[2]
@@ -206,9 +220,15 @@ class ModelContract:
         # Weights near 1e37, whose products pass the largest float32, 3.4e38.
         wild = AdamConfig(learning_rate=1e37)
         stages = tuple(
-            Stage(stage.name, tuple(phase._replace(player=phase.player._replace(optimizer=wild))
-                                    for phase in stage.phases))
-            for stage in model.stages())
+            Stage(
+                stage.name,
+                tuple(
+                    phase._replace(player=phase.player._replace(optimizer=wild))
+                    for phase in stage.phases
+                ),
+            )
+            for stage in model.stages()
+        )
         with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
             self.train(model, stages, 2)
 
@@ -228,8 +248,7 @@ class ModelContract:
         self.train(model, model.stages(), 1)
         before = digest(model)
         sampler = EncodeDecode() if isinstance(model, Autoencoder) else Ancestral()
-        config = ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=4,
-                             batch_norm=batch_norm)  # type: ignore[arg-type]
+        config = ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=4, batch_norm=batch_norm)  # type: ignore[arg-type]
         records = list(run_chain(model, config, 6))
         assert [(r.step, r.first) for r in records] == [(s, f) for f in (0, 4) for s in (0, 1, 3)]
         for record in records:

@@ -42,9 +42,12 @@ class PriorContract:
         drawn = sample.double()
         torch.testing.assert_close(prior.mean.double(), mass @ z, rtol=0, atol=1e-4)
         log_p, log_p_drawn = _log_density(prior, z.float()), _log_density(prior, sample)
-        features = [(z, drawn), (z.square(), drawn.square()),
-                    (z.prod(1, keepdim=True), drawn.prod(1, keepdim=True)),
-                    (log_p[:, None], log_p_drawn[:, None])]
+        features = [
+            (z, drawn),
+            (z.square(), drawn.square()),
+            (z.prod(1, keepdim=True), drawn.prod(1, keepdim=True)),
+            (log_p[:, None], log_p_drawn[:, None]),
+        ]
         for expected, found in features:
             wanted = mass @ expected.nan_to_num(neginf=0.0)
             error = found.std(0) / math.sqrt(SAMPLES)

@@ -1,7 +1,7 @@
 """What every sampler must keep. A sampler's test is a subclass that names it:
 
-    class TestAncestral(SamplerContract):
-        sampler = Ancestral()
+class TestAncestral(SamplerContract):
+    sampler = Ancestral()
 """
 
 import dataclasses
@@ -27,8 +27,7 @@ from genae_core.samplers.base import (
 
 BatchNorm = Literal["batch", "running"]
 MODES = ("batch", "running")
-STARTS: dict[str, Start] = {
-    "number": 5, "z": Draw(7).normal((5, LATENT)), "images": images(5)}
+STARTS: dict[str, Start] = {"number": 5, "z": Draw(7).normal((5, LATENT)), "images": images(5)}
 
 
 class SamplerContract:
@@ -38,14 +37,17 @@ class SamplerContract:
     sampler: Any
     starts: tuple[str, ...] = ("number", "z", "images")
 
-    def chains(self, model: Toy, count: int = 7, sampler: Sampler | None = None,
-               **settings: Any) -> list[Recorded]:  # noqa: ANN401
+    def chains(
+        self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
+    ) -> list[Recorded]:  # noqa: ANN401
         return list(self.iterate(model, count, sampler, **settings))
 
-    def iterate(self, model: Toy, count: int = 7, sampler: Sampler | None = None,
-                **settings: Any) -> Iterator[Recorded]:  # noqa: ANN401
-        config = ChainConfig(**{"sampler": sampler or self.sampler, "record": (0, 1, 3),
-                                "sub_batch": 4, **settings})
+    def iterate(
+        self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
+    ) -> Iterator[Recorded]:  # noqa: ANN401
+        config = ChainConfig(
+            **{"sampler": sampler or self.sampler, "record": (0, 1, 3), "sub_batch": 4, **settings}
+        )
         given = images(20) if self.sampler.starts_from == "images" else None
         return run_chain(model, config, count, given)
 

@@ -25,11 +25,21 @@ class Toy(Autoencoder):
         self.prior = StandardNormal(LATENT)
         with Draw(seed, "toy").as_global():
             self.encoder = nn.Sequential(
-                nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ELU(), nn.Dropout(0.5),
-                nn.Linear(8, 2 * LATENT))
+                nn.Flatten(),
+                nn.Linear(12, 8),
+                nn.BatchNorm1d(8),
+                nn.ELU(),
+                nn.Dropout(0.5),
+                nn.Linear(8, 2 * LATENT),
+            )
             self.decoder = nn.Sequential(
-                nn.Linear(LATENT, 8), nn.BatchNorm1d(8), nn.ELU(), nn.Dropout(0.5),
-                nn.Linear(8, 12), nn.Unflatten(1, SHAPE))
+                nn.Linear(LATENT, 8),
+                nn.BatchNorm1d(8),
+                nn.ELU(),
+                nn.Dropout(0.5),
+                nn.Linear(8, 12),
+                nn.Unflatten(1, SHAPE),
+            )
 
     def latent_prior(self) -> Prior:
         return self.prior

@@ -33,8 +33,10 @@ def test_the_optimal_critic_measures_the_jensen_shannon_divergence(distance: flo
         return _log_normal(z, 0) - _log_normal(z, distance)
 
     found = jensen_shannon_critic_loss(logits(prior), logits(encoded))
-    parts = [torch.nn.functional.softplus(-logits(prior)),
-             torch.nn.functional.softplus(logits(encoded))]
+    parts = [
+        torch.nn.functional.softplus(-logits(prior)),
+        torch.nn.functional.softplus(logits(encoded)),
+    ]
     error = math.sqrt(sum(float(part.var()) / n for part in parts))  # of two independent means
     wanted = 2 * math.log(2) - 2 * _js(distance)
     assert abs(float(found) - wanted) <= 5 * error + 1e-9

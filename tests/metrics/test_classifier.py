@@ -26,8 +26,9 @@ from genae_core.metrics.classifier import (
 from genae_core.models.base import AdamConfig
 from genae_core.training import TrainingConfig
 
-TINY = ClassifierConfig(channels=(4,), feature_width=8,
-                        training=TrainingConfig(epochs=1, batch_size=20))
+TINY = ClassifierConfig(
+    channels=(4,), feature_width=8, training=TrainingConfig(epochs=1, batch_size=20)
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +55,15 @@ def test_it_reads_digits(digits: Splits, tmp_path: Path) -> None:
     config = ClassifierConfig(
         feature_width=32,
         optimizer=AdamConfig(learning_rate=3e-3),
-        training=TrainingConfig(epochs=30, batch_size=50, decay="linear"))
+        training=TrainingConfig(epochs=30, batch_size=50, decay="linear"),
+    )
     folder, about = cached_classifier(config, "digits", digits, False, tmp_path)
     assert about["accuracy"] >= 0.96
     model = load_classifier(folder)
-    held_out = Split(np.concatenate([digits.val.images, digits.test.images]),
-                     np.concatenate([digits.val.labels, digits.test.labels]))
+    held_out = Split(
+        np.concatenate([digits.val.images, digits.test.images]),
+        np.concatenate([digits.val.labels, digits.test.labels]),
+    )
     assert accuracy(model, held_out, False) == about["accuracy"]
     x = Draw(0).uniform((5, 1, 8, 8))
     assert model.features(x).shape == (5, 32) and model(x).shape == (5, 10)
@@ -78,9 +82,7 @@ def test_a_second_call_does_not_train(few: Splits, tmp_path: Path) -> None:
     assert about["recipe"] == recipe_key(TINY, fingerprint(few), False)
 
 
-def test_another_recipe_or_other_data_is_another_classifier(
-    few: Splits, tmp_path: Path
-) -> None:
+def test_another_recipe_or_other_data_is_another_classifier(few: Splits, tmp_path: Path) -> None:
     images = few.train.images.copy()
     images[0, 0, 0, 0] ^= 1
     other_image = few._replace(train=few.train._replace(images=images))
@@ -112,8 +114,10 @@ def test_weights_that_were_changed_are_refused(few: Splits, tmp_path: Path) -> N
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    for use in (lambda: load_classifier(folder),
-                lambda: cached_classifier(TINY, "digits", few, False, tmp_path)):
+    for use in (
+        lambda: load_classifier(folder),
+        lambda: cached_classifier(TINY, "digits", few, False, tmp_path),
+    ):
         with pytest.raises(ValueError, match="is not the file that was written"):
             use()
 
@@ -173,12 +177,16 @@ def test_resolved_width() -> None:
     assert resolved_width(1) == 1
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"channels": ()}, "channels must"),
-    ({"channels": (4, 0)}, "channels must"),
-    ({"feature_width": 0}, "feature_width must"),
-    ({"feature_width": 8.0}, "feature_width must"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"channels": ()}, "channels must"),
+        ({"channels": (4, 0)}, "channels must"),
+        ({"seed": 1.5}, "seed must"),
+        ({"feature_width": 0}, "feature_width must"),
+        ({"feature_width": 8.0}, "feature_width must"),
+    ],
+)
 def test_a_config_out_of_range_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClassifierConfig(**settings)  # type: ignore[arg-type]

@@ -95,8 +95,9 @@ def test_streaming_equals_all_at_once(batch: int, offset: float) -> None:
     # Float64 rounds a feature near 1e6 to 1e-10, and the sums over 100 of them to no worse than
     # 1e-8; squaring before subtracting would leave errors near 1e12 * 1e-16 * 100 = 1e-2.
     np.testing.assert_allclose(gaussian.mean, features.numpy().mean(0), rtol=1e-14, atol=1e-12)
-    np.testing.assert_allclose(gaussian.covariance, np.cov(features.numpy(), rowvar=False),
-                               rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        gaussian.covariance, np.cov(features.numpy(), rowvar=False), rtol=0, atol=1e-7
+    )
 
 
 def test_memory_does_not_grow() -> None:

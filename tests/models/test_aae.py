@@ -30,8 +30,12 @@ class TestDAAE(ModelContract):
 
 class TestAAEConvolutional(ModelContract):
     shape = (3, 32, 32)
-    config = AAEConfig(latent_dim=4, net=DCGANConfig(width=4), critic=CRITIC,
-                       optimizer=AdamConfig(learning_rate=1e-2))
+    config = AAEConfig(
+        latent_dim=4,
+        net=DCGANConfig(width=4),
+        critic=CRITIC,
+        optimizer=AdamConfig(learning_rate=1e-2),
+    )
 
 
 def _model(noise: float = 0.0) -> AAE:
@@ -69,7 +73,10 @@ def test_dropout_of_the_critic_acts_in_training_alone() -> None:
 def test_the_phases_are_reconstruction_then_critic_then_encoder() -> None:
     (stage,) = _model().stages()
     assert [phase.loss for phase in stage.phases] == [
-        reconstruction_loss, critic_loss, encoder_loss]
+        reconstruction_loss,
+        critic_loss,
+        encoder_loss,
+    ]
     assert [phase.player.name for phase in stage.phases] == ["autoencoder", "critic", "encoder"]
 
 
@@ -83,11 +90,14 @@ def test_the_losses_are_their_formulas() -> None:
         on_codes = torch.sigmoid(model.critic(z, Draw(0)).double())
         critic = -on_prior.log().mean() - (1 - on_codes).log().mean()
         encoder = -on_codes.log().mean()
-        found = [loss(model, x, Draw(3))[0].double()
-                 for loss in (reconstruction_loss, critic_loss, encoder_loss)]
+        found = [
+            loss(model, x, Draw(3))[0].double()
+            for loss in (reconstruction_loss, critic_loss, encoder_loss)
+        ]
     # float32 sums of 64 pixels of order 1: relative error below 64 * 6e-8 = 4e-6.
-    torch.testing.assert_close(torch.stack(found), torch.stack([nats, critic, encoder]),
-                               rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        torch.stack(found), torch.stack([nats, critic, encoder]), rtol=1e-5, atol=0
+    )
 
 
 def test_the_critic_loss_gives_the_encoder_no_gradient() -> None:

@@ -39,23 +39,31 @@ def test_the_order_of_the_layers(side: int, halvings: int) -> None:
     assert [type(m) for m in encoder.children()] == [*down, nn.Conv2d, nn.Flatten]
     assert [type(m) for m in decoder.children()] == [nn.Unflatten, *up, nn.ConvTranspose2d]
     for body in (encoder, decoder):
-        convolutions = [m for m in body.modules()
-                        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        convolutions = [m for m in body.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
         assert all(m.bias is None for m in convolutions[:-1])
         assert convolutions[-1].bias is not None
     widths = [m.num_features for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
     assert widths == [2 * 2**level for level in range(halvings)]
     assert widths[::-1] == [
-        m.num_features for m in decoder.modules() if isinstance(m, nn.BatchNorm2d)]
+        m.num_features for m in decoder.modules() if isinstance(m, nn.BatchNorm2d)
+    ]
 
 
 def test_weights_start_at_the_published_spread() -> None:
     with Draw(0).as_global():
-        bodies = [DCGANConfig(width=16).build_encoder((3, 32, 32), 5),
-                  DCGANConfig(width=16).build_decoder(5, (3, 32, 32))]
+        bodies = [
+            DCGANConfig(width=16).build_encoder((3, 32, 32), 5),
+            DCGANConfig(width=16).build_decoder(5, (3, 32, 32)),
+        ]
     for kinds, mean in ((nn.Conv2d | nn.ConvTranspose2d, 0.0), (nn.BatchNorm2d, 1.0)):
-        weights = torch.cat([m.weight.detach().flatten() for body in bodies
-                             for m in body.modules() if isinstance(m, kinds)]).double()
+        weights = torch.cat(
+            [
+                m.weight.detach().flatten()
+                for body in bodies
+                for m in body.modules()
+                if isinstance(m, kinds)
+            ]
+        ).double()
         n = len(weights)
         # n draws of N(mean, 0.02^2): 5 standard errors of the mean and of the deviation.
         assert abs(float(weights.mean()) - mean) < 5 * 0.02 / math.sqrt(n)
@@ -64,8 +72,10 @@ def test_weights_start_at_the_published_spread() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 16), (3, 64, 32), (3, 128, 128)])
 def test_images_of_another_size_are_refused(shape: tuple[int, int, int]) -> None:
-    for build in (lambda: DCGANConfig().build_encoder(shape, 5),
-                  lambda: DCGANConfig().build_decoder(5, shape)):
+    for build in (
+        lambda: DCGANConfig().build_encoder(shape, 5),
+        lambda: DCGANConfig().build_decoder(5, shape),
+    ):
         with pytest.raises(ValueError, match="square images of 32 or 64 px, got shape="):
             build()
 

@@ -27,8 +27,12 @@ def test_the_layers_of_both_bodies(name: str, kind: type[nn.Module]) -> None:
     encoder, decoder = net.build_encoder((1, 4, 4), 5), net.build_decoder(5, (1, 4, 4))
     assert _kinds(encoder) == [nn.Flatten, *block, *block, nn.Linear]
     assert _kinds(decoder) == [*block, *block, nn.Linear, nn.Unflatten]
-    sizes = [(m.in_features, m.out_features)
-             for body in (encoder, decoder) for m in body.modules() if isinstance(m, nn.Linear)]
+    sizes = [
+        (m.in_features, m.out_features)
+        for body in (encoder, decoder)
+        for m in body.modules()
+        if isinstance(m, nn.Linear)
+    ]
     assert sizes == [(16, 8), (8, 6), (6, 5), (5, 8), (8, 6), (6, 16)]
 
 
@@ -37,8 +41,9 @@ def test_the_top_has_no_activation() -> None:
     net = MLPConfig(widths=(8,))
     with Draw(0).as_global():
         bodies = [net.build_encoder((1, 4, 4), 5), net.build_decoder(16, (1, 4, 4))]
-    for body, x in zip(bodies, (Draw(0).normal((9, 1, 4, 4)), Draw(0).normal((9, 16))),
-                       strict=True):
+    for body, x in zip(
+        bodies, (Draw(0).normal((9, 1, 4, 4)), Draw(0).normal((9, 16))), strict=True
+    ):
         top = [m for m in body.modules() if isinstance(m, nn.Linear)][-1]
         with torch.no_grad():
             top.weight *= 100
@@ -68,16 +73,19 @@ def test_dropout_keeps_the_mean_of_a_layer() -> None:
     assert abs(float(found.mean()) - wanted) < 5 * float(found.std()) / n**0.5
 
 
-@pytest.mark.parametrize(("config", "settings", "message"), [
-    (MLPConfig, {"widths": ()}, "widths must name"),
-    (MLPConfig, {"widths": (8, 0)}, "width must be"),
-    (MLPConfig, {"activation": "tanh"}, "activation must be one of elu, relu"),
-    (CriticConfig, {"widths": ()}, "widths must name"),
-    (CriticConfig, {"widths": (8.0,)}, "width must be"),
-    (CriticConfig, {"dropout": 1.0}, "dropout must be"),
-    (CriticConfig, {"dropout": -0.1}, "dropout must be"),
-    (CriticConfig, {"slope": float("nan")}, "slope must be"),
-])
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (MLPConfig, {"widths": ()}, "widths must name"),
+        (MLPConfig, {"widths": (8, 0)}, "width must be"),
+        (MLPConfig, {"activation": "tanh"}, "activation must be one of elu, relu"),
+        (CriticConfig, {"widths": ()}, "widths must name"),
+        (CriticConfig, {"widths": (8.0,)}, "width must be"),
+        (CriticConfig, {"dropout": 1.0}, "dropout must be"),
+        (CriticConfig, {"dropout": -0.1}, "dropout must be"),
+        (CriticConfig, {"slope": float("nan")}, "slope must be"),
+    ],
+)
 def test_a_config_out_of_range_is_refused(
     config: type, settings: dict[str, Any], message: str
 ) -> None:

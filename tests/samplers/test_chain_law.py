@@ -66,8 +66,9 @@ class Deterministic(Linear):
         return Delta((z @ self.b.T)[:, None, None])
 
 
-def _run(model: nn.Module, record: tuple[int, ...], chains: int = CHAINS,
-         **sampler: Any) -> dict[int, Any]:  # noqa: ANN401
+def _run(
+    model: nn.Module, record: tuple[int, ...], chains: int = CHAINS, **sampler: Any
+) -> dict[int, Any]:  # noqa: ANN401
     config = ChainConfig(sampler=EncodeDecode(**sampler), record=record, sub_batch=chains)
     return {r.step: r.chain for r in run_chain(model, config, chains)}
 
@@ -106,8 +107,11 @@ def test_the_covariance_follows_the_lyapunov_equation(decode: str, noise: float)
 def test_the_laws_of_this_file_can_be_told_apart() -> None:
     """The four settings' stationary variances differ by more than twice the tolerance, which is
     5 sqrt(2 / n) of a variance."""
-    laws = [np.trace(solve_discrete_lyapunov(*_matrices(decode, noise)))
-            for decode in ("mean", "sample") for noise in (0.0, NOISE)]
+    laws = [
+        np.trace(solve_discrete_lyapunov(*_matrices(decode, noise)))
+        for decode in ("mean", "sample")
+        for noise in (0.0, NOISE)
+    ]
     for one, other in zip(sorted(laws), sorted(laws)[1:], strict=False):
         assert other > one * (1 + 2 * 5 * math.sqrt(2 / CHAINS))
 
@@ -142,8 +146,10 @@ def test_z0_depends_on_the_latents_and_the_seed_alone() -> None:
     record: tuple[int, ...] = (0,)
     narrow = VAEConfig(latent_dim=LATENTS, net=MLPConfig(widths=(4,))).build((1, 2, 2))
     wide = VAEConfig(latent_dim=LATENTS, net=MLPConfig(widths=(8, 8)), noise=1.0)
-    z0 = [_run(model, record, 10)[0].z
-          for model in (Linear(), Deterministic(), narrow, wide.build((1, 8, 8)))]
+    z0 = [
+        _run(model, record, 10)[0].z
+        for model in (Linear(), Deterministic(), narrow, wide.build((1, 8, 8)))
+    ]
     assert all(torch.equal(z, z0[0]) for z in z0)
     assert len(torch.unique(z0[0], dim=0)) == 10
 
@@ -157,8 +163,7 @@ def test_batch_and_running_statistics_are_two_chains() -> None:
     before = digest(model)
     z = {}
     for mode in ("batch", "running"):
-        config = ChainConfig(sampler=EncodeDecode(), record=(0, 2), sub_batch=8,
-                             batch_norm=mode)  # type: ignore[arg-type]
+        config = ChainConfig(sampler=EncodeDecode(), record=(0, 2), sub_batch=8, batch_norm=mode)  # type: ignore[arg-type]
         z[mode] = [r.chain.z for r in run_chain(model, config, 8)]
         assert digest(model) == before
     assert torch.equal(z["batch"][0], z["running"][0])
@@ -170,18 +175,22 @@ def test_batch_and_running_statistics_are_two_chains() -> None:
     assert torch.equal([r.chain.z for r in run_chain(model, config, 8)][1], z["batch"][1])
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"record": ()}, "record must be"),
-    ({"record": (1, 2)}, "record must be"),
-    ({"record": (0, 2, 1)}, "record must be"),
-    ({"record": (0, 1, 1)}, "record must be"),
-    ({"record": (0, 1.5)}, "record must be"),
-    ({"sub_batch": 0}, "sub_batch must be"),
-    ({"sub_batch": 1}, "sub_batch must be >= 2, got sub_batch=1"),
-    ({"sub_batch": True}, "sub_batch must be"),
-    ({"num_chains": 0}, "num_chains must be"),
-    ({"batch_norm": "both"}, "batch_norm must be"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"record": ()}, "record must be"),
+        ({"record": (1, 2)}, "record must be"),
+        ({"record": (0, 2, 1)}, "record must be"),
+        ({"record": (0, 1, 1)}, "record must be"),
+        ({"record": (0, 1.5)}, "record must be"),
+        ({"sub_batch": 0}, "sub_batch must be"),
+        ({"sub_batch": 1}, "sub_batch must be >= 2, got sub_batch=1"),
+        ({"sub_batch": True}, "sub_batch must be"),
+        ({"num_chains": 0}, "num_chains must be"),
+        ({"seed": 1.5}, "seed must"),
+        ({"batch_norm": "both"}, "batch_norm must be"),
+    ],
+)
 def test_a_chain_config_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ChainConfig(sampler=EncodeDecode(), **settings)

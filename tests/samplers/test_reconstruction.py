@@ -28,8 +28,9 @@ def test_every_step_encodes_the_same_images_anew() -> None:
 def test_each_chain_has_its_own_image() -> None:
     """Without noise in the encoding, chain i is the reconstruction of image i."""
     model, x = _Sharp(noise=0.0), images(12, patterns=12)
-    config = ChainConfig(sampler=Reconstruction(), record=(0, 2), sub_batch=4,
-                         batch_norm="running")
+    config = ChainConfig(
+        sampler=Reconstruction(), record=(0, 2), sub_batch=4, batch_norm="running"
+    )
     model.eval()
     for record in run_chain(model, config, 10, x):
         last = record.first + len(record.chain.z)

@@ -85,7 +85,9 @@ def test_a_run_holds_what_reproduces_it(swept: tuple[Path, str], tmp_path: Path)
         assert tags["dataset"] == "digits"
         assert "latent_dim.py" in tags["command"]
         assert tags["model_run"] == tags["key"]  # one chain setting: the run is its own model's
-        folder = Path(client.download_artifacts(r.info.run_id, "", str(tmp_path)))
+        (tmp_path / r.info.run_id).mkdir()
+        place = str(tmp_path / r.info.run_id)
+        folder = Path(client.download_artifacts(r.info.run_id, "", place))
         stored = config.from_json((folder / "experiment.json").read_text())
         assert stored.model.latent_dim == int(r.data.params["model.latent_dim"])
         model = checkpoint.load_model(folder / "checkpoint")

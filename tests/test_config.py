@@ -1,0 +1,313 @@
+import dataclasses
+import importlib
+import json
+import math
+import pkgutil
+import types
+import typing
+from typing import Any, Literal
+
+import pytest
+
+import genae_core
+from genae_core.config import (
+    KEY,
+    flatten,
+    from_dict,
+    from_json,
+    require,
+    require_finite,
+    require_positive_int,
+    to_dict,
+    to_json,
+)
+from genae_core.data.base import DataConfig
+from genae_core.data.digits import DigitsConfig
+from genae_core.models.aae import AAEConfig
+from genae_core.models.base import AdamConfig, ModelConfig
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import NetConfig
+from genae_core.nets.mlp import MLPConfig
+from genae_core.priors.base import PriorConfig
+from genae_core.priors.normal import NormalPriorConfig
+from genae_core.samplers.base import ChainConfig, Sampler
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.training import TrainingConfig
+
+# These import Ray or MLflow and hold no config of an experiment.
+NOT_WALKED = {"launch", "tracking", "cluster", "cell", "report", "sweeping"}
+# One value for each protocol, another than a field's default.
+VALUES: dict[Any, Any] = {
+    int: 3,
+    float: 0.25,
+    str: "somewhere",
+    bool: True,
+    DataConfig: DigitsConfig(binarize=True),
+    ModelConfig: VAEConfig(latent_dim=3),
+    NetConfig: MLPConfig(widths=(7, 5)),
+    PriorConfig: NormalPriorConfig(),
+    Sampler: EncodeDecode(corrupt=False, decode="sample"),
+}
+
+
+def _value(hint: Any) -> Any:
+    """Some value of the annotated type."""
+    if hint in VALUES:
+        return VALUES[hint]
+    if dataclasses.is_dataclass(hint):
+        return _filled(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return inner[-1]
+    if origin is tuple:
+        return (_value(inner[0]),)
+    if origin in (typing.Union, types.UnionType):
+        return _value(inner[0])
+    raise AssertionError(f"add a value for {hint} to VALUES")
+
+
+def _configs() -> list[type]:
+    """Every frozen, keyword-only dataclass of genae_core."""
+    found = []
+    for module in pkgutil.walk_packages(genae_core.__path__, "genae_core."):
+        if module.name.split(".")[1] in NOT_WALKED:
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if (
+                isinstance(value, type)
+                and dataclasses.is_dataclass(value)
+                and value.__module__ == module.name
+                and value.__dataclass_params__.frozen  # type: ignore[attr-defined]
+                and all(field.kw_only for field in dataclasses.fields(value))
+            ):
+                found.append(value)
+    return found
+
+
+def _filled(kind: type, every: bool = False) -> Any:
+    """The config with its required fields given, or as many fields as it lets be given."""
+    hints = typing.get_type_hints(kind)
+    required = {
+        f.name: _value(hints[f.name])
+        for f in dataclasses.fields(kind)
+        if f.default is f.default_factory is dataclasses.MISSING
+    }
+    config = kind(**required)
+    for field in dataclasses.fields(kind) if every else ():
+        try:
+            config = dataclasses.replace(config, **{field.name: _value(hints[field.name])})
+        except (ValueError, AssertionError):
+            continue  # outside this field's range, or not a config's type
+    return config
+
+
+CONFIGS = _configs()
+
+
+def test_the_walk_finds_the_configs() -> None:
+    names = {kind.__name__ for kind in CONFIGS}
+    assert names >= {
+        "VAEConfig",
+        "AAEConfig",
+        "MLPConfig",
+        "DCGANConfig",
+        "CriticConfig",
+        "NormalPriorConfig",
+        "AdamConfig",
+        "TrainingConfig",
+        "ChainConfig",
+        "EncodeDecode",
+        "Ancestral",
+        "Reconstruction",
+        "ClassifierConfig",
+        "Experiment",
+        "DigitsConfig",
+        "MNISTConfig",
+        "SVHNConfig",
+        "CelebAConfig",
+    }
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("every", [False, True])
+def test_a_config_survives_json(kind: type, every: bool) -> None:
+    config = _filled(kind, every)
+    again = from_json(to_json(config))
+    assert again == config and type(again) is kind
+    assert hash(again) == hash(config)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert to_json(again) == to_json(config)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_config_is_frozen_and_takes_no_other_field(kind: type) -> None:
+    config = _filled(kind)
+    for field in dataclasses.fields(kind):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, field.name, None)
+    with pytest.raises(ValueError, match="has no field misspelt"):
+        from_dict({**to_dict(config), "misspelt": 1})
+    with pytest.raises(TypeError):
+        dataclasses.replace(config, misspelt=1)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_config_flattens_to_primitives(kind: type) -> None:
+    flat = flatten(_filled(kind, every=True))
+    assert flat.keys() >= {
+        field.name
+        for field in dataclasses.fields(kind)
+        if not isinstance(getattr(_filled(kind), field.name), tuple)
+    }
+    for value in flat.values():
+        assert value is None or isinstance(value, str | int | float | bool)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_missing_fields_are_refused(kind: type) -> None:
+    data = to_dict(_filled(kind))
+    for field in dataclasses.fields(kind):
+        if field.default is field.default_factory is dataclasses.MISSING:
+            with pytest.raises(ValueError, match=field.name):
+                from_dict({name: value for name, value in data.items() if name != field.name})
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("pathlib.Path", "inside genae_core"),
+        ("os.system", "inside genae_core"),
+        ("Path", "inside genae_core"),
+        ("genae_core_evil.models.VAEConfig", "inside genae_core"),
+        ("genae_core", "inside genae_core"),
+        ("genae_core.models.vae.Nothing", "no config"),
+        ("genae_core.nothing.VAEConfig", "no config"),
+        ("genae_core.models.vae.negative_elbo", "is not a config"),
+        ("genae_core.models.vae.VAE", "is not a config"),
+        ("genae_core.config.importlib", "is not a config"),
+        (3, "names itself under 'config'"),
+        (None, "names itself under 'config'"),
+    ],
+)
+def test_a_path_that_is_no_config_of_genae_is_refused(path: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_dict({KEY: path})
+    nested = to_dict(VAEConfig(latent_dim=2))
+    nested["net"] = {KEY: path}
+    with pytest.raises(ValueError, match=message):
+        from_dict(nested)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", '"genae_core.x.Y"'])
+def test_text_that_is_no_config_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_json(text)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_has_not_are_refused(value: float) -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Unchecked:
+        number: float
+
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(Unchecked(number=value))
+    text = to_json(AdamConfig()).replace("0.001", json.dumps(value))
+    with pytest.raises(ValueError, match="learning_rate must be a finite number"):
+        from_json(text)
+
+
+def test_what_is_no_primitive_is_not_written() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Odd:
+        thing: Any
+
+    for thing in ([1], {"a": 1}, object()):
+        with pytest.raises(TypeError, match="primitives, tuples and configs"):
+            to_dict(Odd(thing=thing))
+
+
+def test_flatten_names_nested_fields() -> None:
+    chain = ChainConfig(sampler=EncodeDecode(corrupt=False), record=(0, 2))
+    assert flatten(chain) == {
+        "sampler": "EncodeDecode",
+        "sampler.corrupt": False,
+        "sampler.decode": "mean",
+        "record": "[0, 2]",
+        "num_chains": None,
+        "sub_batch": 500,
+        "batch_norm": "batch",
+        "seed": 0,
+    }
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Outer:
+        chains: tuple[ChainConfig, ...]
+        empty: tuple[int, ...] = ()
+
+    flat = flatten(Outer(chains=(chain, dataclasses.replace(chain, seed=4))))
+    assert flat["chains.0"] == "ChainConfig" and flat["chains.1.seed"] == 4
+    assert flat["chains.1.sampler"] == "EncodeDecode" and flat["empty"] == "[]"
+
+
+@pytest.mark.parametrize("kind", [VAEConfig, AAEConfig])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be a whole number >= 1, got latent_dim=0"),
+        ({"latent_dim": -1}, "latent_dim must"),
+        ({"latent_dim": 2.0}, "latent_dim must"),
+        ({"latent_dim": True}, "latent_dim must"),
+        ({"latent_dim": "2"}, "latent_dim must"),
+        ({"latent_dim": None}, "latent_dim must"),
+        ({"noise": -0.1}, "noise must be a finite number >= 0, got noise=-0.1"),
+        ({"noise": math.nan}, "noise must"),
+        ({"noise": math.inf}, "noise must"),
+        ({"noise": True}, "noise must"),
+        ({"noise": "0.5"}, "noise must"),
+    ],
+)
+def test_a_family_out_of_range_is_refused(
+    kind: type, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**{"latent_dim": 2, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be > 0"),
+        ({"learning_rate": -1e-3}, "learning_rate must"),
+        ({"learning_rate": math.nan}, "learning_rate must"),
+        ({"learning_rate": math.inf}, "learning_rate must"),
+        ({"learning_rate": True}, "learning_rate must"),
+        ({"beta1": 1.0}, "beta1 must"),
+        ({"beta1": -0.1}, "beta1 must"),
+        ({"beta1": math.nan}, "beta1 must"),
+        ({"beta2": 1.0}, "beta2 must"),
+        ({"beta2": math.nan}, "beta2 must"),
+    ],
+)
+def test_an_optimiser_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdamConfig(**settings)
+
+
+def test_the_rules_name_what_they_got() -> None:
+    require(True, "fine")
+    with pytest.raises(ValueError, match="^a must be b, got a=1, b='x'$"):
+        require(False, "a must be b", a=1, b="x")
+    require_positive_int(a=1, b=10**9)
+    require_finite(0, a=0, b=2.5)
+    require_finite(-1, a=-1)
+    with pytest.raises(ValueError, match="^b must be a whole number >= 1, got b=0$"):
+        require_positive_int(a=1, b=0)
+    with pytest.raises(ValueError, match="^b must be a finite number >= 2, got b=1$"):
+        require_finite(2, a=2, b=1)
+
+
+def test_a_value_out_of_range_on_disk_is_refused_as_in_the_program() -> None:
+    text = to_json(TrainingConfig(epochs=3, batch_size=4))
+    with pytest.raises(ValueError, match="epochs must"):
+        from_json(text.replace('"epochs": 3', '"epochs": 0'))

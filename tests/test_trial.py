@@ -1,0 +1,221 @@
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contracts import tiny
+from contracts.toys import digest
+from torch import nn
+
+from genae_core import trial
+from genae_core.data.base import Splits, to_pixels
+from genae_core.experiment import Experiment, resolve
+from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.fcd import Gaussian, frechet_distance
+from genae_core.samplers.base import run_chain
+from genae_core.training import Progress
+from genae_core.trial import ChainResult, TrialResult, evaluate, run_trial
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return tiny.splits()
+
+
+@pytest.fixture(scope="module")
+def classifier(splits: Splits) -> Classifier:
+    return tiny.classifier(splits)
+
+
+@pytest.fixture(scope="module")
+def experiment(splits: Splits) -> Experiment:
+    return resolve(tiny.experiment(), splits)
+
+
+@pytest.fixture(scope="module")
+def result(experiment: Experiment, splits: Splits, classifier: Classifier) -> TrialResult:
+    return run_trial(experiment, splits, classifier)
+
+
+def test_the_same_seed_gives_the_same_trial_bit_for_bit(result: TrialResult) -> None:
+    assert tiny.fingerprint(tiny.run()) == tiny.fingerprint(result)
+    assert tiny.fingerprint(tiny.run(seed=1)) != tiny.fingerprint(result)
+
+
+def test_another_process_gives_the_same_trial_bit_for_bit(result: TrialResult) -> None:
+    threads = str(torch.get_num_threads())
+    paths = os.pathsep.join([str(HERE.parent), str(HERE)])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "contracts" / "tiny.py")],
+        check=True,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": "1"},
+    )
+    assert done.stdout.strip() == tiny.fingerprint(result)
+
+
+def test_what_a_trial_gives(experiment: Experiment, result: TrialResult) -> None:
+    assert not any(module.training for module in result.model.modules())
+    assert {"reconstruction", "kl"} == result.history[0].terms.keys()
+    assert [chain.config for chain in result.chains] == list(experiment.chains)
+    for chain in result.chains:
+        assert len(chain.fcd_val) == len(chain.fcd) == len(chain.grids) == 3
+        assert chain.num_images == tiny.HALF and chain.floor > 0
+        assert np.isfinite([*chain.fcd_val, *chain.fcd]).all()
+        tile = 48 + 2
+        assert all(picture.shape == (2 + 8 * tile, 2 + 8 * tile, 3) for picture in chain.grids)
+        assert chain.strip.shape == (18 + 2 + 10 * tile, 2 + 3 * tile, 3)
+
+
+def test_the_first_half_of_the_chains_meets_val_and_the_second_meets_test(
+    experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
+) -> None:
+    """Recomputed from all features at once, numpy's covariance and the eigenvalues of the
+    product itself."""
+
+    def features(images: Any) -> Any:
+        with torch.no_grad():
+            return classifier.features(images).double().numpy()
+
+    def distance(one: Any, other: Any) -> float:
+        p, q = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+        shift = ((one.mean(0) - other.mean(0)) ** 2).sum()
+        roots = np.sqrt(np.linalg.eigvals(p @ q).real.clip(min=0))
+        return float(shift + np.trace(p + q) - 2 * roots.sum())
+
+    val, test = (
+        features(to_pixels(split.images, False, torch.device("cpu")))
+        for split in (splits.val, splits.test)
+    )
+    chain, found = experiment.chains[0], result.chains[0]
+    samples: dict[int, list[Any]] = {step: [] for step in chain.record}
+    for record in run_chain(result.model, chain, 2 * tiny.HALF):
+        samples[record.step].append(features(record.chain.mean))
+    for position, step in enumerate(chain.record):
+        drawn = np.concatenate(samples[step])
+        # Eigenvalues of a product that is not symmetric keep about half of float64's digits, and
+        # features of another batch size may differ by float32 rounding.
+        assert found.fcd_val[position] == pytest.approx(distance(drawn[:40], val), rel=1e-4)
+        assert found.fcd[position] == pytest.approx(distance(drawn[40:], test), rel=1e-4)
+
+
+def test_both_sides_of_every_distance_have_equal_counts(
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    result: TrialResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = []
+
+    def spy(p: Gaussian, q: Gaussian) -> float:
+        counts.append((p.count, q.count))
+        return frechet_distance(p, q)
+
+    monkeypatch.setattr(trial, "frechet_distance", spy)
+    for num_chains in (2 * tiny.HALF, 20):
+        counts.clear()
+        chain = dataclasses.replace(experiment.chains[0], num_chains=num_chains)
+        evaluate(result.model, chain, experiment, splits, classifier)
+        assert counts == [(num_chains // 2, num_chains // 2)] * 7  # 3 steps twice, and the floor
+
+
+def test_the_step_is_chosen_on_val_alone(experiment: Experiment) -> None:
+    picture = np.zeros((1, 1, 3), np.uint8)
+    result = ChainResult(
+        config=experiment.chains[0],
+        fcd_val=[3.0, 1.0, 2.0],
+        fcd=[0.5, 5.0, 0.25],
+        floor=2.0,
+        num_images=7,
+        grids=[picture] * 3,
+        strip=picture,
+    )
+    assert result.summary() == {
+        "fcd_step0": 0.5,
+        "fcd_best": 5.0,
+        "fcd_val_best": 1.0,
+        "fcd_best_step": 1.0,
+        "fcd_best_ratio": 2.5,
+        "fcd_floor": 2.0,
+        "fcd_images": 7.0,
+    }
+
+
+def test_the_test_images_change_nothing_on_the_side_of_val(
+    experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
+) -> None:
+    other = splits._replace(test=splits.test._replace(images=255 - splits.test.images))
+    for chain, before in zip(experiment.chains, result.chains, strict=True):
+        after = evaluate(result.model, chain, experiment, other, classifier)
+        assert after.fcd_val == before.fcd_val
+        assert all(a != b for a, b in zip(after.fcd, before.fcd, strict=True))
+        assert after.floor != before.floor
+        for name in ("fcd_val_best", "fcd_best_step"):
+            assert after.summary()[name] == before.summary()[name]
+
+
+def test_watching_the_chain_changes_nothing_of_the_trial(
+    experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
+) -> None:
+    seen = []
+
+    def on_epoch(model: nn.Module, progress: Progress) -> None:
+        now = evaluate(model, experiment.chains[0], experiment, splits, classifier)
+        seen.append((progress.epoch, min(now.fcd_val)))
+
+    watched = run_trial(experiment, splits, classifier, on_epoch=on_epoch)
+    assert tiny.fingerprint(watched) == tiny.fingerprint(result)
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert seen[-1][1] == min(result.chains[0].fcd_val)
+
+
+def test_evaluating_leaves_the_model_as_it_was(
+    experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
+) -> None:
+    before, state = digest(result.model), torch.get_rng_state()
+    again = evaluate(result.model, experiment.chains[0], experiment, splits, classifier)
+    assert digest(result.model) == before and torch.equal(torch.get_rng_state(), state)
+    assert again.fcd == result.chains[0].fcd
+
+
+def test_only_the_first_images_train_where_the_config_says_so(
+    experiment: Experiment, splits: Splits, classifier: Classifier
+) -> None:
+    short = dataclasses.replace(
+        experiment,
+        chains=experiment.chains[:1],
+        training=(dataclasses.replace(experiment.training, max_images=60)),
+    )
+    images = splits.train.images.copy()
+    images[60:] = 255 - images[60:]
+    changed = splits._replace(train=splits.train._replace(images=images))
+    one, other = (run_trial(short, data, classifier) for data in (splits, changed))
+    assert digest(one.model) == digest(other.model)
+    assert one.history[-1].step == 2 * 3  # epochs of 60 / 20 steps
+
+
+def test_binarised_data_are_compared_with_binarised_samples(splits: Splits) -> None:
+    """The classifier sees 0 and 1 alone, from the data and from the chains."""
+    seen = []
+
+    class Watching(Classifier):
+        def features(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return super().features(x)
+
+    trained = tiny.classifier(splits, binarize=True)
+    watching = Watching(trained.config, (1, 8, 8), trained.top.out_features).eval()
+    watching.load_state_dict(trained.state_dict())
+    run_trial(resolve(tiny.experiment(binarize=True), splits), splits, watching)
+    assert len(seen) > 3
+    assert set(torch.cat(seen).unique().tolist()) == {0.0, 1.0}
