@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the board speaks instead
 
 import optuna
 from ray import tune
@@ -80,6 +81,7 @@ def launch(
 
 def _connect(uri: str, options: LaunchOptions) -> int:
     """Join or start Ray; the number of trials at a time."""
+    joined = bool(options.ray_address or os.environ.get("RAY_ADDRESS"))
     nodes = cluster.connect(options.ray_address, os.cpu_count() or 1)
     local = tracking.is_local(uri) and not options.shared_storage
     config.require(
@@ -93,15 +95,13 @@ def _connect(uri: str, options: LaunchOptions) -> int:
     slots = have.get("CPU", 0) // options.cpus_per_trial
     if options.gpus_per_trial > 0:
         slots = min(slots, have.get("GPU", 0) // options.gpus_per_trial)
-    if options.trials_in_parallel is not None:
-        return options.trials_in_parallel
     config.require(
-        slots >= 1,
-        "no node holds a trial: lower --cpus-per-trial or "
-        "--gpus-per-trial, or set --trials-in-parallel where the cluster will grow",
+        slots >= 1 or (joined and options.trials_in_parallel is not None),
+        "nothing here holds a trial: lower --cpus-per-trial or --gpus-per-trial, or join a "
+        "cluster that will grow and set --trials-in-parallel",
         cluster=have,
     )
-    return int(slots)
+    return options.trials_in_parallel or int(slots)
 
 
 class _Watch(tune.Callback):

@@ -209,7 +209,7 @@ def test_mcmc_steps_runs_both_normalisations_from_one_training(swept: tuple[Path
         (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
         (("--tracking-uri", "./mlruns"), "sqlite:///"),
         (("--tracking-uri", "sqlite:///nowhere/x.db"), "is not there"),
-        (("--gpus-per-trial", "1"), "no node holds a trial"),
+        (("--gpus-per-trial", "1"), "nothing here holds a trial"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(
