@@ -46,8 +46,10 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         found = _sha256(folder / WEIGHTS)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
+    if not isinstance(description, dict):
+        raise ValueError(f"no readable checkpoint in {folder}: {DESCRIPTION} holds no object")
     if found != description.get("sha256"):
         raise ValueError(
             f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
@@ -72,6 +74,8 @@ def save_model(
 def load_model(folder: Path) -> GenerativeModel:
     """The trained model in evaluation mode, on the CPU. Raises ValueError as `read` does."""
     tensors, description = read(folder)
+    if "model" not in description:
+        raise ValueError(f"{folder} is a checkpoint, but not of a generative model")
     shape = tuple(description["shape"])
     model: GenerativeModel = config.from_dict(description["model"]).build(shape)
     names = [name for name in tensors if name.startswith("model.")]

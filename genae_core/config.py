@@ -91,6 +91,13 @@ def require_positive_int(**values: object) -> None:
         require(whole and value >= 1, f"{name} must be a whole number >= 1", **{name: value})  # type: ignore[operator]
 
 
+def require_int(**values: object) -> None:
+    """Raise ValueError unless each value is an int (a bool is not)."""
+    for name, value in values.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        require(whole, f"{name} must be a whole number", **{name: value})
+
+
 def require_finite(low: float, **values: object) -> None:
     """Raise ValueError unless each value is a finite number >= low."""
     for name, value in values.items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from genae_core.config import require
+from genae_core.config import require, require_int
 from genae_core.data.base import DataConfig, Splits
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
 from genae_core.models.base import ModelConfig
@@ -32,10 +32,15 @@ class Experiment:
         require(
             len(set(self.chains)) == len(self.chains), "chains must differ", chains=self.chains
         )
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        require(whole, "seed must be a whole number", seed=self.seed)
+        require_int(seed=self.seed)
         with torch.device("meta"):  # no memory, no randomness: only whether the shapes fit
             self.model.build(self.data.shape)
+        side, halvings = self.data.shape[1], len(self.classifier.channels)
+        require(
+            side >> halvings >= 1,
+            f"a classifier halves images of {side} px once a layer, at most to 1 px",
+            channels=self.classifier.channels,
+        )
 
 
 def resolve(experiment: Experiment, splits: Splits) -> Experiment:

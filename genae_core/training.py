@@ -105,6 +105,7 @@ def fit(
         total = steps_an_epoch * config.epochs
         decays = [LinearLR(adam, 1.0, last_factor, total) for adam in adams.values()]
         window: dict[str, Tensor] = {}
+        since = 0  # steps in the window
         for epoch in range(1, config.epochs + 1):
             model.train()  # a watcher may have sampled from it
             order = draw.permutation(num_examples).cpu().numpy()
@@ -120,17 +121,18 @@ def fit(
                         loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
                         adam.step()
                         for name, term in terms.items():
-                            window[name] = window.get(name, torch.zeros_like(term)) + term.detach()
+                            share = term.detach() / phase.repeats
+                            window[name] = window.get(name, torch.zeros_like(share)) + share
                 for decay in decays:
                     decay.step()
-                step += 1
+                step, since = step + 1, since + 1
                 if step % every == 0:
-                    history.append(_point(step, window, every))
-                    window = {}
+                    history.append(_point(step, window, since))
+                    window, since = {}, 0
             last = history[-1].terms if history else {}
             on_epoch(Progress(epoch, config.epochs, last))
-        if step % every:
-            history.append(_point(step, window, step % every))
+        if since:
+            history.append(_point(step, window, since))
     model.eval()
     return history
 

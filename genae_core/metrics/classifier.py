@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genae_core import checkpoint
-from genae_core.config import from_dict, require, require_positive_int, to_dict
+from genae_core.config import from_dict, require, require_int, require_positive_int, to_dict
 from genae_core.data.base import Split, Splits, to_pixels
 from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Phase, Player, Stage
@@ -32,11 +32,13 @@ class ClassifierConfig:
     """A 3 x 3 convolution, ReLU and 2 x 2 max pooling for each of `channels`, then F penultimate
     features with ReLU. No batch normalisation: a feature is of one image alone.
 
+    dropout: of the features, while training.
     feature_width: F; None lets `resolved_width` choose it from the number of reference images.
     """
 
     channels: tuple[int, ...] = (32, 64)
     feature_width: int | None = None
+    dropout: float = 0.5
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=8, batch_size=200)
     )
@@ -47,6 +49,8 @@ class ClassifierConfig:
         require(len(self.channels) > 0, "channels must name a layer", channels=self.channels)
         for width in self.channels:
             require_positive_int(channels=width)
+        require_int(seed=self.seed)
+        require(0 <= self.dropout < 1, "dropout must be in [0, 1)", dropout=self.dropout)
         if self.feature_width is not None:
             require_positive_int(feature_width=self.feature_width)
 
@@ -98,7 +102,11 @@ def cross_entropy(
     batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
     """
     x, y = batch
-    logits = model(x)
+    features = model.features(x)
+    keep = 1 - model.config.dropout
+    if model.training and keep < 1:
+        features = features * draw.mask(tuple(features.shape), keep) / keep
+    logits = model.top(features)
     loss = (
         F.cross_entropy(logits, y)
         if y.ndim == 1

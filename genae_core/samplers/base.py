@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_positive_int
+from genae_core.config import require, require_int, require_positive_int
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
 
@@ -76,7 +76,7 @@ class ChainConfig:
 
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in zip(self.record, self.record[1:], strict=False))
-        whole = all(isinstance(step, int) and step >= 0 for step in self.record)
+        whole = all(type(step) is int and step >= 0 for step in self.record)
         require(
             whole and ascending and self.record[:1] == (0,),
             "record must be whole steps ascending from 0",
@@ -89,6 +89,7 @@ class ChainConfig:
             'batch_norm must be "batch" or "running"',
             batch_norm=self.batch_norm,
         )
+        require_int(seed=self.seed)
         if self.num_chains is not None:
             require_positive_int(num_chains=self.num_chains)
 

@@ -133,9 +133,7 @@ def test_a_bad_partition_row_is_named(root: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "height", "side"), [(178, 218, 148), (89, 109, 74)])
-def test_the_central_square_is_kept(
-    tmp_path: Path, width: int, height: int, side: int
-) -> None:
+def test_the_central_square_is_kept(tmp_path: Path, width: int, height: int, side: int) -> None:
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 2] = 255  # blue around
     top, left = (height - side) // 2, (width - side) // 2
@@ -171,10 +169,16 @@ def test_a_gradient_keeps_its_orientation_and_channels(root: Path) -> None:
         (root / "img_align_celeba" / name).write_bytes(jpeg(image))
     red, green, blue = CelebAConfig(root=str(root), size=32).load().val.images[0].astype(np.int64)
     centre = np.arange(32) + 0.5
-    np.testing.assert_allclose(red, np.broadcast_to(
-        ((35 + centre[:, None] * 148 / 32 - 0.5) * 255 / 217), (32, 32)), atol=4)
-    np.testing.assert_allclose(green, np.broadcast_to(
-        ((15 + centre[None, :] * 148 / 32 - 0.5) * 255 / 177), (32, 32)), atol=4)
+    np.testing.assert_allclose(
+        red,
+        np.broadcast_to(((35 + centre[:, None] * 148 / 32 - 0.5) * 255 / 217), (32, 32)),
+        atol=4,
+    )
+    np.testing.assert_allclose(
+        green,
+        np.broadcast_to(((15 + centre[None, :] * 148 / 32 - 0.5) * 255 / 177), (32, 32)),
+        atol=4,
+    )
     assert (blue <= 4).all()
 
 

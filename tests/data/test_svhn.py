@@ -44,9 +44,7 @@ def test_pixels_and_labels_come_back(root: Path) -> None:
     held = [*splits.val.labels.tolist(), *splits.test.labels.tolist()]
     assert sorted(held) == [1, 2, 3, 4, 5, 6, 7]  # disjoint and covering
     for split in (splits.val, splits.test):
-        np.testing.assert_array_equal(
-            split.images, pictures("test_32x32.mat")[split.labels - 1]
-        )
+        np.testing.assert_array_equal(split.images, pictures("test_32x32.mat")[split.labels - 1])
 
 
 def test_the_default_is_64_pixels(root: Path) -> None:
