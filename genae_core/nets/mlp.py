@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
-    """Linear, activation, batch normalisation for each width, then a linear top."""
+    """Linear, batch normalisation, activation for each width, then a linear top."""
 
     widths: tuple[int, ...] = (512, 512)
     activation: Literal["elu", "relu"] = "elu"
@@ -41,8 +41,8 @@ class MLPConfig:
     def _body(self, num_inputs: int, num_outputs: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for fan_in, width in pairwise((num_inputs, *self.widths)):
-            activation = ACTIVATIONS[self.activation]()
-            layers += [nn.Linear(fan_in, width), activation, nn.BatchNorm1d(width)]
+            layers += [nn.Linear(fan_in, width), nn.BatchNorm1d(width)]
+            layers += [ACTIVATIONS[self.activation]()]
         return nn.Sequential(*layers, nn.Linear(self.widths[-1], num_outputs))
 
 
