@@ -32,13 +32,11 @@ class ClassifierConfig:
     """A 3 x 3 convolution, ReLU and 2 x 2 max pooling for each of `channels`, then F penultimate
     features with ReLU. No batch normalisation: a feature is of one image alone.
 
-    dropout: of the features, while training.
     feature_width: F; None lets `resolved_width` choose it from the number of reference images.
     """
 
     channels: tuple[int, ...] = (32, 64)
     feature_width: int | None = None
-    dropout: float = 0.5
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=8, batch_size=200)
     )
@@ -50,7 +48,6 @@ class ClassifierConfig:
         for width in self.channels:
             require_positive_int(channels=width)
         require_int(seed=self.seed)
-        require(0 <= self.dropout < 1, "dropout must be in [0, 1)", dropout=self.dropout)
         if self.feature_width is not None:
             require_positive_int(feature_width=self.feature_width)
 
@@ -102,11 +99,7 @@ def cross_entropy(
     batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
     """
     x, y = batch
-    features = model.features(x)
-    keep = 1 - model.config.dropout
-    if model.training and keep < 1:
-        features = features * draw.mask(tuple(features.shape), keep) / keep
-    logits = model.top(features)
+    logits = model(x)
     loss = (
         F.cross_entropy(logits, y)
         if y.ndim == 1
