@@ -124,7 +124,8 @@ def recipe(options: DataOptions) -> Recipe:
                 epochs=1 if smoke else 8, batch_size=200, max_images=6000 if smoke else None
             ),
             classifier=ClassifierConfig(
-                training=TrainingConfig(epochs=1 if smoke else 6, batch_size=200, decay="linear")
+                kernel_size=5,
+                training=TrainingConfig(epochs=1 if smoke else 8, batch_size=100, decay="linear"),
             ),
             latent_dims=(10,) if smoke else (2, 10, 50, 200),
             record=(0, 1, 2, 5, 10) if smoke else (0, 1, 2, 3, 5, 7, 10, 15, 20),
