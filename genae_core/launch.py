@@ -51,8 +51,8 @@ def launch(
         name = options.name or sweeping.new_name(study)
         folder = (options.storage or home() / "sweeps").expanduser().absolute() / name
         tracker = sweeping.open_store(study, name, folder, cells, options)
-        sweep, splits, classifier = sweeping.prepare(study, name, cells, tracker, options)
         parallel = _connect(tracker.uri, options)
+        sweep, splits, classifier = sweeping.prepare(study, name, cells, tracker, options)
     except (ValueError, OSError) as error:
         cluster.disconnect()
         print(f"error: {tracking.redact(str(error))}", file=sys.stderr)

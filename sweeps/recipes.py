@@ -125,7 +125,8 @@ def recipe(options: DataOptions) -> Recipe:
             ),
             classifier=ClassifierConfig(
                 kernel_size=5,
-                training=TrainingConfig(epochs=1 if smoke else 8, batch_size=100, decay="linear"),
+                dropout=0.25,
+                training=TrainingConfig(epochs=1 if smoke else 12, batch_size=100, decay="linear"),
             ),
             latent_dims=(10,) if smoke else (2, 10, 50, 200),
             record=(0, 1, 2, 5, 10) if smoke else (0, 1, 2, 3, 5, 7, 10, 15, 20),

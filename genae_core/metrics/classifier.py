@@ -33,11 +33,13 @@ class ClassifierConfig:
     features with ReLU. No batch normalisation: a feature is of one image alone.
 
     kernel_size: rows and columns of a convolution's kernel, odd, so that it keeps the size.
+    dropout: of what the convolutions give, while training.
     feature_width: F; None lets `resolved_width` choose it from the number of reference images.
     """
 
     channels: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
+    dropout: float = 0.0
     feature_width: int | None = None
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=8, batch_size=200)
@@ -51,6 +53,7 @@ class ClassifierConfig:
             require_positive_int(channels=width)
         require_positive_int(kernel_size=self.kernel_size)
         require(self.kernel_size % 2 == 1, "kernel_size must be odd", kernel_size=self.kernel_size)
+        require(0 <= self.dropout < 1, "dropout must be in [0, 1)", dropout=self.dropout)
         require_int(seed=self.seed)
         if self.feature_width is not None:
             require_positive_int(feature_width=self.feature_width)
@@ -78,14 +81,14 @@ class Classifier(nn.Module):
             layers += [nn.Conv2d(fan_in, width, config.kernel_size, 1, same)]
             layers += [nn.MaxPool2d(2), nn.ReLU()]
             fan_in, side = width, side // 2
-        layers += [nn.Flatten(), nn.Linear(fan_in * side * side, config.feature_width), nn.ReLU()]
-        self.body = nn.Sequential(*layers)
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        self.hidden = nn.Linear(fan_in * side * side, config.feature_width)
         self.top = nn.Linear(config.feature_width, num_outputs)
         self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
-        features: Tensor = self.body(x.to(memory_format=torch.channels_last))
-        return features
+        maps = self.convolutions(x.to(memory_format=torch.channels_last))
+        return F.relu(self.hidden(maps))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.top(self.features(x))
@@ -107,7 +110,11 @@ def cross_entropy(
     batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
     """
     x, y = batch
-    logits = model(x)
+    maps = model.convolutions(x.to(memory_format=torch.channels_last))
+    keep = 1 - model.config.dropout
+    if model.training and keep < 1:
+        maps = maps * draw.mask(tuple(maps.shape), keep) / keep
+    logits = model.top(F.relu(model.hidden(maps)))
     loss = (
         F.cross_entropy(logits, y)
         if y.ndim == 1
