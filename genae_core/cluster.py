@@ -1,7 +1,14 @@
 """Ray beyond Tune: start or join a cluster. The only importer of it."""
 
+import logging
 import os
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves without being asked
 
@@ -46,6 +53,49 @@ def resources() -> dict[str, float]:
     """What the cluster has in all, e.g. {"CPU": 2.0, "GPU": 1.0}."""
     found: dict[str, float] = _ray().cluster_resources()
     return found
+
+
+def object_store_bytes() -> float:
+    """The shared memory of one node, bytes."""
+    return float(resources().get("object_store_memory", 0)) / _nodes(_ray())
+
+
+def each(
+    function: Callable[[S, T], R], shared: S, items: Sequence[T], here: bool = False
+) -> Iterator[R]:
+    """Call function(shared, item) for every item, one to a CPU, and yield the results as they
+    come; a call whose node is lost is made again.
+
+    shared: goes once to each node. here: on this node alone. Raises what the function raises.
+    """
+    import ray.data  # noqa: PLC0415
+
+    ray = _ray()
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # the caller has its own
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    reference = ray.put(shared)
+
+    def call(row: dict[str, Any]) -> dict[str, Any]:
+        return {"result": function(ray.get(reference), items[row["item"]])}
+
+    node = ray.get_runtime_context().get_node_id()
+    numbers = [{"item": number} for number in range(len(items))]
+    results = ray.data.from_items(numbers, override_num_blocks=max(1, len(items))).map(
+        call, num_cpus=1, label_selector={"ray.io/node-id": node} if here else None
+    )
+    try:
+        for row in results.iter_rows():
+            yield row["result"]
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a worker's function raised, out of what Ray wrapped it in."""
+    inner = getattr(error, "cause", None) or error.__cause__
+    return error if inner is None else _cause(inner)
 
 
 def _nodes(ray: ModuleType) -> int:

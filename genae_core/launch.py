@@ -52,7 +52,9 @@ def launch(
         folder = (options.storage or home() / "sweeps").expanduser().absolute() / name
         tracker = sweeping.open_store(study, name, folder, cells, options)
         parallel = _connect(tracker.uri, options)
-        sweep, splits, classifier = sweeping.prepare(study, name, cells, tracker, options)
+        sweep, splits, classifier = sweeping.prepare(
+            study, name, cells, tracker, parallel, options
+        )
     except (ValueError, OSError) as error:
         cluster.disconnect()
         print(f"error: {tracking.redact(str(error))}", file=sys.stderr)

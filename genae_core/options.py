@@ -7,7 +7,29 @@ from genae_core import config
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchOptions:
+class ShardOptions:
+    """How the images get from their files to the trials."""
+
+    shards: str | None = None
+    """Folder or URI of shards that jobs/prepare_data.py made (default: prepare what is missing,
+    in GENAE_HOME)."""
+    max_rejected: float = 0.001
+    """Share of the files that may be unusable images."""
+    memory_budget: float | None = None
+    """GiB of training images that a node may hold; a larger set is streamed (default: half of
+    Ray's object store, or of the memory where there is no Ray)."""
+
+    def __post_init__(self) -> None:
+        config.require_finite(0, max_rejected=self.max_rejected)
+        config.require(
+            self.max_rejected <= 1, "--max-rejected must be <= 1", max_rejected=self.max_rejected
+        )
+        if self.memory_budget is not None:
+            config.require_finite(0, memory_budget=self.memory_budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions(ShardOptions):
     """Where and how wide a sweep runs."""
 
     seeds: tuple[int, ...] = (0,)
@@ -37,6 +59,7 @@ class LaunchOptions:
     """Show the trials that would run, and stop."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         config.require(len(self.seeds) > 0, "--seeds must name at least one", seeds=self.seeds)
         config.require(
             len(set(self.seeds)) == len(self.seeds), "--seeds must differ", seeds=self.seeds

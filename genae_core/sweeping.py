@@ -1,20 +1,26 @@
 """What the driver does before and after the trials: the store, the data, the name, the table."""
 
 import json
+import math
 import secrets
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from genae_core import config, report, tracking
+from genae_core import cluster, config, report, tracking
 from genae_core.cell import Params, Sweep, label
 from genae_core.data.base import Splits
+from genae_core.data.prepare import Done, Each, Job, Work, obtain, one_by_one
+from genae_core.data.shards import ShardSpec
 from genae_core.experiment import Experiment, resolve, warnings_of
 from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
 from genae_core.options import LaunchOptions
+
+FEW_PIXELS = 2**25  # bytes of images that one process decodes before a cluster's first answer
 
 
 def open_store(
@@ -41,13 +47,25 @@ def prepare(
     name: str,
     cells: dict[str, Experiment],
     tracker: tracking.Tracker,
+    parallel: int,
     options: LaunchOptions,
 ) -> tuple[Sweep, Splits, Classifier]:
-    """Read the data and complete the configs once; train the classifier or load it."""
+    """Prepare and read the data and complete the configs once; train the classifier or load it.
+
+    parallel: trials at a time, which share the memory budget where they stream.
+    """
     experiments = list(cells.values())
     data = experiments[0].data
-    print(f"reading {data.name} ...", flush=True)
-    splits = data.load()
+    splits = obtain(
+        data,
+        home(),
+        options.shards,
+        options.max_rejected,
+        _budget(options),
+        parallel,
+        _each(options),
+        lambda text: print(text, flush=True),
+    )
     for note in splits.notes:
         print(f"note: {note}")
     resolved = {key: resolve(cell, splits) for key, cell in cells.items()}
@@ -64,7 +82,10 @@ def prepare(
             f"training the FCD's classifier of {data.name}, once ...", flush=True
         ),
     )
-    print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
+    print(
+        f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images' "
+        f"{about['task']}"
+    )
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     tags = {
         **code_version(),
@@ -141,6 +162,27 @@ def print_cells(
     )
     for number, params in enumerate(grid, 1):
         print(f"  {number:>3}  {label(params)}")
+
+
+def _each(options: LaunchOptions) -> Each:
+    """Over the cluster, or here where that is sooner than asking it."""
+
+    def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
+        pixels = sum(spec.last - spec.first for spec in specs) * math.prod(job.shape)
+        if pixels < FEW_PIXELS:
+            return one_by_one(work, job, specs)
+        here = job.folder.local is not None and not options.shared_storage
+        return cluster.each(work, job, specs, here)
+
+    return each
+
+
+def _budget(options: LaunchOptions) -> int:
+    """Bytes of training images that a node may hold: what was asked for, or half of the object
+    store that its trials share."""
+    if options.memory_budget is not None:
+        return int(options.memory_budget * 2**30)
+    return int(cluster.object_store_bytes() / 2)
 
 
 def new_name(study: str) -> str:

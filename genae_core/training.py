@@ -80,12 +80,13 @@ def fit(
     config: TrainingConfig,
     draw: Draw,
     on_epoch: Callable[[Progress], None] = lambda _: None,
+    order: Callable[[Draw], NDArray[np.int64]] | None = None,
 ) -> list[Point]:
     """Train `model` through its stages and leave it in evaluation mode.
 
-    batch: int64 indices [B] into 0..num_examples-1 -> what the losses take. Each epoch is a new
-    permutation; what does not fill a batch is left to the next epoch's. For each phase: zero,
-    backward, step that player's optimiser.
+    batch: int64 indices [B] into 0..num_examples-1 -> what the losses take. order: an epoch's
+    order of all indices (None: a permutation, new for each epoch); what does not fill a batch is
+    left to the next epoch's. For each phase: zero, backward, step that player's optimiser.
     Raises NonFiniteLossError where a loss term does.
     """
     fits = config.batch_size <= num_examples
@@ -108,8 +109,8 @@ def fit(
         since = 0  # steps in the window
         for epoch in range(1, config.epochs + 1):
             model.train()  # a watcher may have sampled from it
-            order = draw.permutation(num_examples).cpu().numpy()
-            for index in np.split(order, range(config.batch_size, len(order), config.batch_size)):
+            rows = order(draw) if order else draw.permutation(num_examples).cpu().numpy()
+            for index in np.split(rows, range(config.batch_size, len(rows), config.batch_size)):
                 if len(index) < config.batch_size:
                     break
                 images = batch(index)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genae_core.data.base import Splits, to_pixels
+from genae_core.data.batches import Batches
 from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.figures import Picture, grid, strip
@@ -86,16 +87,16 @@ def run_trial(
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
         model = experiment.model.build(experiment.data.shape).to(device)
-    train = splits.train.images[: experiment.training.max_images]
-    binarize = experiment.data.binarize
-
-    def batch(index: Any) -> Tensor:
-        return to_pixels(train[index], binarize, draw.device)
+    images = splits.train.images
+    count = min(experiment.training.max_images or len(images), len(images))
+    batch = Batches(images, count, experiment.data.binarize, draw.device)
 
     def watch(progress: Progress) -> None:
         on_epoch(model, progress)
 
-    history = fit(model, model.stages(), len(train), batch, experiment.training, draw, watch)
+    history = fit(
+        model, model.stages(), count, batch, experiment.training, draw, watch, batch.order
+    )
     chains = [
         evaluate(model, chain, experiment, splits, classifier, device)
         for chain in experiment.chains

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
 
 from recipes import DataOptions, cli, recipe
 
+from genae_core.data.prepare import obtain
 from genae_core.home import home
 from genae_core.metrics.classifier import cached_classifier, resolved_width
 
@@ -24,7 +25,14 @@ class Options(DataOptions):
 def main(options: Options) -> int:
     """Train it, or find it, and say where it is and how well it does."""
     parts = recipe(options)
-    splits = parts.data.load()
+    budget = options.memory_budget
+    splits = obtain(
+        parts.data,
+        home(),
+        options.shards,
+        options.max_rejected,
+        None if budget is None else int(budget * 2**30),
+    )
     for note in splits.notes:
         print(f"note: {note}")
     half = min(len(splits.val.images), len(splits.test.images))
@@ -38,7 +46,7 @@ def main(options: Options) -> int:
         on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),
     )
     print(
-        f"{about['accuracy']:.2%} accurate on {2 * half} held-out images, "
+        f"{about['accuracy']:.2%} accurate on {2 * half} held-out images' {about['task']}, "
         f"{config.feature_width} features, sha256 {about['sha256']}\n{folder}"
     )
     return 0

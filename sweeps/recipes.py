@@ -6,7 +6,7 @@ A dict of names lives here because Optuna's categories, and flags, are primitive
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -14,6 +14,7 @@ from genae_core.config import require
 from genae_core.data.base import DataConfig
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.digits import DigitsConfig
+from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.svhn import SVHNConfig
 from genae_core.experiment import Experiment
@@ -24,24 +25,26 @@ from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.options import LaunchOptions
+from genae_core.options import LaunchOptions, ShardOptions
 from genae_core.samplers.base import ChainConfig
 from genae_core.training import TrainingConfig
 
 T = TypeVar("T")
 Family = Literal["vae", "dvae", "aae", "daae"]
 FAMILIES: tuple[Family, ...] = ("vae", "dvae", "aae", "daae")
-Dataset = Literal["digits", "mnist", "svhn", "celeba"]
+Dataset = Literal["digits", "mnist", "svhn", "celeba", "image_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataOptions(ShardOptions):
     """The flags about data."""
 
     dataset: Dataset = "digits"
     """digits comes with scikit-learn and needs no files; the others are read from --data-root."""
-    data_root: str | None = None
-    """Folder of the dataset's official files."""
+    data_root: Annotated[str | None, tyro.conf.arg(aliases=["--raw"])] = None
+    """Folder or URI of the dataset's official files, or of your own images."""
+    split_seed: int = 0
+    """Seed of the cut into training and held-out images where a dataset has none of its own."""
     download: bool = False
     """Fetch missing official files into --data-root with torchvision's downloaders."""
     smoke: bool = False
@@ -110,13 +113,16 @@ def recipe(options: DataOptions) -> Recipe:
             record=(0, 1, 2, 5, 10),
             sub_batch=120,
         )
-    if options.data_root is None:
-        raise ValueError(f"--dataset {options.dataset} reads files: give --data-root FOLDER")
+    root = options.data_root or options.shards
+    if root is None:
+        raise ValueError(
+            f"--dataset {options.dataset} reads files: give --data-root FOLDER, or --shards"
+        )
     if options.dataset == "mnist":
         # The published practice for MNIST (Sridhar & Srivastava, section 5): binarised, fully
         # connected, up to ten epochs; the critic here has no dropout.
         return Recipe(
-            data=MNISTConfig(root=options.data_root, download=options.download),
+            data=MNISTConfig(root=root, download=options.download),
             net=MLPConfig(),
             critic=CriticConfig(dropout=0.0),
             optimizer=AdamConfig(),
@@ -133,28 +139,42 @@ def recipe(options: DataOptions) -> Recipe:
             sub_batch=500,
             num_chains=2000 if smoke else None,
         )
-    folder = CelebAConfig if options.dataset == "celeba" else SVHNConfig
+    seed, download = options.split_seed, options.download
+    data: DataConfig
+    if options.dataset == "celeba":
+        data = CelebAConfig(root=root, size=64, split_seed=seed, download=download)
+    elif options.dataset == "svhn":
+        data = SVHNConfig(root=root, size=64, download=download)
+    else:
+        most = 2400 if smoke else None
+        data = ImageFolderConfig(root=root, size=64, split_seed=seed, max_images=most)
+    # A user's own folder may be small.
+    batch, own = 64, options.dataset == "image_folder"
+    if smoke or own:
+        batch = 16 if smoke and own else 32
     # Creswell et al. 2017, section 4.3: 64 px, 20 epochs, Adam 2e-4 with beta1 0.5. In a smoke
     # run the network is narrower and takes larger steps, to be recognisable in minutes.
     quick = AdamConfig(learning_rate=1e-3, beta1=0.5)
     return Recipe(
-        data=folder(root=options.data_root, size=64, download=options.download),
+        data=data,
         net=DCGANConfig(width=16 if smoke else 64),
         critic=CriticConfig(),
         optimizer=quick if smoke else AdamConfig(learning_rate=2e-4, beta1=0.5),
         training=TrainingConfig(
             epochs=6 if smoke else 20,
-            batch_size=32 if smoke else 64,
+            batch_size=batch,
             max_images=1600 if smoke else None,
         ),
         classifier=ClassifierConfig(
             channels=(16, 32, 64, 64),
-            training=TrainingConfig(epochs=2 if smoke else 10, batch_size=32, decay="linear"),
+            training=TrainingConfig(
+                epochs=2 if smoke else 10, batch_size=min(batch, 32), decay="linear"
+            ),
         ),
         latent_dims=(50,) if smoke else (50, 100, 200),
         record=(0, 1, 2, 5, 10),
         sub_batch=100,
-        num_chains=200 if smoke else None,
+        num_chains=200 if smoke and not own else None,
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genae_core.data.base import Split, Splits, take
+from genae_core.data.base import ArraySource, Source, Split, take
 from genae_core.data.files import check_flags, seeded_cut
 
 NUM_VAL, NUM_TEST = 360, 360
@@ -31,7 +31,10 @@ class DigitsConfig:
     def shape(self) -> tuple[int, int, int]:
         return (1, 8, 8)
 
-    def load(self) -> Splits:
+    def stamp(self) -> str:
+        return "scikit-learn"  # the same bytes in every release
+
+    def source(self) -> Source:
         from sklearn.datasets import load_digits
 
         data = load_digits()
@@ -42,4 +45,5 @@ class DigitsConfig:
             f"digits: the splits are a seeded cut of our own, {len(train.images):,} train, "
             f"{NUM_VAL} val and {NUM_TEST} test images."
         )
-        return Splits(train, val, test, (note,))
+        splits = {"train": train, "val": val, "test": test}
+        return ArraySource(splits, self.shape, notes=(note,))

@@ -1,23 +1,60 @@
-"""What the loaders share about images: cropping and resizing.
+"""What the datasets share about images: decoding, cropping and resizing.
 
 Shapes: N images, C channels, H rows, W columns, S the side asked for.
 """
 
+import io
+import math
+import warnings
+
 import numpy as np
+import simplejpeg
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.nn import functional as F
 
 from genae_core.config import require
 
 SIZES = (32, 64)
 CHUNK = 512
+MOST_PIXELS = 89_478_485  # Pillow's own guard against decompression bombs
+ORIENTATION_HEADER = b"Exif\0\0"
+PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB")
 
 
 def check_size(size: int) -> None:
     """Raise ValueError unless `size` is a side that the networks are built for."""
     valid = isinstance(size, int) and not isinstance(size, bool) and size in SIZES
     require(valid, "size must be 32 or 64", size=size)
+
+
+def check_crop(crop: float) -> None:
+    """Raise ValueError unless `crop` is a fraction of an image's shorter side."""
+    number = isinstance(crop, int | float) and not isinstance(crop, bool)
+    require(number and 0 < crop <= 1, "crop must be in (0, 1]", crop=crop)
+
+
+def decode(
+    content: bytes, size: int, crop: float, aspect: float | None = None, tolerance: float = 0.02
+) -> NDArray[np.uint8]:
+    """The central square of an image file, upright, in RGB and resized: uint8 [3, S, S].
+
+    crop: the square's side as a fraction of the image's shorter side. aspect: the width by the
+    height that the image must have, within a relative tolerance; None takes any.
+    A large JPEG is decoded at the smallest of libjpeg's scales, from 1/2 down, that leaves the
+    square at least S pixels wide; its square is then placed to half a decoded pixel. Raises
+    ValueError for whatever is no whole image of 8 bits a channel.
+    """
+    image = _jpeg(content, size, crop, aspect, tolerance)
+    if image is None:
+        image = _any_format(content)
+        _check_aspect(image.shape[0], image.shape[1], aspect, tolerance)
+    square = centre_crop(image, max(1, round(crop * min(image.shape[:2]))))
+    pixels = torch.from_numpy(square).permute(2, 0, 1)[None]
+    if pixels.shape[2:] != (size, size):
+        pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return pixels[0].numpy()
 
 
 def centre_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -31,8 +68,65 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Antialiased bilinear resizing, rounded: uint8 [N, C, H, W] to [N, C, S, S], in chunks."""
     resized = np.empty((*images.shape[:2], size, size), np.uint8)
     for start in range(0, len(images), CHUNK):
-        chunk = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])).float()
+        chunk = torch.from_numpy(np.array(images[start : start + CHUNK])).float()
         if chunk.shape[2:] != (size, size):
             chunk = F.interpolate(chunk, (size, size), mode="bilinear", antialias=True)
         resized[start : start + CHUNK] = chunk.round().clamp(0, 255).byte().numpy()
     return resized
+
+
+def _jpeg(
+    content: bytes, size: int, crop: float, aspect: float | None, tolerance: float
+) -> NDArray[np.uint8] | None:
+    """The image [H, W, 3] by libjpeg-turbo; None for what it cannot turn into upright RGB."""
+    if not content.startswith(b"\xff\xd8\xff") or ORIENTATION_HEADER in content[:65_536]:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+    except ValueError as error:
+        raise ValueError(f"not a whole JPEG file: {error}") from None
+    if colours in ("CMYK", "YCCK"):
+        return None
+    _check_pixels(height, width)
+    _check_aspect(height, width, aspect, tolerance)
+    scale = min(1.0, size / max(1, round(crop * min(height, width))))
+    try:  # strict by default: a cut file raises
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            content,
+            "RGB",
+            min_height=math.ceil(scale * height),
+            min_width=math.ceil(scale * width),
+            min_factor=2,  # 7/8 and the like cost more than they save
+        )
+    except ValueError as error:
+        raise ValueError(f"not a whole JPEG file: {error}") from None
+    return image
+
+
+def _any_format(content: bytes) -> NDArray[np.uint8]:
+    """The image [H, W, 3] by Pillow, turned as its EXIF orientation says."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is checked or dropped here
+            image = Image.open(io.BytesIO(content))
+            _check_pixels(image.height, image.width)
+            if image.mode not in PLAIN_MODES:
+                raise ValueError(f"pixels of mode {image.mode}; expected 8 bits a channel")
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise ValueError("not an image of a known format") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"not a whole image: {error}") from None
+    return np.array(upright)
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels; at most {MOST_PIXELS:,} are read")
+
+
+def _check_aspect(height: int, width: int, aspect: float | None, tolerance: float) -> None:
+    if aspect is not None and abs(width / height / aspect - 1) > tolerance:
+        raise ValueError(
+            f"{width} x {height} pixels; expected a width of {aspect:.3f} times the height"
+        )

@@ -3,12 +3,11 @@
 import gzip
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.data.base import Split, Splits
+from genae_core.data.base import ArraySource, Source, Split
 from genae_core.data.files import (
     Layout,
     check_digest,
@@ -16,8 +15,10 @@ from genae_core.data.files import (
     check_source,
     locate,
     partial_note,
+    stamp,
     with_halves,
 )
+from genae_core.data.folder import Folder
 
 SHA256 = {  # of the unpacked official files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -54,42 +55,49 @@ class MNISTConfig:
     def shape(self) -> tuple[int, int, int]:
         return (1, 28, 28)
 
-    def load(self) -> Splits:
+    def stamp(self) -> str:
+        folder = locate(LAYOUT, self.root, self.download)
+        return stamp(file for file in folder.files() if file.name.removesuffix(".gz") in SHA256)
+
+    def source(self) -> Source:
         folder = locate(LAYOUT, self.root, self.download)
         train, test = _read_part(folder, "train"), _read_part(folder, "t10k")
         notes = tuple(
-            partial_note("mnist", folder / f"{part}-images-idx3-ubyte", len(split.images), count)
+            partial_note("mnist", f"{part}-images-idx3-ubyte", len(split.images), count)
             for (part, count), split in zip(COUNTS.items(), (train, test), strict=True)
             if len(split.images) != count
         )
-        return with_halves("mnist", train, test, notes)
+        return ArraySource(with_halves("mnist", train, test), self.shape, notes=notes)
 
 
-def _read_part(folder: Path, part: str) -> Split:
+def _read_part(folder: Folder, part: str) -> Split:
     images = _read_idx(folder, f"{part}-images-idx3-ubyte", COUNTS[part], (28, 28))
     labels = _read_idx(folder, f"{part}-labels-idx1-ubyte", COUNTS[part], ())
     if len(images) != len(labels):
         raise ValueError(
-            f"{folder}: the {part} files do not belong together, {len(images):,} images but "
+            f"{folder.uri}: the {part} files do not belong together, {len(images):,} images but "
             f"{len(labels):,} labels"
         )
     if labels.max(initial=0) > 9:
         raise ValueError(
-            f"{folder / f'{part}-labels-idx1-ubyte'}: labels must be 0..9, got {labels.max()}"
+            f"{folder.path_of(f'{part}-labels-idx1-ubyte')}: labels must be 0..9, got "
+            f"{labels.max()}"
         )
     return Split(images[:, None], labels.astype(np.int64))
 
 
-def _read_idx(folder: Path, name: str, official: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _read_idx(
+    folder: Folder, name: str, official: int, shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
     """The uint8 [N, *shape] of an idx file or of its .gz; the former where both exist.
 
     Raises ValueError for another format, a length that the header denies, and for `official`
     items that are not the official ones.
     """
-    path = folder / name
-    path = path if path.exists() else path.with_name(f"{name}.gz")
+    packed = not folder.exists(name)
+    path = folder.path_of(f"{name}.gz" if packed else name)
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = gzip.decompress(folder.read(f"{name}.gz")) if packed else folder.read(name)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from None
     num_dims = 1 + len(shape)

@@ -1,46 +1,55 @@
 """SVHN's cropped digits (format 2), from its MATLAB files."""
 
+import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
-from genae_core.data.base import Split, Splits
+from genae_core.data.base import ArraySource, Source, Split
 from genae_core.data.files import (
     Layout,
     check_digest,
+    check_flags,
     check_source,
     locate,
     partial_note,
+    stamp,
     with_halves,
 )
-from genae_core.data.images import check_size, resize
+from genae_core.data.folder import Folder
+from genae_core.data.images import check_size
 
 SIDE = 32
 OFFICIAL = {  # the number of images and the file's md5
     "train_32x32.mat": (73_257, "e26dedcc434d2e4c54c9b2d4a06d8373"),
     "test_32x32.mat": (26_032, "eb5a983be6a315427106f1b164d9cef3"),
+    "extra_32x32.mat": (531_131, "a93ce644f1a588dc4d68dda5feec44a7"),
 }
-LAYOUT = Layout("svhn", ("", "svhn"), tuple(OFFICIAL))
+EXTRA = "extra_32x32.mat"
+LAYOUT = Layout("svhn", ("", "svhn"), ("train_32x32.mat", "test_32x32.mat"))
+LAYOUT_EXTRA = LAYOUT._replace(files=(*LAYOUT.files, EXTRA))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SVHNConfig:
     """73,257 training images; val and test are the halves of the 26,032 test images.
 
-    root: a folder with the two .mat files, or with svhn/ that has them.
+    root: a folder with the .mat files, or with svhn/ that has them.
     size: the images are resized to size x size pixels.
+    extra: add the 531,131 easier images of extra_32x32.mat to the training split.
     Netzer et al. 2011; Creswell et al. 2017 resize to 64 x 64.
     """
 
     root: str
     size: int = 64
+    extra: bool = False
     download: bool = False
 
     def __post_init__(self) -> None:
         check_source(self.root, self.download)
         check_size(self.size)
+        check_flags(extra=self.extra)
 
     @property
     def name(self) -> str:
@@ -54,24 +63,37 @@ class SVHNConfig:
     def binarize(self) -> bool:
         return False
 
-    def load(self) -> Splits:
-        folder = locate(LAYOUT, self.root, self.download)
-        train, test = (_read_mat(folder / name, self.size) for name in OFFICIAL)
+    def stamp(self) -> str:
+        layout, folder = self._located()
+        return stamp(file for file in folder.files() if file.name in layout.files)
+
+    def source(self) -> Source:
+        layout, folder = self._located()
+        parts = {name: _read_mat(folder, name) for name in layout.files}
         notes = tuple(
-            partial_note("svhn", folder / name, len(split.images), count)
-            for (name, (count, _)), split in zip(OFFICIAL.items(), (train, test), strict=True)
-            if len(split.images) != count
+            partial_note("svhn", name, len(split.images), OFFICIAL[name][0])
+            for name, split in parts.items()
+            if len(split.images) != OFFICIAL[name][0]
         )
-        return with_halves("svhn", train, test, notes)
+        train, test = parts["train_32x32.mat"], parts["test_32x32.mat"]
+        if self.extra:
+            images = np.concatenate([train.images, parts[EXTRA].images])
+            train = Split(images, np.concatenate([train.labels, parts[EXTRA].labels]))
+        return ArraySource(with_halves("svhn", train, test), self.shape, notes=notes)
+
+    def _located(self) -> tuple[Layout, Folder]:
+        layout = LAYOUT_EXTRA if self.extra else LAYOUT
+        return layout, locate(layout, self.root, self.download)
 
 
-def _read_mat(path: Path, size: int) -> Split:
-    """The images, resized, and the labels; the file has [H, W, C, N] and writes digit 0 as 10.
+def _read_mat(folder: Folder, name: str) -> Split:
+    """The images and the labels; the file has [H, W, C, N] and writes digit 0 as 10.
 
     Raises ValueError for a file that is cut or of another content.
     """
+    path, raw = folder.path_of(name), folder.read(name)
     try:
-        content = loadmat(path, variable_names=("X", "y"))
+        content = loadmat(io.BytesIO(raw), variable_names=("X", "y"))
     except Exception as error:  # scipy lets zlib's, struct's and its own errors through
         raise ValueError(
             f"{path} is not a whole MATLAB 5 file ({type(error).__name__}: {error}); was a "
@@ -96,8 +118,8 @@ def _read_mat(path: Path, size: int) -> Split:
     if not np.isin(labels, np.arange(1, 11)).all():
         wrong = labels[~np.isin(labels, np.arange(1, 11))][0]
         raise ValueError(f"{path}: labels must be 1..10, got {wrong}")
-    official, md5 = OFFICIAL[path.name]
+    official, md5 = OFFICIAL[name]
     if count == official:
-        check_digest(path, path.read_bytes(), "md5", md5)
+        check_digest(path, raw, "md5", md5)
     digits = labels[:, 0].astype(np.int64) % 10
-    return Split(resize(pixels.transpose(3, 2, 0, 1), size), digits)
+    return Split(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), digits)

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from genae_core import checkpoint
 from genae_core.config import from_dict, require, require_int, require_positive_int, to_dict
-from genae_core.data.base import Split, Splits, to_pixels
+from genae_core.data.base import Split, Splits, fingerprint, to_pixels
+from genae_core.data.batches import Batches
 from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Phase, Player, Stage
 from genae_core.nets.base import Shape
@@ -84,7 +85,7 @@ class Classifier(nn.Module):
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         self.hidden = nn.Linear(fan_in * side * side, config.feature_width)
         self.top = nn.Linear(config.feature_width, num_outputs)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, x: Tensor) -> Tensor:
         maps = self.convolutions(x.to(memory_format=torch.channels_last))
@@ -141,28 +142,51 @@ def train_classifier(
 ) -> Classifier:
     """A classifier of the training split, in evaluation mode."""
     draw = Draw(config.seed, "classifier", device=device)
-    labels = splits.train.labels
+    turns = turns_of(splits, splits.train)
+    labels = splits.train.labels if turns is None else turns
     num_outputs = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
     with draw.as_global():
         model = Classifier(config, splits.train.images.shape[1:], num_outputs).to(device)
 
     def batch(index: NDArray[np.int64]) -> Labelled:
-        x = to_pixels(splits.train.images[index], binarize, draw.device)
+        images = splits.train.images[index]
+        x = to_pixels(
+            images if turns is None else turned(images, turns[index]), binarize, draw.device
+        )
         return x, torch.from_numpy(labels[index]).to(draw.device)
 
     count = min(config.training.max_images or len(labels), len(labels))
-    fit(model, model.stages(), count, batch, config.training, draw)
+    order = Batches(splits.train.images, count, binarize, torch.device("cpu")).order
+    fit(model, model.stages(), count, batch, config.training, draw, order=order)
     return model
 
 
-def fingerprint(splits: Splits) -> str:
-    """sha256 over every image and label of the dataset, as loaded."""
-    digest = hashlib.sha256()
-    for split in (splits.train, splits.val, splits.test):
-        for array in split:
-            digest.update(repr((array.shape, str(array.dtype))).encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def turns_of(splits: Splits, split: Split) -> NDArray[np.int64] | None:
+    """Quarter turns (0, ..., 3) for each image of the split, seeded, where the dataset has no
+    classes to learn; None where it has.
+
+    Images without labels still need features: a classifier that tells which way up an image is
+    has to know what is on it (Gidaris, Singh & Komodakis 2018, section 2.1).
+    """
+    if splits.train.labels.ndim > 1 or splits.train.labels.max() > 0:
+        return None
+    return np.random.default_rng(0).integers(4, size=len(split.images))
+
+
+def turned(images: NDArray[np.uint8], turns: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The square images [N, C, H, W], each turned by its quarter turns."""
+    result = images.copy()
+    for number in (1, 2, 3):
+        result[turns == number] = np.rot90(images[turns == number], number, axes=(2, 3))
+    return result
+
+
+def task_of(splits: Splits, split: Split) -> Split:
+    """The images and labels that the classifier learns: the split's own, or quarter turns."""
+    turns = turns_of(splits, split)
+    if turns is None:
+        return split
+    return Split(turned(np.asarray(split.images), turns), turns)
 
 
 def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
@@ -186,16 +210,14 @@ def cached_classifier(
     name: the dataset's. folder: where classifiers are kept. on_train: called before a training.
     Raises ValueError where a cached one is broken.
     """
-    data = fingerprint(splits)
+    data = splits.sha256 or fingerprint(splits)
     key = recipe_key(config, data, binarize)
     home = folder / f"{name}-{key[:16]}"
     if not home.is_dir():
         on_train()
         model = train_classifier(config, splits, binarize, device)
-        held_out = Split(
-            np.concatenate([splits.val.images, splits.test.images]),
-            np.concatenate([splits.val.labels, splits.test.labels]),
-        )
+        both = (task_of(splits, part) for part in (splits.val, splits.test))
+        held_out = Split(*map(np.concatenate, zip(*both, strict=True)))
         checkpoint.write(
             home,
             model.state_dict(),
@@ -206,6 +228,13 @@ def cached_classifier(
                 "config": to_dict(config),
                 "shape": list(splits.train.images.shape[1:]),
                 "num_outputs": model.top.out_features,
+                "task": (
+                    "quarter turns"
+                    if turns_of(splits, splits.val) is not None
+                    else "classes"
+                    if splits.val.labels.ndim == 1
+                    else "attributes"
+                ),
                 "accuracy": accuracy(model, held_out, binarize),
             },
         )

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from genae_core.data.base import Splits, take
+from genae_core.data.base import Splits, load, take
 from genae_core.data.digits import DigitsConfig
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier, ClassifierConfig, train_classifier
@@ -21,7 +21,7 @@ TRAIN, HALF = 120, 40
 
 def splits() -> Splits:
     sizes = (TRAIN, HALF, HALF)
-    loaded = DigitsConfig().load()[:3]
+    loaded = load(DigitsConfig())[:3]
     return Splits(
         *(take(split, np.arange(size)) for split, size in zip(loaded, sizes, strict=True))
     )

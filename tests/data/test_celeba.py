@@ -7,9 +7,10 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from genae_core.config import from_json, to_json
-from genae_core.data import celeba
+from genae_core.data.base import load
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.celeba_lists import cut
+from genae_core.data.folder import Folder
 from genae_core.data.images import centre_crop
 
 Bytes = NDArray[np.uint8]
@@ -70,7 +71,7 @@ def names_in(images: Bytes) -> list[str]:
 
 
 def test_every_image_keeps_its_place_and_its_attributes(root: Path) -> None:
-    splits = CelebAConfig(root=str(root)).load()
+    splits = load(CelebAConfig(root=str(root)))
     shapes = [split.images.shape for split in splits[:3]]
     assert shapes == [(12, 3, 64, 64), (2, 3, 64, 64), (2, 3, 64, 64)]
     seen = []
@@ -84,7 +85,7 @@ def test_every_image_keeps_its_place_and_its_attributes(root: Path) -> None:
 
 
 def test_without_a_partition_the_cut_is_seeded_and_said(root: Path) -> None:
-    first, second = CelebAConfig(root=str(root)).load(), CelebAConfig(root=str(root)).load()
+    first, second = load(CelebAConfig(root=str(root))), load(CelebAConfig(root=str(root)))
     for one, other in zip(first[:3], second[:3], strict=True):
         np.testing.assert_array_equal(one.images, other.images)
     assert names_in(first.train.images) != NAMES[:12]
@@ -93,23 +94,33 @@ def test_without_a_partition_the_cut_is_seeded_and_said(root: Path) -> None:
     assert "12 train, 2 val and 2 test" in note
 
 
-def test_chunks_change_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = CelebAConfig(root=str(root)).load()
-    monkeypatch.setattr(celeba, "CHUNK", 5)
-    pieces = CelebAConfig(root=str(root)).load()
-    for one, other in zip(whole[:3], pieces[:3], strict=True):
-        np.testing.assert_array_equal(one.images, other.images)
+def test_stretches_make_up_the_whole(root: Path) -> None:
+    source = CelebAConfig(root=str(root)).source()
+    whole = source.read("train", 0, 12)
+    pieces = [source.read("train", first, first + 4) for first in (0, 4, 8)]
+    np.testing.assert_array_equal(np.concatenate([p.images for p in pieces]), whole.images)
+    np.testing.assert_array_equal(np.concatenate([p.labels for p in pieces]), whole.labels)
+    assert [name for p in pieces for name in p.names] == whole.names
+    assert len({p.digest for p in pieces} | {whole.digest}) == 4
+
+
+def test_the_seed_of_the_cut(root: Path) -> None:
+    cuts = [CelebAConfig(root=str(root), split_seed=seed).source() for seed in (0, 1)]
+    first, other = (source.read("train", 0, 12).names for source in cuts)
+    assert sorted(first) != sorted(other)
+    assert "a cut of our own by seed 1" in cuts[1].notes[-1]
 
 
 def test_eight_thousand_are_cut_six_one_one(tmp_path: Path) -> None:
-    (train, val, test), _ = cut([f"{n}.jpg" for n in range(8_000)], tmp_path / "absent.txt")
+    parts = cut([f"{n}.jpg" for n in range(8_000)], Folder(tmp_path), "absent.txt", 0).parts
+    train, val, test = parts["train"], parts["val"], parts["test"]
     assert (len(train), len(val), len(test)) == (6_000, 1_000, 1_000)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, val, test])), np.arange(8_000))
 
 
 def test_the_official_partition_is_followed(root: Path) -> None:
     write_partition(root, {name: (0, 1, 2, 0)[i % 4] for i, name in enumerate(NAMES[:-1])})
-    splits = CelebAConfig(root=str(root)).load()
+    splits = load(CelebAConfig(root=str(root)))
     assert names_in(splits.train.images) == sorted([*NAMES[0:15:4], *NAMES[3:15:4]])
     assert names_in(splits.val.images) == NAMES[1:15:4]
     assert names_in(splits.test.images) == NAMES[2:15:4]
@@ -120,7 +131,7 @@ def test_the_official_partition_is_followed(root: Path) -> None:
 
 def test_a_partition_that_leaves_a_split_empty_is_replaced_and_said(root: Path) -> None:
     write_partition(root, dict.fromkeys(NAMES, 0))
-    splits = CelebAConfig(root=str(root)).load()
+    splits = load(CelebAConfig(root=str(root)))
     assert [len(split.images) for split in splits[:3]] == [12, 2, 2]
     assert "puts no image that is here in one of the splits" in splits.notes[-1]
 
@@ -129,7 +140,7 @@ def test_a_partition_that_leaves_a_split_empty_is_replaced_and_said(root: Path) 
 def test_a_bad_partition_row_is_named(root: Path, line: str) -> None:
     write_partition(root, {NAMES[0]: 0, NAMES[1]: line})
     with pytest.raises(ValueError, match="list_eval_partition.txt, line 2: expected"):
-        CelebAConfig(root=str(root)).load()
+        load(CelebAConfig(root=str(root)))
 
 
 @pytest.mark.parametrize(("width", "height", "side"), [(178, 218, 148), (89, 109, 74)])
@@ -143,10 +154,11 @@ def test_the_central_square_is_kept(tmp_path: Path, width: int, height: int, sid
         (tmp_path / "img_align_celeba" / name).write_bytes(jpeg(image))
     write_attributes(tmp_path, attribute_lines(NAMES[:3]))
 
-    kept = CelebAConfig(root=str(tmp_path)).load().train.images[0]
-    red, _, blue = kept
+    kept = load(CelebAConfig(root=str(tmp_path))).train.images[0]
+    # 178 pixels are decoded as 89, where the square may lie half a pixel off.
+    red, _, blue = kept[:, 1:-1, 1:-1] if width == 178 else kept
     assert (red >= 255 - RINGING).all() and (blue <= RINGING).all()
-    red, _, blue = CelebAConfig(root=str(tmp_path), crop=1.0).load().train.images[0]
+    red, _, blue = load(CelebAConfig(root=str(tmp_path), crop=1.0)).train.images[0]
     sides = [0, -1]
     assert (blue[:, sides] >= 255 - RINGING).all() and (red[:, sides] <= RINGING).all()
 
@@ -167,7 +179,7 @@ def test_a_gradient_keeps_its_orientation_and_channels(root: Path) -> None:
     image = np.concatenate([image, np.zeros((218, 178, 1), np.uint8)], axis=2)
     for name in NAMES:
         (root / "img_align_celeba" / name).write_bytes(jpeg(image))
-    red, green, blue = CelebAConfig(root=str(root), size=32).load().val.images[0].astype(np.int64)
+    red, green, blue = load(CelebAConfig(root=str(root), size=32)).val.images[0].astype(np.int64)
     centre = np.arange(32) + 0.5
     np.testing.assert_allclose(
         red,
@@ -185,7 +197,7 @@ def test_a_gradient_keeps_its_orientation_and_channels(root: Path) -> None:
 def test_rows_without_images_and_images_without_rows_are_counted(root: Path) -> None:
     extra = [f"{number:06}.jpg" for number in range(100, 105)]
     write_attributes(root, attribute_lines(NAMES[:12] + extra))
-    splits = CelebAConfig(root=str(root)).load()
+    splits = load(CelebAConfig(root=str(root)))
     assert sum(len(split.images) for split in splits[:3]) == 12
     assert splits.notes[0] == (
         "celeba: 5 rows without an image in img_align_celeba are skipped: 000100.jpg, "
@@ -201,13 +213,13 @@ def test_rows_without_images_and_images_without_rows_are_counted(root: Path) -> 
 def test_no_usable_image_is_refused(root: Path) -> None:
     write_attributes(root, attribute_lines(["999999.jpg"]))
     with pytest.raises(ValueError, match="none of the 1 images listed in .* 16 .jpg files"):
-        CelebAConfig(root=str(root)).load()
+        load(CelebAConfig(root=str(root)))
 
 
 def test_two_images_make_no_three_splits(root: Path) -> None:
     write_attributes(root, attribute_lines(NAMES[:2]))
     with pytest.raises(ValueError, match="need at least 3 images, got 2"):
-        CelebAConfig(root=str(root)).load()
+        load(CelebAConfig(root=str(root)))
 
 
 WHOLE = jpeg(np.random.default_rng(0).integers(0, 256, (218, 178, 3), np.uint8))
@@ -227,24 +239,24 @@ WHOLE = jpeg(np.random.default_rng(0).integers(0, 256, (218, 178, 3), np.uint8))
 def test_a_broken_image_is_named(root: Path, content: bytes) -> None:
     path = root / "img_align_celeba" / NAMES[4]
     path.write_bytes(WHOLE)
-    CelebAConfig(root=str(root)).load()
+    load(CelebAConfig(root=str(root)))
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="000005.jpg is not a whole JPEG file"):
-        CelebAConfig(root=str(root)).load()
+    with pytest.raises(ValueError, match="celeba: 000005.jpg: not (a whole JPEG file|an image)"):
+        load(CelebAConfig(root=str(root)))
 
 
 @pytest.mark.parametrize(("width", "height"), [(178, 178), (218, 178), (170, 218), (186, 218)])
 def test_another_aspect_is_named(root: Path, width: int, height: int) -> None:
     (root / "img_align_celeba" / NAMES[2]).write_bytes(jpeg(flat(9, width, height)))
-    with pytest.raises(ValueError, match=f"000003.jpg is {width} x {height}; expected the aspect"):
-        CelebAConfig(root=str(root)).load()
+    with pytest.raises(ValueError, match=f"000003.jpg: {width} x {height} pixels; expected"):
+        load(CelebAConfig(root=str(root)))
 
 
 def test_other_resolutions_of_the_aspect_are_read(root: Path) -> None:
     for name, size in zip(NAMES, [(45, 55), (356, 436), (176, 218)], strict=False):
         path = root / "img_align_celeba" / name
         path.write_bytes(jpeg(flat(level_of(name), *size)))
-    splits = CelebAConfig(root=str(root), size=32).load()
+    splits = load(CelebAConfig(root=str(root), size=32))
     seen = [name for split in splits[:3] for name in names_in(split.images)]
     assert sorted(seen) == NAMES
 
@@ -269,19 +281,19 @@ def test_a_bad_attribute_line_is_named(root: Path, number: int, line: str, messa
     lines[number - 1] = line
     write_attributes(root, lines)
     with pytest.raises(ValueError, match=message) as caught:
-        CelebAConfig(root=str(root)).load()
+        load(CelebAConfig(root=str(root)))
     assert str(root / "list_attr_celeba.txt") in str(caught.value)
 
 
 def test_an_empty_list_is_refused(root: Path) -> None:
     (root / "list_attr_celeba.txt").write_bytes(b"")
     with pytest.raises(ValueError, match="line 1: expected the number of images"):
-        CelebAConfig(root=str(root)).load()
+        load(CelebAConfig(root=str(root)))
 
 
 def test_a_count_that_the_rows_deny_is_noted(root: Path) -> None:
     write_attributes(root, ["202599", *attribute_lines(NAMES)[1:]])
-    notes = CelebAConfig(root=str(root)).load().notes
+    notes = load(CelebAConfig(root=str(root))).notes
     assert "celeba: list_attr_celeba.txt announces 202,599 rows and has 16." in notes
 
 
@@ -289,15 +301,15 @@ def test_common_data_root(root: Path) -> None:
     (root / "celeba").mkdir()
     for name in ("img_align_celeba", "list_attr_celeba.txt"):
         (root / name).rename(root / "celeba" / name)
-    assert len(CelebAConfig(root=str(root)).load().train.images) == 12
+    assert len(load(CelebAConfig(root=str(root))).train.images) == 12
 
 
 def test_missing_files_say_what_is_expected_where(root: Path) -> None:
     (root / "list_attr_celeba.txt").unlink()
     with pytest.raises(ValueError, match=r"lacks list_attr_celeba.txt; expected.*--download"):
-        CelebAConfig(root=str(root)).load()
+        load(CelebAConfig(root=str(root)))
     with pytest.raises(ValueError, match="the data root '.*nowhere' is no folder"):
-        CelebAConfig(root=str(root / "nowhere")).load()
+        load(CelebAConfig(root=str(root / "nowhere")))
 
 
 def test_the_config() -> None:
@@ -315,7 +327,7 @@ def test_the_config() -> None:
 
 
 def test_the_real_files(real_data: Callable[[str], str]) -> None:
-    splits = CelebAConfig(root=real_data("celeba"), size=32).load()
+    splits = load(CelebAConfig(root=real_data("celeba"), size=32))
     total = sum(len(split.images) for split in splits[:3])
     assert (total < 202_599) == any("of the official 202,599" in note for note in splits.notes)
     male = splits.train.labels[:, 20].mean()

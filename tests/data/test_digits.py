@@ -3,11 +3,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 from genae_core.config import from_json, to_json
+from genae_core.data.base import load
 from genae_core.data.digits import DigitsConfig
 
 
 def test_shapes_and_sizes() -> None:
-    splits = DigitsConfig().load()
+    splits = load(DigitsConfig())
     sizes = [(1_077, 1, 8, 8), (360, 1, 8, 8), (360, 1, 8, 8)]
     assert [split.images.shape for split in splits[:3]] == sizes
     for split in splits[:3]:
@@ -18,7 +19,7 @@ def test_shapes_and_sizes() -> None:
 
 
 def test_the_splits_are_a_partition_of_the_scaled_images_with_their_labels() -> None:
-    splits = DigitsConfig().load()
+    splits = load(DigitsConfig())
     data = load_digits()
     level = {value: round(value * 255 / 16) for value in range(17)}
     wanted = sorted(
@@ -34,7 +35,7 @@ def test_the_splits_are_a_partition_of_the_scaled_images_with_their_labels() -> 
 
 
 def test_the_cut_is_seeded_and_mixes() -> None:
-    first, second = DigitsConfig().load(), DigitsConfig(binarize=True).load()
+    first, second = load(DigitsConfig()), load(DigitsConfig(binarize=True))
     for one, other in zip(first[:3], second[:3], strict=True):
         np.testing.assert_array_equal(one.images, other.images)
     in_file_order = load_digits().target[:1_077]

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from genae_core.config import from_json, to_json
+from genae_core.data.base import load
 from genae_core.data.mnist import MNISTConfig
 
 Bytes = NDArray[np.uint8]
@@ -39,7 +40,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def test_pixels_and_labels_come_back(raw: Path, tmp_path: Path) -> None:
-    splits = MNISTConfig(root=str(tmp_path)).load()
+    splits = load(MNISTConfig(root=str(tmp_path)))
     train_images, train_labels, test_images, test_labels = arrays()
     np.testing.assert_array_equal(splits.train.images, train_images[:, None])
     np.testing.assert_array_equal(splits.train.labels, train_labels)
@@ -56,7 +57,7 @@ def test_pixels_and_labels_come_back(raw: Path, tmp_path: Path) -> None:
 
 
 def test_another_set_is_noted(raw: Path, tmp_path: Path) -> None:
-    notes = MNISTConfig(root=str(tmp_path)).load().notes
+    notes = load(MNISTConfig(root=str(tmp_path))).notes
     assert len(notes) == 2
     assert "train-images-idx3-ubyte holds 6 images" in notes[0] and "60,000" in notes[0]
     assert "t10k-images-idx3-ubyte holds 5 images" in notes[1] and "10,000" in notes[1]
@@ -65,7 +66,7 @@ def test_another_set_is_noted(raw: Path, tmp_path: Path) -> None:
 def test_common_data_root(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
     raw.parent.rename(tmp_path / "mnist" / "MNIST")
-    assert len(MNISTConfig(root=str(tmp_path)).load().train.images) == TRAIN
+    assert len(load(MNISTConfig(root=str(tmp_path))).train.images) == TRAIN
 
 
 @pytest.mark.parametrize("packed", [NAMES, NAMES[1:3]])
@@ -74,13 +75,13 @@ def test_gz_files_stand_in_for_raw_ones(raw: Path, tmp_path: Path, packed: list[
         path = raw / f"{name}-ubyte"
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    splits = MNISTConfig(root=str(tmp_path)).load()
+    splits = load(MNISTConfig(root=str(tmp_path)))
     np.testing.assert_array_equal(splits.train.images, arrays()[0][:, None])
 
 
 def test_a_raw_file_goes_before_its_gz(raw: Path, tmp_path: Path) -> None:
     (raw / "train-images-idx3-ubyte.gz").write_bytes(b"not read")
-    assert len(MNISTConfig(root=str(tmp_path)).load().train.images) == TRAIN
+    assert len(load(MNISTConfig(root=str(tmp_path))).train.images) == TRAIN
 
 
 def test_a_cut_gz_is_refused(raw: Path, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_a_cut_gz_is_refused(raw: Path, tmp_path: Path) -> None:
     for content in (whole[:-9], whole[: len(whole) // 2], b"not gzip at all"):
         (raw / f"{path.name}.gz").write_bytes(content)
         with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz is not a whole gzip"):
-            MNISTConfig(root=str(tmp_path)).load()
+            load(MNISTConfig(root=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_broken_files_are_refused_by_path(
 ) -> None:
     (raw / f"{name}-ubyte").write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
-        MNISTConfig(root=str(tmp_path)).load()
+        load(MNISTConfig(root=str(tmp_path)))
     assert str(raw) in str(caught.value)
 
 
@@ -123,7 +124,7 @@ def test_too_few_images_for_three_splits(raw: Path, tmp_path: Path) -> None:
     (raw / "t10k-images-idx3-ubyte").write_bytes(idx(arrays()[2][:1]))
     (raw / "t10k-labels-idx1-ubyte").write_bytes(idx(arrays()[3][:1]))
     with pytest.raises(ValueError, match="2 test images are needed, got 6 and 1"):
-        MNISTConfig(root=str(tmp_path)).load()
+        load(MNISTConfig(root=str(tmp_path)))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -137,21 +138,21 @@ def test_a_complete_file_with_another_checksum(raw: Path, tmp_path: Path, packed
         path = path.with_name(f"{path.name}.gz")
         path.write_bytes(gzip.compress(content))
     with pytest.raises(ValueError, match="not the official content: expected sha256") as caught:
-        MNISTConfig(root=str(tmp_path)).load()
+        load(MNISTConfig(root=str(tmp_path)))
     assert str(path) in str(caught.value)
 
 
 def test_missing_files_say_what_is_expected_where(raw: Path, tmp_path: Path) -> None:
     (raw / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(ValueError, match=r"raw lacks t10k-labels-idx1-ubyte;.*--download"):
-        MNISTConfig(root=str(tmp_path)).load()
+        load(MNISTConfig(root=str(tmp_path)))
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ValueError, match="lacks train-images-idx3-ubyte, train-labels") as caught:
-        MNISTConfig(root=str(empty)).load()
+        load(MNISTConfig(root=str(empty)))
     assert str(empty / "mnist" / "MNIST" / "raw") in str(caught.value)
     with pytest.raises(ValueError, match="the data root '.*nowhere' is no folder"):
-        MNISTConfig(root=str(tmp_path / "nowhere")).load()
+        load(MNISTConfig(root=str(tmp_path / "nowhere")))
 
 
 def test_the_config() -> None:
@@ -167,7 +168,7 @@ def test_the_config() -> None:
 
 
 def test_the_real_set(real_data: Callable[[str], str]) -> None:
-    splits = MNISTConfig(root=real_data("mnist")).load()
+    splits = load(MNISTConfig(root=real_data("mnist")))
     assert [len(split.images) for split in splits[:3]] == [60_000, 5_000, 5_000]
     assert splits.notes == ()
     for split in splits[:3]:

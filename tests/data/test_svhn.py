@@ -10,6 +10,7 @@ from scipy.io import savemat
 
 from genae_core.config import from_json, to_json
 from genae_core.data import svhn
+from genae_core.data.base import load
 from genae_core.data.images import CHUNK, resize
 from genae_core.data.svhn import SVHNConfig
 from genae_core.torchvision_import import torchvision_datasets
@@ -36,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_pixels_and_labels_come_back(root: Path) -> None:
-    splits = SVHNConfig(root=str(root), size=32).load()
+    splits = load(SVHNConfig(root=str(root), size=32))
     np.testing.assert_array_equal(splits.train.images, pictures("train_32x32.mat"))
     assert splits.train.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # 10 is the digit 0
     assert splits.train.labels.dtype == np.int64 and splits.train.images.flags.writeable
@@ -48,7 +49,7 @@ def test_pixels_and_labels_come_back(root: Path) -> None:
 
 
 def test_the_default_is_64_pixels(root: Path) -> None:
-    splits = SVHNConfig(root=str(root)).load()
+    splits = load(SVHNConfig(root=str(root)))
     assert splits.train.images.shape == (10, 3, 64, 64)
     np.testing.assert_array_equal(splits.train.images, resize(pictures("train_32x32.mat"), 64))
 
@@ -82,11 +83,11 @@ def test_common_data_root(root: Path, tmp_path: Path) -> None:
     (tmp_path / "svhn").mkdir()
     for name in COUNTS:
         (root / name).rename(tmp_path / "svhn" / name)
-    assert len(SVHNConfig(root=str(tmp_path), size=32).load().train.images) == 10
+    assert len(load(SVHNConfig(root=str(tmp_path), size=32)).train.images) == 10
 
 
 def test_another_set_is_noted(root: Path) -> None:
-    notes = SVHNConfig(root=str(root), size=32).load().notes
+    notes = load(SVHNConfig(root=str(root), size=32)).notes
     assert len(notes) == 2
     assert "train_32x32.mat holds 10 images" in notes[0] and "73,257" in notes[0]
     assert "test_32x32.mat holds 7 images" in notes[1] and "26,032" in notes[1]
@@ -99,10 +100,10 @@ def test_a_set_of_official_size_must_have_the_official_checksum(
         return hashlib.md5((root / name).read_bytes(), usedforsecurity=False).hexdigest()
 
     monkeypatch.setattr(svhn, "OFFICIAL", {name: (COUNTS[name], md5(name)) for name in COUNTS})
-    assert SVHNConfig(root=str(root), size=32).load().notes == ()
+    assert load(SVHNConfig(root=str(root), size=32)).notes == ()
     monkeypatch.setitem(svhn.OFFICIAL, "test_32x32.mat", (7, "0" * 32))
     with pytest.raises(ValueError, match="test_32x32.mat has the official number.*expected md5 0"):
-        SVHNConfig(root=str(root), size=32).load()
+        load(SVHNConfig(root=str(root), size=32))
 
 
 def test_the_checksums_are_the_ones_torchvision_knows() -> None:
@@ -134,7 +135,7 @@ def test_wrong_content_is_refused_by_path(
 ) -> None:
     write(root / "train_32x32.mat", **content)
     with pytest.raises(ValueError, match=message) as caught:
-        SVHNConfig(root=str(root)).load()
+        load(SVHNConfig(root=str(root)))
     assert str(root / "train_32x32.mat") in str(caught.value)
 
 
@@ -143,29 +144,29 @@ def test_a_cut_file_is_refused_by_path(root: Path, keep: int) -> None:
     path = root / "test_32x32.mat"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="download interrupted|lacks") as caught:
-        SVHNConfig(root=str(root)).load()
+        load(SVHNConfig(root=str(root)))
     assert str(path) in str(caught.value)
 
 
 def test_a_web_page_in_place_of_the_file_is_refused(root: Path) -> None:
     (root / "train_32x32.mat").write_text("<!doctype html>" + "moved " * 200)
     with pytest.raises(ValueError, match="train_32x32.mat is not a whole MATLAB 5 file"):
-        SVHNConfig(root=str(root)).load()
+        load(SVHNConfig(root=str(root)))
 
 
 def test_one_image_without_its_fourth_dimension(root: Path) -> None:
     write(root / "train_32x32.mat", X=X[..., 0], y=Y[:1])
-    train = SVHNConfig(root=str(root), size=32).load().train
+    train = load(SVHNConfig(root=str(root), size=32)).train
     np.testing.assert_array_equal(train.images, pictures("train_32x32.mat")[:1])
 
 
 def test_missing_files_say_what_is_expected_where(root: Path) -> None:
     (root / "test_32x32.mat").unlink()
     with pytest.raises(ValueError, match="lacks test_32x32.mat; expected .*--download") as caught:
-        SVHNConfig(root=str(root)).load()
+        load(SVHNConfig(root=str(root)))
     assert f"{root} or {root / 'svhn'}" in str(caught.value)
     with pytest.raises(ValueError, match="the data root '.*nowhere' is no folder"):
-        SVHNConfig(root=str(root / "nowhere")).load()
+        load(SVHNConfig(root=str(root / "nowhere")))
 
 
 def test_the_config() -> None:
@@ -182,7 +183,7 @@ def test_the_config() -> None:
 
 
 def test_the_real_files(real_data: Callable[[str], str]) -> None:
-    splits = SVHNConfig(root=real_data("svhn")).load()
+    splits = load(SVHNConfig(root=real_data("svhn")))
     assert splits.train.images.shape[1:] == (3, 64, 64)
     assert abs(len(splits.val.images) - len(splits.test.images)) <= 1
     for split in splits[:3]:

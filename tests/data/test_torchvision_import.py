@@ -11,7 +11,7 @@ import pytest
 
 from genae_core import torchvision_import
 from genae_core.data import download
-from genae_core.data.base import DataConfig
+from genae_core.data.base import DataConfig, load
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.svhn import SVHNConfig
@@ -98,7 +98,7 @@ def test_a_failing_download_says_why_and_where(
     root = tmp_path / "new"
     dataset: DataConfig = config(root=str(root), download=True)
     with pytest.raises(ValueError, match=f"could not download {dataset.name}") as caught:
-        dataset.load()
+        load(dataset)
     assert "no route to host" in str(caught.value)
     assert str(root / dataset.name) in str(caught.value)
 
@@ -111,7 +111,7 @@ def test_without_torchvision_the_download_says_so(
 
     monkeypatch.setattr(download, "torchvision_datasets", absent)
     with pytest.raises(ValueError, match="could not download svhn: .*No module named"):
-        SVHNConfig(root=str(tmp_path), download=True).load()
+        load(SVHNConfig(root=str(tmp_path), download=True))
 
 
 def test_the_files_land_where_the_loaders_look(
@@ -128,7 +128,7 @@ def test_the_files_land_where_the_loaders_look(
     config = SVHNConfig(root=str(tmp_path), download=True)
     for _ in range(2):  # the second finds the files and asks for nothing
         with pytest.raises(ValueError, match="svhn/train_32x32.mat is not a whole MATLAB 5 file"):
-            config.load()
+            load(config)
     assert asked == [("train", True), ("test", True)]
 
 
@@ -138,4 +138,4 @@ def test_a_download_that_brings_nothing_is_refused(
     nothing = SimpleNamespace(MNIST=lambda root, download: None)
     monkeypatch.setattr(download, "torchvision_datasets", lambda: nothing)
     with pytest.raises(ValueError, match="mnist: .* lacks train-images-idx3-ubyte"):
-        MNISTConfig(root=str(tmp_path), download=True).load()
+        load(MNISTConfig(root=str(tmp_path), download=True))

@@ -8,7 +8,7 @@ import torch
 from contracts.toys import digest
 
 from genae_core.checkpoint import WEIGHTS
-from genae_core.data.base import Split, Splits, take
+from genae_core.data.base import Split, Splits, load, take
 from genae_core.data.digits import DigitsConfig
 from genae_core.draw import Draw
 from genae_core.metrics.classifier import (
@@ -33,7 +33,7 @@ TINY = ClassifierConfig(
 
 @pytest.fixture(scope="module")
 def digits() -> Splits:
-    return DigitsConfig().load()
+    return load(DigitsConfig())
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,8 @@ def test_resolved_width() -> None:
     [
         ({"channels": ()}, "channels must"),
         ({"channels": (4, 0)}, "channels must"),
+        ({"kernel_size": 4}, "kernel_size must be odd"),
+        ({"kernel_size": 0}, "kernel_size must"),
         ({"seed": 1.5}, "seed must"),
         ({"feature_width": 0}, "feature_width must"),
         ({"feature_width": 8.0}, "feature_width must"),

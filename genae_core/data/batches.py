@@ -1,0 +1,52 @@
+"""Batches of a training split, as a model sees them.
+
+Shapes: N images, B of a batch, C channels, H rows, W columns.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genae_core.data.base import Images, scaled, to_pixels
+from genae_core.data.reading import StreamedImages
+from genae_core.draw import Draw
+
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the images may take
+
+
+class Batches:
+    """The first `count` of `images`, gathered by index as float32 [B, C, H, W] in [0, 1].
+
+    On a GPU they go to the device once, as uint8, where they fit in half of its free memory, and
+    batches are gathered there.
+    """
+
+    def __init__(self, images: Images, count: int, binarize: bool, device: torch.device) -> None:
+        self.images = images
+        self.count = count
+        self.binarize = binarize
+        self.device = device
+        self.resident: Tensor | None = None
+        if device.type == "cuda" and isinstance(images, np.ndarray):
+            free, _ = torch.cuda.mem_get_info(device)
+            if images[:count].nbytes <= DEVICE_SHARE * free:
+                self.place()
+
+    def place(self) -> None:
+        """Put the images on the device."""
+        assert isinstance(self.images, np.ndarray)
+        self.resident = torch.from_numpy(self.images[: self.count].copy()).to(self.device)
+
+    def order(self, draw: Draw) -> NDArray[np.int64]:
+        """An epoch's order, int64 [N]: any, or one that a stream can follow."""
+        if isinstance(self.images, StreamedImages):
+            return self.images.order(self.count, draw)
+        order: NDArray[np.int64] = draw.permutation(self.count).cpu().numpy()
+        return order
+
+    def __call__(self, index: NDArray[np.int64]) -> Tensor:
+        """The images at int64 [B]."""
+        if self.resident is None:
+            return to_pixels(self.images[index], self.binarize, self.device)
+        return scaled(self.resident[torch.from_numpy(index).to(self.device)], self.binarize)

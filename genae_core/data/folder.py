@@ -1,0 +1,187 @@
+"""A folder on a local disk or an object store, in the few words that datasets need.
+
+Local paths go through pathlib; s3://, gs:// and whatever else pyarrow's filesystems open go
+through pyarrow, which is imported only for them.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from genae_core.config import require
+
+
+class Found(NamedTuple):
+    """A file below a folder. name: relative to it, with "/". size: in bytes. changed: when the
+    file last changed, in nanoseconds since 1970 (0 where a store does not say)."""
+
+    name: str
+    size: int
+    changed: int
+
+
+class Folder:
+    """The folder at a local path or a URI; nothing is touched before it is used.
+
+    Every method raises OSError naming the file where the disk, the store or its permissions
+    refuse.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        text = str(uri)
+        require(text.strip() != "", "a folder needs a path or a URI", path=text)
+        self.local = None if "://" in text else Path(text).expanduser().absolute()
+        self.uri = str(self.local) if self.local is not None else text.rstrip("/")
+        self._store: tuple[Any, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Folder({self.uri!r})"
+
+    def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
+        return Folder, (self.uri,)  # a process opens its own connection
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(f"{self.uri}/{name}")
+
+    def path_of(self, name: str) -> str:
+        """The file's path or URI, for messages."""
+        return f"{self.uri}/{name}"
+
+    def exists(self, name: str = "") -> bool:
+        """Whether a file or a folder of this name is here (the folder itself by default)."""
+        if self.local is not None:
+            return (self.local / name).exists()
+        filesystem, base = self._open()
+        with _told(self.path_of(name)):
+            found = filesystem.get_file_info(f"{base}/{name}".rstrip("/"))
+        return bool(found.type.name != "NotFound")
+
+    def files(self, *endings: str) -> list[Found]:
+        """The files below, at any depth, whose names end so in any case (all without endings),
+        in the order of their names; what begins with a dot is passed over."""
+        found = self._walk() if self.local is not None else self._list()
+        kept = (
+            file
+            for file in found
+            if (not endings or file.name.lower().endswith(endings))
+            and not any(part.startswith(".") for part in PurePosixPath(file.name).parts)
+        )
+        return sorted(kept)
+
+    def read(self, name: str) -> bytes:
+        """The file's content."""
+        if self.local is not None:
+            return (self.local / name).read_bytes()
+        filesystem, base = self._open()
+        with _told(self.path_of(name)), filesystem.open_input_stream(f"{base}/{name}") as stream:
+            content: bytes = stream.read()
+        return content
+
+    def sha256(self, name: str) -> str:
+        """sha256 (hex) of the file's content, read in pieces."""
+        digest = hashlib.sha256()
+        with self.open(name) as stream:
+            while piece := stream.read(2**20):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def open(self, name: str) -> Any:
+        """The file as one of pyarrow's, to read bytes at any place of it."""
+        if self.local is not None:
+            import pyarrow
+
+            return pyarrow.OSFile(str(self.local / name), "rb")
+        filesystem, base = self._open()
+        with _told(self.path_of(name)):
+            return filesystem.open_input_file(f"{base}/{name}")
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Write the file so that it is there whole or not at all."""
+        if self.local is None:
+            filesystem, base = self._open()
+            with _told(self.path_of(name)):  # an upload becomes visible when it is complete
+                with filesystem.open_output_stream(f"{base}/{name}") as stream:
+                    stream.write(content)
+            return
+        path = self.local / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with scratch.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+    def delete(self, name: str) -> None:
+        """Remove the file; nothing happens where it is not."""
+        if self.local is not None:
+            (self.local / name).unlink(missing_ok=True)
+        elif self.exists(name):
+            filesystem, base = self._open()
+            with _told(self.path_of(name)):
+                filesystem.delete_file(f"{base}/{name}")
+
+    def free_bytes(self) -> int | None:
+        """The bytes that the disk under the folder has left; None for an object store."""
+        if self.local is None:
+            return None
+        above = next(path for path in (self.local, *self.local.parents) if path.exists())
+        return shutil.disk_usage(above).free
+
+    def _walk(self) -> Iterator[Found]:
+        assert self.local is not None
+        for where, _, names in os.walk(self.local, followlinks=True):
+            for name in names:
+                path = Path(where) / name
+                try:
+                    about = path.stat()
+                except FileNotFoundError:  # a link to nowhere is read, and fails, as a file
+                    about = path.lstat()
+                relative = path.relative_to(self.local).as_posix()
+                yield Found(relative, about.st_size, about.st_mtime_ns)
+
+    def _list(self) -> Iterator[Found]:
+        from pyarrow.fs import FileSelector, FileType
+
+        filesystem, base = self._open()
+        with _told(self.uri):
+            listed = filesystem.get_file_info(FileSelector(base, recursive=True))
+        for file in listed:
+            if file.type == FileType.File:
+                name = file.path.removeprefix(f"{base}/")
+                yield Found(name, file.size, file.mtime_ns or 0)
+
+    def _open(self) -> tuple[Any, str]:
+        if self._store is None:
+            from pyarrow.fs import FileSystem
+
+            try:
+                filesystem, base = FileSystem.from_uri(self.uri)
+            except (ValueError, OSError) as error:
+                raise ValueError(
+                    f"{self.uri}: expected a local path, s3://BUCKET/... or gs://BUCKET/...: "
+                    f"{error}"
+                ) from None
+            self._store = filesystem, base.rstrip("/")
+        return self._store
+
+
+class _told:
+    """Names the file in an error of pyarrow's, which often does not."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            raise type(error)(f"{self.where}: {error}") from None

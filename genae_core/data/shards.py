@@ -1,0 +1,235 @@
+"""Shards: a decoded dataset as Parquet files and a manifest. The only reader and writer of them.
+
+A shard holds a stretch of one split: the images as a fixed-shape uint8 tensor column, their
+classes or attributes, and where each came from. The manifest names every shard with its sha256;
+without it there is no dataset.
+Shapes: N images, C channels, H rows, W columns, A binary attributes.
+"""
+
+import hashlib
+import json
+import time
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genae_core import config
+from genae_core.data.base import DataConfig, Rejected, Source
+from genae_core.data.folder import Folder
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SHARD_BYTES = 128 * 2**20
+GROUP_BYTES = 8 * 2**20  # of a row group, what a streaming reader reads at a time
+IMAGE, LABEL, ATTRIBUTES, NAME = "image", "label", "attributes", "name"
+
+
+class ShardSpec(NamedTuple):
+    """Rows first, ..., last - 1 of a split's source, and the shard they go to."""
+
+    split: str
+    number: int
+    first: int
+    last: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.split}-{self.number:05d}.parquet"
+
+
+class Shard(NamedTuple):
+    """A written shard. rows_in: of the source. source_sha256: over the bytes they came from."""
+
+    file: str
+    split: str
+    rows_in: int
+    rows: int
+    bytes: int
+    sha256: str
+    source_sha256: str
+    rejected: tuple[Rejected, ...]
+
+
+class Manifest(NamedTuple):
+    """What a folder of shards holds, and what it came from.
+
+    shape: (C, H, W). group_rows: rows of a row group, the last of a shard excepted.
+    preprocessing: the dataset's config without where it lay. label_names: of the classes or
+    attributes. rows_in: source rows, of which `rejected` gave no image. notes: as in `Splits`.
+    """
+
+    dataset: str
+    shape: tuple[int, int, int]
+    group_rows: int
+    preprocessing: dict[str, Any]
+    label_names: tuple[str, ...]
+    rows_in: int
+    rejected: int
+    shards: tuple[Shard, ...]
+    notes: tuple[str, ...]
+    genae: str
+
+    def of(self, split: str) -> tuple[Shard, ...]:
+        """The shards of a split, in order."""
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+    def rows(self, split: str) -> int:
+        return sum(shard.rows for shard in self.of(split))
+
+    def sha256(self) -> str:
+        """sha256 (hex) over the shards' own: the identity of the decoded data."""
+        return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        shards = [
+            {k: v for k, v in shard._asdict().items() if k != "rejected"} for shard in self.shards
+        ]
+        return json.dumps({"format": FORMAT, **self._asdict(), "shards": shards}, indent=1) + "\n"
+
+
+def group_rows(shape: tuple[int, int, int]) -> int:
+    """Rows of a row group of images of this shape."""
+    return max(1, GROUP_BYTES // int(np.prod(shape)))
+
+
+def plan(source: Source, shape: tuple[int, int, int]) -> list[ShardSpec]:
+    """The shards of a source: each split in even stretches of at most SHARD_BYTES of pixels."""
+    most = max(1, SHARD_BYTES // int(np.prod(shape)))
+    specs = []
+    for split, count in source.counts.items():
+        cuts = np.linspace(0, count, -(-count // most) + 1).astype(int).tolist()
+        specs += [
+            ShardSpec(split, number, first, last)
+            for number, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False))
+        ]
+    return specs
+
+
+def write_shard(
+    source: Source, spec: ShardSpec, folder: Folder, shape: tuple[int, int, int]
+) -> tuple[Shard, dict[str, float]]:
+    """Decode a stretch and write its shard, whole or not at all; also the seconds by stage.
+
+    The same rows give the same bytes. Raises OSError as `Folder` does.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = source.read(spec.split, spec.first, spec.last)
+    began = time.perf_counter()
+    images = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(rows.images))
+    columns = {IMAGE: images}
+    if rows.labels.ndim == 1:
+        columns[LABEL] = pa.array(rows.labels)
+    else:
+        labels = np.ascontiguousarray(rows.labels)
+        columns[ATTRIBUTES] = pa.FixedShapeTensorArray.from_numpy_ndarray(labels)
+    columns[NAME] = pa.array(rows.names, pa.string())
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(columns),
+        sink,
+        row_group_size=group_rows(shape),
+        compression="none",
+        # A byte has 256 values: Parquet, which knows no uint8, would take four bytes without.
+        use_dictionary=[f"{IMAGE}.list.element", f"{ATTRIBUTES}.list.element"],
+        write_statistics=False,
+    )
+    content = sink.getvalue()
+    view = memoryview(content)
+    folder.write(spec.file, view)
+    shard = Shard(
+        file=spec.file,
+        split=spec.split,
+        rows_in=spec.last - spec.first,
+        rows=len(rows.images),
+        bytes=len(view),
+        sha256=hashlib.sha256(view).hexdigest(),
+        source_sha256=rows.digest,
+        rejected=tuple(rows.rejected),
+    )
+    return shard, {**rows.seconds, "write": time.perf_counter() - began}
+
+
+def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manifest:
+    """The manifest of finished shards. Raises AssertionError where a row went missing."""
+    order = [*source.counts]
+    shards = sorted(shards, key=lambda shard: (order.index(shard.split), shard.file))
+    rows_in = sum(source.counts.values())
+    rejected = sum(len(shard.rejected) for shard in shards)
+    rows_out = sum(shard.rows for shard in shards)
+    assert rows_in == rows_out + rejected, f"{rows_in} rows in, {rows_out} out, {rejected} not"
+    preprocessing = config.to_dict(data)
+    for name in ("root", "download"):
+        preprocessing.pop(name, None)
+    return Manifest(
+        dataset=data.name,
+        shape=data.shape,
+        group_rows=group_rows(data.shape),
+        preprocessing=preprocessing,
+        label_names=source.label_names,
+        rows_in=rows_in + len(source.rejected),
+        rejected=rejected + len(source.rejected),
+        shards=tuple(shards),
+        notes=source.notes,
+        genae=version("genae"),
+    )
+
+
+def read_manifest(folder: Folder) -> Manifest:
+    """The manifest. Raises ValueError where there is none or of a format not known here."""
+    where = folder.path_of(MANIFEST)
+    try:
+        about = json.loads(folder.read(MANIFEST))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder.uri} holds no finished dataset: there is no {MANIFEST}; prepare it with "
+            "jobs/prepare_data.py"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{where} is no manifest: {error}") from None
+    found = about.pop("format", None) if isinstance(about, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"{where} has format {found!r}, and this genae reads {FORMAT}: "
+            "use the genae that wrote it, or prepare the data anew"
+        )
+    try:
+        shards = tuple(Shard(**shard, rejected=()) for shard in about["shards"])
+        tuples = {name: tuple(about[name]) for name in ("shape", "label_names", "notes")}
+        return Manifest(**{**about, **tuples, "shards": shards})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{where} is no manifest: {error}") from None
+
+
+def open_shard(folder: Folder, shard: Shard) -> Any:
+    """The shard as an open pyarrow.parquet.ParquetFile.
+
+    Raises ValueError where its bytes are not those that the manifest names.
+    """
+    import pyarrow.parquet as pq
+
+    found = folder.sha256(shard.file)
+    if found != shard.sha256:
+        raise ValueError(
+            f"{folder.path_of(shard.file)} is not the shard that was written: its sha256 is "
+            f"{found}, the manifest says {shard.sha256}; prepare the data anew"
+        )
+    return pq.ParquetFile(folder.open(shard.file))
+
+
+def read_images(file: Any, group: int) -> NDArray[np.uint8]:
+    """The images [N, C, H, W] of a row group of an open shard."""
+    table = file.read_row_group(group, columns=[IMAGE], use_threads=False)
+    images: NDArray[np.uint8] = table.column(IMAGE).combine_chunks().to_numpy_ndarray()
+    return images
+
+
+def read_labels(file: Any) -> NDArray[np.int64] | NDArray[np.uint8]:
+    """The labels of an open shard, int64 [N] or uint8 [N, A]."""
+    (name,) = {LABEL, ATTRIBUTES} & set(file.schema_arrow.names)
+    column = file.read(columns=[name], use_threads=False).column(name).combine_chunks()
+    labels: NDArray[np.int64] = column.to_numpy() if name == LABEL else column.to_numpy_ndarray()
+    return labels

@@ -1,0 +1,90 @@
+"""The job through its real entry point, over Ray."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 400
+
+
+def command(*flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / "jobs" / "prepare_data.py"), *flags]
+
+
+def job(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*flags),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0).integers(0, 256, (COUNT, 12, 9, 3), np.uint8)
+    for number, pixels in enumerate(noise):
+        image = Image.fromarray(pixels).resize((90, 120))
+        image.save(root / f"{number:03}.{'png' if number % 3 else 'jpg'}")
+    return root
+
+
+def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
+    done = job("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{COUNT} files: 300 train, 50 val, 50 test; 0 rejected" in done.stdout
+    assert re.search(r"s to start Ray, read [\d.]+, decode [\d.]+, write [\d.]+ s", done.stdout)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["dataset"] == "image_folder" and manifest["shape"] == [3, 64, 64]
+
+    again = job("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
+    assert again.returncode == 0 and "nothing was left to do" in again.stdout
+
+    broken = tmp_path / "broken"
+    subprocess.run(["cp", "-r", str(photos), str(broken)], check=True)
+    for number in (7, 70, 300):
+        (path,) = broken.glob(f"{number:03}.*")
+        path.write_bytes(path.read_bytes()[:50])
+    flags = ("image_folder", "--raw", str(broken), "--out", str(tmp_path / "other"))
+    refused = job(*flags)
+    assert refused.returncode == 2
+    assert "files are unusable so far, more than --max-rejected 0.001 allows" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    accepted = job(*flags, "--max-rejected", "0.01")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    assert "3 rejected" in accepted.stdout
+    with (tmp_path / "other" / "rejected.csv").open() as file:
+        names = {row["name"].split(".")[0] for row in csv.DictReader(file)}
+    assert names == {"007", "070", "300"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("image_folder", "--raw", "nowhere"), "there is no folder"),
+        (("celeba", "--raw", "nowhere"), "the data root 'nowhere' is no folder"),
+        (("mnist", "--raw", "nowhere", "--extra"), "mnist has no --extra"),
+        (("svhn", "--raw", "nowhere", "--crop", "0.5"), "svhn has no --crop"),
+        (("image_folder", "--raw", "nowhere", "--max-rejected", "2"), "--max-rejected must be in"),
+        (("image_folder", "--raw", "gopher://x/y"), "expected a local path, s3://BUCKET"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_2(
+    flags: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = job(*flags, "--out", str(tmp_path / "out"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
