@@ -60,6 +60,13 @@ def object_store_bytes() -> float:
     return float(resources().get("object_store_memory", 0)) / _nodes(_ray())
 
 
+def shared(value: T) -> T:
+    """The value, its arrays as read-only views of this node's shared memory."""
+    ray = _ray()
+    result: T = ray.get(ray.put(value))
+    return result
+
+
 def each(
     function: Callable[[S, T], R], shared: S, items: Sequence[T], here: bool = False
 ) -> Iterator[R]:
@@ -74,7 +81,7 @@ def each(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # the caller has its own
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the caller hears what is raised
     reference = ray.put(shared)
 
     def call(row: dict[str, Any]) -> dict[str, Any]:
