@@ -2,6 +2,8 @@
 
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 
 from genae_core.data import reading, shards
-from genae_core.data.base import Splits, to_pixels
+from genae_core.data.base import ArraySource, Split, Splits, to_pixels
 from genae_core.data.batches import Batches
 from genae_core.data.folder import Folder
 from genae_core.data.image_folder import ImageFolderConfig
@@ -204,3 +206,59 @@ def test_batches_gathered_on_the_device_are_the_same(whole: Splits) -> None:
         )
     with pytest.raises(IndexError):
         placed(np.array([40]))
+
+
+STREAM = """
+import resource, sys
+import torch
+from genae_core.data.batches import Batches
+from genae_core.data.folder import Folder
+from genae_core.data.reading import StreamedImages, open_shards
+from genae_core.draw import Draw
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.mlp import MLPConfig
+from genae_core.training import TrainingConfig, fit
+from pathlib import Path
+
+torch.set_num_threads(1)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+draw = Draw(0, "training")
+model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(4,))).build((3, 64, 64))
+training = TrainingConfig(epochs=1, batch_size=64)
+warm = torch.rand(64, 3, 64, 64)
+fit(model, model.stages(), 128, lambda index: warm, training, draw)
+import pyarrow.parquet
+before = peak()
+images = open_shards(Folder(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])).train.images
+assert isinstance(images, StreamedImages)
+batches = Batches(images, len(images), False, torch.device("cpu"))
+fit(model, model.stages(), len(images), batches, training, draw, order=batches.order)
+print(peak() - before)
+"""
+
+
+def test_a_set_twice_the_budget_trains_within_the_budget(tmp_path: Path) -> None:
+    """The peak grows by the budget and a little more, not by the 128 MiB of the set."""
+    count, budget = 2**27 // (3 * 64 * 64), 2**26
+    noise = np.random.default_rng(0).integers(0, 256, (count, 3, 64, 64), np.uint8)
+    few = Split(noise[:8], np.zeros(8, np.int64))
+    train = Split(noise, np.zeros(count, np.int64))
+    source = ArraySource({"train": train, "val": few, "test": few}, (3, 64, 64))
+    data = ImageFolderConfig(root="generated")
+    folder = Folder(tmp_path / "out")
+    made = [
+        shards.write_shard(source, spec, folder, data.shape)[0]
+        for spec in shards.plan(source, data.shape)
+    ]
+    manifest = shards.manifest_of(data, source, made)
+    folder.write(shards.MANIFEST, manifest.to_json().encode())
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM, folder.uri, str(tmp_path / "cache"), str(budget)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < budget + 2**25
