@@ -152,7 +152,9 @@ class Folder:
 
         filesystem, base = self._open()
         with _told(self.uri):
-            listed = filesystem.get_file_info(FileSelector(base, recursive=True))
+            listed = filesystem.get_file_info(
+                FileSelector(base, allow_not_found=True, recursive=True)
+            )
         for file in listed:
             if file.type == FileType.File:
                 name = file.path.removeprefix(f"{base}/")
