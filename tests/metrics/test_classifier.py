@@ -22,6 +22,7 @@ from genae_core.metrics.classifier import (
     recipe_key,
     resolved_width,
     train_classifier,
+    turned,
 )
 from genae_core.models.base import AdamConfig
 from genae_core.training import TrainingConfig
@@ -138,10 +139,41 @@ def test_several_attributes_are_learned_at_once(few: Splits) -> None:
     images[:, 0, :, :4] = 255 * bright[:, 0, None, None]
     images[:, 0, :, 4:] = 255 * bright[:, 1, None, None]
     split = Split(images, bright)
-    config = dataclasses.replace(TINY, training=TrainingConfig(epochs=20, batch_size=20))
+    config = dataclasses.replace(
+        TINY,
+        optimizer=AdamConfig(learning_rate=1e-2),
+        training=TrainingConfig(epochs=40, batch_size=20, decay="linear"),
+    )
     model = train_classifier(config, Splits(split, split, split), False)
     assert model.top.out_features == 2
     assert accuracy(model, split, False) == 1.0
+
+
+def test_images_without_classes_are_told_by_their_turn(tmp_path: Path) -> None:
+    """Bright above, dark below, whatever else: which way up they are can be learned."""
+    noise = np.random.default_rng(0).integers(0, 100, (400, 1, 8, 8)).astype(np.uint8)
+    noise[:, :, :4] += 120
+    parts = [
+        Split(noise[first:last], np.zeros(last - first, np.int64))
+        for first, last in ((0, 200), (200, 300), (300, 400))
+    ]
+    config = dataclasses.replace(
+        TINY,
+        optimizer=AdamConfig(learning_rate=1e-2),
+        training=TrainingConfig(epochs=40, batch_size=20, decay="linear"),
+    )
+    _, about = cached_classifier(config, "photos", Splits(*parts), False, tmp_path)
+    assert about["task"] == "quarter turns" and about["num_outputs"] == 4
+    assert about["accuracy"] > 0.95
+
+
+def test_turned_images() -> None:
+    image = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
+    images = np.repeat(image, 4, axis=0)
+    result = turned(images, np.arange(4))
+    wanted = [[[0, 1], [2, 3]], [[1, 3], [0, 2]], [[3, 2], [1, 0]], [[2, 0], [3, 1]]]
+    np.testing.assert_array_equal(result[:, 0], wanted)
+    np.testing.assert_array_equal(images, np.repeat(image, 4, axis=0))
 
 
 def test_the_loss_of_even_logits_is_the_logarithm_of_the_classes() -> None:
