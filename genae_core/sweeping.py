@@ -83,8 +83,8 @@ def prepare(
         ),
     )
     print(
-        f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images' "
-        f"{about['task']}"
+        f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images "
+        f"({about['task']})"
     )
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     tags = {

@@ -46,7 +46,7 @@ def main(options: Options) -> int:
         on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),
     )
     print(
-        f"{about['accuracy']:.2%} accurate on {2 * half} held-out images' {about['task']}, "
+        f"{about['accuracy']:.2%} accurate on {2 * half} held-out images ({about['task']}), "
         f"{config.feature_width} features, sha256 {about['sha256']}\n{folder}"
     )
     return 0

@@ -242,7 +242,7 @@ def test_a_folder_of_mixed_images_is_swept_and_prepared_once(tmp_path: Path) -> 
     first = run(tmp_path, "latent_dim.py", *flags, *cells)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "preparing image_folder, once: 48 images in 3 shards" in first.stdout
-    assert "accurate on held-out images' quarter turns" in first.stdout
+    assert "accurate on held-out images (quarter turns)" in first.stdout
     assert "1 trials, 0 failed; 1 finished runs" in first.stdout
     (shards,) = (tmp_path / "shards").glob("image_folder-*[0-9a-f]")
     shutil.rmtree(photos)
