@@ -58,9 +58,9 @@ def table(curves: list[Curve]) -> str:
                 *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),
                 _spread(best),
                 f"{at:g}",
-                f"{statistics.mean(best) / statistics.mean(start):.2f}",
-                f"{statistics.mean(start) / statistics.mean(floor):.1f}",
-                f"{statistics.mean(best) / statistics.mean(floor):.1f}",
+                _ratio(best, start, 2),
+                _ratio(start, floor, 1),
+                _ratio(best, floor, 1),
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -69,6 +69,12 @@ def table(curves: list[Curve]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _ratio(values: list[float], others: list[float], digits: int) -> str:
+    """The ratio of the means; a dash where the other mean is 0."""
+    other = statistics.mean(others)
+    return f"{statistics.mean(values) / other:.{digits}f}" if other > 0 else "-"
 
 
 def draw_curves(curves: list[Curve], path: Path) -> None:

@@ -148,11 +148,9 @@ class Tracker:
 
     def log_chain(self, run_id: str, result: ChainResult) -> None:
         """chain/* by MCMC step, the scalars, a grid a step under one key, and the strip."""
-        curves = {
-            "fcd_val": result.fcd_val,
-            "fcd": result.fcd,
-            "fcd_ratio": [value / result.floor for value in result.fcd],
-        }
+        curves = {"fcd_val": result.fcd_val, "fcd": result.fcd}
+        if result.floor > 0:
+            curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
         steps = result.config.record
         rows = [
             (f"chain/{name}", value, step)

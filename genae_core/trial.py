@@ -50,14 +50,18 @@ class ChainResult(NamedTuple):
     strip: Picture
 
     def summary(self) -> dict[str, float]:
-        """The scalars: the step is chosen on validation and reported on test."""
+        """The scalars: the step is chosen on validation and reported on test.
+
+        The ratio is absent where the floor is 0: a handful of images on one feature.
+        """
         best = int(np.argmin(self.fcd_val))
+        ratio = {"fcd_best_ratio": self.fcd[best] / self.floor} if self.floor > 0 else {}
         return {
+            **ratio,
             "fcd_step0": self.fcd[0],
             "fcd_best": self.fcd[best],
             "fcd_val_best": self.fcd_val[best],
             "fcd_best_step": float(self.config.record[best]),
-            "fcd_best_ratio": self.fcd[best] / self.floor,
             "fcd_floor": self.floor,
             "fcd_images": float(self.num_images),
         }

@@ -168,7 +168,10 @@ def recipe(options: DataOptions) -> Recipe:
         classifier=ClassifierConfig(
             channels=(16, 32, 64, 64),
             training=TrainingConfig(
-                epochs=2 if smoke else 10, batch_size=min(batch, 32), decay="linear"
+                epochs=(2 if options.dataset == "celeba" else 15) if smoke else 10,
+                batch_size=min(batch, 32),
+                max_images=6000 if smoke else None,
+                decay="linear",
             ),
         ),
         latent_dims=(50,) if smoke else (50, 100, 200),
