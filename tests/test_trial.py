@@ -149,6 +149,8 @@ def test_the_step_is_chosen_on_val_alone(experiment: Experiment) -> None:
         "fcd_floor": 2.0,
         "fcd_images": 7.0,
     }
+    # A handful of images on one dead feature: every distance is 0, and there is no ratio.
+    assert "fcd_best_ratio" not in result._replace(floor=0.0).summary()
 
 
 def test_the_test_images_change_nothing_on_the_side_of_val(
