@@ -123,17 +123,13 @@ def main(options: Options) -> int:
     finally:
         bar.close()
         cluster.disconnect()
-    if not spent:
-        print("nothing was left to do")
     total = time.perf_counter() - began
     counts = ", ".join(f"{manifest.rows(split):,} {split}" for split in ("train", "val", "test"))
     print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")
     print(f" (see {out.path_of(REJECTED)})" if manifest.rejected else "")
-    print(
-        f"{total:.1f} s: {connected - began:.1f} s to start Ray, "
-        + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
-        + " s of the workers' time"
-    )
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
+    work = f"{stages} s of the workers' time" if spent else "nothing was left to decode"
+    print(f"{total:.1f} s: {connected - began:.1f} s to start Ray, {work}")
     print(out.uri)
     return 0
 

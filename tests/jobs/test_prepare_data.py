@@ -50,7 +50,7 @@ def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
     assert manifest["dataset"] == "image_folder" and manifest["shape"] == [3, 64, 64]
 
     again = job("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
-    assert again.returncode == 0 and "nothing was left to do" in again.stdout
+    assert again.returncode == 0 and "nothing was left to decode" in again.stdout
 
     broken = tmp_path / "broken"
     subprocess.run(["cp", "-r", str(photos), str(broken)], check=True)
