@@ -25,6 +25,7 @@ from genae_core.data.shards import (
     ShardSpec,
     manifest_of,
     plan,
+    preprocessing_of,
     read_manifest,
     write_shard,
 )
@@ -147,20 +148,20 @@ def obtain(
 
 def _make(job: Job, spec: ShardSpec) -> Done:
     shard, seconds = write_shard(job.source, spec, job.folder, job.shape)
-    job.folder.write(_receipt(spec), json.dumps(shard._asdict()).encode())
+    job.folder.write(_receipt(spec.file), json.dumps(shard._asdict()).encode())
     return Done(shard, seconds)
 
 
-def _receipt(spec: ShardSpec) -> str:
+def _receipt(file: str) -> str:
     """The file that says that a shard is finished."""
-    return f"{spec.file}.json"
+    return f"{file}.json"
 
 
 def _finished(partial: Folder, spec: ShardSpec) -> Shard | None:
     """The shard if an earlier call has finished it and its bytes are still those."""
-    if not (partial.exists(_receipt(spec)) and partial.exists(spec.file)):
+    if not (partial.exists(_receipt(spec.file)) and partial.exists(spec.file)):
         return None
-    about = json.loads(partial.read(_receipt(spec)))
+    about = json.loads(partial.read(_receipt(spec.file)))
     rejected = tuple(Rejected(*pair) for pair in about.pop("rejected"))
     shard = Shard(**about, rejected=rejected)
     return shard if partial.sha256(spec.file) == shard.sha256 else None
@@ -168,7 +169,7 @@ def _finished(partial: Folder, spec: ShardSpec) -> Shard | None:
 
 def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
     for shard in manifest.shards:
-        partial.delete(f"{shard.file}.json")
+        partial.delete(_receipt(shard.file))
     partial.delete(PLAN)
     partial.write(MANIFEST, manifest.to_json().encode())
     if out.local is not None:
@@ -181,8 +182,8 @@ def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
 
 def _same(data: DataConfig, found: Manifest, out: Folder) -> Manifest:
     """The manifest that is there, if it is of this dataset prepared in this way."""
-    wanted = {k: v for k, v in config.to_dict(data).items() if k not in ("root", "download")}
-    if (found.dataset, found.preprocessing) != (data.name, json.loads(json.dumps(wanted))):
+    wanted = preprocessing_of(data)
+    if (found.dataset, found.preprocessing) != (data.name, wanted):
         raise ValueError(
             f"{out.uri} holds {found.dataset} prepared as {found.preprocessing}, not as {wanted}; "
             "choose another folder"

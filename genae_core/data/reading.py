@@ -20,7 +20,6 @@ from genae_core.data.base import Split, Splits
 from genae_core.data.folder import Folder
 from genae_core.data.shards import (
     Manifest,
-    Shard,
     open_shard,
     read_images,
     read_labels,
@@ -50,7 +49,7 @@ def open_shards(
     splits = {name: _mapped(home, name) for name in resident}
     notes = list(manifest.notes)
     if budget is not None and streamed:
-        images = StreamedImages(folder.uri, manifest.of("train"), manifest, budget // readers)
+        images = StreamedImages(folder.uri, manifest, budget // readers)
         splits["train"] = Split(images, images.labels())
         notes.append(
             f"{manifest.dataset}: the training images take {size / 2**30:.1f} GiB, more than the "
@@ -103,21 +102,18 @@ def _mapped(home: Path, split: str) -> Split:
 
 
 class StreamedImages:
-    """Images in shards that are read as they are asked for; `images[index]` as of an array.
+    """The training images in shards, read as they are asked for; `images[index]` as of an array.
 
     It keeps the row groups that were used last, `budget` bytes of them, so what is asked for in
     the order of `order` is read once an epoch. Another process opens the files for itself.
     """
 
-    def __init__(
-        self, uri: str, shards: tuple[Shard, ...], manifest: Manifest, budget: int
-    ) -> None:
-        self.arguments = (uri, shards, manifest, budget)
+    def __init__(self, uri: str, manifest: Manifest, budget: int) -> None:
+        self.arguments = (uri, manifest, budget)
         self.folder = Folder(uri)
-        self.shards = shards
-        rows = np.array([shard.rows for shard in shards])
+        self.shards = manifest.of("train")
+        rows = np.array([shard.rows for shard in self.shards])
         self.shape: tuple[int, int, int, int] = (int(rows.sum()), *manifest.shape)
-        self.dtype = np.dtype(np.uint8)
         image_bytes = int(np.prod(manifest.shape))
         # A row group each: its shard, its number there, and the split's first row in it.
         self.groups = [

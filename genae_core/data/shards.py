@@ -153,6 +153,12 @@ def write_shard(
     return shard, {**rows.seconds, "write": time.perf_counter() - began}
 
 
+def preprocessing_of(data: DataConfig) -> dict[str, Any]:
+    """How the images are made, as JSON holds it: the config without where the files lie."""
+    about = json.loads(config.to_json(data))
+    return {name: value for name, value in about.items() if name not in ("root", "download")}
+
+
 def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manifest:
     """The manifest of finished shards. Raises AssertionError where a row went missing."""
     order = [*source.counts]
@@ -161,14 +167,11 @@ def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manife
     rejected = sum(len(shard.rejected) for shard in shards)
     rows_out = sum(shard.rows for shard in shards)
     assert rows_in == rows_out + rejected, f"{rows_in} rows in, {rows_out} out, {rejected} not"
-    preprocessing = config.to_dict(data)
-    for name in ("root", "download"):
-        preprocessing.pop(name, None)
     return Manifest(
         dataset=data.name,
         shape=data.shape,
         group_rows=group_rows(data.shape),
-        preprocessing=preprocessing,
+        preprocessing=preprocessing_of(data),
         label_names=source.label_names,
         rows_in=rows_in + len(source.rejected),
         rejected=rejected + len(source.rejected),

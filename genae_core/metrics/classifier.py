@@ -87,9 +87,13 @@ class Classifier(nn.Module):
         self.top = nn.Linear(config.feature_width, num_outputs)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def maps(self, x: Tensor) -> Tensor:
+        """What the convolutions give, flat."""
+        maps: Tensor = self.convolutions(x.to(memory_format=torch.channels_last))
+        return maps
+
     def features(self, x: Tensor) -> Tensor:
-        maps = self.convolutions(x.to(memory_format=torch.channels_last))
-        return F.relu(self.hidden(maps))
+        return F.relu(self.hidden(self.maps(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.top(self.features(x))
@@ -111,7 +115,7 @@ def cross_entropy(
     batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
     """
     x, y = batch
-    maps = model.convolutions(x.to(memory_format=torch.channels_last))
+    maps = model.maps(x)
     keep = 1 - model.config.dropout
     if model.training and keep < 1:
         maps = maps * draw.mask(tuple(maps.shape), keep) / keep
