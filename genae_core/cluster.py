@@ -1,5 +1,6 @@
 """Ray beyond Tune: start or join a cluster. The only importer of it."""
 
+import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -75,28 +76,37 @@ def each(
 
     shared: goes once to each node. here: on this node alone. Raises what the function raises.
     """
+    ray = _ray()
+    here_alone = {"ray.io/node-id": ray.get_runtime_context().get_node_id()} if here else None
+    reference = ray.put(shared)
+    # Importing takes each worker seconds, which pass while Ray Data starts.
+    warm = ray.remote(num_cpus=1, label_selector=here_alone)(_import)
+    for _ in range(min(len(items), int(resources().get("CPU", 0)))):
+        warm.remote("ray.data", "torch")
     import ray.data  # noqa: PLC0415
 
-    ray = _ray()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # the caller has its own
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the caller hears what is raised
-    reference = ray.put(shared)
 
     def call(row: dict[str, Any]) -> dict[str, Any]:
         return {"result": function(ray.get(reference), items[row["item"]])}
 
-    node = ray.get_runtime_context().get_node_id()
     numbers = [{"item": number} for number in range(len(items))]
     results = ray.data.from_items(numbers, override_num_blocks=max(1, len(items))).map(
-        call, num_cpus=1, label_selector={"ray.io/node-id": node} if here else None
+        call, num_cpus=1, label_selector=here_alone
     )
     try:
         for row in results.iter_rows():
             yield row["result"]
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from None
+
+
+def _import(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _cause(error: BaseException) -> BaseException:

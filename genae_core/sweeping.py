@@ -13,7 +13,8 @@ from typing import Any
 from genae_core import cluster, config, report, tracking
 from genae_core.cell import Params, Sweep, label
 from genae_core.data.base import Splits
-from genae_core.data.prepare import Done, Each, Job, Work, obtain, one_by_one
+from genae_core.data.obtain import obtain
+from genae_core.data.prepare import Done, Each, Job, Work, one_by_one
 from genae_core.data.shards import ShardSpec
 from genae_core.experiment import Experiment, resolve, warnings_of
 from genae_core.home import code_version, home

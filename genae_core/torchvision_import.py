@@ -3,13 +3,12 @@
 import importlib
 import sys
 from types import ModuleType
-
-import torch
+from typing import Any
 
 _MISSING = "operator torchvision::nms does not exist"
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_library: torch.library.Library | None = None  # the schemas live as long as this reference
+_library: Any = None  # the schemas live as long as this reference
 
 
 def torchvision_datasets() -> ModuleType:
@@ -32,8 +31,10 @@ def torchvision_datasets() -> ModuleType:
 
 
 def _declare_operators() -> None:
+    import torch  # here, so that nothing waits for it that needs no torchvision
+
     global _library
     if _library is None:
         _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for operator in _OPERATORS:
-            _library.define(operator + _SCHEMA)  # type: ignore[no-untyped-call]
+            _library.define(operator + _SCHEMA)

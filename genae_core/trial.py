@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genae_core.data.base import Splits, to_pixels
-from genae_core.data.batches import Batches
+from genae_core.data.base import Splits
+from genae_core.data.batches import Batches, to_pixels
 from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.figures import Picture, grid, strip

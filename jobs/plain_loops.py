@@ -70,8 +70,10 @@ def write(arm: str, out: str, job: tuple[str, list[str]]) -> int:
         pa.table(columns),
         f"{out}/{name}.parquet",
         row_group_size=GROUP_ROWS,
-        compression="none",
-        use_dictionary=["image.list.element"],
+        use_byte_stream_split=["image.list.element"],
+        use_dictionary=False,
+        compression="lz4",
+        write_batch_size=2**17,
         write_statistics=False,
     )
     return len(files)

@@ -9,24 +9,21 @@ A job that was stopped goes on when it is started again with the same flags.
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
-
-from recipes import cli
-
 from genae_core import cluster
+from genae_core.cli import cli
 from genae_core.data.base import DataConfig, Source
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.folder import Folder
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.mnist import MNISTConfig
-from genae_core.data.prepare import MAX_REJECTED, REJECTED, Done, prepare
+from genae_core.data.prepare import MAX_REJECTED, REJECTED, Done, Job, Work, prepare
 from genae_core.data.shards import Shard, ShardSpec
 from genae_core.data.svhn import SVHNConfig
 
@@ -87,11 +84,9 @@ def main(options: Options) -> int:
     began = time.perf_counter()
     data = config_of(options)
     out = Folder(options.out)
-    data.stamp()  # raises where the files are not there, before Ray is started
-    cluster.connect(options.ray_address, os.cpu_count() or 1)
-    connected = time.perf_counter()
     here = out.local is not None and not options.shared_storage
     spent: dict[str, float] = {}
+    start = 0.0
     bar = tqdm(unit=" images", smoothing=0, disable=None, dynamic_ncols=True)
 
     def on_plan(source: Source, todo: list[ShardSpec], done: list[Shard]) -> None:
@@ -106,20 +101,20 @@ def main(options: Options) -> int:
         bar.reset(rows)
         bar.update(ready)
 
+    def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
+        nonlocal start  # Ray starts when the files are found to be in order, and are needed
+        connecting = time.perf_counter()
+        cluster.connect(options.ray_address, os.cpu_count() or 1)
+        start = time.perf_counter() - connecting
+        return cluster.each(work, job, specs, here)
+
     def on_shard(done: Done) -> None:
         bar.update(done.shard.rows_in)
         for stage, seconds in done.seconds.items():
             spent[stage] = spent.get(stage, 0.0) + seconds
 
     try:
-        manifest = prepare(
-            data,
-            out,
-            options.max_rejected,
-            lambda function, job, specs: cluster.each(function, job, specs, here),
-            on_plan,
-            on_shard,
-        )
+        manifest = prepare(data, out, options.max_rejected, each, on_plan, on_shard)
     finally:
         bar.close()
         cluster.disconnect()
@@ -128,8 +123,8 @@ def main(options: Options) -> int:
     print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")
     print(f" (see {out.path_of(REJECTED)})" if manifest.rejected else "")
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
-    work = f"{stages} s of the workers' time" if spent else "nothing was left to decode"
-    print(f"{total:.1f} s: {connected - began:.1f} s to start Ray, {work}")
+    work = f"{start:.1f} s to start Ray, {stages} s of the workers' time"
+    print(f"{total:.1f} s: {work if spent else 'nothing was left to decode'}")
     print(out.uri)
     return 0
 

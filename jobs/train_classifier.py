@@ -10,9 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
 
-from recipes import DataOptions, cli, recipe
+from recipes import DataOptions, recipe
 
-from genae_core.data.prepare import obtain
+from genae_core.cli import cli
+from genae_core.data.obtain import obtain
 from genae_core.home import home
 from genae_core.metrics.classifier import cached_classifier, resolved_width
 

@@ -10,8 +10,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import StudyOptions, cli, experiment, recipe
+from recipes import StudyOptions, experiment, recipe
 
+from genae_core.cli import cli
 from genae_core.experiment import Experiment
 from genae_core.launch import launch
 from genae_core.samplers.base import ChainConfig

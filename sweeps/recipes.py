@@ -3,10 +3,8 @@
 A dict of names lives here because Optuna's categories, and flags, are primitives.
 """
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,7 +27,6 @@ from genae_core.options import LaunchOptions, ShardOptions
 from genae_core.samplers.base import ChainConfig
 from genae_core.training import TrainingConfig
 
-T = TypeVar("T")
 Family = Literal["vae", "dvae", "aae", "daae"]
 FAMILIES: tuple[Family, ...] = ("vae", "dvae", "aae", "daae")
 Dataset = Literal["digits", "mnist", "svhn", "celeba", "image_folder"]
@@ -79,15 +76,6 @@ class Recipe:
     record: tuple[int, ...]
     sub_batch: int
     num_chains: int | None = None
-
-
-def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
-    """Parse the flags and run `main`; 2 and one message where a flag is wrong."""
-    try:
-        return main(tyro.cli(options, description=description))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 def recipe(options: DataOptions) -> Recipe:

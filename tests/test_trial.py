@@ -13,7 +13,8 @@ from contracts.toys import digest
 from torch import nn
 
 from genae_core import trial
-from genae_core.data.base import Splits, to_pixels
+from genae_core.data.base import Splits
+from genae_core.data.batches import to_pixels
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance

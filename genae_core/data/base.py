@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from genae_core.data.images import resize
 
@@ -172,21 +170,6 @@ def fingerprint(splits: Splits) -> str:
             digest.update(repr((array.shape, str(array.dtype))).encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -> Tensor:
-    """The float32 images in [0, 1] that a model sees, [N, C, H, W], from uint8 ones.
-
-    Scaled by 1/255, or 1 where a binarised pixel is above one half and 0 elsewhere.
-    """
-    # Shared arrays are read-only, and torch wraps writable memory alone.
-    raw = torch.from_numpy(images if images.flags.writeable else images.copy()).to(device)
-    return scaled(raw, binarize)
-
-
-def scaled(raw: Tensor, binarize: bool) -> Tensor:
-    """uint8 pixels as float32 ones, as `to_pixels` gives them."""
-    return (raw > 127).float() if binarize else raw.float() / 255
 
 
 def halves(split: Split, seed: int) -> tuple[Split, Split]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genae_core.data.base import Images, scaled, to_pixels
+from genae_core.data.base import Images
 from genae_core.data.reading import StreamedImages
 from genae_core.draw import Draw
 
@@ -50,3 +50,18 @@ class Batches:
         if self.resident is None:
             return to_pixels(self.images[index], self.binarize, self.device)
         return scaled(self.resident[torch.from_numpy(index).to(self.device)], self.binarize)
+
+
+def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -> Tensor:
+    """The float32 images in [0, 1] that a model sees, [N, C, H, W], from uint8 ones.
+
+    Scaled by 1/255, or 1 where a binarised pixel is above one half and 0 elsewhere.
+    """
+    # Shared arrays are read-only, and torch wraps writable memory alone.
+    raw = torch.from_numpy(images if images.flags.writeable else images.copy()).to(device)
+    return scaled(raw, binarize)
+
+
+def scaled(raw: Tensor, binarize: bool) -> Tensor:
+    """uint8 pixels as float32 ones, as `to_pixels` gives them."""
+    return (raw > 127).float() if binarize else raw.float() / 255

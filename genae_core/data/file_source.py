@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from genae_core.data.base import Rejected, Rows
 from genae_core.data.folder import Folder
-from genae_core.data.images import decode
+from genae_core.data.images import decode, fit
 
 READERS = 16  # files fetched from an object store at a time
+TOGETHER = 64  # images that are resized at once, which costs a third of one by one
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class FileSource:
         names = self.names[split][first:last]
         images = np.empty((len(names), 3, self.size, self.size), np.uint8)
         kept: list[int] = []
+        squares: list[NDArray[np.uint8]] = []
         rejected = []
         digest = hashlib.sha256()
         seconds = {"read": 0.0, "decode": 0.0}
@@ -58,10 +60,13 @@ class FileSource:
                     raise ValueError(f"cannot be read: {content.strerror or content}")
                 digest.update(len(content).to_bytes(8, "little"))
                 digest.update(content)
-                images[len(kept)] = decode(content, self.size, self.crop, self.aspect)
+                squares.append(decode(content, self.size, self.crop, self.aspect))
                 kept.append(row)
             except ValueError as error:
                 rejected.append(Rejected(names[row], str(error)))
+            if len(squares) == TOGETHER or row == len(names) - 1:
+                images[len(kept) - len(squares) : len(kept)] = fit(squares, self.size)
+                squares.clear()
             seconds["decode"] += clock() - began
             began = clock()
         return Rows(

@@ -4,12 +4,14 @@ Local paths go through pathlib; s3://, gs:// and whatever else pyarrow's filesys
 through pyarrow, which is imported only for them.
 """
 
+import contextlib
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from genae_core.config import require
 
@@ -67,14 +69,15 @@ class Folder:
             file
             for file in found
             if (not endings or file.name.lower().endswith(endings))
-            and not any(part.startswith(".") for part in PurePosixPath(file.name).parts)
+            and not f"/{file.name}".count("/.")
         )
         return sorted(kept)
 
     def read(self, name: str) -> bytes:
         """The file's content."""
         if self.local is not None:
-            return (self.local / name).read_bytes()
+            with open(self.path_of(name), "rb", buffering=0) as file:
+                return file.read()
         filesystem, base = self._open()
         with _told(self.path_of(name)), filesystem.open_input_stream(f"{base}/{name}") as stream:
             content: bytes = stream.read()
@@ -98,22 +101,31 @@ class Folder:
         with _told(self.path_of(name)):
             return filesystem.open_input_file(f"{base}/{name}")
 
-    def write(self, name: str, content: bytes | memoryview) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Write the file so that it is there whole or not at all."""
+        with self.writing(name) as file:
+            file.write(content)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator["Written"]:
+        """A file to write to piece by piece, which is there whole at the end or not at all."""
+        where = self.path_of(name)
         if self.local is None:
+            buffer = io.BytesIO()  # a store's stream would show half a file after an error
+            yield Written(buffer, where)
             filesystem, base = self._open()
-            with _told(self.path_of(name)):  # an upload becomes visible when it is complete
-                with filesystem.open_output_stream(f"{base}/{name}") as stream:
-                    stream.write(content)
+            with _told(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
+                stream.write(buffer.getbuffer())
             return
         path = self.local / name
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with scratch.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                yield Written(file, where)
+                with _told(where):
+                    file.flush()
+                    os.fsync(file.fileno())
             scratch.replace(path)
         except BaseException:
             scratch.unlink(missing_ok=True)
@@ -137,15 +149,16 @@ class Folder:
 
     def _walk(self) -> Iterator[Found]:
         assert self.local is not None
-        for where, _, names in os.walk(self.local, followlinks=True):
-            for name in names:
-                path = Path(where) / name
+        above = len(self.uri.rstrip("/")) + 1
+        for where, folders, names in os.walk(self.uri, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:  # strings, not Paths: a dataset has a million of them
+                path = f"{where}/{name}"
                 try:
-                    about = path.stat()
+                    about = os.stat(path)
                 except FileNotFoundError:  # a link to nowhere is read, and fails, as a file
-                    about = path.lstat()
-                relative = path.relative_to(self.local).as_posix()
-                yield Found(relative, about.st_size, about.st_mtime_ns)
+                    about = os.lstat(path)
+                yield Found(path[above:], about.st_size, about.st_mtime_ns)
 
     def _list(self) -> Iterator[Found]:
         from pyarrow.fs import FileSelector, FileType
@@ -175,8 +188,33 @@ class Folder:
         return self._store
 
 
+class Written:
+    """A file that is being written, with its size in bytes and its checksum so far."""
+
+    closed = False  # pyarrow asks
+
+    def __init__(self, file: IO[bytes], where: str) -> None:
+        self.file = file
+        self.where = where
+        self.bytes = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        with _told(self.where):
+            count = self.file.write(content)
+        self.bytes += count
+        self.digest.update(content)
+        return count
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def flush(self) -> None:
+        """Left to whoever opened the file."""
+
+
 class _told:
-    """Names the file in an error of pyarrow's, which often does not."""
+    """Names the file in an error of the disk's or of pyarrow's, which often does not."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -185,5 +223,5 @@ class _told:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.filename is None:
             raise type(error)(f"{self.where}: {error}") from None

@@ -1,23 +1,23 @@
 """What the datasets share about images: decoding, cropping and resizing.
 
-Shapes: N images, C channels, H rows, W columns, S the side asked for.
+Shapes: N images, C channels, H rows, W columns, S the side asked for, s that of a square.
 """
 
 import io
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import simplejpeg
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch.nn import functional as F
 
 from genae_core.config import require
 
 SIZES = (32, 64)
 CHUNK = 512
+LARGE = 2**20  # bytes of a square that is resized at once, not with others
 MOST_PIXELS = 89_478_485  # Pillow's own guard against decompression bombs
 ORIENTATION_HEADER = b"Exif\0\0"
 PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB")
@@ -38,10 +38,11 @@ def check_crop(crop: float) -> None:
 def decode(
     content: bytes, size: int, crop: float, aspect: float | None = None, tolerance: float = 0.02
 ) -> NDArray[np.uint8]:
-    """The central square of an image file, upright, in RGB and resized: uint8 [3, S, S].
+    """The central square of an image file, upright and in RGB: uint8 [s, s, 3].
 
-    crop: the square's side as a fraction of the image's shorter side. aspect: the width by the
-    height that the image must have, within a relative tolerance; None takes any.
+    crop: the square's side as a fraction of the image's shorter side. size: what it will be
+    resized to. aspect: the width by the height that the image must have, within a relative
+    tolerance; None takes any.
     A large JPEG is decoded at the smallest of libjpeg's scales, from 1/2 down, that leaves the
     square at least S pixels wide; its square is then placed to half a decoded pixel. Raises
     ValueError for whatever is no whole image of 8 bits a channel.
@@ -51,10 +52,7 @@ def decode(
         image = _any_format(content)
         _check_aspect(image.shape[0], image.shape[1], aspect, tolerance)
     square = centre_crop(image, max(1, round(crop * min(image.shape[:2]))))
-    pixels = torch.from_numpy(square).permute(2, 0, 1)[None]
-    if pixels.shape[2:] != (size, size):
-        pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    return pixels[0].numpy()
+    return square if square.nbytes <= LARGE else fit([square], size)[0].transpose(1, 2, 0)
 
 
 def centre_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -64,14 +62,32 @@ def centre_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return image[top : top + side, left : left + side]
 
 
+def fit(squares: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
+    """Squares [s, s, 3] of any sides, resized: uint8 [N, 3, S, S]."""
+    sides = {len(square) for square in squares}
+    if len(sides) == 1:
+        return resize(np.stack(squares).transpose(0, 3, 1, 2), size)
+    fitted = np.empty((len(squares), 3, size, size), np.uint8)
+    for side in sides:
+        rows = [row for row, square in enumerate(squares) if len(square) == side]
+        fitted[rows] = fit([squares[row] for row in rows], size)
+    return fitted
+
+
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Antialiased bilinear resizing, rounded: uint8 [N, C, H, W] to [N, C, S, S], in chunks."""
+    """Antialiased bilinear resizing: uint8 [N, C, H, W] to [N, C, S, S]."""
+    if images.shape[2:] == (size, size):
+        return images
+    # Not at the top: what only lists and plans a dataset need not wait for torch.
+    import torch
+    from torch.nn import functional as F
+
     resized = np.empty((*images.shape[:2], size, size), np.uint8)
     for start in range(0, len(images), CHUNK):
-        chunk = torch.from_numpy(np.array(images[start : start + CHUNK])).float()
-        if chunk.shape[2:] != (size, size):
-            chunk = F.interpolate(chunk, (size, size), mode="bilinear", antialias=True)
-        resized[start : start + CHUNK] = chunk.round().clamp(0, 255).byte().numpy()
+        # torch wraps writable memory alone
+        chunk = torch.from_numpy(np.require(images[start : start + CHUNK], requirements="W"))
+        chunk = F.interpolate(chunk, (size, size), mode="bilinear", antialias=True)
+        resized[start : start + CHUNK] = chunk.numpy()
     return resized
 
 

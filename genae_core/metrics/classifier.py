@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from genae_core import checkpoint
 from genae_core.config import from_dict, require, require_int, require_positive_int, to_dict
-from genae_core.data.base import Split, Splits, fingerprint, to_pixels
-from genae_core.data.batches import Batches
+from genae_core.data.base import Split, Splits, fingerprint
+from genae_core.data.batches import Batches, to_pixels
 from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Phase, Player, Stage
 from genae_core.nets.base import Shape

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genae_core.data import images
-from genae_core.data.images import decode
+from genae_core.data.images import decode, fit
 
 LOSS = 6  # levels that JPEG and a change of colour space may move a flat colour by
 HALVES = np.zeros((80, 60, 3), np.uint8)  # [H, W, C]: red above, blue below
@@ -24,6 +24,12 @@ def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
 
 def flat(mode: str, colour: object, kind: str, **settings: object) -> bytes:
     return encoded(Image.new(mode, (70, 50), colour), kind, **settings)  # type: ignore[arg-type]
+
+
+def read(
+    content: bytes, size: int, crop: float = 1.0, aspect: float | None = None
+) -> NDArray[np.uint8]:
+    return fit([decode(content, size, crop, aspect)], size)[0]
 
 
 def assert_red_over_blue(image: NDArray[np.uint8]) -> None:
@@ -49,7 +55,7 @@ def assert_red_over_blue(image: NDArray[np.uint8]) -> None:
     ],
 )
 def test_every_kind_becomes_rgb(content: bytes, colour: tuple[int, int, int]) -> None:
-    image = decode(content, 32, 1.0)
+    image = read(content, 32)
     assert image.shape == (3, 32, 32) and image.dtype == np.uint8
     wanted = np.broadcast_to(np.array(colour)[:, None, None], image.shape)
     np.testing.assert_allclose(image.astype(int), wanted, atol=LOSS)
@@ -73,7 +79,7 @@ def test_the_exif_orientation_is_followed(kind: str, orientation: int) -> None:
         stored = stored.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert_red_over_blue(decode(encoded(stored, kind, exif=exif), 32, 1.0))
+    assert_red_over_blue(read(encoded(stored, kind, exif=exif), 32))
 
 
 def test_large_jpegs_are_decoded_small_and_look_the_same() -> None:
@@ -83,15 +89,33 @@ def test_large_jpegs_are_decoded_small_and_look_the_same() -> None:
     image = Image.fromarray((127.5 + 127 * wave).astype(np.uint8))
     content = encoded(image, "JPEG", quality=95)
     square = image.crop((160, 60, 640, 540)).resize((64, 64), Image.Resampling.BILINEAR)
-    difference = decode(content, 64, 0.8).astype(int) - np.asarray(square).transpose(2, 0, 1)
+    difference = read(content, 64, 0.8).astype(int) - np.asarray(square).transpose(2, 0, 1)
     assert np.abs(difference).mean() < 4
 
 
 def test_a_small_image_is_enlarged_and_a_fitting_one_is_left_alone() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     content = encoded(Image.fromarray(noise), "PNG")
-    np.testing.assert_array_equal(decode(content, 32, 1.0), noise.transpose(2, 0, 1))
-    assert decode(content, 64, 1.0).shape == (3, 64, 64)
+    np.testing.assert_array_equal(read(content, 32), noise.transpose(2, 0, 1))
+    assert read(content, 64).shape == (3, 64, 64)
+
+
+def test_squares_of_any_sides_are_resized_together_as_they_are_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    squares = [
+        generator.integers(0, 256, (side, side, 3), np.uint8) for side in (74, 32, 20, 74, 50, 20)
+    ]
+    together = fit(squares, 32)
+    for square, image in zip(squares, together, strict=True):
+        np.testing.assert_array_equal(image, fit([square], 32)[0])
+    assert fit([], 32).shape == (0, 3, 32, 32)
+    monkeypatch.setattr(images, "LARGE", 10_000)  # so these two are resized as they are decoded
+    for square, image in zip(squares[::3], together[::3], strict=True):
+        small = decode(encoded(Image.fromarray(square), "PNG"), 32, 1.0)
+        assert small.shape == (32, 32, 3)
+        np.testing.assert_array_equal(fit([small], 32)[0], image)
 
 
 JPEG = simplejpeg.encode_jpeg(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
@@ -118,18 +142,18 @@ TURNED = encoded(Image.fromarray(HALVES), "JPEG", exif=EXIF)
 )
 def test_what_is_no_whole_image_is_refused_with_the_reason(content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        decode(content, 32, 1.0)
+        read(content, 32)
 
 
 @pytest.mark.parametrize("content", [JPEG, PNG])
 def test_a_decompression_bomb_is_refused(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MOST_PIXELS", 1_000)
     with pytest.raises(ValueError, match="pixels; at most 1,000 are read"):
-        decode(content, 32, 1.0)
+        read(content, 32)
 
 
 @pytest.mark.parametrize("content", [JPEG, encoded(Image.new("RGB", (60, 60)), "PNG")])
 def test_another_aspect_is_refused(content: bytes) -> None:
-    assert decode(content, 32, 1.0, aspect=1.01).shape == (3, 32, 32)
+    assert read(content, 32, aspect=1.01).shape == (3, 32, 32)
     with pytest.raises(ValueError, match="60 x 60 pixels; expected a width of 0.817 times"):
-        decode(content, 32, 1.0, aspect=178 / 218)
+        read(content, 32, aspect=178 / 218)

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,9 +18,10 @@ from genae_core.data import prepare as module
 from genae_core.data import shards
 from genae_core.data.base import Rows, Splits, load
 from genae_core.data.digits import DigitsConfig
-from genae_core.data.folder import Folder
+from genae_core.data.folder import Folder, Written
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.prepare import Done, Job, obtain, one_by_one, prepare
+from genae_core.data.obtain import obtain
+from genae_core.data.prepare import Done, Job, one_by_one, prepare
 from genae_core.data.reading import open_shards
 from genae_core.data.shards import ShardSpec, plan, read_manifest
 
@@ -218,19 +220,27 @@ def test_a_full_disk_loses_nothing(
     data: ImageFolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = Folder(tmp_path / "out")
-    write, calls = Folder.write, []
+    files = [spec.file for spec in plan(data.source(), data.shape)]
 
-    def full(folder: Folder, name: str, content: bytes) -> None:
-        if name.endswith(".parquet"):
-            calls.append(name)
-            if len(calls) > 2:
-                raise OSError(errno.ENOSPC, "No space left on device")
-        write(folder, name, content)
+    class Full:
+        """A disk that takes ten more bytes."""
+
+        def __init__(self, file: IO[bytes]) -> None:
+            self.file = file
+
+        def write(self, content: bytes) -> int:
+            self.file.write(content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def written(file: IO[bytes], where: str) -> Written:
+        return Written(Full(file) if files[2] in where else file, where)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write", full)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr("genae_core.data.folder.Written", written)
+        with pytest.raises(OSError, match=f"{files[2]}.*No space left"):
             prepare(data, out)
+    partial = tmp_path / "out.partial"
+    assert not [file for file in partial.iterdir() if file.name.startswith((".", files[2]))]
     made: list[str] = []
     prepare(data, out, on_shard=lambda done: made.append(done.shard.file))
     assert len(made) == 5  # of 7

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from genae_core.data import reading, shards
-from genae_core.data.base import ArraySource, Split, Splits, to_pixels
-from genae_core.data.batches import Batches
+from genae_core.data.base import ArraySource, Split, Splits
+from genae_core.data.batches import Batches, to_pixels
 from genae_core.data.folder import Folder
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.prepare import prepare
