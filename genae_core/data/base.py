@@ -76,7 +76,8 @@ class Source(Protocol):
 
     counts: rows of "train", "val" and "test", usable or not. rejected: files that are known to
     be unusable before anything is decoded, and are in no split. label_names: of the classes, or
-    of the attributes; none where there are no labels. notes: as in `Splits`.
+    of the attributes; none where there are no labels. notes: as in `Splits`. stamp: as
+    `DataConfig.stamp` gave it when the files were listed.
     """
 
     @property
@@ -87,6 +88,8 @@ class Source(Protocol):
     def label_names(self) -> tuple[str, ...]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
+    @property
+    def stamp(self) -> str: ...
 
     def read(self, split: str, first: int, last: int) -> Rows:
         """Rows first, ..., last - 1 of a split. Raises OSError where a disk or a store fails."""
@@ -124,6 +127,7 @@ class ArraySource:
 
     splits: dict[str, Split]
     shape: tuple[int, int, int]
+    stamp: str
     label_names: tuple[str, ...] = tuple("0123456789")
     notes: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()

@@ -9,6 +9,7 @@ from genae_core.data.base import Rejected, Source
 from genae_core.data.celeba_lists import cut, read_attributes, skipped
 from genae_core.data.file_source import FileSource
 from genae_core.data.files import Layout, check_source, locate, stamp
+from genae_core.data.folder import Folder
 from genae_core.data.images import check_crop, check_size
 
 OFFICIAL = 202_599
@@ -59,14 +60,11 @@ class CelebAConfig:
         return False
 
     def stamp(self) -> str:
-        folder = locate(LAYOUT, self.root, self.download)
-        lists = (file for file in folder.files(".txt") if file.name in (ATTRIBUTES, PARTITION))
-        return stamp([*lists, *(folder / IMAGES).files(".jpg")])
+        return self._listed()[2]
 
     def source(self) -> Source:
-        folder = locate(LAYOUT, self.root, self.download)
+        folder, files, files_stamp = self._listed()
         rows, notes = read_attributes(folder, ATTRIBUTES)
-        files = [file.name for file in (folder / IMAGES).files(".jpg")]
         here = set(files)
         names = [name for name in rows.attributes if name in here]
         if not names:
@@ -92,6 +90,7 @@ class CelebAConfig:
                 split: np.stack([rows.attributes[names[i]] for i in index])
                 for split, index in parts.items()
             },
+            stamp=files_stamp,
             size=self.size,
             crop=self.crop,
             aspect=WIDTH / HEIGHT,
@@ -102,3 +101,15 @@ class CelebAConfig:
                 *(Rejected(name, f"has no row in {PARTITION}") for name in unassigned),
             ),
         )
+
+    def _listed(self) -> tuple[Folder, list[str], str]:
+        """The folder, its images' names, and the stamp of all that is read."""
+        folder = locate(LAYOUT, self.root, self.download)
+        above = f"{IMAGES}/"
+        read = [
+            file
+            for file in folder.files(".jpg", ".txt")
+            if file.name in (ATTRIBUTES, PARTITION) or file.name.startswith(above)
+        ]
+        images = (file.name for file in read if file.name.lower().endswith(".jpg"))
+        return folder, [name.removeprefix(above) for name in images], stamp(read)

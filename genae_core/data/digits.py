@@ -46,4 +46,4 @@ class DigitsConfig:
             f"{NUM_VAL} val and {NUM_TEST} test images."
         )
         splits = {"train": train, "val": val, "test": test}
-        return ArraySource(splits, self.shape, notes=(note,))
+        return ArraySource(splits, self.shape, self.stamp(), notes=(note,))

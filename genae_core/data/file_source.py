@@ -31,6 +31,7 @@ class FileSource:
     folder: Folder
     names: dict[str, tuple[str, ...]]
     labels: dict[str, NDArray[np.int64] | NDArray[np.uint8]]
+    stamp: str
     size: int
     crop: float
     aspect: float | None = None

@@ -77,6 +77,7 @@ class ImageFolderConfig:
             folder=Folder(self.root),
             names={split: tuple(names[index].tolist()) for split, index in parts.items()},
             labels={split: labels[index] for split, index in parts.items()},
+            stamp=stamp(found),
             size=self.size,
             crop=self.crop,
             label_names=classes,

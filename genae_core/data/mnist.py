@@ -67,7 +67,8 @@ class MNISTConfig:
             for (part, count), split in zip(COUNTS.items(), (train, test), strict=True)
             if len(split.images) != count
         )
-        return ArraySource(with_halves("mnist", train, test), self.shape, notes=notes)
+        splits = with_halves("mnist", train, test)
+        return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
 
 def _read_part(folder: Folder, part: str) -> Split:

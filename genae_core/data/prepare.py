@@ -84,7 +84,7 @@ def prepare(
         source = data.source()
         specs = plan(source, data.shape)
         partial = out if out.local is None else Folder(f"{out.uri}.partial")
-        _claim(data, specs, partial)
+        _claim(data, source, specs, partial)
         done = [shard for spec in specs if (shard := _finished(partial, spec))]
         made = {shard.file for shard in done}
         todo = [spec for spec in specs if spec.file not in made]
@@ -154,9 +154,9 @@ def _check_free(out: Folder) -> None:
         )
 
 
-def _claim(data: DataConfig, specs: list[ShardSpec], partial: Folder) -> None:
+def _claim(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Folder) -> None:
     """Write the plan, or find the same one."""
-    job = {"data": config.to_dict(data), "files": data.stamp(), "shards": specs}
+    job = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
     text = json.dumps(job, indent=1)
     if not partial.exists(PLAN):
         partial.write(PLAN, text.encode())

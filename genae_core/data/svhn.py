@@ -79,7 +79,8 @@ class SVHNConfig:
         if self.extra:
             images = np.concatenate([train.images, parts[EXTRA].images])
             train = Split(images, np.concatenate([train.labels, parts[EXTRA].labels]))
-        return ArraySource(with_halves("svhn", train, test), self.shape, notes=notes)
+        splits = with_halves("svhn", train, test)
+        return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
     def _located(self) -> tuple[Layout, Folder]:
         layout = LAYOUT_EXTRA if self.extra else LAYOUT

@@ -244,7 +244,7 @@ def test_a_set_twice_the_budget_trains_within_the_budget(tmp_path: Path) -> None
     noise = np.random.default_rng(0).integers(0, 256, (count, 3, 64, 64), np.uint8)
     few = Split(noise[:8], np.zeros(8, np.int64))
     train = Split(noise, np.zeros(count, np.int64))
-    source = ArraySource({"train": train, "val": few, "test": few}, (3, 64, 64))
+    source = ArraySource({"train": train, "val": few, "test": few}, (3, 64, 64), "none")
     data = ImageFolderConfig(root="generated")
     folder = Folder(tmp_path / "out")
     made = [
