@@ -1,9 +1,21 @@
 """What a person sees while a sweep runs: a line as a trial ends, and a sign of life between."""
 
+import math
 import time
 from collections.abc import Callable
 
 SIGN_OF_LIFE_S = 30
+
+
+def decimals(value: float) -> int:
+    """Digits after the point that show a value of any scale: 42.1, 4.21, 0.42, 0.0042.
+
+    >>> [decimals(value) for value in (0, 42.1, 4.21, 0.42, 0.0042)]
+    [2, 1, 2, 2, 4]
+    """
+    if abs(value) >= 10:
+        return 1
+    return 2 if value == 0 or abs(value) >= 0.1 else 1 - math.floor(math.log10(abs(value)))
 
 
 class Board:
@@ -26,7 +38,7 @@ class Board:
             self._say(f"running {name}")
 
     def finished(self, name: str, fcd_val: float) -> None:
-        self._end(name, f"done, best FCD on validation {fcd_val:.2f}")
+        self._end(name, f"done, best FCD on validation {fcd_val:.{decimals(fcd_val)}f}")
 
     def stopped(self, name: str) -> None:
         self._end(name, "stopped early")

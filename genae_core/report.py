@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from genae_core.progress import decimals
 from genae_core.tracking import Curve
 
 STEPS = (0, 1, 5, 10)
@@ -129,6 +130,6 @@ def _spread(values: list[float | None] | list[float]) -> str:
     if not known:
         return "-"
     mean = statistics.mean(known)
-    digits = 2 if abs(mean) < 10 else 1
+    digits = decimals(mean)
     spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
     return f"{mean:.{digits}f}{spread}"
