@@ -17,15 +17,15 @@ DOORS = {
     "optuna": {"launch"},
     "torchvision": {"torchvision_import", "data.download"},
     "matplotlib": {"report"},
-    "tyro": set(),
+    "tyro": {"cli"},
     "pickle": set(),
     "cloudpickle": set(),
     "dill": set(),
     "joblib": set(),
     "shelve": set(),
 }
-# What stands behind a door of Ray or MLflow, and so is not for everyone.
-BEHIND = ("tracking", "launch", "cluster", "cell", "report", "sweeping")
+# What stands behind a door of Ray, MLflow or tyro, and so is not for everyone.
+BEHIND = ("tracking", "launch", "cluster", "cell", "report", "sweeping", "cli")
 
 
 def _imported(source: str) -> Iterator[str]:
@@ -66,7 +66,7 @@ def test_each_library_has_its_door() -> None:
                 used[door].add(module)
     for door, allowed in DOORS.items():
         assert used[door] <= allowed, f"{door} is imported in {sorted(used[door] - allowed)}"
-    for door in ("mlflow", "ray", "ray.tune", "optuna", "matplotlib"):
+    for door in ("mlflow", "ray", "ray.tune", "optuna", "matplotlib", "tyro"):
         assert used[door], f"the walk no longer finds {door}"
     assert "torchvision_import" in used["torchvision"]
 
