@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -92,17 +92,25 @@ def each(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the caller hears what is raised
 
     def call(row: dict[str, Any]) -> dict[str, Any]:
-        return {"result": function(ray.get(reference), items[row["item"]])}
+        try:
+            return {"result": function(ray.get(reference), items[row["item"]])}
+        except Exception as error:  # Ray Data's own wrapping loses some of them
+            return {"result": _Raised(error)}
 
     numbers = [{"item": number} for number in range(len(items))]
     results = ray.data.from_items(numbers, override_num_blocks=max(1, len(items))).map(
         call, num_cpus=1, label_selector=here_alone
     )
-    try:
-        for row in results.iter_rows():
-            yield row["result"]
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from None
+    for row in results.iter_rows():
+        if isinstance(row["result"], _Raised):
+            raise row["result"].error
+        yield row["result"]
+
+
+class _Raised(NamedTuple):
+    """What a call raised, on its way to the caller."""
+
+    error: Exception
 
 
 def _import(*modules: str) -> None:
@@ -110,12 +118,6 @@ def _import(*modules: str) -> None:
     for module in modules:
         importlib.import_module(module)
     gc.enable()
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What a worker's function raised, out of what Ray wrapped it in."""
-    inner = getattr(error, "cause", None) or error.__cause__
-    return error if inner is None else _cause(inner)
 
 
 def _nodes(ray: ModuleType) -> int:

@@ -173,8 +173,8 @@ def _check_space(specs: list[ShardSpec], data: DataConfig, partial: Folder) -> N
     free = partial.free_bytes()
     if free is not None and free < needed:
         raise OSError(
-            f"{partial.uri}: the shards need about {needed / 1e9:.1f} GB and the disk has "
-            f"{free / 1e9:.1f} GB left"
+            f"{partial.uri}: the shards need about {needed / 1e6:,.0f} MB and the disk has "
+            f"{free / 1e6:,.0f} MB left"
         )
 
 

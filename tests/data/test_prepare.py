@@ -246,7 +246,7 @@ def test_a_full_disk_loses_nothing(
     assert len(made) == 5  # of 7
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "free_bytes", lambda _: 10_000)
-        with pytest.raises(OSError, match="need about 0.0 GB and the disk has 0.0 GB left"):
+        with pytest.raises(OSError, match="need about 0 MB and the disk has 0 MB left"):
             prepare(data, Folder(tmp_path / "other"))
 
 

@@ -70,6 +70,18 @@ def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
     assert names == {"007", "070", "300"}
 
 
+def test_a_disk_that_refuses_a_worker_is_told(photos: Path, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "out.partial" / "val-00000.parquet"
+    in_the_way.mkdir(parents=True)
+    flags = ("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
+    refused = job(*flags)
+    assert refused.returncode == 2
+    assert refused.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert str(in_the_way) in refused.stderr and "Traceback" not in refused.stderr
+    in_the_way.rmdir()
+    assert "0 rejected" in job(*flags).stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
