@@ -71,6 +71,18 @@ def save_model(
     write(folder, tensors, {"model": config.to_dict(model_config), "shape": list(shape)})
 
 
+def model_config(folder: Path) -> Any:
+    """The config of the model in a checkpoint. Raises ValueError as `read` does, and where it
+    holds something else."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
+    if not isinstance(description, dict) or "model" not in description:
+        raise ValueError(f"{folder} is a checkpoint, but not of a generative model")
+    return config.from_dict(description["model"])
+
+
 def load_model(folder: Path) -> GenerativeModel:
     """The trained model in evaluation mode, on the CPU. Raises ValueError as `read` does."""
     tensors, description = read(folder)

@@ -5,6 +5,7 @@ compiled or stacked. Shapes: B batch, D latent dimension, ... event.
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -81,3 +82,27 @@ class Delta:
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise TypeError("a deterministic encoder has a mean and no density: log_prob is undefined")
+
+
+class Implicit:
+    """z = f(eta), eta ~ N(0, I) or U[-1, 1) of a shape: it can be sampled and has no density.
+
+    f: eta [..., *shape] -> z [..., ...]. Its `mean` is f(0), the image of the noise's mean: the
+    law's own has no closed form.
+    """
+
+    def __init__(
+        self, f: Callable[[Tensor], Tensor], like: Tensor, uniform: bool = False
+    ) -> None:
+        self.f, self.like, self.uniform = f, like, uniform
+
+    @property
+    def mean(self) -> Tensor:
+        return self.f(torch.zeros_like(self.like))
+
+    def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        shape = (*sample_shape, *self.like.shape)
+        return self.f(2 * draw.uniform(shape) - 1 if self.uniform else draw.normal(shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise TypeError("an implicit law can be sampled and has no density: log_prob is undefined")

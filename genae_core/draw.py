@@ -44,8 +44,13 @@ class Draw:
 
     @contextmanager
     def as_global(self) -> Iterator[None]:
-        """Run a block whose calls draw from torch's global CPU state, seeded from this stream."""
+        """Run a block whose calls draw from torch's global state, that of the CPU and of this
+        stream's device, seeded from this stream."""
         seed = int(torch.randint(2**62, (), generator=self.generator, device=self.device).item())
-        with torch.random.fork_rng(devices=[]):
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
             torch.default_generator.manual_seed(seed)
+            for gpu in gpus:
+                with torch.cuda.device(gpu):
+                    torch.cuda.manual_seed(seed)
             yield

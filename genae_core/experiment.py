@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from genae_core.config import require, require_int
@@ -86,8 +87,36 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
         f"batch_size must be at most the {used} training images",
         batch_size=experiment.training.batch_size,
     )
+    _check_labels(experiment, splits)
     classifier = dataclasses.replace(experiment.classifier, feature_width=width)
     return dataclasses.replace(experiment, chains=tuple(chains), classifier=classifier)
+
+
+def _check_labels(experiment: Experiment, splits: Splits) -> None:
+    """Raise ValueError where the model needs labels that the data does not have."""
+    classes = experiment.model.num_classes
+    if classes == 0:
+        return
+    family, labels = experiment.model.family, splits.train.labels
+    found = int(labels.max()) + 1 if labels.ndim == 1 else 0
+    require(
+        labels.ndim == 1 and found > 1,
+        f"{family} needs a class for each image, and {experiment.data.name} has none",
+        attributes=0 if labels.ndim == 1 else labels.shape[1],
+    )
+    require(
+        found == classes,
+        f"{family}: num_classes must be the {found} classes of {experiment.data.name}",
+        num_classes=classes,
+    )
+    known = labels[: experiment.training.max_images][: experiment.training.num_labelled]
+    require(
+        len(np.unique(known)) == classes,
+        f"{family} needs a labelled image of each of the {classes} classes; take a larger "
+        "num_labelled",
+        num_labelled=experiment.training.num_labelled,
+        classes_among_them=len(np.unique(known)),
+    )
 
 
 def warnings_of(experiment: Experiment) -> list[str]:

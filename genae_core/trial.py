@@ -91,16 +91,16 @@ def run_trial(
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
         model = experiment.model.build(experiment.data.shape).to(device)
-    images = splits.train.images
-    count = min(experiment.training.max_images or len(images), len(images))
-    batch = Batches(images, count, experiment.data.binarize, draw.device)
+    training = experiment.training
+    count = min(training.max_images or len(splits.train.images), len(splits.train.images))
+    batches = Batches(
+        splits.train, count, experiment.data.binarize, draw.device, training.num_labelled
+    )
 
     def watch(progress: Progress) -> None:
         on_epoch(model, progress)
 
-    history = fit(
-        model, model.stages(), count, batch, experiment.training, draw, watch, batch.order
-    )
+    history = fit(model, model.stages(), batches.examples(), training, draw, watch)
     chains = [
         evaluate(model, chain, experiment, splits, classifier, device)
         for chain in experiment.chains

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from genae_core import cluster
 from genae_core.cli import cli
 from genae_core.config import require_positive_int
+from genae_core.data.base import Split
 from genae_core.data.batches import Batches
 from genae_core.data.folder import Folder
 from genae_core.data.reading import open_shards
@@ -154,7 +155,7 @@ def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
         images = cluster.shared(np.concatenate(parts))
         private = np.array(images)
         seconds: dict[str, list[float]] = {"shared": [], "private": []}
-        batches = Batches(images, len(images), False, torch.device("cpu"))
+        batches = Batches(split_of(images), len(images), False, torch.device("cpu"))
         for repeat in range(repeats + 1):
             order = batches.order(Draw(repeat, "epoch"))
             index = np.split(order, range(64, len(order), 64))
@@ -193,11 +194,15 @@ def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
 def growth(images: Any, seed: int) -> int:
     """Bytes that this process alone holds more after an epoch than before."""
     before = unique_bytes()
-    batches = Batches(images, len(images), False, torch.device("cpu"))
+    batches = Batches(split_of(images), len(images), False, torch.device("cpu"))
     order = batches.order(Draw(seed, "epoch"))
     for rows in np.split(order, range(64, len(order), 64)):
         batches(rows)
     return unique_bytes() - before
+
+
+def split_of(images: Any) -> Split:
+    return Split(images, np.zeros(len(images), np.int64))
 
 
 def unique_bytes() -> int:

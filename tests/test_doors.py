@@ -18,6 +18,7 @@ DOORS = {
     "torchvision": {"torchvision_import", "data.download"},
     "matplotlib": {"report"},
     "tyro": {"cli"},
+    "zuko": {"priors.flow"},
     "pickle": set(),
     "cloudpickle": set(),
     "dill": set(),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genae_core.draw import Draw
-from genae_core.models.base import AdamConfig, Phase, Player, Stage
+from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
 from genae_core.training import (
     POINTS,
     NonFiniteLossError,
@@ -57,7 +57,7 @@ def _fit(
 ) -> list[Point]:
     on_epoch = settings.pop("on_epoch", lambda _: None)
     config = TrainingConfig(epochs=epochs, batch_size=size, **settings)
-    return fit(model, stages, examples, batch, config, Draw(0), on_epoch)
+    return fit(model, stages, Examples(examples, batch), config, Draw(0), on_epoch)
 
 
 def _stage(model: Weights, loss: Any, repeats: int = 1) -> Stage:

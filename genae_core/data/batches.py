@@ -8,22 +8,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genae_core.data.base import Images
+from genae_core.data.base import Split
 from genae_core.data.reading import StreamedImages
 from genae_core.draw import Draw
+from genae_core.models.base import Batch, Examples
 
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the images may take
 
 
 class Batches:
-    """The first `count` of `images`, gathered by index as float32 [B, C, H, W] in [0, 1].
+    """The first `count` of a split, gathered by index as float32 [B, C, H, W] in [0, 1] beside
+    their labels.
 
-    On a GPU they go to the device once, as uint8, where they fit in half of its free memory, and
+    num_labelled: classes are hidden, as -1, from the so-manieth image on (None: nowhere). On a GPU they go to the device once, as uint8, where they fit in half of its free memory, and
     batches are gathered there.
     """
 
-    def __init__(self, images: Images, count: int, binarize: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        count: int,
+        binarize: bool,
+        device: torch.device,
+        num_labelled: int | None = None,
+    ) -> None:
+        images = split.images
         self.images = images
+        labels = split.labels[:count].copy()
+        if num_labelled is not None:
+            labels[num_labelled:] = -1
+        self.labels = torch.from_numpy(labels).to(device)
         self.count = count
         self.binarize = binarize
         self.device = device
@@ -45,11 +59,18 @@ class Batches:
         order: NDArray[np.int64] = draw.permutation(self.count).cpu().numpy()
         return order
 
-    def __call__(self, index: NDArray[np.int64]) -> Tensor:
-        """The images at int64 [B]."""
+    def __call__(self, index: NDArray[np.int64]) -> Batch:
+        """The images and labels at int64 [B]."""
+        rows = torch.from_numpy(index).to(self.device)
         if self.resident is None:
-            return to_pixels(self.images[index], self.binarize, self.device)
-        return scaled(self.resident[torch.from_numpy(index).to(self.device)], self.binarize)
+            x = to_pixels(self.images[index], self.binarize, self.device)
+        else:
+            x = scaled(self.resident[rows], self.binarize)
+        return Batch(x, self.labels[rows])
+
+    def examples(self) -> Examples:
+        """What `training.fit` takes."""
+        return Examples(self.count, self, self.order)
 
 
 def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -> Tensor:

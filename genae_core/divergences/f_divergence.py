@@ -1,24 +1,109 @@
-"""Divergences between two samples as a training signal, estimated by a critic.
+"""The f-divergences, D_f(p || q) = E_q[f(p / q)], by their variational bound.
 
-Logits are log-odds that a latent vector came from the prior.
+For a score v and T = g_f(v), D_f(p || q) >= E_p[T] - E_q[f*(T)], with equality at
+T = f'(p / q) (Nguyen et al. 2010; Nowozin et al. 2016, eq. 4 to 6 and Table 6).
+p is the target's law, q that of the codes.
 """
 
-from torch import Tensor
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genae_core.config import require, require_positive_int
+from genae_core.divergences.base import Score
+from genae_core.draw import Draw
 
-def jensen_shannon_critic_loss(prior_logits: Tensor, encoded_logits: Tensor) -> Tensor:
-    """The critic's loss, -E_p[log D(z)] - E_q[log(1 - D(z))], D = sigmoid(logit), in nats.
+Kind = Literal["kl", "reverse_kl", "pearson", "squared_hellinger", "jensen_shannon", "gan"]
+Function = Callable[[Tensor], Tensor]
 
-    At the optimal critic it is 2 log 2 - 2 JS(p, q). logits: [B] each; returns a scalar.
-    Creswell et al. 2017, section 2.1 (the inner maximisation, negated); Goodfellow et al. 2014.
+
+class Generator(NamedTuple):
+    """f(u) on u > 0; g_f(v), whose range is the domain of f*; the conjugate f*(t); and f*(g_f(v))
+    simplified, which stays finite where the two in turn do not."""
+
+    f: Function
+    activation: Function
+    conjugate: Function
+    conjugate_of_activation: Function
+
+
+# The printed tables err twice: (u - 1)^2 gives the integral of (p - q)^2 / q, not / p; and the
+# Jensen-Shannon row gives 2 JS(p, q), twice what is printed beside it. GAN is 2 JS - log 4.
+GENERATORS: dict[Kind, Generator] = {
+    "kl": Generator(
+        f=lambda u: torch.xlogy(u, u),
+        activation=lambda v: v,
+        conjugate=lambda t: (t - 1).exp(),
+        conjugate_of_activation=lambda v: (v - 1).exp(),
+    ),
+    "reverse_kl": Generator(
+        f=lambda u: -u.log(),
+        activation=lambda v: -(-v).exp(),
+        conjugate=lambda t: -1 - (-t).log(),
+        conjugate_of_activation=lambda v: v - 1,
+    ),
+    "pearson": Generator(
+        f=lambda u: (u - 1).square(),
+        activation=lambda v: v,
+        conjugate=lambda t: t.square() / 4 + t,
+        conjugate_of_activation=lambda v: v.square() / 4 + v,
+    ),
+    "squared_hellinger": Generator(
+        f=lambda u: (u.sqrt() - 1).square(),
+        activation=lambda v: 1 - (-v).exp(),
+        conjugate=lambda t: t / (1 - t),
+        conjugate_of_activation=lambda v: v.exp() - 1,
+    ),
+    "jensen_shannon": Generator(
+        f=lambda u: torch.xlogy(u, u) - torch.xlogy(u + 1, (u + 1) / 2),
+        activation=lambda v: math.log(2) - F.softplus(-v),
+        conjugate=lambda t: -(2 - t.exp()).log(),
+        conjugate_of_activation=lambda v: F.softplus(v) - math.log(2),
+    ),
+    "gan": Generator(
+        f=lambda u: torch.xlogy(u, u) - torch.xlogy(u + 1, u + 1),
+        activation=lambda v: -F.softplus(-v),
+        conjugate=lambda t: -(-t.expm1()).log(),
+        conjugate_of_activation=lambda v: F.softplus(v),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FDivergence:
+    """D_f(p || q) of one `kind`, in nats where f is in logarithms.
+
+    saturating: whether the codes minimise the bound itself, -E_q[f*(g_f(v))], or by default
+    -E_q[g_f(v)]: the same fixed point, stronger gradients (Goodfellow et al. 2014, section 3;
+    Nowozin et al. 2016, section 3.2). Creswell et al. 2017, section 2.1, is "gan", by default.
     """
-    return F.softplus(-prior_logits).mean() + F.softplus(encoded_logits).mean()
 
+    kind: Kind = "gan"
+    saturating: bool = False
+    critic_steps: int = 1
 
-def non_saturating_loss(encoded_logits: Tensor) -> Tensor:
-    """The encoder's loss, -E_q[log D(z)], in nats: same fixed point, stronger gradients.
+    def __post_init__(self) -> None:
+        require(
+            self.kind in GENERATORS, f"kind must be one of {', '.join(GENERATORS)}", kind=self.kind
+        )
+        require_positive_int(critic_steps=self.critic_steps)
 
-    logits: [B]; returns a scalar. Creswell et al. 2017, section 2.1.
-    """
-    return F.softplus(-encoded_logits).mean()
+    def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
+        """-(E_p[g_f(v)] - E_q[f*(g_f(v))]): minus a lower bound of D_f(p || q)."""
+        f = GENERATORS[self.kind]
+        on_target = f.activation(score(target)).mean()
+        return f.conjugate_of_activation(score(codes)).mean() - on_target
+
+    def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
+        """-E_q[g_f(v)], or -E_q[f*(g_f(v))] where `saturating`."""
+        f = GENERATORS[self.kind]
+        answer = f.conjugate_of_activation if self.saturating else f.activation
+        return -answer(score(codes)).mean()
+
+    def project(self, critic: nn.Module) -> None:
+        """Any critic is allowed."""

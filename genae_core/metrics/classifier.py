@@ -21,7 +21,7 @@ from genae_core.config import from_dict, require, require_int, require_positive_
 from genae_core.data.base import Split, Splits, fingerprint
 from genae_core.data.batches import Batches, to_pixels
 from genae_core.draw import Draw
-from genae_core.models.base import AdamConfig, Phase, Player, Stage
+from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
 from genae_core.nets.base import Shape
 from genae_core.training import TrainingConfig, fit
 
@@ -160,8 +160,8 @@ def train_classifier(
         return x, torch.from_numpy(labels[index]).to(draw.device)
 
     count = min(config.training.max_images or len(labels), len(labels))
-    order = Batches(splits.train.images, count, binarize, torch.device("cpu")).order
-    fit(model, model.stages(), count, batch, config.training, draw, order=order)
+    order = Batches(splits.train, count, binarize, torch.device("cpu")).order
+    fit(model, model.stages(), Examples(count, batch, order), config.training, draw)
     return model
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genae_core.config import require, require_finite
@@ -48,22 +50,53 @@ class Player(NamedTuple):
     optimizer: AdamConfig
 
 
+class Batch(NamedTuple):
+    """What a loss sees.
+
+    x: images [B, C, H, W] in [0, 1], or codes [B, D] in a stage over codes. labels: int64 [B],
+    the class of each, -1 where it is not known; or uint8 [B, A], binary attributes.
+    """
+
+    x: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a stage is trained on.
+
+    batch: int64 indices [B] into 0..count-1 -> what the losses take. order: an epoch's order of
+    all indices; None is a permutation, new for each epoch.
+    """
+
+    count: int
+    batch: Callable[[NDArray[np.int64]], Any]
+    order: Callable[[Draw], NDArray[np.int64]] | None = None
+
+
 Loss = Callable[[Any, Any, Draw], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Phase(NamedTuple):
-    """One step of an algorithm box: loss(model, batch, draw) -> (scalar, terms by name)."""
+    """One step of an algorithm box: loss(model, batch, draw) -> (scalar, terms by name).
+
+    project: puts the model back into the set that is allowed, after each step.
+    """
 
     player: Player
     loss: Loss
     repeats: int = 1
+    project: Callable[[Any], None] | None = None
 
 
 class Stage(NamedTuple):
-    """A training of its own over batches of images [B, C, H, W] in [0, 1]."""
+    """A training of its own, over images unless `inputs` makes something else of them when the
+    stage begins. epochs: None takes those of the training. Without phases, `inputs` is all."""
 
     name: str
     phases: tuple[Phase, ...]
+    inputs: Callable[[Any, Examples, Draw], Examples] | None = None
+    epochs: int | None = None
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -106,6 +139,10 @@ class ModelConfig(Protocol):
     @property
     def family(self) -> str:
         """Its name in the literature, for people: "VAE", "DVAE", ..."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the training needs the labels of; 0 where it needs none."""
 
     def build(self, shape: Shape) -> GenerativeModel: ...
 

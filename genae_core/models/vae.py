@@ -1,54 +1,79 @@
-"""The variational autoencoder, and with `noise` its denoising form (DVAE).
+"""The variational autoencoder, with `beta` the beta-VAE, and with `noise` its denoising form
+(DVAE).
 
-Creswell et al. 2017, sections 2.1 and 2.2; Kingma & Welling 2014.
+Kingma & Welling 2014; Higgins et al. 2017; Creswell et al. 2017, sections 2.1 and 2.2; Im et al.
+2017. Shapes: B batch, C channels, H rows, W columns, D latent dimension, M corruptions.
 """
 
+import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from genae_core.config import require_finite, require_positive_int
-from genae_core.distributions import Bernoulli, Normal
+from genae_core.config import require, require_finite, require_positive_int
+from genae_core.distributions import Distribution, Normal
 from genae_core.draw import Draw
-from genae_core.models.base import AdamConfig, Autoencoder, Phase, Player, Stage, add_noise
+from genae_core.likelihoods import BernoulliPixels, Likelihood
+from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import MLPConfig
-from genae_core.priors.base import Prior, PriorConfig
+from genae_core.priors.base import Host, Prior, PriorConfig, check_density
 from genae_core.priors.normal import NormalPriorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """A VAE, or a DVAE where noise > 0 (the standard deviation of the corruption)."""
+    """A VAE, or a DVAE where noise > 0 (the standard deviation of the corruption).
+
+    beta: the weight of the KL. corruptions: M of Im et al.'s bound; 1 is the denoising criterion
+    as it is, with the closed KL where the prior has one.
+    """
 
     latent_dim: int
     noise: float = 0.0
+    beta: float = 1.0
+    corruptions: int = 1
     net: NetConfig = field(default_factory=MLPConfig)
     prior: PriorConfig = field(default_factory=NormalPriorConfig)
+    likelihood: Likelihood = field(default_factory=BernoulliPixels)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
 
+    num_classes: ClassVar[int] = 0
+
     def __post_init__(self) -> None:
-        require_positive_int(latent_dim=self.latent_dim)
-        require_finite(0, noise=self.noise)
+        require_positive_int(latent_dim=self.latent_dim, corruptions=self.corruptions)
+        require_finite(0, noise=self.noise, beta=self.beta)
+        require(
+            self.corruptions == 1 or (self.noise > 0 and self.beta == 1),
+            "several corruptions belong to a bound with noise > 0 and beta 1",
+            corruptions=self.corruptions,
+            noise=self.noise,
+            beta=self.beta,
+        )
 
     @property
     def family(self) -> str:
-        return "DVAE" if self.noise > 0 else "VAE"
+        name = "DVAE" if self.noise > 0 else "VAE"
+        return name if self.beta == 1 else f"β-{name}"
 
     def build(self, shape: Shape) -> "VAE":
         return VAE(self, shape)
 
 
 class VAE(Autoencoder):
-    """q(z|x) a diagonal Gaussian, p(x|z) independent Bernoulli pixels."""
+    """q(z|x) a diagonal Gaussian, p(x|z) as the likelihood says."""
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
         self.config = config
         self.latent_dim = config.latent_dim
+        maps = (config.likelihood.maps(shape[0]), *shape[1:])
         self.encoder = config.net.build_encoder(shape, 2 * config.latent_dim)
-        self.decoder = config.net.build_decoder(config.latent_dim, shape)
-        self.prior = config.prior.build(config.latent_dim)
+        self.decoder = config.net.build_decoder(config.latent_dim, maps)
+        self.prior = config.prior.build(config.latent_dim, Host(shape, self.encode))
+        check_density(self.prior, config.family)
 
     def latent_prior(self) -> Prior:
         return self.prior
@@ -57,25 +82,50 @@ class VAE(Autoencoder):
         mean, log_var = self.encoder(x).chunk(2, dim=1)
         return Normal(mean, log_var)
 
-    def decode(self, z: Tensor) -> Bernoulli:
-        return Bernoulli(self.decoder(z))
+    def decode(self, z: Tensor) -> Distribution:
+        return self.config.likelihood.law(self.decoder(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.config.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
         player = Player("autoencoder", list(self.parameters()), self.config.optimizer)
-        return (Stage("autoencoder", (Phase(player, negative_elbo),)),)
+        loss = negative_elbo if self.config.corruptions == 1 else negative_denoising_bound
+        return (Stage("autoencoder", (Phase(player, loss),)),)
 
 
-def negative_elbo(model: VAE, x: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E_q(z|x~)[log p(x|z)] + KL(q(z|x~) || p(z)), nats an image, one sample of z.
+def negative_elbo(model: VAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    """-E_q(z|x~)[log p(x|z)] + beta KL(q(z|x~) || p(z)), nats an image, one sample of z.
 
-    x: [B, C, H, W]. Kingma & Welling 2014, eq. 10; on corrupted x~ the denoising criterion of
-    Creswell et al. 2017, section 2.2 (the reconstruction is of the clean x).
+    Kingma & Welling 2014, eq. 10; Higgins et al. 2017, eq. 4; on corrupted x~ the denoising
+    criterion of Creswell et al. 2017, section 2.2 (the reconstruction is of the clean x).
     """
-    q = model.encode(model.corrupt(x, draw))
+    q = model.encode(model.corrupt(batch.x, draw))
     z = q.sample(draw)
-    reconstruction = -model.decode(z).log_prob(x).flatten(1).sum(1).mean()
+    reconstruction = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
     kl = model.prior.kl(q, z).mean()
+    return reconstruction + model.config.beta * kl, {"reconstruction": reconstruction, "kl": kl}
+
+
+def negative_denoising_bound(
+    model: VAE, batch: Batch, draw: Draw
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """-E[1/M sum_m log p(x|z_m) p(z_m) / (1/M sum_j q(z_m|x~_j))], nats an image, where
+    x~_1, ..., x~_M are corruptions of x and z_m ~ q(z|x~_m).
+
+    The evidence bound of the encoder that corrupts its input, q~(z|x) = E_C(x~|x)[q(z|x~)], with
+    q~ estimated from M corruptions (Im et al. 2017, eq. 6 and 7). It is a bound on log p(x) for
+    every M, the criterion of `negative_elbo` at M = 1, and no looser for a larger M.
+    """
+    x, count = batch.x, model.config.corruptions
+    each = x.repeat(count, 1, 1, 1)
+    q = model.encode(model.corrupt(each, draw))
+    z = q.sample(draw)
+    reconstruction = -model.decode(z).log_prob(each).flatten(1).sum(1).mean()
+    parts = (count, len(x), model.latent_dim)
+    mean, log_var, of = (t.reshape(parts) for t in (q.mean, q.log_var, z))
+    # log q(z_m | x~_j) for every pair: [M, M, B]
+    log_q = Normal(mean[None], log_var[None]).log_prob(of[:, None]).sum(3)
+    mixture = torch.logsumexp(log_q, 1) - math.log(count)
+    kl = (mixture.reshape(-1) - model.prior.log_prob(z)).mean()
     return reconstruction + kl, {"reconstruction": reconstruction, "kl": kl}

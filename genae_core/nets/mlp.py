@@ -17,10 +17,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
-    """Linear, batch normalisation, activation for each width, then a linear top."""
+    """Linear, batch normalisation, activation for each width, then a linear top.
+
+    dropout: after each hidden layer of the encoder, from torch's global state (see
+    `Draw.as_global`). batch_norm: False leaves the normalisation out.
+    """
 
     widths: tuple[int, ...] = (512, 512)
     activation: Literal["elu", "relu"] = "elu"
+    dropout: float = 0.0
+    batch_norm: bool = True
 
     def __post_init__(self) -> None:
         require(len(self.widths) > 0, "widths must name at least one layer", widths=self.widths)
@@ -31,18 +37,28 @@ class MLPConfig:
             f"activation must be one of {', '.join(ACTIVATIONS)}",
             activation=self.activation,
         )
+        require(0 <= self.dropout < 1, "dropout must be in [0, 1)", dropout=self.dropout)
+        require(
+            isinstance(self.batch_norm, bool),
+            "batch_norm must be True or False",
+            batch_norm=self.batch_norm,
+        )
 
     def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), self._body(math.prod(shape), num_outputs))
+        return nn.Sequential(
+            nn.Flatten(), self._body(math.prod(shape), num_outputs, self.dropout)
+        )
 
     def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
         return nn.Sequential(self._body(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
 
-    def _body(self, num_inputs: int, num_outputs: int) -> nn.Sequential:
+    def _body(self, num_inputs: int, num_outputs: int, dropout: float = 0.0) -> nn.Sequential:
         layers: list[nn.Module] = []
         for fan_in, width in pairwise((num_inputs, *self.widths)):
-            layers += [nn.Linear(fan_in, width), nn.BatchNorm1d(width)]
+            layers += [nn.Linear(fan_in, width)]
+            layers += [nn.BatchNorm1d(width)] if self.batch_norm else []
             layers += [ACTIVATIONS[self.activation]()]
+            layers += [nn.Dropout(dropout)] if dropout > 0 else []
         return nn.Sequential(*layers, nn.Linear(self.widths[-1], num_outputs))
 
 
@@ -84,3 +100,23 @@ class Critic(nn.Module):
                 z = z * draw.mask(tuple(z.shape), keep) / keep
         logits: Tensor = self.top(z).squeeze(1)
         return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A generator of codes: "2 fully connected layers and an output layer" (Sridhar &
+    Srivastava, section 4.3), with ReLU and without normalisation."""
+
+    widths: tuple[int, ...] = (256, 256)
+
+    def __post_init__(self) -> None:
+        require(len(self.widths) > 0, "widths must name at least one layer", widths=self.widths)
+        for width in self.widths:
+            require_positive_int(width=width)
+
+    def build(self, latent_dim: int) -> nn.Module:
+        """[B, D] of noise -> [B, D] of codes."""
+        layers: list[nn.Module] = []
+        for fan_in, width in pairwise((latent_dim, *self.widths)):
+            layers += [nn.Linear(fan_in, width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(self.widths[-1], latent_dim))

@@ -10,8 +10,10 @@ for a model without one.
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contracts.toys import digest
@@ -22,6 +24,8 @@ from genae_core.draw import Draw
 from genae_core.models.base import (
     AdamConfig,
     Autoencoder,
+    Batch,
+    Examples,
     GenerativeModel,
     ModelConfig,
     Phase,
@@ -67,18 +71,31 @@ class ModelContract:
         seed: int = 0,
     ) -> list[Point]:
         x = self.images() if images is None else images
+        labels = self.labels(len(x))
+
+        def gathered(index: NDArray[np.int64]) -> Batch:
+            rows = torch.from_numpy(index)
+            return Batch(x[rows], labels[rows])
+
         config = TrainingConfig(epochs=epochs, batch_size=batch)
-        return fit(
-            model,
-            stages,
-            len(x),
-            lambda index: x[torch.from_numpy(index)],
-            config,
-            Draw(seed, "training"),
-        )
+        return fit(model, stages, Examples(len(x), gathered), config, Draw(seed, "training"))
+
+    def labels(self, count: int = IMAGES) -> Tensor:
+        """The pattern of each toy image as its class, hidden in every third."""
+        rows = torch.arange(count)
+        return torch.where(rows % 3 == 0, -1, rows % 4)
 
     def phases(self, model: GenerativeModel) -> list[Phase]:
         return [phase for stage in model.stages() for phase in stage.phases]
+
+    def batch(self, stage: Stage, model: GenerativeModel, count: int = BATCH) -> Batch:
+        """What a loss of the stage sees: toy images, or the codes that it makes of them."""
+        x, labels = self.images(count), self.labels(count)
+        given = Examples(count, lambda index: Batch(x[index], labels[index]))
+        if stage.inputs is not None:
+            given = stage.inputs(model, given, Draw(0))
+            model.train()
+        return given.batch(np.arange(count))
 
     def test_the_build_depends_on_the_seed_alone(self) -> None:
         before = torch.get_rng_state()
@@ -140,33 +157,34 @@ class ModelContract:
 
     def test_losses_are_pure_finite_scalars(self) -> None:
         model = self.build().train()
-        x = self.images(BATCH)
-        kept = x.clone()
         parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
         state = torch.get_rng_state()
-        phases = self.phases(model)
-        assert phases
-        for phase in phases:
-            loss, terms = phase.loss(model, x, Draw(0))
-            assert loss.shape == () and loss.isfinite() and loss.requires_grad
-            assert terms and all(t.shape == () and t.isfinite() for t in terms.values())
-            again, _ = phase.loss(model, x, Draw(0))
-            assert torch.equal(again, loss)
-        assert torch.equal(x, kept)
+        assert self.phases(model)
+        for stage in model.stages():
+            batch = self.batch(stage, model)
+            kept = batch.x.clone()
+            for phase in stage.phases:
+                loss, terms = phase.loss(model, batch, Draw(0))
+                assert loss.shape == () and loss.isfinite() and loss.requires_grad
+                assert terms and all(t.shape == () and t.isfinite() for t in terms.values())
+                again, _ = phase.loss(model, batch, Draw(0))
+                assert torch.equal(again, loss)
+            assert torch.equal(batch.x, kept)
         assert torch.equal(torch.get_rng_state(), state)
         for name, parameter in model.named_parameters():
             assert torch.equal(parameter, parameters[name]) and parameter.grad is None
 
     def test_a_phase_moves_its_own_player_alone(self) -> None:
-        count = len(self.phases(self.build()))
-        for position in range(count):
+        stages = self.build().stages()
+        places = [(s, p) for s, stage in enumerate(stages) for p in range(len(stage.phases))]
+        for s, p in places:
             model = self.build()
-            phase = self.phases(model)[position]
+            stage = model.stages()[s]
+            phase = stage.phases[p]
             before = {name: p.detach().clone() for name, p in model.named_parameters()}
             own = {id(p) for p in phase.player.parameters}
-            self.train(
-                model, (Stage("one", (phase._replace(repeats=1),)),), 1, BATCH, self.images(BATCH)
-            )
+            alone = stage._replace(phases=(phase._replace(repeats=1),), epochs=None)
+            self.train(model, (alone,), 1, BATCH, self.images(BATCH))
             moved = {name for name, p in model.named_parameters() if not p.equal(before[name])}
             inside = {name for name, p in model.named_parameters() if id(p) in own}
             assert moved and moved <= inside
@@ -220,9 +238,8 @@ class ModelContract:
         # Weights near 1e37, whose products pass the largest float32, 3.4e38.
         wild = AdamConfig(learning_rate=1e37)
         stages = tuple(
-            Stage(
-                stage.name,
-                tuple(
+            stage._replace(
+                phases=tuple(
                     phase._replace(player=phase.player._replace(optimizer=wild))
                     for phase in stage.phases
                 ),

@@ -9,7 +9,7 @@ from genae_core.distributions import Bernoulli, Normal
 from genae_core.draw import Draw
 from genae_core.models.base import Autoencoder, Stage, add_noise
 from genae_core.priors.base import Prior
-from genae_core.priors.normal import StandardNormal
+from genae_core.priors.normal import IsotropicNormal
 
 SHAPE = (1, 3, 4)
 LATENT = 2
@@ -22,7 +22,7 @@ class Toy(Autoencoder):
         super().__init__()
         self.latent_dim = LATENT
         self.noise = noise
-        self.prior = StandardNormal(LATENT)
+        self.prior = IsotropicNormal(LATENT)
         with Draw(seed, "toy").as_global():
             self.encoder = nn.Sequential(
                 nn.Flatten(),

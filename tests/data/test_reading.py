@@ -182,11 +182,10 @@ def test_the_same_seed_trains_the_same_by_streaming(prepared: Folder, tmp_path: 
         draw = Draw(0, "training")
         with draw.as_global():
             model = VAEConfig(latent_dim=2, net=net).build((3, 32, 32))
-        batches = Batches(images, len(images), False, torch.device("cpu"))
+        split = Split(images, np.zeros(len(images), np.int64))
+        batches = Batches(split, len(images), False, torch.device("cpu"))
         training = TrainingConfig(epochs=2, batch_size=8)
-        points = fit(
-            model, model.stages(), len(images), batches, training, draw, order=batches.order
-        )
+        points = fit(model, model.stages(), batches.examples(), training, draw)
         return [value for point in points for value in point.terms.values()]
 
     assert train(stream(prepared, tmp_path, 3)) == train(stream(prepared, tmp_path, 3))
@@ -196,25 +195,30 @@ def test_batches_gathered_on_the_device_are_the_same(whole: Splits) -> None:
     cpu = torch.device("cpu")
     index = np.random.default_rng(2).integers(40, size=16)
     for binarize in (False, True):
-        plain = Batches(whole.train.images, 40, binarize, cpu)
-        placed = Batches(whole.train.images, 40, binarize, cpu)
+        plain = Batches(whole.train, 40, binarize, cpu)
+        placed = Batches(whole.train, 40, binarize, cpu, num_labelled=30)
         placed.place()
         assert placed.resident is not None and placed.resident.dtype == torch.uint8
-        assert torch.equal(plain(index), placed(index))
-        assert torch.equal(
-            plain(index), to_pixels(np.asarray(whole.train.images)[index], binarize, cpu)
-        )
+        images = to_pixels(np.asarray(whole.train.images)[index], binarize, cpu)
+        assert torch.equal(plain(index).x, images) and torch.equal(placed(index).x, images)
+        labels = torch.from_numpy(whole.train.labels[index])
+        assert torch.equal(plain(index).labels, labels)
+        hidden = torch.where(torch.from_numpy(index) < 30, labels, -1)
+        assert torch.equal(placed(index).labels, hidden)
     with pytest.raises(IndexError):
         placed(np.array([40]))
 
 
 STREAM = """
 import resource, sys
+import numpy as np
 import torch
+from genae_core.data.base import Split
 from genae_core.data.batches import Batches
 from genae_core.data.folder import Folder
 from genae_core.data.reading import StreamedImages, open_shards
 from genae_core.draw import Draw
+from genae_core.models.base import Batch, Examples
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.training import TrainingConfig, fit
@@ -227,13 +231,14 @@ draw = Draw(0, "training")
 model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(4,))).build((3, 64, 64))
 training = TrainingConfig(epochs=1, batch_size=64)
 warm = torch.rand(64, 3, 64, 64)
-fit(model, model.stages(), 128, lambda index: warm, training, draw)
+fit(model, model.stages(), Examples(128, lambda _: Batch(warm, warm[:, 0])), training, draw)
 import pyarrow.parquet
 before = peak()
 images = open_shards(Folder(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])).train.images
 assert isinstance(images, StreamedImages)
-batches = Batches(images, len(images), False, torch.device("cpu"))
-fit(model, model.stages(), len(images), batches, training, draw, order=batches.order)
+split = Split(images, np.zeros(len(images), np.int64))
+batches = Batches(split, len(images), False, torch.device("cpu"))
+fit(model, model.stages(), batches.examples(), training, draw)
 print(peak() - before)
 """
 

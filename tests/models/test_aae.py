@@ -10,9 +10,9 @@ from genae_core.models.aae import (
     AAEConfig,
     critic_loss,
     encoder_loss,
-    reconstruction_loss,
 )
-from genae_core.models.base import AdamConfig
+from genae_core.models.ae import reconstruction_loss
+from genae_core.models.base import AdamConfig, Batch
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 
@@ -36,6 +36,10 @@ class TestAAEConvolutional(ModelContract):
         critic=CRITIC,
         optimizer=AdamConfig(learning_rate=1e-2),
     )
+
+
+def _batch(count: int = 6) -> Batch:
+    return Batch(images(count, (1, 8, 8)), torch.arange(count) % 4)
 
 
 def _model(noise: float = 0.0) -> AAE:
@@ -91,7 +95,7 @@ def test_the_losses_are_their_formulas() -> None:
         critic = -on_prior.log().mean() - (1 - on_codes).log().mean()
         encoder = -on_codes.log().mean()
         found = [
-            loss(model, x, Draw(3))[0].double()
+            loss(model, _batch(), Draw(3))[0].double()
             for loss in (reconstruction_loss, critic_loss, encoder_loss)
         ]
     # float32 sums of 64 pixels of order 1: relative error below 64 * 6e-8 = 4e-6.
@@ -101,8 +105,8 @@ def test_the_losses_are_their_formulas() -> None:
 
 
 def test_the_critic_loss_gives_the_encoder_no_gradient() -> None:
-    model, x = _model(), images(6, (1, 8, 8))
-    critic_loss(model, x, Draw(0))[0].backward()
+    model = _model()
+    critic_loss(model, _batch(), Draw(0))[0].backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert all(p.grad is not None for p in model.critic.parameters())
 
@@ -112,7 +116,7 @@ def test_the_encoder_step_raises_the_critics_belief() -> None:
     model, x = _model().eval(), images(6, (1, 8, 8))
     before = F.logsigmoid(model.critic(model.encode(x).mean, Draw(0))).mean()
     parameters = list(model.encoder.parameters())
-    loss, _ = encoder_loss(model, x, Draw(0))
+    loss, _ = encoder_loss(model, _batch(), Draw(0))
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -6,7 +6,7 @@ from contracts.toys import images
 
 from genae_core.distributions import Normal
 from genae_core.draw import Draw
-from genae_core.models.base import AdamConfig
+from genae_core.models.base import AdamConfig, Batch
 from genae_core.models.vae import VAE, VAEConfig, negative_elbo
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
@@ -30,6 +30,10 @@ class TestVAEConvolutional(ModelContract):
     )
 
 
+def _batch(x: torch.Tensor) -> Batch:
+    return Batch(x, torch.full((len(x),), -1))
+
+
 def _model(noise: float) -> VAE:
     with Draw(1).as_global():
         return VAEConfig(latent_dim=3, net=NET, noise=noise).build((1, 8, 8))
@@ -45,7 +49,7 @@ def test_negative_elbo_is_its_formula() -> None:
     for noise in (0.0, 0.5):
         model = _model(noise).eval()
         x = images(6, (1, 8, 8))
-        loss, terms = negative_elbo(model, x, Draw(5))
+        loss, terms = negative_elbo(model, _batch(x), Draw(5))
         draw = Draw(5)
         seen = x + noise * draw.normal((6, 1, 8, 8)) if noise else x
         eps = draw.normal((6, 3)).double()
@@ -69,7 +73,7 @@ def test_the_kl_term_equals_monte_carlo() -> None:
     model = _model(0.0).eval()
     x = images(4, (1, 8, 8))
     with torch.no_grad():
-        _, terms = negative_elbo(model, x, Draw(0))
+        _, terms = negative_elbo(model, _batch(x), Draw(0))
         q = model.encode(x)
         q = Normal(q.mean.double(), q.log_var.double())
         n = 20_000
@@ -89,5 +93,5 @@ def test_the_loss_reconstructs_the_clean_image() -> None:
         top = model.decoder[0][-1]
         top.weight.zero_()
         top.bias.copy_(60 * (2 * x[0].flatten() - 1))  # sigmoid(60) = 1 to float32
-        _, terms = negative_elbo(model, x, Draw(0))
+        _, terms = negative_elbo(model, _batch(x), Draw(0))
     assert abs(float(terms["reconstruction"])) < 1e-6

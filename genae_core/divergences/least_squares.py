@@ -1,0 +1,34 @@
+"""The least-squares adversary (Mao et al. 2017, eq. 2 with a = 0, b = c = 1)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from genae_core.config import require_positive_int
+from genae_core.divergences.base import Score
+from genae_core.draw import Draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastSquares:
+    """The critic's scores are drawn to 1 on the target and to 0 on the codes.
+
+    At the best critic, v = p / (p + q), its loss is 1/2 E_q[p / (p + q)], which is 1/4 where
+    the laws agree and less where they differ.
+    """
+
+    critic_steps: int = 1
+
+    def __post_init__(self) -> None:
+        require_positive_int(critic_steps=self.critic_steps)
+
+    def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
+        """1/2 E_p[(v - 1)^2] + 1/2 E_q[v^2]."""
+        return 0.5 * (score(target) - 1).square().mean() + 0.5 * score(codes).square().mean()
+
+    def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
+        """1/2 E_q[(v - 1)^2]."""
+        return 0.5 * (score(codes) - 1).square().mean()
+
+    def project(self, critic: nn.Module) -> None:
+        """Any critic is allowed."""

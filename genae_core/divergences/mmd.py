@@ -1,0 +1,88 @@
+"""The maximum mean discrepancy, which needs no critic.
+
+MMD^2(p, q) = E[k(a, a')] - 2 E[k(a, b)] + E[k(b, b')], a, a' ~ p, b, b' ~ q
+(Gretton et al. 2012, lemma 6; Li et al. 2015, eq. 3; Tolstikhin et al. 2018, algorithm 2).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from genae_core.config import require, require_finite
+from genae_core.divergences.base import Score
+from genae_core.draw import Draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMD:
+    """The MMD^2 of two samples with a mixture of kernels, k = sum over `scales` of k_s.
+
+    "imq": k_s(a, b) = C / (C + |a - b|^2), "rbf": k_s(a, b) = exp(-|a - b|^2 / C), each with
+    C = 2 s D bandwidth^2, so that distances are seen relative to those of N(0, bandwidth^2 I)
+    in D dimensions (Tolstikhin et al. 2018, section 4).
+    estimator: "unbiased" leaves out k(a, a) and may be negative; "biased" keeps them.
+    root: MMD instead of its square, as Li et al. 2015, eq. 8, train; "biased" alone allows it.
+    """
+
+    kernel: Literal["imq", "rbf"] = "imq"
+    scales: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+    bandwidth: float = 1.0
+    estimator: Literal["unbiased", "biased"] = "unbiased"
+    root: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.kernel in ("imq", "rbf"), 'kernel must be "imq" or "rbf"', kernel=self.kernel)
+        require(len(self.scales) > 0, "scales must name at least one", scales=self.scales)
+        for scale in (*self.scales, self.bandwidth):
+            require_finite(0, scale=scale)
+            require(scale > 0, "scales and bandwidth must be > 0", scale=scale)
+        require(
+            self.estimator in ("unbiased", "biased"),
+            'estimator must be "unbiased" or "biased"',
+            estimator=self.estimator,
+        )
+        require(
+            self.estimator == "biased" or not self.root,
+            'root needs estimator "biased": the other may be negative',
+            root=self.root,
+        )
+
+    @property
+    def critic_steps(self) -> int:
+        return 0
+
+    def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
+        """Raises TypeError: there is no critic."""
+        raise TypeError("the MMD has no critic")
+
+    def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
+        """The MMD^2 of the two samples, or its root; `score` is not used."""
+        squared = self.between(target, codes)
+        # The root has no gradient at 0.
+        return (squared.clamp_min(0) + 1e-12).sqrt() if self.root else squared
+
+    def between(self, a: Tensor, b: Tensor) -> Tensor:
+        """The estimate of MMD^2 from samples a [N, D] and b [M, D], a scalar."""
+        within = self._within(a) + self._within(b)
+        return within - 2 * self._kernel(a, b).mean()
+
+    def project(self, critic: nn.Module) -> None:
+        """There is no critic."""
+
+    def _within(self, a: Tensor) -> Tensor:
+        k = self._kernel(a, a)
+        if self.estimator == "biased":
+            return k.mean()
+        return (k.sum() - k.diagonal().sum()) / (len(a) * (len(a) - 1))
+
+    def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
+        """k of every pair, [N, M]."""
+        # Not cdist, whose gradient at equal points is not finite.
+        squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
+        total = torch.zeros_like(squared)
+        for scale in self.scales:
+            c = 2 * scale * a.shape[1] * self.bandwidth**2
+            total = total + (c / (c + squared) if self.kernel == "imq" else (-squared / c).exp())
+        return total

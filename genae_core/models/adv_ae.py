@@ -1,0 +1,102 @@
+"""AdvAE: a generator trained against a critic on the codes of a finished autoencoder.
+
+Sridhar & Srivastava, section 4.3. Shapes: B batch, D latent dimension.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from genae_core.config import require
+from genae_core.distributions import Implicit
+from genae_core.divergences.base import Divergence
+from genae_core.divergences.wasserstein import Wasserstein
+from genae_core.draw import Draw
+from genae_core.models.ae import AEConfig
+from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
+from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.nets.base import Shape
+from genae_core.nets.mlp import CriticConfig, GeneratorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvAEConfig:
+    """autoencoder: trained first, or taken from the checkpoint folder `finished`. divergence:
+    WGAN-GP, which the paper used, or any other with a critic. epochs: of the generator; None
+    takes those of the training."""
+
+    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
+    finished: str | None = None
+    divergence: Divergence = field(default_factory=Wasserstein)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    critic: CriticConfig = field(default_factory=lambda: CriticConfig(dropout=0.0))
+    epochs: int | None = None
+    optimizer: AdamConfig = field(
+        default_factory=lambda: AdamConfig(learning_rate=2e-4, beta1=0.5, beta2=0.9)
+    )
+
+    num_classes: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_two_stage(self.family, self.autoencoder, self.finished, self.epochs)
+        require(
+            self.divergence.critic_steps > 0,
+            "AdvAE needs a divergence with a critic; GMMN+AE is the one that matches moments",
+            divergence=type(self.divergence).__name__,
+        )
+
+    @property
+    def latent_dim(self) -> int:
+        return self.autoencoder.latent_dim
+
+    @property
+    def family(self) -> str:
+        return "AdvAE"
+
+    def build(self, shape: Shape) -> "AdvAE":
+        return AdvAE(self, shape)
+
+
+class AdvAE(TwoStage):
+    """z = G(eps), eps ~ N(0, I)."""
+
+    def __init__(self, config: AdvAEConfig, shape: Shape) -> None:
+        super().__init__(config.autoencoder, config.finished, shape)
+        self.config = config
+        self.generator: nn.Module = config.generator.build(config.latent_dim)
+        self.critic = config.critic.build(config.latent_dim)
+
+    def code_law(self) -> Implicit:
+        return Implicit(self.generator, self.shift)
+
+    def code_stage(self) -> Stage:
+        adam, divergence = self.config.optimizer, self.config.divergence
+        critic = Player("code critic", list(self.critic.parameters()), adam)
+        generator = Player("generator", list(self.generator.parameters()), adam)
+        phases = (
+            Phase(
+                critic,
+                critic_loss,
+                divergence.critic_steps,
+                lambda model: divergence.project(model.critic),
+            ),
+            Phase(generator, generator_loss),
+        )
+        return Stage("generator", phases, cached_codes, self.config.epochs)
+
+
+def critic_loss(model: AdvAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    """The critic tells codes from generated ones (Sridhar & Srivastava, eq. 5 and 7)."""
+    made = model.code_law().sample(draw, (len(batch.x),)).detach()
+    loss = model.config.divergence.critic_loss(
+        lambda z: model.critic(z, draw), batch.x, made, draw
+    )
+    return loss, {"code_critic": loss}
+
+
+def generator_loss(model: AdvAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    """The generator answers (Sridhar & Srivastava, eq. 6 and 8)."""
+    made = model.code_law().sample(draw, (len(batch.x),))
+    loss = model.config.divergence.codes_loss(lambda z: model.critic(z, draw), batch.x, made)
+    return loss, {"generator": loss}

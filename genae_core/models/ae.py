@@ -1,0 +1,96 @@
+"""The plain autoencoder, with `noise` the denoising one (Vincent et al. 2008), and with `dropout`
+the one that Li et al. 2015, section 4, build on.
+
+Nothing shapes its codes: draw them by a law that was fitted to them (FlowAE, AdvAE, GMMN+AE,
+ex-post), or see what its prior gives. Shapes: B batch, C channels, H rows, W columns.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from genae_core.config import require_finite, require_positive_int
+from genae_core.distributions import Delta, Distribution
+from genae_core.draw import Draw
+from genae_core.likelihoods import BernoulliPixels, Likelihood
+from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.nets.base import NetConfig, Shape
+from genae_core.nets.mlp import MLPConfig
+from genae_core.priors.base import Prior, PriorConfig, check_fixed
+from genae_core.priors.normal import NormalPriorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AEConfig:
+    """noise: the standard deviation of the corruption. prior: nominal, as nothing enforces it."""
+
+    latent_dim: int
+    noise: float = 0.0
+    net: NetConfig = field(default_factory=MLPConfig)
+    prior: PriorConfig = field(default_factory=NormalPriorConfig)
+    likelihood: Likelihood = field(default_factory=BernoulliPixels)
+    optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    num_classes: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        require_positive_int(latent_dim=self.latent_dim)
+        require_finite(0, noise=self.noise)
+
+    @property
+    def family(self) -> str:
+        return "DAE" if self.noise > 0 else "AE"
+
+    def build(self, shape: Shape) -> "AE":
+        return AE(self, shape)
+
+
+class AE(Autoencoder):
+    """z = e(x) a point, p(x|z) as the likelihood says."""
+
+    def __init__(self, config: AEConfig, shape: Shape) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_dim = config.latent_dim
+        maps = (config.likelihood.maps(shape[0]), *shape[1:])
+        self.encoder = config.net.build_encoder(shape, config.latent_dim)
+        self.decoder = config.net.build_decoder(config.latent_dim, maps)
+        self.prior = config.prior.build(config.latent_dim)
+        check_fixed(self.prior, config.family)
+
+    def latent_prior(self) -> Prior:
+        return self.prior
+
+    def encode(self, x: Tensor) -> Delta:
+        return Delta(self.encoder(x))
+
+    def decode(self, z: Tensor) -> Distribution:
+        return self.config.likelihood.law(self.decoder(z))
+
+    def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
+        return add_noise(x, self.config.noise, draw)
+
+    def stages(self) -> tuple[Stage, ...]:
+        player = Player("autoencoder", list(self.parameters()), self.config.optimizer)
+        dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.modules())
+        loss = reconstruction_under_dropout if dropout else reconstruction_loss
+        return (Stage("autoencoder", (Phase(player, loss),)),)
+
+
+def reconstruction_loss(
+    model: Autoencoder, batch: Batch, draw: Draw
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """-E[log p(x|z)], z ~ q(z|x~), nats an image (Creswell et al. 2017, section 2; Sridhar &
+    Srivastava, eq. 3: the mean over images of the sum over pixels)."""
+    z = model.encode(model.corrupt(batch.x, draw)).sample(draw)
+    reconstruction = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
+    return reconstruction, {"reconstruction": reconstruction}
+
+
+def reconstruction_under_dropout(
+    model: Autoencoder, batch: Batch, draw: Draw
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`reconstruction_loss` of a model whose dropout layers draw from torch's global state."""
+    with draw.as_global():
+        return reconstruction_loss(model, batch, draw)

@@ -1,0 +1,80 @@
+"""Ex-post density estimation: a Gaussian mixture fitted to the codes of a finished autoencoder.
+
+Ghosh et al. 2020, section 4. Shapes: K components, D latent dimension.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from genae_core.config import require_positive_int
+from genae_core.draw import Draw
+from genae_core.models.ae import AEConfig
+from genae_core.models.base import Examples, ModelConfig, Stage
+from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.nets.base import Shape
+from genae_core.priors.mixture import GaussianMixture
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExPostAEConfig:
+    """autoencoder: trained first, or taken from the checkpoint folder `finished`. components: of
+    the mixture, each with its own full covariance; 1 is a single Gaussian."""
+
+    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
+    finished: str | None = None
+    components: int = 10
+
+    num_classes: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_two_stage(self.family, self.autoencoder, self.finished, None)
+        require_positive_int(components=self.components)
+
+    @property
+    def latent_dim(self) -> int:
+        return self.autoencoder.latent_dim
+
+    @property
+    def family(self) -> str:
+        return f"{self.autoencoder.family} + GMM"
+
+    def build(self, shape: Shape) -> "ExPostAE":
+        return ExPostAE(self, shape)
+
+
+class ExPostAE(TwoStage):
+    """z ~ sum_k w_k N(m_k, L_k L_k^T), fitted by expectation-maximisation (scikit-learn)."""
+
+    def __init__(self, config: ExPostAEConfig, shape: Shape) -> None:
+        super().__init__(config.autoencoder, config.finished, shape)
+        self.config = config
+        count, dim = config.components, config.latent_dim
+        self.mixture = GaussianMixture(
+            torch.full((count,), 1 / count), torch.zeros(count, dim), torch.eye(dim).repeat(count, 1, 1)
+        )
+
+    def code_law(self) -> GaussianMixture:
+        return self.mixture
+
+    def code_stage(self) -> Stage:
+        return Stage("mixture", (), fit_mixture)
+
+
+def fit_mixture(model: ExPostAE, examples: Examples, draw: Draw) -> Examples:
+    """Cache the codes and fit the mixture to them."""
+    import numpy as np
+    from sklearn.mixture import GaussianMixture as Estimator
+
+    codes = cached_codes(model, examples, draw)
+    u = codes.batch(np.arange(codes.count)).x
+    seed = int(draw.permutation(2**16)[0])  # of the k-means that EM starts from
+    fitted = Estimator(model.config.components, random_state=seed, max_iter=200).fit(
+        u.double().cpu().numpy()
+    )
+    mixture = model.mixture
+    mixture.weights.copy_(torch.from_numpy(fitted.weights_))
+    mixture.means.copy_(torch.from_numpy(fitted.means_))
+    mixture.factors.copy_(torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)))
+    return codes

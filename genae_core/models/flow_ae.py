@@ -1,0 +1,67 @@
+"""FlowAE: a normalizing flow fitted to the codes of a finished autoencoder.
+
+Sridhar & Srivastava, section 4.2. Shapes: B batch, D latent dimension.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from genae_core.draw import Draw
+from genae_core.models.ae import AEConfig
+from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
+from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.nets.base import Shape
+from genae_core.priors.flow import FlowConfig, FlowLaw
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowAEConfig:
+    """autoencoder: trained first, or taken from the checkpoint folder `finished`. epochs: of the
+    flow; None takes those of the training."""
+
+    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
+    finished: str | None = None
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    epochs: int | None = None
+    optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    num_classes: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_two_stage(self.family, self.autoencoder, self.finished, self.epochs)
+
+    @property
+    def latent_dim(self) -> int:
+        return self.autoencoder.latent_dim
+
+    @property
+    def family(self) -> str:
+        return "FlowAE" if self.flow.kind == "realnvp" else f"FlowAE ({self.flow.kind})"
+
+    def build(self, shape: Shape) -> "FlowAE":
+        return FlowAE(self, shape)
+
+
+class FlowAE(TwoStage):
+    """z = F(eps), eps ~ N(0, I), with F a flow."""
+
+    def __init__(self, config: FlowAEConfig, shape: Shape) -> None:
+        super().__init__(config.autoencoder, config.finished, shape)
+        self.config = config
+        self.flow = config.flow.build(config.latent_dim)
+
+    def code_law(self) -> FlowLaw:
+        return self.flow
+
+    def code_stage(self) -> Stage:
+        player = Player("flow", list(self.flow.parameters()), self.config.optimizer)
+        return Stage("flow", (Phase(player, flow_loss),), cached_codes, self.config.epochs)
+
+
+def flow_loss(model: FlowAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    """-E[log N(F^-1(z); 0, I) + log |det dF^-1/dz|], nats a code (Sridhar & Srivastava, eq. 4,
+    with the sign of the determinant put right)."""
+    loss = -model.flow.log_prob(batch.x).mean()
+    return loss, {"flow": loss}

@@ -1,0 +1,84 @@
+"""GMMN+AE: a generator that matches the moments of the codes of a finished autoencoder.
+
+Li et al. 2015, sections 3 and 4. Shapes: B batch, D latent dimension.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from genae_core.config import require
+from genae_core.distributions import Implicit
+from genae_core.divergences.base import Divergence
+from genae_core.divergences.mmd import MMD
+from genae_core.draw import Draw
+from genae_core.models.ae import AEConfig
+from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
+from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.nets.base import Shape
+from genae_core.nets.mlp import GeneratorConfig, MLPConfig
+
+
+def dropout_autoencoder(latent_dim: int = 10) -> AEConfig:
+    """An autoencoder with dropout in its encoder, as Li et al. 2015, section 4, train."""
+    return AEConfig(latent_dim=latent_dim, net=MLPConfig(dropout=0.2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GMMNAEConfig:
+    """autoencoder: trained first, or taken from the checkpoint folder `finished`. divergence: an
+    MMD. epochs: of the generator; None takes those of the training."""
+
+    autoencoder: ModelConfig = field(default_factory=dropout_autoencoder)
+    finished: str | None = None
+    divergence: Divergence = field(
+        default_factory=lambda: MMD(kernel="rbf", estimator="biased", root=True)
+    )
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    epochs: int | None = None
+    optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    num_classes: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_two_stage(self.family, self.autoencoder, self.finished, self.epochs)
+        require(
+            self.divergence.critic_steps == 0,
+            "GMMN+AE needs a divergence without a critic (an MMD); AdvAE takes the others",
+            divergence=type(self.divergence).__name__,
+        )
+
+    @property
+    def latent_dim(self) -> int:
+        return self.autoencoder.latent_dim
+
+    @property
+    def family(self) -> str:
+        return "GMMN+AE"
+
+    def build(self, shape: Shape) -> "GMMNAE":
+        return GMMNAE(self, shape)
+
+
+class GMMNAE(TwoStage):
+    """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5)."""
+
+    def __init__(self, config: GMMNAEConfig, shape: Shape) -> None:
+        super().__init__(config.autoencoder, config.finished, shape)
+        self.config = config
+        self.generator: nn.Module = config.generator.build(config.latent_dim)
+
+    def code_law(self) -> Implicit:
+        return Implicit(self.generator, self.shift, uniform=True)
+
+    def code_stage(self) -> Stage:
+        player = Player("generator", list(self.generator.parameters()), self.config.optimizer)
+        return Stage("generator", (Phase(player, mmd_loss),), cached_codes, self.config.epochs)
+
+
+def mmd_loss(model: GMMNAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    """The MMD between codes and as many generated ones (Li et al. 2015, eq. 3 and 8)."""
+    made = model.code_law().sample(draw, (len(batch.x),))
+    loss = model.config.divergence.codes_loss(lambda z: z[:, 0], batch.x, made)
+    return loss, {"mmd": loss}

@@ -1,0 +1,144 @@
+"""What the two-stage families share: a finished autoencoder, and a law fitted to its codes.
+
+"Any arbitrary autoencoder that is already trained" (Sridhar & Srivastava, section 1): its codes
+are cached once, standardised, and its weights no longer move.
+Shapes: N images, B batch, D latent dimension.
+"""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genae_core import checkpoint
+from genae_core.config import require, require_positive_int
+from genae_core.distributions import Distribution
+from genae_core.draw import Draw
+from genae_core.models.base import Autoencoder, Batch, Examples, ModelConfig, Stage
+from genae_core.nets.base import Shape, running_statistics
+
+ENCODED = 500  # images at a time
+SMALLEST = 1e-6  # standard deviation of a code's component that is divided by
+
+
+class Standardised:
+    """The law of shift + scale * u, u of the law of standardised codes. shift, scale: [D]."""
+
+    def __init__(self, law: Distribution, shift: Tensor, scale: Tensor) -> None:
+        self.law, self.shift, self.scale = law, shift, scale
+
+    @property
+    def mean(self) -> Tensor:
+        return self.shift + self.scale * self.law.mean
+
+    def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        return self.shift + self.scale * self.law.sample(draw, sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(z), [B], where the law has a density (see `priors.base.Prior`)."""
+        u = (value - self.shift) / self.scale
+        return self.law.log_prob(u) - self.scale.log().sum()
+
+
+class TwoStage(Autoencoder):
+    """The autoencoder encodes and decodes; z is drawn from `code_law`."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, autoencoder: Any, finished: str | None, shape: Shape) -> None:
+        super().__init__()
+        self.latent_dim = autoencoder.latent_dim
+        self.autoencoder = autoencoder.build(shape)
+        self.finished = finished is not None
+        if finished is not None and next(self.autoencoder.parameters()).device.type != "meta":
+            loaded = checkpoint.load_model(Path(finished)).state_dict()
+            self.autoencoder.load_state_dict(loaded)
+        self.register_buffer("shift", torch.zeros(self.latent_dim))
+        self.register_buffer("scale", torch.ones(self.latent_dim))
+
+    @abstractmethod
+    def code_law(self) -> Distribution:
+        """The law of standardised codes [D]."""
+
+    @abstractmethod
+    def code_stage(self) -> Stage:
+        """How it is fitted, on Batch.x of standardised codes [B, D]."""
+
+    def latent_prior(self) -> Standardised:
+        return Standardised(self.code_law(), self.shift, self.scale)
+
+    def encode(self, x: Tensor) -> Distribution:
+        law: Distribution = self.autoencoder.encode(x)
+        return law
+
+    def decode(self, z: Tensor) -> Distribution:
+        law: Distribution = self.autoencoder.decode(z)
+        return law
+
+    def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
+        corrupted: Tensor = self.autoencoder.corrupt(x, draw)
+        return corrupted
+
+    def stages(self) -> tuple[Stage, ...]:
+        # A phase's loss is called with the model that is trained, here the inner one.
+        first = () if self.finished else tuple(map(self._inner, self.autoencoder.stages()))
+        return (*first, self.code_stage())
+
+    def _inner(self, stage: Stage) -> Stage:
+        assert stage.inputs is None
+        inner = self.autoencoder
+
+        def inside(phase: Any) -> Any:
+            project = phase.project
+            return phase._replace(
+                loss=lambda _, batch, draw: phase.loss(inner, batch, draw),
+                project=None if project is None else lambda _: project(inner),
+            )
+
+        return stage._replace(phases=tuple(map(inside, stage.phases)))
+
+
+def cached_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
+    """The standardised codes of all images, made once: running statistics, no dropout, no
+    corruption, the mean of a stochastic encoder. Sets the model's shift and scale."""
+    codes = []
+    model.eval()
+    with torch.no_grad(), running_statistics(model):
+        for first in range(0, examples.count, ENCODED):
+            rows = torch.arange(first, min(first + ENCODED, examples.count)).numpy()
+            codes.append(model.encode(examples.batch(rows).x).mean)
+    z = torch.cat(codes)
+    model.shift.copy_(z.mean(0))
+    model.scale.copy_(z.std(0).clamp_min(SMALLEST))
+    u = (z - model.shift) / model.scale
+    unknown = torch.full((len(u),), -1, device=u.device)
+
+    def batch(index: Any) -> Batch:
+        rows = torch.from_numpy(index).to(u.device)
+        return Batch(u[rows], unknown[rows])
+
+    return Examples(examples.count, batch)
+
+
+def check_two_stage(
+    family: str, autoencoder: ModelConfig, finished: str | None, epochs: int | None
+) -> None:
+    """Raise ValueError unless the autoencoder is one, and the checkpoint is of it."""
+    one_stage = not hasattr(autoencoder, "autoencoder")
+    require(
+        one_stage,
+        f"{family} is built on an autoencoder, not on another two-stage model",
+        autoencoder=type(autoencoder).__name__,
+    )
+    if epochs is not None:
+        require_positive_int(epochs=epochs)
+    if finished is not None:
+        found = checkpoint.model_config(Path(finished))
+        require(
+            found == autoencoder,
+            f"{family}: the checkpoint {finished} must be of the autoencoder {autoencoder}",
+            checkpoint=found,
+        )

@@ -1,0 +1,71 @@
+"""The VampPrior: p(z) = 1/K sum_k q(z | u_k), the u_k learned images (Tomczak & Welling 2018,
+eq. 9). Shapes: K pseudo-inputs, B batch, D latent dimension."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genae_core.config import require, require_positive_int
+from genae_core.distributions import Normal
+from genae_core.draw import Draw
+from genae_core.nets.base import running_statistics
+from genae_core.priors.base import Host, sampled_kl
+
+
+class VampPrior(nn.Module):
+    """The pseudo-inputs are the sigmoids of `logits` [K, C, H, W]; they are encoded with the
+    running statistics of batch normalisation, and so do not mix with any batch."""
+
+    full_support = True
+    learned = True
+
+    def __init__(self, components: int, host: Host) -> None:
+        super().__init__()
+        self.host = host
+        self.logits = nn.Parameter(torch.randn(components, *host.shape))
+
+    def components(self) -> Normal:
+        """q(z | u_k) for all K: mean and log_var [K, D]."""
+        encoder = getattr(self.host.encode, "__self__", None)
+        assert isinstance(encoder, nn.Module)
+        with running_statistics(encoder):
+            return self.host.encode(torch.sigmoid(self.logits))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.components().mean.mean(0)
+
+    def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        q = self.components()
+        k = (draw.uniform(sample_shape) * len(q.mean)).long().clamp_max(len(q.mean) - 1)
+        return Normal(q.mean[k], q.log_var[k]).sample(draw)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        q = self.components()
+        each = Normal(q.mean, q.log_var).log_prob(value[:, None]).sum(2)
+        return each.logsumexp(1) - math.log(len(q.mean))
+
+    def kl(self, q: Normal, z: Tensor) -> Tensor:
+        return sampled_kl(self, q, z)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VampPriorConfig:
+    """components: K, the learned images."""
+
+    components: int = 100
+
+    def __post_init__(self) -> None:
+        require_positive_int(components=self.components)
+
+    def build(self, latent_dim: int, host: Host | None = None) -> VampPrior:
+        require(
+            host is not None,
+            "a VampPrior is a mixture of encodings, and needs a model with a Gaussian encoder (a "
+            "VAE)",
+            components=self.components,
+        )
+        assert host is not None
+        return VampPrior(self.components, host)
