@@ -41,12 +41,15 @@ IMAGES, BATCH = 64, 16
 
 class ModelContract:
     """config: a small one. shape: of its images. noise: the standard deviation of its corruption.
-    epochs: of four steps each, enough to lower the reconstruction error of the toy images."""
+    epochs: of four steps each, enough to lower the reconstruction error of the toy images.
+    unmoved: parameters whose gradient is 0 by the formula, such as the height of a Wasserstein
+    critic."""
 
     config: ModelConfig
     shape: tuple[int, int, int] = (1, 8, 8)
     noise: float = 0.0
     epochs: int = 8
+    unmoved: tuple[str, ...] = ()
 
     def build(self, seed: int = 0) -> GenerativeModel:
         with Draw(seed, "model").as_global():
@@ -195,7 +198,8 @@ class ModelContract:
         played = {id(p) for phase in self.phases(model) for p in phase.player.parameters}
         assert played == {id(p) for p in model.parameters()}
         self.train(model, model.stages(), 1)
-        assert [name for name, p in model.named_parameters() if p.equal(before[name])] == []
+        still = [name for name, p in model.named_parameters() if p.equal(before[name])]
+        assert set(still) <= set(self.unmoved)
 
     def test_training_lowers_the_reconstruction_error(self) -> None:
         model = self.autoencoder()

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from contracts.prior import PriorContract
 
@@ -8,6 +9,11 @@ from genae_core.priors.normal import NormalPriorConfig
 
 class TestStandardNormal(PriorContract):
     config = NormalPriorConfig()
+
+
+class TestWiderNormal(PriorContract):
+    config = NormalPriorConfig(sd=5.0)
+    reach = 30.0
 
 
 def test_the_kl_is_zero_at_the_prior_and_positive_elsewhere() -> None:
@@ -23,3 +29,9 @@ def test_it_moves_with_its_model_and_adds_nothing_to_the_weights() -> None:
     prior = NormalPriorConfig().build(3)
     assert prior.state_dict() == {}
     assert prior.to(torch.float64).mean.dtype == torch.float64
+
+
+def test_bad_settings_are_refused() -> None:
+    for sd in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="sd must be"):
+            NormalPriorConfig(sd=sd)
