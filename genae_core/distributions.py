@@ -91,9 +91,7 @@ class Implicit:
     law's own has no closed form.
     """
 
-    def __init__(
-        self, f: Callable[[Tensor], Tensor], like: Tensor, uniform: bool = False
-    ) -> None:
+    def __init__(self, f: Callable[[Tensor], Tensor], like: Tensor, uniform: bool = False) -> None:
         self.f, self.like, self.uniform = f, like, uniform
 
     @property

@@ -131,9 +131,7 @@ def fit(
                     history.append(_point(step, window, since))
                     window, since = {}, 0
             last = history[-1].terms if history else {}
-            on_epoch(
-                Progress(stage.name, epoch, epochs, step / total, stage is stages[-1], last)
-            )
+            on_epoch(Progress(stage.name, epoch, epochs, step / total, stage is stages[-1], last))
         if since:
             history.append(_point(step, window, since))
     model.eval()

@@ -20,8 +20,9 @@ class Batches:
     """The first `count` of a split, gathered by index as float32 [B, C, H, W] in [0, 1] beside
     their labels.
 
-    num_labelled: classes are hidden, as -1, from the so-manieth image on (None: nowhere). On a GPU they go to the device once, as uint8, where they fit in half of its free memory, and
-    batches are gathered there.
+    num_labelled: classes are hidden, as -1, in all images after the first so many (None: in
+    none). On a GPU the images go to the device once, as uint8, where they fit in half of its free
+    memory, and batches are gathered there.
     """
 
     def __init__(

@@ -164,7 +164,9 @@ def critic_phases(model: AAE, adam: AdamConfig) -> tuple[Phase, ...]:
         return ()
     player = Player("critic", list(model.critic.parameters()), adam)
     return (
-        Phase(player, critic_loss, divergence.critic_steps, lambda m: divergence.project(m.critic)),
+        Phase(
+            player, critic_loss, divergence.critic_steps, lambda m: divergence.project(m.critic)
+        ),
     )
 
 

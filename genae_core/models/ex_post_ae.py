@@ -52,7 +52,9 @@ class ExPostAE(TwoStage):
         self.config = config
         count, dim = config.components, config.latent_dim
         self.mixture = GaussianMixture(
-            torch.full((count,), 1 / count), torch.zeros(count, dim), torch.eye(dim).repeat(count, 1, 1)
+            torch.full((count,), 1 / count),
+            torch.zeros(count, dim),
+            torch.eye(dim).repeat(count, 1, 1),
         )
 
     def code_law(self) -> GaussianMixture:

@@ -45,9 +45,7 @@ class MLPConfig:
         )
 
     def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
-        return nn.Sequential(
-            nn.Flatten(), self._body(math.prod(shape), num_outputs, self.dropout)
-        )
+        return nn.Sequential(nn.Flatten(), self._body(math.prod(shape), num_outputs, self.dropout))
 
     def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
         return nn.Sequential(self._body(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))

@@ -129,7 +129,7 @@ class PlanarTransform(Transform):
         super().__init__()
         self.w, self.b = w, b
         along = w @ u
-        self.along = F.softplus(along) - 1
+        self.along: Tensor = F.softplus(along) - 1
         self.u = u + (self.along - along) * w / (w @ w)
 
     def _call(self, x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class PlanarTransform(Transform):
         return y - self.u * torch.tanh((low + high) / 2 + self.b)[..., None]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        slope = 1 - torch.tanh(x @ self.w + self.b).square()
+        slope: Tensor = 1 - torch.tanh(x @ self.w + self.b).square()
         return torch.log1p(self.along * slope)
 
 
@@ -161,18 +161,18 @@ class RadialTransform(Transform):
     def __init__(self, centre: Tensor, log_alpha: Tensor, beta: Tensor) -> None:
         super().__init__()
         self.centre = centre
-        self.alpha = log_alpha.exp()
-        self.beta = F.softplus(beta) - self.alpha
+        self.alpha: Tensor = log_alpha.exp()
+        self.beta: Tensor = F.softplus(beta) - self.alpha
 
     def _call(self, x: Tensor) -> Tensor:
         away = x - self.centre
-        r = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
+        r: Tensor = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
         return x + self.beta * away / (self.alpha + r)
 
     def _inverse(self, y: Tensor) -> Tensor:
         # R = r + beta r / (alpha + r), a quadratic in r = |x - c| for R = |y - c|.
         away = y - self.centre
-        far = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
+        far: Tensor = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
         half = (self.alpha + self.beta - far) / 2
         near = (half.square() + self.alpha * far).sqrt() - half
         return self.centre + away * near / far.clamp_min(torch.finfo(far.dtype).tiny)

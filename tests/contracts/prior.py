@@ -21,7 +21,11 @@ class Encoder(nn.Module):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ELU(), nn.Linear(8, 2 * latent_dim)
+            nn.Flatten(),
+            nn.Linear(6, 8),
+            nn.BatchNorm1d(8),
+            nn.ELU(),
+            nn.Linear(8, 2 * latent_dim),
         )
 
     def encode(self, x: Tensor) -> Normal:

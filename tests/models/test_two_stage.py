@@ -87,7 +87,6 @@ def curved(count: int, seed: int) -> Tensor:
     return torch.stack([3 * angle.cos(), 2 + 3 * angle.sin()], 1) + noise
 
 
-
 FITTED: tuple[Any, ...] = (
     FlowAEConfig(
         autoencoder=AEConfig(latent_dim=2, net=NET),
@@ -130,9 +129,7 @@ def test_the_law_that_is_fitted_is_that_of_the_codes(config: Any) -> None:
 
 def test_codes_are_cached_standardised_and_without_randomness() -> None:
     with Draw(0).as_global():
-        config = FlowAEConfig(
-            autoencoder=VAEConfig(latent_dim=3, net=NET, noise=0.5), flow=FLOW
-        )
+        config = FlowAEConfig(autoencoder=VAEConfig(latent_dim=3, net=NET, noise=0.5), flow=FLOW)
         model = config.build(SHAPE).train()
     x = Draw(1).uniform((1_203, *SHAPE))
     draw = Draw(2)

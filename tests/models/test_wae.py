@@ -27,9 +27,7 @@ class TestWAEMMDGaussianKernel(ModelContract):
 
 
 class TestWAEGAN(ModelContract):
-    config = WAEConfig(
-        latent_dim=3, net=NET, critic=CRITIC, divergence=FDivergence(), weight=1.0
-    )
+    config = WAEConfig(latent_dim=3, net=NET, critic=CRITIC, divergence=FDivergence(), weight=1.0)
 
 
 class TestWAEWasserstein(ModelContract):

@@ -35,7 +35,9 @@ def test_the_density_is_scipys() -> None:
         )
     ]
     parts = torch.from_numpy(np.stack(each, 1))
-    torch.testing.assert_close(mixture.log_prob(z).double(), parts.sum(1).log(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        mixture.log_prob(z).double(), parts.sum(1).log(), rtol=1e-4, atol=1e-5
+    )
     wanted = parts / parts.sum(1, keepdim=True)
     torch.testing.assert_close(mixture.responsibilities(z).double(), wanted, rtol=1e-4, atol=1e-5)
 
