@@ -162,18 +162,19 @@ class ModelContract:
         assert abs(error.std() - self.noise) < 5 * self.noise / math.sqrt(2 * n)
 
     def test_losses_are_pure_finite_scalars(self) -> None:
-        model = self.build().train()
+        model, twin = self.build().train(), self.build().train()
         parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
         state = torch.get_rng_state()
         assert self.phases(model)
-        for stage in model.stages():
+        for stage, other in zip(model.stages(), twin.stages(), strict=True):
             batch = self.batch(stage, model)
+            self.batch(other, twin)
             kept = batch.x.clone()
-            for phase in stage.phases:
+            for phase, same in zip(stage.phases, other.phases, strict=True):
                 loss, terms = phase.loss(model, batch, Draw(0))
                 assert loss.shape == () and loss.isfinite() and loss.requires_grad
                 assert terms and all(t.shape == () and t.isfinite() for t in terms.values())
-                again, _ = phase.loss(model, batch, Draw(0))
+                again, _ = same.loss(twin, batch, Draw(0))
                 assert torch.equal(again, loss)
             assert torch.equal(batch.x, kept)
         assert torch.equal(torch.get_rng_state(), state)

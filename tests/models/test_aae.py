@@ -4,17 +4,26 @@ from contracts.model import ModelContract
 from contracts.toys import images
 from torch.nn import functional as F
 
+from genae_core.divergences.f_divergence import FDivergence
+from genae_core.divergences.least_squares import LeastSquares
+from genae_core.divergences.mmd import MMD
+from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.draw import Draw
 from genae_core.models.aae import (
     AAE,
     AAEConfig,
     critic_loss,
     encoder_loss,
+    score,
+    target_of,
 )
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Batch
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.priors.flow import FlowPriorConfig
+from genae_core.priors.mixture import RingPriorConfig
+from genae_core.priors.swiss_roll import SwissRollPriorConfig
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16, 16))
 
@@ -122,3 +131,113 @@ def test_the_encoder_step_raises_the_critics_belief() -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter -= 1e-3 * gradient
     assert F.logsigmoid(model.critic(model.encode(x).mean, Draw(0))).mean() > before
+
+
+class TestGaussianPosterior(ModelContract):
+    config = AAEConfig(latent_dim=3, net=NET, critic=CRITIC, posterior="gaussian")
+
+
+class TestUniversalPosterior(ModelContract):
+    config = AAEConfig(latent_dim=3, net=NET, critic=CRITIC, posterior="universal")
+
+
+class TestUniversalConvolutional(ModelContract):
+    shape = (3, 32, 32)
+    config = AAEConfig(
+        latent_dim=4,
+        net=DCGANConfig(width=4),
+        critic=CRITIC,
+        posterior="universal",
+        optimizer=AdamConfig(learning_rate=1e-2),
+    )
+
+
+class TestLabelledAAE(ModelContract):
+    config = AAEConfig(
+        latent_dim=2, net=NET, critic=CRITIC, num_classes=4, prior=RingPriorConfig(components=4)
+    )
+
+
+class TestSwissRollAAE(ModelContract):
+    noise = 0.2
+    config = AAEConfig(
+        latent_dim=2, noise=0.2, net=NET, critic=CRITIC, prior=SwissRollPriorConfig()
+    )
+
+
+class TestLeastSquaresAAE(ModelContract):
+    config = AAEConfig(latent_dim=3, net=NET, critic=CRITIC, divergence=LeastSquares())
+
+
+class TestWassersteinAAE(ModelContract):
+    unmoved = ("critic.top.bias",)
+    config = AAEConfig(
+        latent_dim=3, net=NET, critic=CRITIC, divergence=Wasserstein(constraint="clip")
+    )
+
+
+class TestMMDAAE(ModelContract):
+    config = AAEConfig(latent_dim=3, net=NET, divergence=MMD())
+
+
+class TestHellingerAAE(ModelContract):
+    config = AAEConfig(
+        latent_dim=3, net=NET, critic=CRITIC, divergence=FDivergence(kind="squared_hellinger")
+    )
+
+
+def test_the_universal_posterior_spreads_by_its_noise() -> None:
+    config = AAEConfig(latent_dim=3, net=NET, critic=CRITIC, posterior="universal")
+    with Draw(0).as_global():
+        model = config.build((1, 8, 8)).eval()
+    x = images(4, (1, 8, 8))
+    law = model.encode(x)
+    one, other = law.sample(Draw(0)), law.sample(Draw(1))
+    assert not torch.equal(one, other) and torch.equal(one, law.sample(Draw(0)))
+    eta = Draw(0).normal((4, 1, 8, 8))
+    torch.testing.assert_close(one, model.encoder(torch.cat([x, eta], 1)))
+    torch.testing.assert_close(law.mean, model.encoder(torch.cat([x, 0 * eta], 1)))
+    each = law.sample(Draw(2), (3,))
+    etas = Draw(2).normal((3, 4, 1, 8, 8))
+    for row in range(3):
+        torch.testing.assert_close(each[row], model.encoder(torch.cat([x, etas[row]], 1)))
+    with pytest.raises(TypeError, match="log_prob"):
+        law.log_prob(one)
+
+
+def test_labels_choose_the_part_of_the_prior_and_the_critics_switch() -> None:
+    """A known class gets its component, and its own switch; an unknown one the whole prior."""
+    config = AAEConfig(
+        latent_dim=2, net=NET, critic=CRITIC, num_classes=4, prior=RingPriorConfig(components=4)
+    )
+    with Draw(0).as_global():
+        model = config.build((1, 8, 8)).eval()
+    labels = torch.tensor([0, 1, 2, 3, -1]).repeat(400)
+    batch = Batch(images(2_000, (1, 8, 8)), labels)
+    target = target_of(model, batch, Draw(1))
+    part = model.prior.responsibilities(target).argmax(1)
+    known = labels >= 0
+    assert (part[known] == labels[known]).float().mean() > 0.99
+    counts = torch.bincount(part[~known], minlength=4)
+    assert (counts > 60).all()  # of 400, evenly
+    found = score(model, batch, Draw(2))(target)
+    switch = F.one_hot(torch.where(known, labels, 4), 5).float()
+    wanted = model.critic(torch.cat([target, switch], 1), Draw(2))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_what_labels_and_priors_need_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"a prior with a part for each class.*parts=0"):
+        AAEConfig(latent_dim=2, num_classes=10).build((1, 8, 8))
+    with pytest.raises(ValueError, match=r"part for each class.*num_classes=9.*parts=10"):
+        AAEConfig(latent_dim=2, num_classes=9, prior=RingPriorConfig()).build((1, 8, 8))
+    with pytest.raises(ValueError, match="num_classes must be 0, for no labels, or at least 2"):
+        AAEConfig(latent_dim=2, num_classes=1)
+    with pytest.raises(ValueError, match="labels go to the critic"):
+        AAEConfig(latent_dim=2, num_classes=10, divergence=MMD())
+    with pytest.raises(ValueError, match="posterior must be one of"):
+        AAEConfig(latent_dim=2, posterior="flow")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a learned one belongs to a VAE"):
+        AAEConfig(latent_dim=2, prior=FlowPriorConfig()).build((1, 8, 8))
+    with pytest.raises(ValueError, match="a swiss roll needs latent_dim 2, got latent_dim=3"):
+        AAEConfig(latent_dim=3, prior=SwissRollPriorConfig()).build((1, 8, 8))
