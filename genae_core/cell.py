@@ -142,6 +142,7 @@ def _start(
         **sweep.tags,
         "sweep": sweep.name,
         "family": experiment.model.family,
+        "latent_dim": str(experiment.model.latent_dim),
         "stage": "model" if chain == first else "chain",
         "seed": str(experiment.seed),
         "cell": cell_key(params),

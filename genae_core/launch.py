@@ -26,25 +26,37 @@ from genae_core.home import home
 from genae_core.metrics.classifier import Classifier
 from genae_core.options import LaunchOptions
 from genae_core.progress import Board
+from genae_core.tracking import Tracker
 
 Axes = Mapping[str, Sequence[str | int | float | bool]]
 
 
 def launch(
-    study: str, axes: Axes, experiment: Callable[[Params], Experiment], options: LaunchOptions
+    study: str,
+    axes: Axes,
+    experiment: Callable[[Params], Experiment | None],
+    options: LaunchOptions,
+    on_end: Callable[[Tracker, str, Path], None] = lambda *_: None,
 ) -> int:
     """Run every cell of the axes' product; returns the process's exit code.
+
+    experiment: the cell's, or None where these coordinates mean nothing together. on_end: is
+    given the store, the sweep's name and its folder, when all is logged.
 
     0: every trial finished. 1: some failed, the table shows the others. 2: something the user
     gave was wrong; one message said so before any training. 130: interrupted.
     """
     began = time.monotonic()
     try:
-        product = itertools.product(*axes.values())
-        grid = [dict(zip(axes, values, strict=True)) for values in product]
-        config.require(len(grid) > 0, "every axis needs a value", axes=dict(axes))
-        cells = {cell_key(params): experiment(params) for params in grid}
-        config.require(len(cells) == len(grid), "an axis names a value twice", axes=dict(axes))
+        product = list(itertools.product(*axes.values()))
+        config.require(len(product) > 0, "every axis needs a value", axes=dict(axes))
+        twice = len(set(product)) < len(product)
+        config.require(not twice, "an axis names a value twice", axes=dict(axes))
+        every = [dict(zip(axes, values, strict=True)) for values in product]
+        made = [(params, cell) for params in every if (cell := experiment(params))]
+        config.require(len(made) > 0, "no cell of these axes means anything", axes=dict(axes))
+        grid = [params for params, _ in made]
+        cells = {cell_key(params): cell for params, cell in made}
         if options.print:
             sweeping.print_cells(study, grid, cells, options.seeds)
             return 0
@@ -70,7 +82,7 @@ def launch(
         "has finished.",
         flush=True,
     )
-    errors, interrupted = _tune(axes, sweep, splits, classifier, folder, parallel, options)
+    errors, interrupted = _tune(grid, sweep, splits, classifier, folder, parallel, options)
     cluster.disconnect()
     for run in tracker.find(sweep=name):
         if run.info.status == "RUNNING":
@@ -78,6 +90,7 @@ def launch(
     sweeping.conclude(
         study, name, folder, tracker, cells, errors, interrupted, time.monotonic() - began
     )
+    on_end(tracker, name, folder)
     return 130 if interrupted else 1 if errors else 0
 
 
@@ -148,7 +161,7 @@ class _Watch(tune.Callback):
 
 
 def _tune(
-    axes: Axes,
+    grid: list[Params],
     sweep: Sweep,
     splits: Splits,
     classifier: Classifier,
@@ -163,8 +176,7 @@ def _tune(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # A study compares cells, so it visits each once; TPE would favour the good ones.
-    values = {name: list(axes[name]) for name in axes}
-    grid = optuna.samplers.GridSampler(values, seed=0)
+    values = {name: sorted({params[name] for params in grid}, key=str) for name in grid[0]}
     reports = max(e.training.epochs for e in sweep.cells.values()) * len(sweep.seeds) + 1
     asha = (
         ASHAScheduler(
@@ -180,7 +192,11 @@ def _tune(
         ),
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(
-                partial(_suggest, values), metric="fcd_val", mode="min", sampler=grid
+                partial(_suggest, values),
+                metric="fcd_val",
+                mode="min",
+                points_to_evaluate=grid,
+                sampler=optuna.samplers.RandomSampler(seed=0),
             ),
             scheduler=asha,
             num_samples=len(sweep.cells),
@@ -212,6 +228,6 @@ def _tune(
     return errors, len(ended) < len(sweep.cells)
 
 
-def _suggest(axes: dict[str, list[str | int | float | bool]], trial: optuna.Trial) -> None:
+def _suggest(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:
     for name, values in axes.items():
         trial.suggest_categorical(name, values)

@@ -1,16 +1,39 @@
 """The table at the end of a sweep, read back from the store, and the curves as a picture."""
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from genae_core.progress import decimals
 from genae_core.tracking import Curve
 
 STEPS = (0, 1, 5, 10)
+PANELS = "latent_dim"  # the axis that the figure's columns show
 
-Group = tuple[str, int, str]  # family, latent dimension, what the chain is
+Value = str | int | float | bool
+
+
+class Group(NamedTuple):
+    """Runs that differ by their seed alone: a cell, and what the chain is.
+
+    family: as the literature calls it. cell: the cell's other coordinates.
+    """
+
+    family: str
+    cell: tuple[tuple[str, Value], ...]
+    chain: str
+
+    @property
+    def label(self) -> str:
+        """The cell for people, without the axis that the panels show."""
+        rest = [f"{name}={value}" for name, value in self.cell if name != PANELS]
+        return " ".join([self.family, *rest])
 
 
 def groups(curves: Iterable[Curve]) -> dict[Group, list[Curve]]:
@@ -18,10 +41,16 @@ def groups(curves: Iterable[Curve]) -> dict[Group, list[Curve]]:
     found: dict[Group, list[Curve]] = defaultdict(list)
     for curve in curves:
         if curve.status == "FINISHED":
-            tags = curve.tags
-            key = (tags["family"], int(curve.params["model.latent_dim"]), tags["chain"])
-            found[key].append(curve)
-    return {key: found[key] for key in sorted(found)}
+            cell = json.loads(curve.tags["cell"])
+            rest = tuple(sorted((k, v) for k, v in cell.items() if k != "family"))
+            found[Group(curve.tags["family"], rest, curve.tags["chain"])].append(curve)
+    return {key: found[key] for key in sorted(found, key=_order)}
+
+
+def _order(group: Group) -> tuple[Any, ...]:
+    """Numbers by size, after words."""
+    cell = [(n, (1, v, "") if isinstance(v, int | float) else (0, 0, v)) for n, v in group.cell]
+    return group.family, cell, group.chain
 
 
 def table(curves: list[Curve]) -> str:
@@ -31,10 +60,11 @@ def table(curves: list[Curve]) -> str:
     the ratios divide by the FCD of real training images: 1.0 is the floor.
     """
     cells = groups(curves)
-    chains = {chain for _, _, chain in cells}
+    chains = {group.chain for group in cells}
+    axes = sorted({name for group in cells for name, _ in group.cell})
     head = [
         "family",
-        "latent",
+        *axes,
         *(["chain"] if len(chains) > 1 else []),
         "seeds",
         *(f"FCD step {step}" for step in STEPS),
@@ -45,16 +75,17 @@ def table(curves: list[Curve]) -> str:
         "best/real",
     ]
     rows = [head]
-    for (family, latent_dim, chain), runs in cells.items():
+    for group, runs in cells.items():
+        cell = dict(group.cell)
         best = [run.scalars["fcd_best"] for run in runs]
         start = [run.scalars["fcd_step0"] for run in runs]
         floor = [run.scalars["fcd_floor"] for run in runs]
         at = statistics.median(run.scalars["fcd_best_step"] for run in runs)
         rows.append(
             [
-                family,
-                str(latent_dim),
-                *([chain] if len(chains) > 1 else []),
+                group.family,
+                *(str(cell.get(name, "-")) for name in axes),
+                *([group.chain] if len(chains) > 1 else []),
                 str(len(runs)),
                 *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),
                 _spread(best),
@@ -79,8 +110,8 @@ def _ratio(values: list[float], others: list[float], digits: int) -> str:
 
 
 def draw_curves(curves: list[Curve], path: Path) -> None:
-    """FCD against MCMC step, a panel a chain setting and latent dimension, a line a family: the
-    mean over seeds with its standard deviation as a band. PNG."""
+    """FCD against MCMC step, a panel a chain setting and latent dimension, a line for each of the
+    other coordinates: the mean over seeds with its standard deviation as a band. PNG."""
     import matplotlib  # noqa: PLC0415  only here, and slow to import
 
     matplotlib.use("Agg")
@@ -89,9 +120,9 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
     cells = groups(curves)
     if not cells:
         return
-    chains = sorted({chain for _, _, chain in cells})
-    dims = sorted({latent_dim for _, latent_dim, _ in cells})
-    families = list(dict.fromkeys(family for family, _, _ in cells))
+    chains = sorted({group.chain for group in cells})
+    dims = sorted({int(dict(group.cell).get(PANELS, 0)) for group in cells})
+    lines = list(dict.fromkeys(group.label for group in cells))
     figure, axes = pyplot.subplots(
         len(chains),
         len(dims),
@@ -100,14 +131,15 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
         figsize=(1.2 + 3.2 * len(dims), 0.8 + 2.6 * len(chains)),
         layout="constrained",
     )
-    for (family, latent_dim, chain), runs in cells.items():
-        axis = axes[chains.index(chain)][dims.index(latent_dim)]
+    for group, runs in cells.items():
+        dim = int(dict(group.cell).get(PANELS, 0))
+        axis = axes[chains.index(group.chain)][dims.index(dim)]
         steps = sorted(runs[0].chain["fcd"])
         values = [[run.chain["fcd"][step] for run in runs] for step in steps]
         mean = [statistics.mean(at) for at in values]
         sd = [statistics.stdev(at) if len(at) > 1 else 0.0 for at in values]
-        color = f"C{families.index(family)}"
-        axis.plot(steps, mean, marker="o", markersize=3, color=color, label=family)
+        color = f"C{lines.index(group.label)}"
+        axis.plot(steps, mean, marker="o", markersize=3, color=color, label=group.label)
         axis.fill_between(
             steps,
             [m - s for m, s in zip(mean, sd, strict=True)],
@@ -115,12 +147,31 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
             alpha=0.2,
             color=color,
         )
-        axis.set_title(f"latent dimension {latent_dim}, {chain}", fontsize=9)
+        where = f"latent dimension {dim}, " if dim else ""
+        axis.set_title(f"{where}{group.chain}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("MCMC step")
     for row in axes:
         row[0].set_ylabel("FCD")
     axes[0][0].legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def scatter(points: NDArray[Any], labels: NDArray[Any], title: str, path: Path) -> None:
+    """Points [N, 2] coloured by their class int64 [N]. PNG."""
+    import matplotlib  # noqa: PLC0415  only here, and slow to import
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, axis = pyplot.subplots(figsize=(6, 5.4), layout="constrained")
+    for k in np.unique(labels):
+        of = points[labels == k]
+        axis.scatter(of[:, 0], of[:, 1], s=5, color=f"C{k % 10}", label=str(k))
+    axis.set_title(title, fontsize=10)
+    axis.set_aspect("equal", "datalim")
+    axis.legend(fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

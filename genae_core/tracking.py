@@ -163,8 +163,10 @@ class Tracker:
         self.client.log_image(run_id, result.strip, artifact_file="strip.png")
         self.client.log_dict(run_id, {"step": list(steps), **curves}, "curve.json")
 
-    def log_files(self, run_id: str, folder: Path, place: str) -> None:
-        self.client.log_artifacts(run_id, str(folder), place)
+    def log_files(self, run_id: str, path: Path, place: str) -> None:
+        """A file, or all that a folder holds."""
+        log = self.client.log_artifact if path.is_file() else self.client.log_artifacts
+        log(run_id, str(path), place)
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         self.client.log_text(run_id, text, name)
@@ -199,6 +201,10 @@ class Tracker:
                 )
             )
         return found
+
+    def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
+        """A run's artifact, a file or a folder, copied below `folder`."""
+        return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
 
     def _log(self, run_id: str, rows: list[tuple[str, float, int]]) -> None:
         now = int(1000 * time.time())

@@ -3,10 +3,11 @@
 A dict of names lives here because Optuna's categories, and flags, are primitives.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import tyro
+from families import DENOISING, Family, Parts, model
 
 from genae_core.config import require
 from genae_core.data.base import DataConfig
@@ -17,9 +18,7 @@ from genae_core.data.mnist import MNISTConfig
 from genae_core.data.svhn import SVHNConfig
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import ClassifierConfig
-from genae_core.models.aae import AAEConfig
 from genae_core.models.base import AdamConfig
-from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
@@ -27,8 +26,7 @@ from genae_core.options import LaunchOptions, ShardOptions
 from genae_core.samplers.base import ChainConfig
 from genae_core.training import TrainingConfig
 
-Family = Literal["vae", "dvae", "aae", "daae"]
-FAMILIES: tuple[Family, ...] = ("vae", "dvae", "aae", "daae")
+PAPER: tuple[Family, ...] = ("vae", "dvae", "aae", "daae")  # of Creswell et al. 2017
 Dataset = Literal["digits", "mnist", "svhn", "celeba", "image_folder"]
 
 
@@ -56,7 +54,7 @@ class StudyOptions(DataOptions, LaunchOptions):
     """Passes over the training images (default: the dataset's recipe)."""
     learning_rate: float | None = None
     """Adam's, for the reconstruction or the ELBO (default: the dataset's recipe)."""
-    families: tuple[Family, ...] = FAMILIES
+    families: tuple[Family, ...] = PAPER
     """Model families to compare."""
     noise: float = 0.5
     """Standard deviation of the corruption in dvae and daae."""
@@ -76,6 +74,7 @@ class Recipe:
     record: tuple[int, ...]
     sub_batch: int
     num_chains: int | None = None
+    code_epochs: int | None = None  # of the second stage of a two-stage family
 
 
 def recipe(options: DataOptions) -> Recipe:
@@ -169,34 +168,38 @@ def recipe(options: DataOptions) -> Recipe:
     )
 
 
-def experiment(
-    options: StudyOptions, family: str, latent_dim: int, chains: tuple[ChainConfig, ...]
-) -> Experiment:
-    """One cell of a study. Raises ValueError for a value that a config refuses."""
-    parts = recipe(options)
-    noise = options.noise if family in ("dvae", "daae") else 0.0
-    require(
-        noise > 0 or family in ("vae", "aae"), f"{family} needs --noise > 0", noise=options.noise
-    )
-    optimizer = parts.optimizer
+def parts_of(options: StudyOptions, family: str) -> Parts:
+    """What a study's flags and the dataset's recipe say about the family's parts."""
+    found = recipe(options)
+    optimizer = found.optimizer
     if options.learning_rate is not None:
         optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
-    shared: dict[str, Any] = {
-        "latent_dim": latent_dim,
-        "noise": noise,
-        "net": parts.net,
-        "optimizer": optimizer,
-    }
-    model = (
-        VAEConfig(**shared)
-        if family in ("vae", "dvae")
-        else AAEConfig(**shared, critic=parts.critic)
+    noise = options.noise if family in DENOISING else 0.0
+    return Parts(
+        net=found.net,
+        critic=found.critic,
+        optimizer=optimizer,
+        noise=noise,
+        code_epochs=found.code_epochs,
     )
-    training = parts.training
+
+
+def experiment(
+    options: StudyOptions,
+    family: str,
+    latent_dim: int,
+    chains: tuple[ChainConfig, ...],
+    parts: Parts | None = None,
+) -> Experiment:
+    """One cell of a study. Raises ValueError for a value that a config refuses."""
+    found = recipe(options)
+    training = found.training
     if options.epochs is not None:
-        training = TrainingConfig(
-            epochs=options.epochs, batch_size=training.batch_size, max_images=training.max_images
-        )
+        training = replace(training, epochs=options.epochs)
     return Experiment(
-        data=parts.data, model=model, training=training, chains=chains, classifier=parts.classifier
+        data=found.data,
+        model=model(family, latent_dim, parts or parts_of(options, family)),
+        training=training,
+        chains=chains,
+        classifier=found.classifier,
     )

@@ -1,0 +1,49 @@
+"""Which family gives the best samples, before and after k steps of its chain?
+
+python sweeps/model_family.py --seeds 0 1 2
+python sweeps/model_family.py --dataset mnist --data-root DIR --families vae aae flow_ae
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from families import Family
+from recipes import StudyOptions, experiment, recipe
+
+from genae_core.cli import cli
+from genae_core.experiment import Experiment
+from genae_core.launch import launch
+from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """The flags of this study."""
+
+    families: tuple[Family, ...] = get_args(Family)
+    """Model families to compare."""
+    latent_dims: tuple[int, ...] = (10,)
+    """Latent dimensions to compare them at."""
+
+
+def main(options: Options) -> int:
+    """The grid family x latent dimension, every family trained as long."""
+    parts = recipe(options)
+    chain = ChainConfig(
+        sampler=EncodeDecode(),
+        record=parts.record,
+        sub_batch=parts.sub_batch,
+        num_chains=parts.num_chains,
+    )
+
+    def cell(params: dict[str, Any]) -> Experiment:
+        return experiment(options, params["family"], params["latent_dim"], (chain,))
+
+    axes = {"family": options.families, "latent_dim": options.latent_dims}
+    return launch("model_family", axes, cell, options)
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))

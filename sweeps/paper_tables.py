@@ -1,0 +1,237 @@
+"""The papers' tables, measured again: paper beside measured, mean and 95 % interval over seeds.
+
+flowae: Table 1 of Sridhar & Srivastava, the Fréchet Classifier Distance on binarised MNIST, k = 10,
+fully connected, samples of the prior or of what was fitted to the codes, normalised by the running
+statistics of training. The FCD's scale is the classifier's, so compare the order, and fcd_ratio.
+
+  python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
+"""
+
+import json
+import math
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from families import Family
+from recipes import StudyOptions, experiment, recipe
+from scipy.stats import t as student
+
+from genae_core import checkpoint
+from genae_core.cli import cli
+from genae_core.config import require, require_positive_int
+from genae_core.data.batches import to_pixels
+from genae_core.data.obtain import obtain
+from genae_core.experiment import Experiment
+from genae_core.home import home
+from genae_core.launch import launch
+from genae_core.models.base import Autoencoder
+from genae_core.options import LaunchOptions
+from genae_core.report import scatter
+from genae_core.samplers.ancestral import Ancestral
+from genae_core.samplers.base import ChainConfig
+from genae_core.tracking import Curve, Tracker
+
+LATENT_DIM = 10
+EPOCHS = 8  # the paper trains "usually 5-10"
+# Name in the paper, the FCD there, and the family here. The paper's own spline is an outlook.
+TABLE: tuple[tuple[str, float | None, Family], ...] = (
+    ("VAE", 8.12, "vae"),
+    ("AAE", 6.09, "aae"),
+    ("AdvAE", 6.03, "adv_ae"),
+    ("FlowAE", 4.65, "flow_ae"),
+    ("FlowAE (spline)", None, "flow_ae_spline"),
+)
+REAL = 0.2  # the paper's FCD of real data
+PERPLEXITY, PROJECTED = 70, 2_000  # of the t-SNE figures; the paper gives no count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of this study."""
+
+    table: Literal["flowae"] = "flowae"
+    """Which table."""
+    data_root: str
+    """Folder or URI of MNIST's official files."""
+    seeds: int = 3
+    """How many seeds: 0, 1, ..."""
+    json: Path | None = None
+    """File for the rows."""
+    smoke: bool = False
+    """Fewer images and epochs. Shows that it runs, not how well."""
+    shards: str | None = None
+    """Folder or URI of shards that jobs/prepare_data.py made."""
+    download: bool = False
+    """Fetch missing official files into --data-root."""
+    trials_in_parallel: int | None = None
+    """Trials at a time (default: as many as the CPUs and GPUs hold)."""
+    cpus_per_trial: int = 1
+    """CPUs of a trial, and so its threads."""
+    gpus_per_trial: float = 0.0
+    """GPUs of a trial."""
+    tracking_uri: str | None = None
+    """MLflow store: sqlite:///PATH or http://HOST:PORT (default: mlflow.db in GENAE_HOME)."""
+    name: str | None = None
+    """Name of the sweep (default: study, UTC time, suffix). One that exists is refused."""
+    resume: bool = False
+    """Continue the sweep called --name: what has finished is not run again."""
+    ray_address: str | None = None
+    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this sweep alone)."""
+    print: Annotated[bool, tyro.conf.arg(name="print")] = False
+    """Show the trials that would run, and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the table. low, high: of the 95 % interval of the mean over n seeds (Student's
+    t); none at n = 1. fcd_ratio: mean divided by the FCD of real training images."""
+
+    name: str
+    paper: float | None
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+    fcd_ratio: float | None
+
+
+def study_of(options: Options) -> StudyOptions:
+    """The flags that every study has."""
+    given = {f.name: getattr(options, f.name) for f in fields(Options)}
+    shared = {f.name for f in fields(LaunchOptions)} & given.keys() - {"seeds"}
+    return StudyOptions(
+        **{name: given[name] for name in shared},
+        seeds=tuple(range(options.seeds)),
+        dataset="mnist",
+        data_root=options.data_root,
+        download=options.download,
+        smoke=options.smoke,
+    )
+
+
+def interval(values: list[float]) -> tuple[float, float | None, float | None]:
+    """Mean, and the ends of its 95 % interval by Student's t; none of one value."""
+    mean, n = statistics.mean(values), len(values)
+    if n < 2:
+        return mean, None, None
+    half = float(student.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def rows_of(curves: list[Curve]) -> list[Row]:
+    """The table from finished runs: FCD at step 0 against the test half."""
+    done = [run for run in curves if run.status == "FINISHED"]
+    floors = [run.scalars["fcd_floor"] for run in done]
+    rows = []
+    if floors:  # one value: the same images in every run
+        rows.append(
+            Row(
+                name="Real data",
+                paper=REAL,
+                mean=floors[0],
+                low=None,
+                high=None,
+                n=1,
+                fcd_ratio=1.0,
+            )
+        )
+    for name, paper, family in TABLE:
+        runs = [run for run in done if json.loads(run.tags["cell"])["family"] == family]
+        if not runs:
+            continue
+        mean, low, high = interval([run.scalars["fcd_step0"] for run in runs])
+        ratio = mean / floors[0] if floors[0] > 0 else None
+        rows.append(
+            Row(
+                name=name, paper=paper, mean=mean, low=low, high=high, n=len(runs), fcd_ratio=ratio
+            )
+        )
+    return rows
+
+
+def show(rows: list[Row]) -> None:
+    print(
+        f"\n{'':<16} {'paper':>6} {'measured':>9} {'95 % interval':>17} {'seeds':>6} {'/ real':>7}"
+    )
+    for row in rows:
+        paper = "-" if row.paper is None else f"{row.paper:.2f}"
+        spread = "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
+        ratio = "-" if row.fcd_ratio is None else f"{row.fcd_ratio:.1f}"
+        print(f"{row.name:<16} {paper:>6} {row.mean:>9.1f} {spread:>17} {row.n:>6} {ratio:>7}")
+    print("paper: another classifier, so another scale; / real: divided by real training images")
+
+
+def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) -> None:
+    """t-SNE of held-out images' codes, of the VAE and of the autoencoder that FlowAE and AdvAE
+    share (Sridhar & Srivastava, figure 7); into the sweep's folder and the runs' artifacts."""
+    from sklearn.manifold import TSNE
+
+    data = recipe(study).data
+    test = obtain(data, home(), study.shards).test
+    count = min(PROJECTED, len(test.images))
+    x = to_pixels(np.asarray(test.images[np.arange(count)]), data.binarize, torch.device("cpu"))
+    for family, title in (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE")):
+        runs = [
+            run
+            for run in tracker.curves(sweep)
+            if run.status == "FINISHED"
+            and run.tags["seed"] == "0"
+            and json.loads(run.tags["cell"])["family"] == family
+        ]
+        if not runs:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            place = tracker.fetch(runs[0].run_id, "checkpoint", Path(scratch))
+            model = checkpoint.load_model(place)
+        assert isinstance(model, Autoencoder)
+        with torch.no_grad():
+            codes = model.encode(x).mean.numpy()
+        points = TSNE(perplexity=min(PERPLEXITY, count / 4), random_state=0).fit_transform(codes)
+        drawn = folder / "figures" / f"tsne_{family}.png"
+        drawn.parent.mkdir(exist_ok=True)
+        scatter(points, test.labels[:count], f"t-SNE of {count:,} codes: {title}", drawn)
+        tracker.log_files(runs[0].run_id, drawn, "figures")
+        print(f"t-SNE:  {drawn}")
+
+
+def main(options: Options) -> int:
+    """Train every family of the table with each seed, and print paper beside measured."""
+    require_positive_int(seeds=options.seeds)
+    if options.json is not None:
+        there = options.json.absolute().parent.is_dir()
+        require(there, "--json: there is no such folder", json=str(options.json))
+    study = study_of(options)
+    found = recipe(study)
+    chain = ChainConfig(
+        sampler=Ancestral(),
+        batch_norm="running",
+        record=(0,),
+        sub_batch=found.sub_batch,
+        num_chains=found.num_chains,
+    )
+    if not options.smoke:
+        study = replace(study, epochs=EPOCHS)
+
+    def cell(params: dict[str, Any]) -> Experiment:
+        return experiment(study, params["family"], LATENT_DIM, (chain,))
+
+    def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
+        rows = rows_of(tracker.curves(sweep))
+        show(rows)
+        if options.json is not None:
+            options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+            print(f"rows:   {options.json}")
+        draw_codes(tracker, sweep, folder, study)
+
+    return launch("paper_tables", {"family": [f for _, _, f in TABLE]}, cell, study, on_end)
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))
