@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves without being asked
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 for _noisy in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
