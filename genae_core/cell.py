@@ -17,14 +17,15 @@ import torch
 
 from genae_core import checkpoint, config
 from genae_core.data.base import Splits
-from genae_core.experiment import Experiment
+from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.samplers.base import ChainConfig
 from genae_core.tracking import Tracker
 from genae_core.training import Progress
-from genae_core.trial import TrialResult, evaluate, run_trial
+from genae_core.trial import TrialResult, run_trial, validation_fcd
 
 Params = dict[str, Any]
+EXPERIMENT = "experiment"  # the key under which a search hands it along, as JSON
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,39 @@ class Sweep:
     seeds: tuple[int, ...]
     threads: int
     gpus: float
-    watch_epochs: bool
+    rungs: tuple[float, ...]  # shares of a trial's steps at which a scheduler hears of it
     cells: dict[str, Experiment]  # by cell_key of its params
 
 
 def cell_key(params: Params) -> str:
     """The cell's coordinates as one canonical string."""
-    return json.dumps(params, sort_keys=True)
+    return json.dumps(coordinates(params), sort_keys=True)
+
+
+def coordinates(params: Params) -> Params:
+    """The params without the experiment that a search hands along with them."""
+    return {name: value for name, value in params.items() if name != EXPERIMENT}
+
+
+def cell_of(params: Params, sweep: Sweep, splits: Splits) -> Experiment:
+    """The trial's experiment, complete: of the grid, or the one that a search handed along."""
+    if EXPERIMENT in params:
+        handed: Experiment = config.from_json(params[EXPERIMENT])
+        return resolve(handed, splits)
+    return sweep.cells[cell_key(params)]
 
 
 def label(params: Params) -> str:
     """The cell's coordinates for people."""
+    shown = coordinates(params)
     return " ".join(
-        str(params[name]) if name == "family" else f"{name}={params[name]}"
-        for name in sorted(params, key=lambda name: (name != "family", name))
+        str(shown[name]) if name == "family" else f"{name}={_short(shown[name])}"
+        for name in sorted(shown, key=lambda name: (name != "family", name))
     )
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def device_of(gpus: float) -> torch.device:
@@ -71,24 +90,32 @@ def run_cell(
 ) -> None:
     """Run the cell and report {"fcd_val": mean over seeds of the best, "finished": True}.
 
-    With sweep.watch_epochs it also reports after each epoch, for a scheduler that stops trials.
+    It also reports when the share of its steps that are done, over all seeds and stages, passes
+    one of sweep.rungs and the model can be sampled: a two-stage model not before its last stage.
     """
     torch.set_num_threads(sweep.threads)
     device = device_of(sweep.gpus)
     classifier = classifier.to(device)
     tracker = Tracker(sweep.uri, sweep.experiment_id)
-    cell = sweep.cells[cell_key(params)]
+    cell = cell_of(params, sweep, splits)
     best = []
-    for seed in sweep.seeds:
+    rungs = list(sweep.rungs)
+    for position, seed in enumerate(sweep.seeds):
         experiment = dataclasses.replace(cell, seed=seed)
 
         def on_epoch(
-            model: torch.nn.Module, _: Progress, experiment: Experiment = experiment
+            model: torch.nn.Module,
+            progress: Progress,
+            experiment: Experiment = experiment,
+            position: int = position,
         ) -> None:
-            if sweep.watch_epochs:
-                chain = experiment.chains[0]
-                now = evaluate(model, chain, experiment, splits, classifier, device)
-                report({"fcd_val": min(now.fcd_val), "finished": False})
+            done = (position + progress.done) / len(sweep.seeds)
+            if progress.last_stage and rungs and rungs[0] <= done < 1:
+                rungs[:] = [rung for rung in rungs if rung > done]
+                now = validation_fcd(
+                    model, experiment.chains[0], experiment, splits, classifier, device
+                )
+                report({"fcd_val": now, "percent": int(100 * done), "finished": False})
 
         keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
         known = [_finished_value(tracker, key) for key in keys.values()]
@@ -109,7 +136,7 @@ def run_cell(
                 tracker.finish(run, status, f"{type(error).__name__}: {error}")
             raise
         best.append(min(min(chain.fcd_val) for chain in result.chains))
-    report({"fcd_val": sum(best) / len(best), "finished": True})
+    report({"fcd_val": sum(best) / len(best), "percent": 100, "finished": True})
 
 
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:

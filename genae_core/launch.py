@@ -177,14 +177,6 @@ def _tune(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # A study compares cells, so it visits each once; TPE would favour the good ones.
     values = {name: sorted({params[name] for params in grid}, key=str) for name in grid[0]}
-    reports = max(e.training.epochs for e in sweep.cells.values()) * len(sweep.seeds) + 1
-    asha = (
-        ASHAScheduler(
-            metric="fcd_val", mode="min", max_t=reports, grace_period=max(1, reports // 4)
-        )
-        if options.asha
-        else None
-    )
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trainable, sweep=sweep, splits=splits, classifier=classifier),
@@ -198,7 +190,7 @@ def _tune(
                 points_to_evaluate=grid,
                 sampler=optuna.samplers.RandomSampler(seed=0),
             ),
-            scheduler=asha,
+            scheduler=_asha() if options.asha else None,
             num_samples=len(sweep.cells),
             max_concurrent_trials=parallel,
             reuse_actors=True,
@@ -226,6 +218,18 @@ def _tune(
         if result.error or options.asha or (result.metrics or {}).get("finished")
     ]
     return errors, len(ended) < len(sweep.cells)
+
+
+def _asha() -> ASHAScheduler:
+    """Of the trials that reach a rung, the best third go on."""
+    return ASHAScheduler(
+        time_attr="percent",
+        metric="fcd_val",
+        mode="min",
+        max_t=100,
+        grace_period=int(100 * sweeping.RUNGS[0]),
+        reduction_factor=3,
+    )
 
 
 def _suggest(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:

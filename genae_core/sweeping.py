@@ -21,6 +21,8 @@ from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
 from genae_core.options import LaunchOptions
 
+# ASHA compares trials when they have done a ninth and a third of their steps.
+RUNGS = (1 / 9, 1 / 3)
 FEW_PIXELS = 2**25  # bytes of images that one process decodes before a cluster's first answer
 
 
@@ -106,7 +108,7 @@ def prepare(
         options.seeds,
         options.cpus_per_trial,
         options.gpus_per_trial,
-        options.asha,
+        RUNGS if options.asha else (),
         resolved,
     )
     return sweep, splits, load_classifier(folder)

@@ -1,6 +1,6 @@
 """run_trial(): one experiment from seed to metrics. Knows neither Tune nor MLflow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genae_core.data.base import Splits
+from genae_core.data.base import Split, Splits
 from genae_core.data.batches import Batches, to_pixels
 from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.figures import Picture, grid, strip
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.base import ChainConfig, Recorded, run_chain
 from genae_core.training import Point, Progress, fit
 
 SHOWN = 64  # samples in a grid
@@ -125,18 +125,13 @@ def evaluate(
     count = chain.num_chains // 2
     binarize = experiment.data.binarize
     real = references(splits, classifier, count, binarize, device)
-    images = None
-    if chain.sampler.starts_from == "images":
-        chosen = _some(len(splits.train.images), chain.padded(chain.num_chains))
-        images = to_pixels(splits.train.images[chosen], binarize, torch.device(device))
     width = classifier.top.in_features
     halves = {step: (Gaussian(width), Gaussian(width)) for step in chain.record}
     shown: dict[int, list[Tensor]] = {step: [] for step in chain.record}
-    for record in run_chain(model, chain, chain.num_chains, images, device):
+    for record, features in _seen(
+        model, chain, chain.num_chains, splits, classifier, binarize, device
+    ):
         mean = record.chain.mean
-        seen = (mean > 0.5).float() if binarize else mean
-        with torch.no_grad():
-            features = classifier.features(seen)
         cut = max(0, min(len(features), count - record.first))  # chains of the first half
         val, test = halves[record.step]
         val.update(features[:cut])
@@ -155,6 +150,48 @@ def evaluate(
     )
 
 
+def validation_fcd(
+    model: nn.Module,
+    chain: ChainConfig,
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    device: torch.device | str = "cpu",
+    samples: int = 2_000,
+) -> float:
+    """The lowest FCD over the recorded steps, of `samples` chains against as many validation
+    images (all of them where there are fewer): what a search goes by while a model trains."""
+    binarize = experiment.data.binarize
+    count = min(samples, len(splits.val.images))
+    width = classifier.top.in_features
+    real = _fitted(splits.val, classifier, count, binarize, device)
+    steps = {step: Gaussian(width) for step in chain.record}
+    for record, features in _seen(model, chain, count, splits, classifier, binarize, device):
+        steps[record.step].update(features)
+    return min(frechet_distance(found, real) for found in steps.values())
+
+
+def _seen(
+    model: nn.Module,
+    chain: ChainConfig,
+    num_chains: int,
+    splits: Splits,
+    classifier: Classifier,
+    binarize: bool,
+    device: torch.device | str,
+) -> Iterator[tuple[Recorded, Tensor]]:
+    """Each record of the chains with the classifier's features of its images."""
+    images = None
+    if chain.sampler.starts_from == "images":
+        chosen = _some(len(splits.train.images), chain.padded(num_chains))
+        images = to_pixels(splits.train.images[chosen], binarize, torch.device(device))
+    for record in run_chain(model, chain, num_chains, images, device):
+        mean = record.chain.mean
+        with torch.no_grad():
+            features = classifier.features((mean > 0.5).float() if binarize else mean)
+        yield record, features
+
+
 def references(
     splits: Splits,
     classifier: Classifier,
@@ -163,19 +200,24 @@ def references(
     device: torch.device | str = "cpu",
 ) -> References:
     """The Gaussians of `count` seeded images of each half, and the floor."""
-    fitted = []
-    for split in (splits.val, splits.test, splits.train):
-        chosen = _some(len(split.images), count)
-        gaussian = Gaussian(classifier.top.in_features)
-        for first in range(0, count, 500):
-            x = to_pixels(
-                split.images[chosen[first : first + 500]], binarize, torch.device(device)
-            )
-            with torch.no_grad():
-                gaussian.update(classifier.features(x))
-        fitted.append(gaussian)
-    val, test, train = fitted
+    val, test, train = (
+        _fitted(split, classifier, count, binarize, device)
+        for split in (splits.val, splits.test, splits.train)
+    )
     return References(val, test, frechet_distance(train, test))
+
+
+def _fitted(
+    split: Split, classifier: Classifier, count: int, binarize: bool, device: torch.device | str
+) -> Gaussian:
+    """The Gaussian of the features of `count` seeded images."""
+    chosen = _some(len(split.images), count)
+    gaussian = Gaussian(classifier.top.in_features)
+    for first in range(0, count, 500):
+        x = to_pixels(split.images[chosen[first : first + 500]], binarize, torch.device(device))
+        with torch.no_grad():
+            gaussian.update(classifier.features(x))
+    return gaussian
 
 
 def _some(size: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:

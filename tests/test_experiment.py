@@ -10,8 +10,10 @@ from genae_core.config import from_json, to_json
 from genae_core.data.base import Split, Splits
 from genae_core.experiment import Experiment, resolve, warnings_of
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
+from genae_core.models.aae import AAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.dcgan import DCGANConfig
+from genae_core.priors.mixture import RingPriorConfig
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.reconstruction import Reconstruction
@@ -47,6 +49,45 @@ def test_what_is_left_open_is_filled_in() -> None:
     assert dataclasses.replace(after, chains=before.chains, classifier=before.classifier) == before
     assert resolve(after, _splits()) == after
     assert from_json(to_json(after)) == after
+
+
+def _labelled(classes: int = 4) -> Splits:
+    return Splits(
+        *(Split(np.zeros((n, 1, 8, 8), np.uint8), np.arange(n) % classes) for n in (120, 40, 44))
+    )
+
+
+LABELLED = AAEConfig(latent_dim=2, num_classes=4, prior=RingPriorConfig(components=4))
+
+
+def test_a_family_with_labels_takes_data_that_has_them() -> None:
+    cell = _with(model=LABELLED)
+    assert resolve(cell, _labelled()).model == LABELLED
+    few = TrainingConfig(epochs=1, batch_size=20, num_labelled=4)
+    assert resolve(_with(model=LABELLED, training=few), _labelled()).training == few
+
+
+@pytest.mark.parametrize(
+    ("splits", "num_labelled", "message"),
+    [
+        (_splits(), None, r"AAE \(labels\) needs a class for each image, and digits has none"),
+        (_labelled(5), None, r"must be the 5 classes of digits, got num_classes=4"),
+        (_labelled(), 3, "a labelled image of each of the 4 classes.*num_labelled=3"),
+    ],
+)
+def test_labels_that_are_missing_are_told_before_training(
+    splits: Splits, num_labelled: int | None, message: str
+) -> None:
+    training = TrainingConfig(epochs=1, batch_size=20, num_labelled=num_labelled)
+    with pytest.raises(ValueError, match=message):
+        resolve(_with(model=LABELLED, training=training), splits)
+
+
+def test_attributes_are_no_classes() -> None:
+    images, ones = np.zeros((120, 1, 8, 8), np.uint8), np.ones((120, 3), np.uint8)
+    attributes = Splits(*(Split(images[:n], ones[:n]) for n in (120, 40, 44)))
+    with pytest.raises(ValueError, match="needs a class for each image.*attributes=3"):
+        resolve(_with(model=LABELLED), attributes)
 
 
 def test_a_given_width_stays() -> None:

@@ -253,12 +253,74 @@ def test_a_folder_of_mixed_images_is_swept_and_prepared_once(tmp_path: Path) -> 
     assert "preparing" not in again.stdout and "training the FCD's" not in again.stdout
 
 
-def test_print_shows_the_trials_and_runs_none(tmp_path: Path) -> None:
-    done = run(tmp_path, "latent_dim.py", "--print")
+@pytest.mark.parametrize(
+    ("script", "trials", "cell"),
+    [
+        ("latent_dim.py", 12, "daae latent_dim=32"),
+        ("model_family.py", 11, "flow_ae_spline latent_dim=10"),
+        ("prior_type.py", 12, "aae prior=swiss_roll"),
+        ("noise_level.py", 12, "vae noise=0.25"),
+    ],
+)
+def test_print_shows_the_trials_and_runs_none(
+    script: str, trials: int, cell: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, script, "--print")
     assert done.returncode == 0, done.stderr
-    assert "12 trials" in done.stdout
-    assert "daae latent_dim=32" in done.stdout
+    assert f"{trials} trials" in done.stdout
+    assert cell in done.stdout
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_study_of_families_with_one_stage_and_two(swept: tuple[Path, str]) -> None:
+    """What is fitted to codes is trained, sampled, stored and read back like the others."""
+    home, _ = swept
+    families = ("vae", "wae_gan", "flow_ae", "adv_ae", "gmmn_ae", "ex_post_ae")
+    flags = ("--smoke", "--epochs", "1", "--latent-dims", "3", "--families", *families)
+    done = run(home, "model_family.py", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("model_family")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    names = {"VAE", "WAE-GAN", "FlowAE", "AdvAE", "GMMN+AE", "AE + GMM"}
+    assert {r.data.tags["family"] for r in runs} == names and len(runs) == 6
+    for r in runs:
+        assert r.info.status == "FINISHED" and r.data.tags["latent_dim"] == "3"
+        start = f"{r.data.tags['family']}  "
+        (row,) = [x for x in done.stdout.splitlines() if x.strip().startswith(start)]
+        assert row.split(start)[1].split()[0] == "3"
+
+
+def test_a_study_of_priors_leaves_out_what_means_nothing(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    flags = ("--smoke", "--epochs", "1", "--families", "vae", "aae", "--priors", "ring", "uniform")
+    done = run(home, "prior_type.py", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 trials, 0 failed; 3 finished runs" in done.stdout
+    rows = [line.split()[:2] for line in done.stdout.splitlines() if "ring" in line.split()[:2]]
+    assert sorted(rows) == [["AAE", "ring"], ["VAE", "ring"]]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        ("prior_type.py", ("--families", "flow_ae"), "families with a fitted law have no prior"),
+        ("prior_type.py", ("--latent-dim", "3"), "a swiss roll needs latent_dim 2"),
+        ("prior_type.py", ("--families", "vae", "--priors", "uniform"), "no cell of these axes"),
+        ("noise_level.py", ("--families", "gmmn_ae"), "no corruption of their own"),
+        ("noise_level.py", ("--noises", "-1"), "noise must be a finite number >= 0, got noise=-1"),
+        ("paper_tables.py", ("--data-root", "nowhere", "--seeds", "0"), "seeds must be a whole"),
+        ("paper_tables.py", ("--data-root", "nowhere", "--json", "no/x.json"), "no such folder"),
+        ("paper_tables.py", ("--data-root", "nowhere"), "the data root 'nowhere' is no folder"),
+    ],
+)
+def test_bad_input_of_the_other_studies(
+    script: str, flags: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, script, *flags)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_ctrl_c_keeps_what_has_finished_and_says_how_to_go_on(swept: tuple[Path, str]) -> None:
