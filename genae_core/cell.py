@@ -19,6 +19,7 @@ from genae_core import checkpoint, config
 from genae_core.data.base import Splits
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
+from genae_core.progress import shown
 from genae_core.samplers.base import ChainConfig
 from genae_core.tracking import Tracker
 from genae_core.training import Progress
@@ -63,15 +64,11 @@ def cell_of(params: Params, sweep: Sweep, splits: Splits) -> Experiment:
 
 def label(params: Params) -> str:
     """The cell's coordinates for people."""
-    shown = coordinates(params)
+    given = coordinates(params)
     return " ".join(
-        str(shown[name]) if name == "family" else f"{name}={_short(shown[name])}"
-        for name in sorted(shown, key=lambda name: (name != "family", name))
+        str(given[name]) if name == "family" else f"{name}={shown(given[name])}"
+        for name in sorted(given, key=lambda name: (name != "family", name))
     )
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def device_of(gpus: float) -> torch.device:

@@ -4,11 +4,12 @@ import itertools
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the board speaks instead
@@ -19,7 +20,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from genae_core import cluster, config, sweeping, tracking
-from genae_core.cell import Params, Sweep, cell_key, label, run_cell
+from genae_core.cell import EXPERIMENT, Params, Sweep, cell_key, label, run_cell
 from genae_core.data.base import Splits
 from genae_core.experiment import Experiment
 from genae_core.home import home
@@ -31,12 +32,27 @@ from genae_core.tracking import Tracker
 Axes = Mapping[str, Sequence[str | int | float | bool]]
 
 
+class Plan(NamedTuple):
+    """The trials of a sweep. cells: by cell_key, of a search the first alone. searcher: proposes
+    them. most: how many, None without a limit. seconds: after which no more are started and the
+    running ones end; None without a limit."""
+
+    grid: list[Params]
+    cells: dict[str, Experiment]
+    searcher: OptunaSearch
+    most: int | None
+    seconds: float | None = None
+
+
+OnEnd = Callable[[Tracker, str, Path], None]
+
+
 def launch(
     study: str,
     axes: Axes,
     experiment: Callable[[Params], Experiment | None],
     options: LaunchOptions,
-    on_end: Callable[[Tracker, str, Path], None] = lambda *_: None,
+    on_end: OnEnd = lambda *_: None,
 ) -> int:
     """Run every cell of the axes' product; returns the process's exit code.
 
@@ -46,8 +62,8 @@ def launch(
     0: every trial finished. 1: some failed, the table shows the others. 2: something the user
     gave was wrong; one message said so before any training. 130: interrupted.
     """
-    began = time.monotonic()
-    try:
+
+    def plan() -> Plan:
         product = list(itertools.product(*axes.values()))
         config.require(len(product) > 0, "every axis needs a value", axes=dict(axes))
         twice = len(set(product)) < len(product)
@@ -57,15 +73,93 @@ def launch(
         config.require(len(made) > 0, "no cell of these axes means anything", axes=dict(axes))
         grid = [params for params, _ in made]
         cells = {cell_key(params): cell for params, cell in made}
+        # A study compares cells, so it visits each once; TPE would favour the good ones.
+        values = {name: sorted({params[name] for params in grid}, key=str) for name in axes}
+        searcher = OptunaSearch(
+            partial(_suggest, values),
+            metric="fcd_val",
+            mode="min",
+            points_to_evaluate=grid,
+            sampler=optuna.samplers.RandomSampler(seed=0),
+        )
+        return Plan(grid, cells, searcher, len(grid))
+
+    return _launch(study, plan, options, on_end)
+
+
+def search(
+    study: str,
+    first: Params,
+    space: Callable[[optuna.Trial], None],
+    experiment: Callable[[Params], Experiment],
+    options: LaunchOptions,
+    minutes: float,
+    trials: int | None = None,
+    on_end: OnEnd = lambda *_: None,
+) -> int:
+    """Look for the cell with the lowest validation FCD at its best step, by TPE, for so many
+    minutes of trials, and at most so many trials; exit codes as `launch`.
+
+    first: the cell that is tried first. space: suggests the coordinates of one trial; experiment:
+    makes its experiment, in this process.
+    """
+
+    def plan() -> Plan:
+        config.require_finite(0, minutes=minutes)
+        config.require(minutes > 0, "minutes must be > 0", minutes=minutes)
+        if trials is not None:
+            config.require_positive_int(trials=trials)
+        config.require(not options.resume, "a search cannot be resumed yet", resume=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # Jointly: what is good for one family need not be for another.
+            sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, group=True)
+        searcher = _Search(
+            space,
+            experiment,
+            metric="fcd_val",
+            mode="min",
+            points_to_evaluate=[first],
+            sampler=sampler,
+        )
+        cells = {cell_key(first): experiment(first)}
+        return Plan([first], cells, searcher, trials, 60 * minutes)
+
+    return _launch(study, plan, options, on_end)
+
+
+class _Search(OptunaSearch):
+    """Hands each trial its experiment, so that a worker needs none of the study's code."""
+
+    def __init__(
+        self,
+        space: Callable[[optuna.Trial], None],
+        experiment: Callable[[Params], Experiment],
+        **settings: Any,
+    ) -> None:
+        super().__init__(space, **settings)
+        self.experiment = experiment
+
+    def suggest(self, trial_id: str) -> Any:
+        params = super().suggest(trial_id)
+        if not isinstance(params, dict):
+            return params
+        return {**params, EXPERIMENT: config.to_json(self.experiment(params))}
+
+
+def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_end: OnEnd) -> int:
+    began = time.monotonic()
+    try:
+        plan = plan_of()
         if options.print:
-            sweeping.print_cells(study, grid, cells, options.seeds)
+            sweeping.print_cells(study, plan.grid, plan.cells, options.seeds)
             return 0
         name = options.name or sweeping.new_name(study)
         folder = (options.storage or home() / "sweeps").expanduser().absolute() / name
-        tracker = sweeping.open_store(study, name, folder, cells, options)
+        tracker = sweeping.open_store(study, name, folder, plan.cells, options)
         parallel = _connect(tracker.uri, options)
         sweep, splits, classifier = sweeping.prepare(
-            study, name, cells, tracker, parallel, options
+            study, name, plan.cells, tracker, parallel, options
         )
     except (ValueError, OSError) as error:
         cluster.disconnect()
@@ -75,20 +169,22 @@ def launch(
         cluster.disconnect()
         print("\nstopped before any trial had started", file=sys.stderr)
         return 130
-    sweeping.write_manifest(folder, cells, options)
+    sweeping.write_manifest(folder, plan.cells, options)
+    limits = [f"{plan.most} trials"] if plan.most else []
+    limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
     print(
-        f"sweep {name}: {len(cells)} trials x {len(options.seeds)} seeds on "
+        f"sweep {name}: {' or '.join(limits)} x {len(options.seeds)} seeds on "
         f"{sweep.tags['dataset']}, {parallel} trials at a time. Ctrl-C stops it and keeps what "
         "has finished.",
         flush=True,
     )
-    errors, interrupted = _tune(grid, sweep, splits, classifier, folder, parallel, options)
+    count, errors, interrupted = _tune(plan, sweep, splits, classifier, folder, parallel, options)
     cluster.disconnect()
     for run in tracker.find(sweep=name):
         if run.info.status == "RUNNING":
             tracker.finish(run.info.run_id, "KILLED", "the sweep ended before it did")
     sweeping.conclude(
-        study, name, folder, tracker, cells, errors, interrupted, time.monotonic() - began
+        study, name, folder, tracker, count, errors, interrupted, time.monotonic() - began
     )
     on_end(tracker, name, folder)
     return 130 if interrupted else 1 if errors else 0
@@ -147,8 +243,10 @@ class _Watch(tune.Callback):
         last = trial.last_result or {}
         if last.get("finished"):
             self.board.finished(label(trial.config), last["fcd_val"])
+        elif last:
+            self.board.stopped(label(trial.config), last["percent"], last["fcd_val"])
         else:
-            self.board.stopped(label(trial.config))
+            self.board.failed(label(trial.config))
 
     def on_trial_error(
         self,
@@ -161,37 +259,31 @@ class _Watch(tune.Callback):
 
 
 def _tune(
-    grid: list[Params],
+    plan: Plan,
     sweep: Sweep,
     splits: Splits,
     classifier: Classifier,
     folder: Path,
     parallel: int,
     options: LaunchOptions,
-) -> tuple[list[tuple[str, str]], bool]:
-    """Run the trials: the failed ones with their reasons, and whether Ctrl-C cut the sweep."""
+) -> tuple[int, list[tuple[str, str]], bool]:
+    """Run the trials: how many, the failed ones with their reasons, and whether Ctrl-C cut the
+    sweep."""
 
     def trainable(params: Params, sweep: Sweep, splits: Splits, classifier: Classifier) -> None:
         run_cell(params, sweep, splits, classifier, tune.report)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A study compares cells, so it visits each once; TPE would favour the good ones.
-    values = {name: sorted({params[name] for params in grid}, key=str) for name in grid[0]}
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trainable, sweep=sweep, splits=splits, classifier=classifier),
             {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial},
         ),
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearch(
-                partial(_suggest, values),
-                metric="fcd_val",
-                mode="min",
-                points_to_evaluate=grid,
-                sampler=optuna.samplers.RandomSampler(seed=0),
-            ),
+            search_alg=plan.searcher,
             scheduler=_asha() if options.asha else None,
-            num_samples=len(sweep.cells),
+            num_samples=plan.most or -1,
+            time_budget_s=plan.seconds,
             max_concurrent_trials=parallel,
             reuse_actors=True,
         ),
@@ -199,13 +291,13 @@ def _tune(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=str(folder),
             verbose=0,
-            callbacks=[_Watch(Board(len(sweep.cells)))],
+            callbacks=[_Watch(Board(plan.most))],
         ),
     )
     try:
         grid_of_results = tuner.fit()
     except KeyboardInterrupt:
-        return [], True
+        return len(plan.grid), [], True
     results = [grid_of_results[number] for number in range(len(grid_of_results))]
     errors = [
         (label(result.config or {}), str(result.error).strip().splitlines()[-1])
@@ -217,7 +309,7 @@ def _tune(
         for result in results
         if result.error or options.asha or (result.metrics or {}).get("finished")
     ]
-    return errors, len(ended) < len(sweep.cells)
+    return len(results), errors, plan.seconds is None and len(ended) < len(plan.grid)
 
 
 def _asha() -> ASHAScheduler:

@@ -18,13 +18,18 @@ def decimals(value: float) -> int:
     return 2 if value == 0 or abs(value) >= 0.1 else 1 - math.floor(math.log10(abs(value)))
 
 
+def shown(value: object) -> str:
+    """A coordinate of a cell, its floats with three figures."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 class Board:
     """Counts trials and prints one line an event.
 
-    total: trials in all. clock: seconds, for tests.
+    total: trials in all, None where a budget ends them. clock: seconds, for tests.
     """
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.clock = clock
         self.began = clock()
@@ -40,8 +45,9 @@ class Board:
     def finished(self, name: str, fcd_val: float) -> None:
         self._end(name, f"done, best FCD on validation {fcd_val:.{decimals(fcd_val)}f}")
 
-    def stopped(self, name: str) -> None:
-        self._end(name, "stopped early")
+    def stopped(self, name: str, percent: int, fcd_val: float) -> None:
+        fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
+        self._end(name, f"stopped at {percent} % of its steps, FCD on validation {fcd}")
 
     def failed(self, name: str) -> None:
         self._end(name, "FAILED (reason below)")
@@ -61,15 +67,16 @@ class Board:
         self._say(f"{name}: {how}, {took:.0f} s{self._left()}")
 
     def _left(self) -> str:
-        if not 0 < self.ended < self.total:
+        if self.total is None or not 0 < self.ended < self.total:
             return ""
         seconds = (self.clock() - self.began) / self.ended * (self.total - self.ended)
         return f"; about {_duration(seconds)} left"
 
     def _say(self, text: str) -> None:
         self.spoke = self.clock()
-        width = len(str(self.total))
-        print(f"[{self.ended:>{width}}/{self.total}] {text}", flush=True)
+        width = len(str(self.total or 100))
+        of = f"/{self.total}" if self.total else ""
+        print(f"[{self.ended:>{width}}{of}] {text}", flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.progress import decimals
+from genae_core.progress import decimals, shown
 from genae_core.tracking import Curve
 
 STEPS = (0, 1, 5, 10)
@@ -32,7 +32,7 @@ class Group(NamedTuple):
     @property
     def label(self) -> str:
         """The cell for people, without the axis that the panels show."""
-        rest = [f"{name}={value}" for name, value in self.cell if name != PANELS]
+        rest = [f"{name}={shown(value)}" for name, value in self.cell if name != PANELS]
         return " ".join([self.family, *rest])
 
 
@@ -84,7 +84,7 @@ def table(curves: list[Curve]) -> str:
         rows.append(
             [
                 group.family,
-                *(str(cell.get(name, "-")) for name in axes),
+                *(shown(cell.get(name, "-")) for name in axes),
                 *([group.chain] if len(chains) > 1 else []),
                 str(len(runs)),
                 *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),

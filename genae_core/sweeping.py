@@ -119,7 +119,7 @@ def conclude(
     name: str,
     folder: Path,
     tracker: tracking.Tracker,
-    cells: dict[str, Experiment],
+    trials: int,
     errors: list[tuple[str, str]],
     interrupted: bool,
     seconds: float,
@@ -134,7 +134,7 @@ def conclude(
         print(f"failed: {cell}: {reason}")
     finished = [run for run in curves if run.status == "FINISHED"]
     print(
-        f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {len(cells)} trials, "
+        f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {trials} trials, "
         f"{len(errors)} failed; {len(finished)} finished runs"
     )
     print(f"runs:   {tracking.redact(tracker.uri)}, experiment {study}, tag sweep = {name}")

@@ -3,6 +3,7 @@ holds afterwards."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -277,7 +278,7 @@ def test_a_study_of_families_with_one_stage_and_two(swept: tuple[Path, str]) -> 
     home, _ = swept
     families = ("vae", "wae_gan", "flow_ae", "adv_ae", "gmmn_ae", "ex_post_ae")
     flags = ("--smoke", "--epochs", "1", "--latent-dims", "3", "--families", *families)
-    done = run(home, "model_family.py", *flags)
+    done = run(home, "model_family.py", *flags, "--name", "rivals")
     assert done.returncode == 0, done.stdout + done.stderr
     client = client_of(home)
     experiment = client.get_experiment_by_name("model_family")
@@ -290,6 +291,34 @@ def test_a_study_of_families_with_one_stage_and_two(swept: tuple[Path, str]) -> 
         start = f"{r.data.tags['family']}  "
         (row,) = [x for x in done.stdout.splitlines() if x.strip().startswith(start)]
         assert row.split(start)[1].split()[0] == "3"
+
+
+def test_a_search_stops_trials_and_compares_what_it_found(swept: tuple[Path, str]) -> None:
+    """Against the study of the test before, on fresh seeds."""
+    home, _ = swept
+    flags = ("--smoke", "--epochs", "9", "--minutes", "5", "--trials", "7", "--against", "rivals")
+    cells = ("--families", "vae", "wae_mmd", "ex_post_ae", "--fresh-seeds", "100")
+    done = run(home, "search.py", *flags, *cells)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 trials or 5 minutes" in done.stdout
+    assert re.search(r"(vae|wae_mmd).*: stopped at (11|33|44) % of its steps", done.stdout)
+    assert "7 trials, 0 failed" in done.stdout
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("search")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    ended = [r for r in runs if r.info.status == "FINISHED"]
+    assert 0 < len(ended) < len(runs) == 7
+    assert {r.info.status for r in runs} == {"FINISHED", "KILLED"}
+    best = min(ended, key=lambda r: r.data.metrics["fcd_val_best"])
+    (text,) = (home / "sweeps").glob("search-*/best.json")
+    stored = config.from_json(text.read_text())
+    assert stored.model.family == best.data.tags["family"]
+    compared = client.get_experiment_by_name("confirm")
+    assert compared is not None
+    both = client.search_runs([compared.experiment_id])
+    assert {json.loads(r.data.tags["cell"])["cell"] for r in both} == {"search", "against"}
+    assert {r.data.tags["seed"] for r in both} == {"100"}
 
 
 def test_a_study_of_priors_leaves_out_what_means_nothing(swept: tuple[Path, str]) -> None:
@@ -310,6 +339,8 @@ def test_a_study_of_priors_leaves_out_what_means_nothing(swept: tuple[Path, str]
         ("prior_type.py", ("--families", "vae", "--priors", "uniform"), "no cell of these axes"),
         ("noise_level.py", ("--families", "gmmn_ae"), "no corruption of their own"),
         ("noise_level.py", ("--noises", "-1"), "noise must be a finite number >= 0, got noise=-1"),
+        ("search.py", ("--minutes", "0"), "minutes must be > 0"),
+        ("search.py", ("--against", "nothing"), "no finished run in the sweep"),
         ("paper_tables.py", ("--data-root", "nowhere", "--seeds", "0"), "seeds must be a whole"),
         ("paper_tables.py", ("--data-root", "nowhere", "--json", "no/x.json"), "no such folder"),
         ("paper_tables.py", ("--data-root", "nowhere"), "the data root 'nowhere' is no folder"),
