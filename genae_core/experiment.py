@@ -2,10 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from genae_core.checkpoint import model_config
 from genae_core.config import require, require_int
 from genae_core.data.base import DataConfig, Splits
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
@@ -88,6 +90,8 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
         batch_size=experiment.training.batch_size,
     )
     _check_labels(experiment, splits)
+    if finished := getattr(experiment.model, "finished", None):
+        model_config(Path(finished))  # raises where it is not there
     classifier = dataclasses.replace(experiment.classifier, feature_width=width)
     return dataclasses.replace(experiment, chains=tuple(chains), classifier=classifier)
 

@@ -11,6 +11,8 @@ from genae_core.data.base import Split, Splits
 from genae_core.experiment import Experiment, resolve, warnings_of
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
 from genae_core.models.aae import AAEConfig
+from genae_core.models.ae import AEConfig
+from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.priors.mixture import RingPriorConfig
@@ -81,6 +83,12 @@ def test_labels_that_are_missing_are_told_before_training(
     training = TrainingConfig(epochs=1, batch_size=20, num_labelled=num_labelled)
     with pytest.raises(ValueError, match=message):
         resolve(_with(model=LABELLED, training=training), splits)
+
+
+def test_a_finished_autoencoder_that_is_not_there_is_told_before_training() -> None:
+    lost = FlowAEConfig(autoencoder=AEConfig(latent_dim=2), finished="nowhere")
+    with pytest.raises(ValueError, match="no readable checkpoint in nowhere"):
+        resolve(_with(model=lost), _splits())
 
 
 def test_attributes_are_no_classes() -> None:

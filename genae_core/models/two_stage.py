@@ -53,7 +53,9 @@ class TwoStage(Autoencoder):
         self.latent_dim = autoencoder.latent_dim
         self.autoencoder = autoencoder.build(shape)
         self.finished = finished is not None
-        if finished is not None and next(self.autoencoder.parameters()).device.type != "meta":
+        meta = next(self.autoencoder.parameters()).device.type == "meta"
+        # A trained two-stage model holds these weights itself, wherever it is read.
+        if finished is not None and not meta and Path(finished).exists():
             loaded = checkpoint.load_model(Path(finished)).state_dict()
             self.autoencoder.load_state_dict(loaded)
         self.register_buffer("shift", torch.zeros(self.latent_dim))
@@ -126,7 +128,8 @@ def cached_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
 def check_two_stage(
     family: str, autoencoder: ModelConfig, finished: str | None, epochs: int | None
 ) -> None:
-    """Raise ValueError unless the autoencoder is one, and the checkpoint is of it."""
+    """Raise ValueError unless the autoencoder is one, and the checkpoint is of it. That it is
+    there matters where a training begins (`experiment.resolve`), not where a config is read."""
     one_stage = not hasattr(autoencoder, "autoencoder")
     require(
         one_stage,
@@ -135,7 +138,7 @@ def check_two_stage(
     )
     if epochs is not None:
         require_positive_int(epochs=epochs)
-    if finished is not None:
+    if finished is not None and Path(finished).exists():
         found = checkpoint.model_config(Path(finished))
         require(
             found == autoencoder,
