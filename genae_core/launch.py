@@ -149,6 +149,7 @@ class _Search(OptunaSearch):
 
 def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_end: OnEnd) -> int:
     began = time.monotonic()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         plan = plan_of()
         if options.print:
@@ -273,7 +274,6 @@ def _tune(
     def trainable(params: Params, sweep: Sweep, splits: Splits, classifier: Classifier) -> None:
         run_cell(params, sweep, splits, classifier, tune.report)
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trainable, sweep=sweep, splits=splits, classifier=classifier),

@@ -8,13 +8,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import StudyOptions, experiment, recipe
+from recipes import StudyOptions, chain_of, experiment, recipe
 
 from genae_core.cli import cli
 from genae_core.experiment import Experiment
 from genae_core.launch import launch
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +26,7 @@ class Options(StudyOptions):
 def main(options: Options) -> int:
     """The grid family x latent dimension, each cell with one chain setting."""
     parts = recipe(options)
-    chain = ChainConfig(
-        sampler=EncodeDecode(),
-        record=parts.record,
-        sub_batch=parts.sub_batch,
-        num_chains=parts.num_chains,
-    )
+    chain = chain_of(parts)
 
     def cell(params: dict[str, Any]) -> Experiment:
         return experiment(options, params["family"], params["latent_dim"], (chain,))

@@ -10,13 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import StudyOptions, experiment, recipe
+from recipes import StudyOptions, chain_of, experiment, recipe
 
 from genae_core.cli import cli
 from genae_core.experiment import Experiment
 from genae_core.launch import launch
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
 
 RECORD = (0, 1, 2, 3, 5, 7, 10, 15, 20)
 
@@ -35,14 +33,7 @@ def main(options: Options) -> int:
     """The grid family x latent dimension, each cell with both normalisations."""
     parts = recipe(options)
     batch, running = (
-        ChainConfig(
-            sampler=EncodeDecode(),
-            batch_norm=mode,
-            sub_batch=parts.sub_batch,
-            num_chains=parts.num_chains,
-            record=RECORD,
-        )
-        for mode in ("batch", "running")
+        chain_of(parts, batch_norm=mode, record=RECORD) for mode in ("batch", "running")
     )
 
     def cell(params: dict[str, Any]) -> Experiment:

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from families import Family
-from recipes import StudyOptions, experiment, recipe
+from recipes import StudyOptions, chain_of, experiment, recipe
 
 from genae_core.cli import cli
 from genae_core.experiment import Experiment
 from genae_core.launch import launch
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +29,7 @@ class Options(StudyOptions):
 def main(options: Options) -> int:
     """The grid family x latent dimension, every family trained as long."""
     parts = recipe(options)
-    chain = ChainConfig(
-        sampler=EncodeDecode(),
-        record=parts.record,
-        sub_batch=parts.sub_batch,
-        num_chains=parts.num_chains,
-    )
+    chain = chain_of(parts)
 
     def cell(params: dict[str, Any]) -> Experiment:
         return experiment(options, params["family"], params["latent_dim"], (chain,))

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from families import WITH_NOISE, Family
-from recipes import StudyOptions, experiment, parts_of, recipe
+from recipes import StudyOptions, chain_of, experiment, parts_of, recipe
 
 from genae_core.cli import cli
 from genae_core.config import require
 from genae_core.experiment import Experiment
 from genae_core.launch import launch
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +36,7 @@ def main(options: Options) -> int:
     without = [family for family in options.families if family not in WITH_NOISE]
     require(not without, "these families have no corruption of their own", families=without)
     found = recipe(options)
-    chain = ChainConfig(
-        sampler=EncodeDecode(),
-        record=found.record,
-        sub_batch=found.sub_batch,
-        num_chains=found.num_chains,
-    )
+    chain = chain_of(found)
 
     def cell(params: dict[str, Any]) -> Experiment:
         family = params["family"]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import tyro
 from families import Family
-from recipes import StudyOptions, experiment, recipe
+from recipes import StudyOptions, chain_of, experiment, recipe
 from scipy.stats import t as student
 
 from genae_core import checkpoint
@@ -36,7 +36,6 @@ from genae_core.models.base import Autoencoder
 from genae_core.options import LaunchOptions
 from genae_core.report import scatter
 from genae_core.samplers.ancestral import Ancestral
-from genae_core.samplers.base import ChainConfig
 from genae_core.tracking import Curve, Tracker
 
 LATENT_DIM = 10
@@ -203,13 +202,7 @@ def main(options: Options) -> int:
         require(there, "--json: there is no such folder", json=str(options.json))
     study = study_of(options)
     found = recipe(study)
-    chain = ChainConfig(
-        sampler=Ancestral(),
-        batch_norm="running",
-        record=(0,),
-        sub_batch=found.sub_batch,
-        num_chains=found.num_chains,
-    )
+    chain = chain_of(found, sampler=Ancestral(), batch_norm="running", record=(0,))
 
     def cell(params: dict[str, Any]) -> Experiment:
         return experiment(study, params["family"], LATENT_DIM, (chain,))

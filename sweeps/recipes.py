@@ -4,7 +4,7 @@ A dict of names lives here because Optuna's categories, and flags, are primitive
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from families import DENOISING, Family, Parts, model
@@ -24,6 +24,7 @@ from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.options import LaunchOptions, ShardOptions
 from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training import TrainingConfig
 
 PAPER: tuple[Family, ...] = ("vae", "dvae", "aae", "daae")  # of Creswell et al. 2017
@@ -166,6 +167,17 @@ def recipe(options: DataOptions) -> Recipe:
         sub_batch=100,
         num_chains=200 if smoke and not own else None,
     )
+
+
+def chain_of(found: Recipe, **settings: Any) -> ChainConfig:
+    """The encode/decode chain as the recipe runs it, but for these settings."""
+    usual: dict[str, Any] = {
+        "sampler": EncodeDecode(),
+        "record": found.record,
+        "sub_batch": found.sub_batch,
+        "num_chains": found.num_chains,
+    }
+    return ChainConfig(**{**usual, **settings})
 
 
 def parts_of(options: StudyOptions, family: str) -> Parts:

@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 import optuna
 from families import DENOISING, TAKES, Family
-from recipes import StudyOptions, experiment, parts_of, recipe
+from recipes import StudyOptions, chain_of, experiment, parts_of, recipe
 
 from genae_core import config
 from genae_core.cell import coordinates
@@ -29,8 +29,6 @@ from genae_core.experiment import Experiment
 from genae_core.home import home
 from genae_core.launch import launch, search
 from genae_core.models.base import AdamConfig
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.tracking import Curve, Tracker
 
 PLANAR = ("swiss_roll",)  # priors of two dimensions alone, which no other cell could compare with
@@ -80,12 +78,7 @@ def cell_of(options: Options, params: dict[str, Any]) -> Experiment:
     optimizer = AdamConfig(learning_rate=params["learning_rate"], beta1=parts.optimizer.beta1)
     given = {name: params[name] for name in ("noise", "beta", "wae_weight") if name in params}
     (prior,) = [v for name, v in params.items() if name.startswith("prior of")] or ["normal"]
-    chain = ChainConfig(
-        sampler=EncodeDecode(),
-        record=found.record,
-        sub_batch=found.sub_batch,
-        num_chains=found.num_chains,
-    )
+    chain = chain_of(found)
     parts = replace(parts, optimizer=optimizer, prior=prior, **given)
     return experiment(options, family, params["latent_dim"], (chain,), parts)
 

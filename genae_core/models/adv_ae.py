@@ -4,7 +4,6 @@ Sridhar & Srivastava, section 4.3. Shapes: B batch, D latent dimension.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,42 +12,30 @@ from genae_core.distributions import Implicit
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.draw import Draw
-from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
-from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdvAEConfig:
-    """autoencoder: trained first, or taken from the checkpoint folder `finished`. divergence:
-    WGAN-GP, which the paper used, or any other with a critic. epochs: of the generator; None
-    takes those of the training."""
+class AdvAEConfig(TwoStageConfig):
+    """divergence: WGAN-GP, which the paper used, or any other with a critic."""
 
-    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
-    finished: str | None = None
     divergence: Divergence = field(default_factory=Wasserstein)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(dropout=0.0))
-    epochs: int | None = None
     optimizer: AdamConfig = field(
         default_factory=lambda: AdamConfig(learning_rate=2e-4, beta1=0.5, beta2=0.9)
     )
 
-    num_classes: ClassVar[int] = 0
-
     def __post_init__(self) -> None:
-        check_two_stage(self.family, self.autoencoder, self.finished, self.epochs)
+        super().__post_init__()
         require(
             self.divergence.critic_steps > 0,
             "AdvAE needs a divergence with a critic; GMMN+AE is the one that matches moments",
             divergence=type(self.divergence).__name__,
         )
-
-    @property
-    def latent_dim(self) -> int:
-        return self.autoencoder.latent_dim
 
     @property
     def family(self) -> str:
@@ -62,7 +49,7 @@ class AdvAE(TwoStage):
     """z = G(eps), eps ~ N(0, I)."""
 
     def __init__(self, config: AdvAEConfig, shape: Shape) -> None:
-        super().__init__(config.autoencoder, config.finished, shape)
+        super().__init__(config, shape)
         self.config = config
         self.generator: nn.Module = config.generator.build(config.latent_dim)
         self.critic = config.critic.build(config.latent_dim)

@@ -3,38 +3,27 @@
 Ghosh et al. 2020, section 4. Shapes: K components, D latent dimension.
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 
 from genae_core.config import require_positive_int
 from genae_core.draw import Draw
-from genae_core.models.ae import AEConfig
-from genae_core.models.base import Examples, ModelConfig, Stage
-from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.models.base import Examples, Stage
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
 from genae_core.priors.mixture import GaussianMixture
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExPostAEConfig:
-    """autoencoder: trained first, or taken from the checkpoint folder `finished`. components: of
-    the mixture, each with its own full covariance; 1 is a single Gaussian."""
+class ExPostAEConfig(TwoStageConfig):
+    """components: of the mixture, each with its own full covariance; 1 is a single Gaussian."""
 
-    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
-    finished: str | None = None
     components: int = 10
 
-    num_classes: ClassVar[int] = 0
-
     def __post_init__(self) -> None:
-        check_two_stage(self.family, self.autoencoder, self.finished, None)
+        super().__post_init__()
         require_positive_int(components=self.components)
-
-    @property
-    def latent_dim(self) -> int:
-        return self.autoencoder.latent_dim
 
     @property
     def family(self) -> str:
@@ -48,7 +37,7 @@ class ExPostAE(TwoStage):
     """z ~ sum_k w_k N(m_k, L_k L_k^T), fitted by expectation-maximisation (scikit-learn)."""
 
     def __init__(self, config: ExPostAEConfig, shape: Shape) -> None:
-        super().__init__(config.autoencoder, config.finished, shape)
+        super().__init__(config, shape)
         self.config = config
         count, dim = config.components, config.latent_dim
         self.mixture = GaussianMixture(

@@ -4,37 +4,22 @@ Sridhar & Srivastava, section 4.2. Shapes: B batch, D latent dimension.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor
 
 from genae_core.draw import Draw
-from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
-from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
 from genae_core.priors.flow import FlowConfig, FlowLaw
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowAEConfig:
-    """autoencoder: trained first, or taken from the checkpoint folder `finished`. epochs: of the
-    flow; None takes those of the training."""
+class FlowAEConfig(TwoStageConfig):
+    """flow: its kind and size."""
 
-    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
-    finished: str | None = None
     flow: FlowConfig = field(default_factory=FlowConfig)
-    epochs: int | None = None
     optimizer: AdamConfig = field(default_factory=AdamConfig)
-
-    num_classes: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
-        check_two_stage(self.family, self.autoencoder, self.finished, self.epochs)
-
-    @property
-    def latent_dim(self) -> int:
-        return self.autoencoder.latent_dim
 
     @property
     def family(self) -> str:
@@ -48,7 +33,7 @@ class FlowAE(TwoStage):
     """z = F(eps), eps ~ N(0, I), with F a flow."""
 
     def __init__(self, config: FlowAEConfig, shape: Shape) -> None:
-        super().__init__(config.autoencoder, config.finished, shape)
+        super().__init__(config, shape)
         self.config = config
         self.flow = config.flow.build(config.latent_dim)
 

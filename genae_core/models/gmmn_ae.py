@@ -4,7 +4,6 @@ Li et al. 2015, sections 3 and 4. Shapes: B batch, D latent dimension.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from genae_core.divergences.mmd import MMD
 from genae_core.draw import Draw
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
-from genae_core.models.two_stage import TwoStage, cached_codes, check_two_stage
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import GeneratorConfig, MLPConfig
 
@@ -26,32 +25,23 @@ def dropout_autoencoder(latent_dim: int = 10) -> AEConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GMMNAEConfig:
-    """autoencoder: trained first, or taken from the checkpoint folder `finished`. divergence: an
-    MMD. epochs: of the generator; None takes those of the training."""
+class GMMNAEConfig(TwoStageConfig):
+    """divergence: an MMD."""
 
     autoencoder: ModelConfig = field(default_factory=dropout_autoencoder)
-    finished: str | None = None
     divergence: Divergence = field(
         default_factory=lambda: MMD(kernel="rbf", estimator="biased", root=True)
     )
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    epochs: int | None = None
     optimizer: AdamConfig = field(default_factory=AdamConfig)
 
-    num_classes: ClassVar[int] = 0
-
     def __post_init__(self) -> None:
-        check_two_stage(self.family, self.autoencoder, self.finished, self.epochs)
+        super().__post_init__()
         require(
             self.divergence.critic_steps == 0,
             "GMMN+AE needs a divergence without a critic (an MMD); AdvAE takes the others",
             divergence=type(self.divergence).__name__,
         )
-
-    @property
-    def latent_dim(self) -> int:
-        return self.autoencoder.latent_dim
 
     @property
     def family(self) -> str:
@@ -65,7 +55,7 @@ class GMMNAE(TwoStage):
     """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5)."""
 
     def __init__(self, config: GMMNAEConfig, shape: Shape) -> None:
-        super().__init__(config.autoencoder, config.finished, shape)
+        super().__init__(config, shape)
         self.config = config
         self.generator: nn.Module = config.generator.build(config.latent_dim)
 

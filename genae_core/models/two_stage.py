@@ -5,9 +5,10 @@ are cached once, standardised, and its weights no longer move.
 Shapes: N images, B batch, D latent dimension.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,11 +17,52 @@ from genae_core import checkpoint
 from genae_core.config import require, require_positive_int
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
+from genae_core.models.ae import AEConfig
 from genae_core.models.base import Autoencoder, Batch, Examples, ModelConfig, Stage
 from genae_core.nets.base import Shape, running_statistics
 
 ENCODED = 500  # images at a time
 SMALLEST = 1e-6  # standard deviation of a code's component that is divided by
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStageConfig(ABC):
+    """autoencoder: trained first, or taken from the checkpoint folder `finished`. epochs: of the
+    law of its codes; None takes those of the training."""
+
+    autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
+    finished: str | None = None
+    epochs: int | None = None
+
+    num_classes: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        require(
+            not isinstance(self.autoencoder, TwoStageConfig),
+            f"{self.family} is built on an autoencoder, not on another two-stage model",
+            autoencoder=type(self.autoencoder).__name__,
+        )
+        if self.epochs is not None:
+            require_positive_int(epochs=self.epochs)
+        # That the checkpoint is there matters where a training begins (`experiment.resolve`), not
+        # where a config is read.
+        if self.finished is not None and Path(self.finished).exists():
+            found = checkpoint.model_config(Path(self.finished))
+            require(
+                found == self.autoencoder,
+                f"{self.family}: the checkpoint {self.finished} must be of the autoencoder "
+                f"{self.autoencoder}",
+                checkpoint=found,
+            )
+
+    @property
+    def latent_dim(self) -> int:
+        return self.autoencoder.latent_dim
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """As in `ModelConfig`."""
 
 
 class Standardised:
@@ -48,10 +90,11 @@ class TwoStage(Autoencoder):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, autoencoder: Any, finished: str | None, shape: Shape) -> None:
+    def __init__(self, config: TwoStageConfig, shape: Shape) -> None:
         super().__init__()
-        self.latent_dim = autoencoder.latent_dim
-        self.autoencoder = autoencoder.build(shape)
+        finished = config.finished
+        self.latent_dim = config.latent_dim
+        self.autoencoder: Any = config.autoencoder.build(shape)
         self.finished = finished is not None
         meta = next(self.autoencoder.parameters()).device.type == "meta"
         # A trained two-stage model holds these weights itself, wherever it is read.
@@ -123,25 +166,3 @@ def cached_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
         return Batch(u[rows], unknown[rows])
 
     return Examples(examples.count, batch)
-
-
-def check_two_stage(
-    family: str, autoencoder: ModelConfig, finished: str | None, epochs: int | None
-) -> None:
-    """Raise ValueError unless the autoencoder is one, and the checkpoint is of it. That it is
-    there matters where a training begins (`experiment.resolve`), not where a config is read."""
-    one_stage = not hasattr(autoencoder, "autoencoder")
-    require(
-        one_stage,
-        f"{family} is built on an autoencoder, not on another two-stage model",
-        autoencoder=type(autoencoder).__name__,
-    )
-    if epochs is not None:
-        require_positive_int(epochs=epochs)
-    if finished is not None and Path(finished).exists():
-        found = checkpoint.model_config(Path(finished))
-        require(
-            found == autoencoder,
-            f"{family}: the checkpoint {finished} must be of the autoencoder {autoencoder}",
-            checkpoint=found,
-        )
