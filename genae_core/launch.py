@@ -154,6 +154,8 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
         plan = plan_of()
         if options.print:
             sweeping.print_cells(study, plan.grid, plan.cells, options.seeds)
+            if plan.seconds:
+                print(f"  then what TPE proposes, for {plan.seconds / 60:g} minutes in all")
             return 0
         name = options.name or sweeping.new_name(study)
         folder = (options.storage or home() / "sweeps").expanduser().absolute() / name

@@ -5,6 +5,9 @@ k = 10, fully connected, of samples of the prior or of what was fitted to the co
 the running statistics of training. The FCD's scale is the classifier's: compare the order, and
 fcd_ratio.
 
+parzen: the MNIST column of Table 1 of Makhzani et al. 2016 (see parzen_table.py), in nats an
+image; higher is better, and the measure rewards blur.
+
   python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
 """
 
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import parzen_table
 import torch
 import tyro
 from families import Family
@@ -28,6 +32,7 @@ from genae_core import checkpoint
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
 from genae_core.data.batches import to_pixels
+from genae_core.data.mnist import MNISTConfig
 from genae_core.data.obtain import obtain
 from genae_core.experiment import Experiment
 from genae_core.home import home
@@ -55,8 +60,10 @@ PERPLEXITY, PROJECTED = 70, 2_000  # of the t-SNE figures; the paper gives no co
 class Options:
     """The flags of this study."""
 
-    table: Literal["flowae"] = "flowae"
+    table: Literal["flowae", "parzen"] = "flowae"
     """Which table."""
+    samples: int = 10_000
+    """parzen: samples of each model; beyond 10,000 they are made and used in blocks."""
     data_root: str
     """Folder or URI of MNIST's official files."""
     seeds: int = 3
@@ -150,15 +157,35 @@ def rows_of(curves: list[Curve]) -> list[Row]:
     return rows
 
 
+def row_of_line(line: parzen_table.Line) -> Row:
+    """Over seeds; of one, its own interval over the test images."""
+    values = [value.mean for value in line.values]
+    mean, low, high = interval(values)
+    if len(values) == 1:
+        half = 1.96 * line.values[0].error
+        low, high = mean - half, mean + half
+    return Row(
+        name=line.name,
+        paper=line.paper,
+        mean=mean,
+        low=low,
+        high=high,
+        n=len(values),
+        fcd_ratio=None,
+    )
+
+
 def show(rows: list[Row]) -> None:
     head = ("paper", "measured", "95 % interval", "seeds", "/ real")
-    print("\n{:<16} {:>6} {:>9} {:>17} {:>6} {:>7}".format("", *head))
+    wide = max([16, *(len(row.name) for row in rows)])
+    print("\n{:<{wide}} {:>6} {:>9} {:>17} {:>6} {:>7}".format("", *head, wide=wide))
     for row in rows:
         paper = "-" if row.paper is None else f"{row.paper:.2f}"
         spread = "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
         ratio = "-" if row.fcd_ratio is None else f"{row.fcd_ratio:.1f}"
-        print(f"{row.name:<16} {paper:>6} {row.mean:>9.1f} {spread:>17} {row.n:>6} {ratio:>7}")
-    print("paper: another classifier, so another scale; / real: divided by real training images")
+        print(f"{row.name:<{wide}} {paper:>6} {row.mean:>9.1f} {spread:>17} {row.n:>6} {ratio:>7}")
+    if any(row.fcd_ratio is not None for row in rows):
+        print("paper: another classifier, so another scale; / real: divided by real images")
 
 
 def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) -> None:
@@ -196,7 +223,7 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) 
 
 def main(options: Options) -> int:
     """Train every family of the table with each seed, and print paper beside measured."""
-    require_positive_int(seeds=options.seeds)
+    require_positive_int(seeds=options.seeds, samples=options.samples)
     if options.json is not None:
         there = options.json.absolute().parent.is_dir()
         require(there, "--json: there is no such folder", json=str(options.json))
@@ -204,18 +231,31 @@ def main(options: Options) -> int:
     found = recipe(study)
     chain = chain_of(found, sampler=Ancestral(), batch_norm="running", record=(0,))
 
+    parzen = options.table == "parzen"
+
     def cell(params: dict[str, Any]) -> Experiment:
+        if parzen:
+            data = MNISTConfig(root=options.data_root, binarize=False, download=options.download)
+            return parzen_table.experiment(data, chain, found.classifier, options.smoke)
         return experiment(study, params["family"], LATENT_DIM, (chain,))
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        rows = rows_of(tracker.curves(sweep))
+        runs = [run for run in tracker.curves(sweep) if run.status == "FINISHED"]
+        if parzen:
+            splits = obtain(cell({}).data, home(), study.shards)
+            lines = parzen_table.lines(tracker, runs, splits, options.samples)
+            rows = [row_of_line(line) for line in lines]
+        else:
+            rows = rows_of(runs)
         show(rows)
         if options.json is not None:
             options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
             print(f"rows:   {options.json}")
-        draw_codes(tracker, sweep, folder, study)
+        if not parzen:
+            draw_codes(tracker, sweep, folder, study)
 
-    return launch("paper_tables", {"family": [f for _, _, f in TABLE]}, cell, study, on_end)
+    families = ("aae",) if parzen else tuple(family for _, _, family in TABLE)
+    return launch("paper_tables", {"family": families}, cell, study, on_end)
 
 
 if __name__ == "__main__":
