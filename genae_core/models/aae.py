@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H rows, W columns, D latent dimension, K classes.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,12 +14,13 @@ from torch.nn import functional as F
 
 from genae_core.config import require, require_finite, require_int, require_positive_int
 from genae_core.distributions import Delta, Distribution, Implicit, Normal
-from genae_core.divergences.base import Divergence, Score
+from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.draw import Draw
 from genae_core.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.matching import Match
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.base import Prior, PriorConfig, check_fixed
@@ -127,12 +129,25 @@ class AAE(Autoencoder):
         """Makhzani et al. 2016, section 2: reconstruction, then critic, then encoder."""
         encoder, decoder = list(self.encoder.parameters()), list(self.decoder.parameters())
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
+        match = self.match()
         phases = (
             Phase(Player("autoencoder", encoder + decoder, adam), reconstruction_loss),
-            *critic_phases(self, adversarial),
-            Phase(Player("encoder", encoder, adversarial), encoder_loss),
+            *match.critic_phases(self, adversarial),
+            Phase(Player("encoder", encoder, adversarial), match.codes_loss),
         )
         return (Stage("autoencoder", phases),)
+
+    def match(self) -> Match:
+        """q(z) brought to p(z) (Makhzani et al. 2016, section 2; Creswell et al. 2017, section
+        2.1)."""
+        classes = self.config.num_classes
+        return Match(
+            self.config.divergence,
+            lambda model: model.critic,
+            codes_of,
+            target_of,
+            switch=partial(switch_of, classes) if classes else None,
+        )
 
 
 def check_num_classes(num_classes: int) -> None:
@@ -157,41 +172,9 @@ def check_parts(prior: Prior, num_classes: int) -> None:
     )
 
 
-def critic_phases(model: AAE, adam: AdamConfig) -> tuple[Phase, ...]:
-    """The critic's steps; none where the divergence has no critic."""
-    divergence = model.config.divergence
-    if model.critic is None:
-        return ()
-    player = Player("critic", list(model.critic.parameters()), adam)
-    return (
-        Phase(
-            player, critic_loss, divergence.critic_steps, lambda m: divergence.project(m.critic)
-        ),
-    )
-
-
-def critic_loss(model: AAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """The critic tells z ~ p(z) from z ~ q(z|x~). Makhzani et al. 2016, section 2; Creswell et
-    al. 2017, section 2.1."""
-    codes = model.encode(model.corrupt(batch.x, draw)).sample(draw).detach()
-    target = target_of(model, batch, draw)
-    loss = model.config.divergence.critic_loss(score(model, batch, draw), target, codes, draw)
-    return loss, {"critic": loss}
-
-
-def encoder_loss(model: AAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """The encoder moves q(z) to the prior. Makhzani et al. 2016, section 2; Creswell et al.
-    2017, section 2.1."""
-    loss = divergence_of_codes(model, batch, model.corrupt(batch.x, draw), draw)
-    return loss, {"encoder": loss}
-
-
-def divergence_of_codes(model: AAE, batch: Batch, x: Tensor, draw: Draw) -> Tensor:
-    """What the encoder of x [B, C, H, W] minimises to bring its codes to the prior."""
-    codes = model.encode(x).sample(draw)
-    # Only a divergence without a critic looks at the prior here.
-    target = target_of(model, batch, draw) if model.critic is None else codes
-    return model.config.divergence.codes_loss(score(model, batch, draw), target, codes)
+def codes_of(model: AAE, batch: Batch, draw: Draw) -> Tensor:
+    """z ~ q(z|x~), [B, D]."""
+    return model.encode(model.corrupt(batch.x, draw)).sample(draw)
 
 
 def target_of(model: AAE, batch: Batch, draw: Draw) -> Tensor:
@@ -203,13 +186,7 @@ def target_of(model: AAE, batch: Batch, draw: Draw) -> Tensor:
     return given
 
 
-def score(model: AAE, batch: Batch, draw: Draw) -> Score:
-    """The critic on z [B, D], beside the labels of the batch where it sees them."""
-    critic, classes = model.critic, model.config.num_classes
-    if critic is None:
-        return lambda z: z[:, 0]  # not looked at
-    if classes == 0:
-        return lambda z: critic(z, draw)
-    known = torch.where(batch.labels < 0, classes, batch.labels)
-    switch = F.one_hot(known, classes + 1).float()
-    return lambda z: critic(torch.cat([z, switch], 1), draw)
+def switch_of(num_classes: int, batch: Batch) -> Tensor:
+    """The label, one-hot [B, K + 1], the last for a class that is not known."""
+    known = torch.where(batch.labels < 0, num_classes, batch.labels)
+    return F.one_hot(known, num_classes + 1).float()

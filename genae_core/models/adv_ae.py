@@ -13,6 +13,7 @@ from genae_core.divergences.base import Divergence
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.matching import Match
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig
@@ -46,7 +47,7 @@ class AdvAEConfig(TwoStageConfig):
 
 
 class AdvAE(TwoStage):
-    """z = G(eps), eps ~ N(0, I)."""
+    """z = G(eps), eps ~ N(0, I); its losses are eq. 5 to 8 of Sridhar & Srivastava."""
 
     def __init__(self, config: AdvAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -58,32 +59,24 @@ class AdvAE(TwoStage):
         return Implicit(self.generator, self.shift)
 
     def code_stage(self) -> Stage:
-        adam, divergence = self.config.optimizer, self.config.divergence
-        critic = Player("code critic", list(self.critic.parameters()), adam)
-        generator = Player("generator", list(self.generator.parameters()), adam)
-        phases = (
-            Phase(
-                critic,
-                critic_loss,
-                divergence.critic_steps,
-                lambda model: divergence.project(model.critic),
-            ),
-            Phase(generator, generator_loss),
+        adam = self.config.optimizer
+        match = Match(
+            self.config.divergence,
+            lambda model: model.critic,
+            generated,
+            cached,
+            terms=("code_critic", "generator"),
         )
+        generator = Player("generator", list(self.generator.parameters()), adam)
+        phases = (*match.critic_phases(self, adam), Phase(generator, match.codes_loss))
         return Stage("generator", phases, cached_codes, self.config.epochs)
 
 
-def critic_loss(model: AdvAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """The critic tells codes from generated ones (Sridhar & Srivastava, eq. 5 and 7)."""
-    made = model.code_law().sample(draw, (len(batch.x),)).detach()
-    loss = model.config.divergence.critic_loss(
-        lambda z: model.critic(z, draw), batch.x, made, draw
-    )
-    return loss, {"code_critic": loss}
+def generated(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
+    """As many codes of the generator, [B, D]."""
+    return model.code_law().sample(draw, (len(batch.x),))
 
 
-def generator_loss(model: AdvAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """The generator answers (Sridhar & Srivastava, eq. 6 and 8)."""
-    made = model.code_law().sample(draw, (len(batch.x),))
-    loss = model.config.divergence.codes_loss(lambda z: model.critic(z, draw), batch.x, made)
-    return loss, {"generator": loss}
+def cached(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
+    """The batch's own codes, [B, D]."""
+    return batch.x

@@ -121,13 +121,25 @@ class ClusterAAE(Autoencoder):
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
         divergence = self.config.divergence
         matches = (
-            Match("style", lambda m: m.style_critic, divergence, _styles, _some_styles),
-            Match("cluster", lambda m: m.cluster_critic, divergence, _clusters, _some_clusters),
+            Match(
+                divergence,
+                lambda model: model.style_critic,
+                _styles,
+                _some_styles,
+                terms=("style_critic", "style_encoder"),
+            ),
+            Match(
+                divergence,
+                lambda model: model.cluster_critic,
+                _clusters,
+                _some_clusters,
+                terms=("cluster_critic", "cluster_encoder"),
+            ),
         )
         cost = reconstruction_loss if self.heads is None else reconstruction_and_heads
         phases = (
             Phase(Player("autoencoder", [*encoder, *decoder, *heads], adam), cost),
-            *(match.critic_phase(self, adversarial) for match in matches),
+            *(phase for m in matches for phase in m.critic_phases(self, adversarial)),
             *(Phase(Player("encoder", encoder, adversarial), m.codes_loss) for m in matches),
         )
         return (Stage("autoencoder", phases),)

@@ -5,15 +5,16 @@ Li et al. 2015, sections 3 and 4. Shapes: B batch, D latent dimension.
 
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import nn
 
 from genae_core.config import require
 from genae_core.distributions import Implicit
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
-from genae_core.draw import Draw
+from genae_core.models.adv_ae import cached, generated
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, Batch, ModelConfig, Phase, Player, Stage
+from genae_core.models.base import AdamConfig, ModelConfig, Phase, Player, Stage
+from genae_core.models.matching import Match
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import GeneratorConfig, MLPConfig
@@ -52,7 +53,8 @@ class GMMNAEConfig(TwoStageConfig):
 
 
 class GMMNAE(TwoStage):
-    """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5)."""
+    """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5); the loss is the MMD between codes and
+    as many generated ones (eq. 3 and 8)."""
 
     def __init__(self, config: GMMNAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -63,12 +65,7 @@ class GMMNAE(TwoStage):
         return Implicit(self.generator, self.shift, uniform=True)
 
     def code_stage(self) -> Stage:
+        match = Match(self.config.divergence, lambda _: None, generated, cached, terms=("", "mmd"))
         player = Player("generator", list(self.generator.parameters()), self.config.optimizer)
-        return Stage("generator", (Phase(player, mmd_loss),), cached_codes, self.config.epochs)
-
-
-def mmd_loss(model: GMMNAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """The MMD between codes and as many generated ones (Li et al. 2015, eq. 3 and 8)."""
-    made = model.code_law().sample(draw, (len(batch.x),))
-    loss = model.config.divergence.codes_loss(lambda z: z[:, 0], batch.x, made)
-    return loss, {"mmd": loss}
+        phases = (Phase(player, match.codes_loss),)
+        return Stage("generator", phases, cached_codes, self.config.epochs)

@@ -115,10 +115,10 @@ class StyleAAE(Autoencoder):
     def stages(self) -> tuple[Stage, ...]:
         encoder, decoder = list(self.encoder.parameters()), list(self.decoder.parameters())
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
-        style = Match("style", lambda m: m.critic, self.config.divergence, styles_of, style_of)
+        style = Match(self.config.divergence, lambda model: model.critic, styles_of, style_of)
         phases = (
             Phase(Player("autoencoder", encoder + decoder, adam), reconstruction_loss),
-            style.critic_phase(self, adversarial),
+            *style.critic_phases(self, adversarial),
             Phase(Player("encoder", encoder, adversarial), style.codes_loss),
         )
         return (Stage("autoencoder", phases),)

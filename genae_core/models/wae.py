@@ -12,7 +12,7 @@ from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
 from genae_core.draw import Draw
 from genae_core.likelihoods import GaussianPixels, Likelihood
-from genae_core.models.aae import AAE, ADVERSARIAL, critic_phases, divergence_of_codes
+from genae_core.models.aae import AAE, ADVERSARIAL
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
@@ -65,7 +65,7 @@ class WAE(AAE):
         both = [*self.encoder.parameters(), *self.decoder.parameters()]
         player = Player("autoencoder", both, self.config.optimizer)
         phases = (
-            *critic_phases(self, self.config.adversarial_optimizer),
+            *self.match().critic_phases(self, self.config.adversarial_optimizer),
             Phase(player, penalised_cost),
         )
         return (Stage("autoencoder", phases),)
@@ -73,9 +73,8 @@ class WAE(AAE):
 
 def penalised_cost(model: WAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
     """E[c(x, d(e(x~)))] + lambda D(q(z), p(z)) (Tolstikhin et al. 2018, eq. 4)."""
-    x = model.corrupt(batch.x, draw)
-    reconstruction = -model.decode(model.encode(x).sample(draw)).log_prob(batch.x)
-    cost = reconstruction.flatten(1).sum(1).mean()
-    divergence = divergence_of_codes(model, batch, x, draw)
+    z = model.encode(model.corrupt(batch.x, draw)).sample(draw)
+    cost = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
+    divergence = model.match().answer(model, batch, z, draw)
     loss = cost + model.config.weight * divergence
     return loss, {"reconstruction": cost, "divergence": divergence}

@@ -12,9 +12,6 @@ from genae_core.draw import Draw
 from genae_core.models.aae import (
     AAE,
     AAEConfig,
-    critic_loss,
-    encoder_loss,
-    score,
     target_of,
 )
 from genae_core.models.ae import reconstruction_loss
@@ -85,10 +82,10 @@ def test_dropout_of_the_critic_acts_in_training_alone() -> None:
 
 def test_the_phases_are_reconstruction_then_critic_then_encoder() -> None:
     (stage,) = _model().stages()
-    assert [phase.loss for phase in stage.phases] == [
-        reconstruction_loss,
-        critic_loss,
-        encoder_loss,
+    assert [phase.loss.__name__ for phase in stage.phases] == [
+        "reconstruction_loss",
+        "critic_loss",
+        "codes_loss",
     ]
     assert [phase.player.name for phase in stage.phases] == ["autoencoder", "critic", "encoder"]
 
@@ -105,7 +102,7 @@ def test_the_losses_are_their_formulas() -> None:
         encoder = -on_codes.log().mean()
         found = [
             loss(model, _batch(), Draw(3))[0].double()
-            for loss in (reconstruction_loss, critic_loss, encoder_loss)
+            for loss in (reconstruction_loss, model.match().critic_loss, model.match().codes_loss)
         ]
     # float32 sums of 64 pixels of order 1: relative error below 64 * 6e-8 = 4e-6.
     torch.testing.assert_close(
@@ -115,7 +112,7 @@ def test_the_losses_are_their_formulas() -> None:
 
 def test_the_critic_loss_gives_the_encoder_no_gradient() -> None:
     model = _model()
-    critic_loss(model, _batch(), Draw(0))[0].backward()
+    model.match().critic_loss(model, _batch(), Draw(0))[0].backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert all(p.grad is not None for p in model.critic.parameters())
 
@@ -125,7 +122,7 @@ def test_the_encoder_step_raises_the_critics_belief() -> None:
     model, x = _model().eval(), images(6, (1, 8, 8))
     before = F.logsigmoid(model.critic(model.encode(x).mean, Draw(0))).mean()
     parameters = list(model.encoder.parameters())
-    loss, _ = encoder_loss(model, _batch(), Draw(0))
+    loss, _ = model.match().codes_loss(model, _batch(), Draw(0))
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -220,7 +217,7 @@ def test_labels_choose_the_part_of_the_prior_and_the_critics_switch() -> None:
     assert (part[known] == labels[known]).float().mean() > 0.99
     counts = torch.bincount(part[~known], minlength=4)
     assert (counts > 60).all()  # of 400, evenly
-    found = score(model, batch, Draw(2))(target)
+    found = model.match().score(model, batch, Draw(2))(target)
     switch = F.one_hot(torch.where(known, labels, 4), 5).float()
     wanted = model.critic(torch.cat([target, switch], 1), Draw(2))
     torch.testing.assert_close(found, wanted)

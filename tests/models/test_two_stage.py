@@ -23,7 +23,7 @@ from genae_core.models.ae import AEConfig
 from genae_core.models.base import AdamConfig, Batch, Examples
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig, flow_loss
-from genae_core.models.gmmn_ae import GMMNAEConfig, mmd_loss
+from genae_core.models.gmmn_ae import GMMNAEConfig
 from genae_core.models.two_stage import Standardised, cached_codes
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig, MLPConfig
@@ -180,7 +180,7 @@ def test_the_losses_are_their_formulas() -> None:
         )
         made = gmmn.generator(2 * Draw(2).uniform((6, 3)) - 1)
         mmd = MMD(kernel="rbf", estimator="biased").between(codes.x, made)
-        assert float(mmd_loss(gmmn, codes, Draw(2))[0]) == pytest.approx(
+        assert float(gmmn.code_stage().phases[0].loss(gmmn, codes, Draw(2))[0]) == pytest.approx(
             math.sqrt(float(mmd)), rel=1e-4
         )
 
