@@ -224,3 +224,50 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
 def test_a_config_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**{"epochs": 1, "batch_size": 4, **settings})
+
+
+def test_stages_have_their_own_epochs_and_say_how_much_is_done() -> None:
+    """5 steps an epoch: 2 epochs, a stage without phases, then 3 epochs of its own inputs."""
+    model, seen, made = Weights(), [], []
+
+    def inputs(model: Weights, examples: Examples, draw: Draw) -> Examples:
+        made.append(float(model.a.detach()))
+        return Examples(examples.count, lambda index: ("codes", index))
+
+    def loss(model: Weights, batch: Any, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        assert isinstance(batch, tuple) == (len(made) == 2)
+        return model.a.sum(), {"a": model.a.sum()}
+
+    phase = Phase(model.player("a"), loss)
+    stages = (
+        Stage("first", (phase,)),
+        Stage("fitted", (), inputs),
+        Stage("last", (phase,), inputs, epochs=3),
+    )
+    history = _fit(model, stages, epochs=2, on_epoch=seen.append)
+    assert [(p.stage, p.epoch, p.epochs) for p in seen] == [
+        ("first", 1, 2),
+        ("first", 2, 2),
+        ("last", 1, 3),
+        ("last", 2, 3),
+        ("last", 3, 3),
+    ]
+    assert [p.done for p in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [p.last_stage for p in seen] == [False, False, True, True, True]
+    assert made == pytest.approx([-1.0, -1.0])  # after 10 steps of Adam at 0.1
+    assert history[-1].step == 25
+
+
+def test_a_phase_is_projected_after_each_of_its_steps() -> None:
+    model, seen = Weights(), []
+
+    def project(model: Weights) -> None:
+        seen.append(float(model.a.detach()))
+        with torch.no_grad():
+            model.a.clamp_(min=-0.15)
+
+    phase = Phase(model.player("a"), _counting(), repeats=2, project=project)
+    _fit(model, (Stage("one", (phase,)),), examples=4)
+    assert len(seen) == 4 and seen[0] == pytest.approx(-0.1)
+    assert all(value < -0.15 for value in seen[1:])
+    assert float(model.a.detach()) == pytest.approx(-0.15)

@@ -20,7 +20,7 @@ from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.samplers.base import run_chain
 from genae_core.training import Progress
-from genae_core.trial import ChainResult, TrialResult, evaluate, run_trial
+from genae_core.trial import ChainResult, TrialResult, evaluate, run_trial, validation_fcd
 
 HERE = Path(__file__).parent
 
@@ -222,3 +222,16 @@ def test_binarised_data_are_compared_with_binarised_samples(splits: Splits) -> N
     run_trial(resolve(tiny.experiment(binarize=True), splits), splits, watching)
     assert len(seen) > 3
     assert set(torch.cat(seen).unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_rung_sees_what_the_end_sees() -> None:
+    """With as many samples as there are validation images, the FCD at a rung is the lowest
+    validation FCD of the evaluation; with fewer it is another."""
+    data = tiny.splits()
+    experiment = resolve(tiny.experiment(), data)
+    classifier = tiny.classifier(data)
+    result = run_trial(experiment, data, classifier)
+    for chain in result.chains:
+        args = (result.model, chain.config, experiment, data, classifier)
+        assert validation_fcd(*args) == pytest.approx(min(chain.fcd_val), rel=1e-9)
+        assert validation_fcd(*args, samples=20) != pytest.approx(min(chain.fcd_val), rel=1e-3)
