@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import inspect
 import json
 import math
 import pkgutil
@@ -67,7 +68,7 @@ def _value(hint: Any) -> Any:
 
 
 def _configs() -> list[type]:
-    """Every frozen, keyword-only dataclass of genae_core."""
+    """Every frozen, keyword-only dataclass of genae_core that is made, not only derived from."""
     found = []
     for module in pkgutil.walk_packages(genae_core.__path__, "genae_core."):
         if module.name.split(".")[1] in NOT_WALKED:
@@ -77,6 +78,7 @@ def _configs() -> list[type]:
                 isinstance(value, type)
                 and dataclasses.is_dataclass(value)
                 and value.__module__ == module.name
+                and not inspect.isabstract(value)
                 and value.__dataclass_params__.frozen  # type: ignore[attr-defined]
                 and all(field.kw_only for field in dataclasses.fields(value))
             ):
