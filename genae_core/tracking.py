@@ -164,6 +164,10 @@ class Tracker:
         self.client.log_image(run_id, result.strip, artifact_file="strip.png")
         self.client.log_dict(run_id, {"step": list(steps), **curves}, "curve.json")
 
+    def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
+        """Values without a step, as they are found after the run has ended."""
+        self._log(run_id, [(name, value, 0) for name, value in scalars.items()])
+
     def log_files(self, run_id: str, path: Path, place: str) -> None:
         """A file, or all that a folder holds."""
         log = self.client.log_artifact if path.is_file() else self.client.log_artifacts

@@ -15,7 +15,6 @@ import json
 import math
 import statistics
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,13 +24,12 @@ import parzen_table
 import torch
 import tyro
 from families import Family
+from pictures import images_of, model_of
 from recipes import StudyOptions, chain_of, experiment, recipe
 from scipy.stats import t as student
 
-from genae_core import checkpoint
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
-from genae_core.data.batches import to_pixels
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.obtain import obtain
 from genae_core.experiment import Experiment
@@ -196,7 +194,7 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) 
     data = recipe(study).data
     test = obtain(data, home(), study.shards).test
     count = min(PROJECTED, len(test.images))
-    x = to_pixels(np.asarray(test.images[np.arange(count)]), data.binarize, torch.device("cpu"))
+    x = images_of(test, np.arange(count), data.binarize)
     for family, title in (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE")):
         runs = [
             run
@@ -207,9 +205,7 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) 
         ]
         if not runs:
             continue
-        with tempfile.TemporaryDirectory() as scratch:
-            place = tracker.fetch(runs[0].run_id, "checkpoint", Path(scratch))
-            model = checkpoint.load_model(place)
+        model = model_of(tracker, runs[0])
         assert isinstance(model, Autoencoder)
         with torch.no_grad():
             codes = model.encode(x).mean.numpy()

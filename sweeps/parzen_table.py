@@ -7,17 +7,15 @@ out; the test images are read once, at the end. Two rows keep the reader honest 
 2016): real training images, and k-means centroids, taken as samples.
 """
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from pictures import model_of
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
-from genae_core import checkpoint
 from genae_core.data.base import Split, Splits
 from genae_core.data.batches import to_pixels
 from genae_core.data.mnist import MNISTConfig
@@ -75,7 +73,7 @@ class Line(NamedTuple):
 def lines(tracker: Tracker, runs: list[Curve], splits: Splits, samples: int) -> list[Line]:
     """The AAE of each run, then the honest rows."""
     held_out = _flat(splits.train, np.arange(TRAINED, TRAINED + HELD_OUT))
-    models = [_model(tracker, run) for run in runs]
+    models = [model_of(tracker, run) for run in runs]
     chosen = [
         choose_bandwidth(torch.cat(list(_blocks(model, FEW))), held_out, SIGMAS)
         for model in models
@@ -98,11 +96,6 @@ def lines(tracker: Tracker, runs: list[Curve], splits: Splits, samples: int) -> 
         Line(f"AAE ({samples:,} samples)", PAPER.get(samples), found),
         *(Line(name, None, [log_likelihood([flat], test, s)]) for name, flat, s in others),
     ]
-
-
-def _model(tracker: Tracker, run: Curve) -> GenerativeModel:
-    with tempfile.TemporaryDirectory() as scratch:
-        return checkpoint.load_model(tracker.fetch(run.run_id, "checkpoint", Path(scratch)))
 
 
 def _blocks(model: GenerativeModel, count: int) -> Iterator[Tensor]:

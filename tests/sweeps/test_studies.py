@@ -331,9 +331,41 @@ def test_a_study_of_priors_leaves_out_what_means_nothing(swept: tuple[Path, str]
     assert sorted(rows) == [["AAE", "ring"], ["VAE", "ring"]]
 
 
+def test_the_papers_figures_are_files_and_artifacts(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    wanted = {
+        "gaussian_aae": {"codes", "manifold", "neighbours"},
+        "semi_supervised": {"codes", "manifold0", "manifold1", "manifold2", "neighbours"},
+        "swiss_roll": {"codes", "walk", "neighbours"},
+        "style": {"styles", "neighbours"},
+    }
+    flags = ("--figures", *wanted, "--smoke", "--epochs", "1", "--name", "drawn")
+    done = run(home, "paper_figures.py", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("paper_figures")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == len(wanted)
+    for r in runs:
+        figure = json.loads(r.data.tags["cell"])["figure"]
+        files = {f"{what}_{figure}_seed0.png" for what in wanted[figure]}
+        logged = {Path(a.path).name for a in client.list_artifacts(r.info.run_id, "figures")}
+        assert logged == files
+        for name in files:
+            drawn = home / "sweeps" / "drawn" / "figures" / name
+            assert np.asarray(Image.open(drawn).convert("L")).std() > 0
+        assert ("code_agreement" in r.data.metrics) == (figure == "semi_supervised")
+    labelled = next(r for r in runs if "semi_supervised" in r.data.tags["cell"])
+    assert labelled.data.params["training.num_labelled"] == "200"
+    share = 100 * labelled.data.metrics["code_agreement"]
+    assert f"the most responsible one: {share:.1f} % (seeds: {share:.1f})" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
+        ("paper_figures.py", ("--dataset", "celeba", "--raw", "x"), "these figures need ten"),
         ("prior_type.py", ("--families", "flow_ae"), "families with a fitted law have no prior"),
         ("prior_type.py", ("--latent-dim", "3"), "a swiss roll needs latent_dim 2"),
         ("prior_type.py", ("--families", "vae", "--priors", "uniform"), "no cell of these axes"),

@@ -1,0 +1,109 @@
+"""The papers' pictures of a trained model, for paper_figures.py and paper_tables.py.
+
+Shapes: N images, C channels, H rows, W columns, D latent dimension.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import norm
+from torch import Tensor
+
+from genae_core import checkpoint
+from genae_core.data.base import Split
+from genae_core.data.batches import to_pixels
+from genae_core.draw import Draw
+from genae_core.figures import Picture, grid
+from genae_core.models.base import Autoencoder, GenerativeModel
+from genae_core.models.style_aae import StyleAAE
+from genae_core.priors.swiss_roll import SwissRoll
+from genae_core.tracking import Curve, Tracker
+
+CPU = torch.device("cpu")
+BLOCK = 2_000  # images at a time
+SIDE = 20  # of a manifold
+# Percentiles of the code from 2.5 to 97.5 %; the papers give no ends.
+TAIL = 0.025
+
+
+def model_of(tracker: Tracker, run: Curve) -> GenerativeModel:
+    """The trained model of a run, ready to be sampled."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return checkpoint.load_model(tracker.fetch(run.run_id, "checkpoint", Path(scratch)))
+
+
+def log_picture(tracker: Tracker, run: Curve, picture: Picture, path: Path) -> None:
+    """The picture as a PNG at `path`, and in the run's artifacts."""
+    Image.fromarray(picture).save(path)
+    tracker.log_files(run.run_id, path, "figures")
+
+
+def images_of(split: Split, rows: NDArray[np.int64], binarize: bool) -> Tensor:
+    """[N, C, H, W] in [0, 1]."""
+    return to_pixels(np.asarray(split.images[rows]), binarize, CPU)
+
+
+def codes(model: Autoencoder, split: Split, binarize: bool) -> Tensor:
+    """The mean of q(z|x) of every image of the split, [N, D]."""
+    found = []
+    for first in range(0, len(split.images), BLOCK):
+        rows = np.arange(first, min(first + BLOCK, len(split.images)))
+        with torch.no_grad():
+            found.append(model.encode(images_of(split, rows, binarize)).mean)
+    return torch.cat(found)
+
+
+def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Picture:
+    """Decoded codes at uniformly spaced percentiles along both axes of N(mean [2], covariance
+    [2, 2]) (Makhzani et al. 2016, figures 2e and 4b)."""
+    variances, axes = torch.linalg.eigh(covariance)
+    along = torch.from_numpy(norm.ppf(np.linspace(TAIL, 1 - TAIL, SIDE))).float()
+    # Top to bottom the second coordinate falls, left to right the first rises, as in a plot.
+    second, first = torch.meshgrid(-along, along, indexing="ij")
+    eps = torch.stack([first, second], -1).reshape(-1, 2)
+    return decoded(model, mean + (eps * variances.sqrt()) @ axes.T, SIDE)
+
+
+def roll_walk(model: GenerativeModel, roll: SwissRoll) -> Picture:
+    """Ten images for each class, by equal lengths along the roll's axis, row by row (Makhzani et
+    al. 2016, figure 4d)."""
+    return decoded(model, roll.axis((torch.arange(100) + 0.5) / 100), 10)
+
+
+def styles(model: StyleAAE, x: Tensor) -> Picture:
+    """A row for each image [N, C, H, W]: the image, then its style under each class (Makhzani et
+    al. 2016, figure 5)."""
+    count = model.config.num_classes
+    with torch.no_grad():
+        style = model.encoder(x)
+        told = torch.eye(count).repeat(len(x), 1)
+        z = torch.cat([style.repeat_interleave(count, 0), told], 1)
+        made = model.decode(z).mean.reshape(len(x), count, *x.shape[1:])
+    return grid(torch.cat([x[:, None], made], 1).flatten(0, 1), count + 1)
+
+
+def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int = 10) -> Picture:
+    """Samples of the model, each above the training image that is closest to it in pixels
+    (Makhzani et al. 2016, figure 6): a model that copies shows equal rows."""
+    with torch.no_grad():
+        z = model.latent_prior().sample(Draw(0, "neighbours"), (count,))
+        samples = model.decode(z).mean
+    best = torch.full((count,), torch.inf)
+    closest = torch.empty_like(samples)
+    for first in range(0, len(split.images), BLOCK):
+        rows = np.arange(first, min(first + BLOCK, len(split.images)))
+        images = images_of(split, rows, binarize)
+        distance, at = torch.cdist(samples.flatten(1), images.flatten(1)).min(1)
+        nearer = distance < best
+        best, closest[nearer] = torch.minimum(best, distance), images[at[nearer]]
+    return grid(torch.cat([samples, closest]), count)
+
+
+def decoded(model: GenerativeModel, z: Tensor, columns: int) -> Picture:
+    """The means of p(x|z) for z [N, D], in rows."""
+    with torch.no_grad():
+        return grid(model.decode(z).mean, columns)
