@@ -33,7 +33,7 @@ sweep: $(STAMP)
 
 test: lint
 	@echo "test: pytest $(ARGS)"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	@echo "lint: ruff, mypy"
