@@ -4,14 +4,22 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import scipy
 
+from genae_core.data.base import Split, Splits
+from genae_core.draw import Draw
+from genae_core.models.aae import AAEConfig
+from genae_core.nets.mlp import MLPConfig
 from genae_core.tracking import Curve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
 
 import paper_tables  # noqa: E402
+import parzen_table  # noqa: E402
 
 
 def _run(family: str, fcd: float, status: str = "FINISHED") -> Curve:
@@ -44,3 +52,49 @@ def test_rows_are_named_as_in_the_paper_and_count_finished_runs() -> None:
     assert paper_tables.rows_of([]) == []
     names = [name for name, _, _ in paper_tables.TABLE]
     assert names == ["VAE", "AAE", "AdvAE", "FlowAE", "FlowAE (spline)"]
+
+
+def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray) -> list[parzen_table.Line]:
+    """Table rows of an untrained model, with 40 training and 10 held-out images of noise."""
+    for name, value in (("TRAINED", 40), ("HELD_OUT", 10), ("FEW", 20), ("BLOCK", 8)):
+        monkeypatch.setattr(parzen_table, name, value)
+    rng = np.random.default_rng(0)
+    splits = [
+        Split(images, np.zeros(len(images), np.int64))
+        for images in (rng.integers(0, 256, (50, 1, 2, 2), dtype=np.uint8), test[:6], test[6:])
+    ]
+    model = AAEConfig(latent_dim=2, net=MLPConfig(widths=(4,), batch_norm=False))
+    with Draw(0).as_global():
+        built = model.build((1, 2, 2)).eval()
+    monkeypatch.setattr(parzen_table, "model_of", lambda tracker, run: built)
+    tracker: Any = None
+    return parzen_table.lines(tracker, [_run("aae", 1.0)], Splits(*splits, ()), 20)
+
+
+def test_the_parzen_rows_are_log_means_of_gaussians(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against scipy, at the sigma that the same search finds by brute force on held-out images;
+    all test images count, and 20 samples in blocks of 8 are 20."""
+    test = np.random.default_rng(1).integers(0, 256, (11, 1, 2, 2), dtype=np.uint8)
+    model_row, real_row, means_row = _parzen(monkeypatch, test)
+    assert model_row.paper is None and real_row.name == "real images as samples"
+    x = test.reshape(11, 4) / 255
+    train = np.random.default_rng(0).integers(0, 256, (50, 1, 2, 2), dtype=np.uint8) / 255
+    flat = train.reshape(50, 4)
+
+    def mean(samples: np.ndarray, points: np.ndarray, sigma: float) -> float:
+        logs = scipy.stats.norm(points[:, None], sigma).logpdf(samples[None]).sum(2)
+        return float((scipy.special.logsumexp(logs, 1) - math.log(len(samples))).mean())
+
+    rows = np.random.default_rng(0).permutation(40)[:20]
+    sigma = max(parzen_table.SIGMAS, key=lambda s: mean(flat[rows], flat[40:], s))
+    assert real_row.values[0].mean == pytest.approx(mean(flat[rows], x, sigma), rel=1e-4)
+    assert np.isfinite([model_row.values[0].mean, means_row.values[0].mean]).all()
+
+
+def test_the_window_is_chosen_without_the_test_images(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in (0, 255):
+        _parzen(monkeypatch, np.full((11, 1, 2, 2), value, np.uint8))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split("sigma")[1] == second.split("sigma")[1] and first != second
