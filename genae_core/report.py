@@ -1,9 +1,10 @@
 """The table at the end of a sweep, read back from the store, and the curves as a picture."""
 
 import json
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,20 +159,37 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
     pyplot.close(figure)
 
 
-def scatter(points: NDArray[Any], labels: NDArray[Any], title: str, path: Path) -> None:
-    """Points [N, 2] coloured by their class int64 [N]. PNG."""
+class Cloud(NamedTuple):
+    """Points [N, 2], their classes int64 [N], and what they are."""
+
+    title: str
+    points: NDArray[Any]
+    labels: NDArray[Any]
+
+
+def scatter(clouds: Sequence[Cloud], path: Path) -> None:
+    """Clouds beside each other, two a row, coloured by class. PNG."""
     import matplotlib  # noqa: PLC0415  only here, and slow to import
 
     matplotlib.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415
 
-    figure, axis = pyplot.subplots(figsize=(6, 5.4), layout="constrained")
-    for k in np.unique(labels):
-        of = points[labels == k]
-        axis.scatter(of[:, 0], of[:, 1], s=5, color=f"C{k % 10}", label=str(k))
-    axis.set_title(title, fontsize=10)
-    axis.set_aspect("equal", "datalim")
-    axis.legend(fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    columns = min(2, len(clouds))
+    rows = math.ceil(len(clouds) / columns)
+    size = (0.8 + 5.2 * columns, 5.4 * rows)
+    figure, axes = pyplot.subplots(
+        rows, columns, squeeze=False, figsize=size, layout="constrained"
+    )
+    for axis in axes.flat[len(clouds) :]:
+        axis.set_axis_off()
+    for axis, (title, points, labels) in zip(axes.flat, clouds, strict=False):
+        for k in np.unique(labels):
+            of = points[labels == k]
+            axis.scatter(of[:, 0], of[:, 1], s=5, color=f"C{k % 10}", label=str(k))
+        axis.set_title(title, fontsize=10)
+        axis.set_aspect("equal", "datalim")
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, markerscale=2, loc="outside right upper")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

@@ -18,11 +18,20 @@ import statistics
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
-from pictures import codes, images_of, log_picture, manifold, model_of, neighbours, roll_walk
-from pictures import styles as style_grid
+from pictures import (
+    codes,
+    images_of,
+    log_picture,
+    manifold,
+    model_of,
+    neighbours,
+    roll_walk,
+    styles,
+)
 from recipes import DataOptions, Recipe, chain_of, recipe
 
 from genae_core.cli import cli
@@ -30,9 +39,10 @@ from genae_core.config import require
 from genae_core.data.base import Splits
 from genae_core.data.obtain import obtain
 from genae_core.experiment import Experiment
+from genae_core.figures import Picture
 from genae_core.home import home
 from genae_core.launch import launch
-from genae_core.models.aae import AAE, AAEConfig
+from genae_core.models.aae import AAEConfig
 from genae_core.models.base import AdamConfig, Autoencoder, ModelConfig
 from genae_core.models.style_aae import StyleAAE, StyleAAEConfig
 from genae_core.models.vae import VAEConfig
@@ -42,7 +52,7 @@ from genae_core.priors.base import PriorConfig
 from genae_core.priors.mixture import GaussianMixture, RingPriorConfig
 from genae_core.priors.normal import NormalPriorConfig
 from genae_core.priors.swiss_roll import SwissRoll, SwissRollPriorConfig
-from genae_core.report import scatter
+from genae_core.report import Cloud, scatter
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.tracking import Curve, Tracker
 
@@ -55,6 +65,7 @@ Figure = Literal[
     "swiss_roll",
     "style",
 ]
+COMPARED = ("gaussian_aae", "gaussian_vae", "mixture_aae", "mixture_vae")
 PRIORS: dict[str, PriorConfig] = {
     "gaussian": NormalPriorConfig(),
     "mixture": RingPriorConfig(),
@@ -112,43 +123,55 @@ def model(figure: str, found: Recipe) -> ModelConfig:
     )
 
 
+class Drawn(NamedTuple):
+    """cloud: the held-out codes, where they have two dimensions. agreement: of labelled codes of
+    a mixture, the share of held-out images whose class's Gaussian is the most responsible one."""
+
+    cloud: Cloud | None = None
+    agreement: float | None = None
+
+
 def draw(
     tracker: Tracker, run: Curve, figure: str, splits: Splits, binarize: bool, folder: Path
-) -> float | None:
-    """A run's pictures; for labelled codes of a mixture the share of held-out images whose class's
-    Gaussian is the most responsible one."""
+) -> Drawn:
+    """A run's pictures, in the sweep's folder and in the run's artifacts."""
     name = f"{figure}_seed{run.tags['seed']}"
     trained = model_of(tracker, run)
     assert isinstance(trained, Autoencoder)
 
-    def keep(picture: Any, what: str) -> None:
+    def keep(picture: Picture, what: str) -> None:
         log_picture(tracker, run, picture, folder / f"{what}_{name}.png")
 
     keep(neighbours(trained, splits.train, binarize), "neighbours")
     if isinstance(trained, StyleAAE):
-        rows = torch.arange(min(ROWS, len(splits.test.images))).numpy()
-        keep(style_grid(trained, images_of(splits.test, rows, binarize)), "styles")
-        return None
+        rows = np.arange(min(ROWS, len(splits.test.images)))
+        keep(styles(trained, images_of(splits.test, rows, binarize)), "styles")
+        return Drawn()
     z = codes(trained, splits.test, binarize)
-    place = folder / f"codes_{name}.png"
-    scatter(z.numpy(), splits.test.labels, f"{len(z):,} held-out codes: {figure}", place)
-    tracker.log_files(run.run_id, place, "figures")
+    cloud = Cloud(f"{len(z):,} held-out codes: {figure}", z.numpy(), splits.test.labels)
+    log_clouds(tracker, [run], [cloud], folder / f"codes_{name}.png")
     prior = trained.latent_prior()
     if isinstance(prior, SwissRoll):
         keep(roll_walk(trained, prior), "walk")
     if figure == "gaussian_aae":
         keep(manifold(trained, torch.zeros(2), torch.eye(2)), "manifold")
-    if not (isinstance(trained, AAE) and trained.config.num_classes):
-        return None
-    if not isinstance(prior, GaussianMixture):
-        return None
+    if figure != "semi_supervised":
+        return Drawn(cloud)
+    assert isinstance(prior, GaussianMixture)
     for k in range(MANIFOLDS):
         covariance = prior.factors[k] @ prior.factors[k].T
         keep(manifold(trained, prior.means[k], covariance), f"manifold{k}")
     found = prior.responsibilities(z).argmax(1).numpy()
     agreement = float((found == splits.test.labels).mean())
     tracker.log_scalars(run.run_id, {"code_agreement": agreement})
-    return agreement
+    return Drawn(cloud, agreement)
+
+
+def log_clouds(tracker: Tracker, runs: list[Curve], clouds: list[Cloud], path: Path) -> None:
+    """The clouds as a PNG at `path`, and in the runs' artifacts."""
+    scatter(clouds, path)
+    for run in runs:
+        tracker.log_files(run.run_id, path, "figures")
 
 
 def main(options: Options) -> int:
@@ -162,7 +185,7 @@ def main(options: Options) -> int:
         figure = params["figure"]
         epochs = found.training.epochs * (1 if figure == "style" else PATIENCE)
         training = replace(found.training, epochs=options.epochs or epochs)
-        if figure == "semi_supervised":
+        if figure in ("semi_supervised", "swiss_roll"):
             used, labelled = LABELLED[options.dataset]
             if training.max_images is not None:  # a smoke run's
                 used, labelled = training.max_images, training.max_images // 5
@@ -179,18 +202,29 @@ def main(options: Options) -> int:
         splits = obtain(found.data, home(), options.shards)
         place = folder / "figures"
         place.mkdir(exist_ok=True)
-        agreements = []
-        for run in tracker.curves(sweep):
-            if run.status == "FINISHED":
-                figure = str(json.loads(run.tags["cell"])["figure"])
-                share = draw(tracker, run, figure, splits, found.data.binarize, place)
-                agreements += [] if share is None else [share]
+        done = [run for run in tracker.curves(sweep) if run.status == "FINISHED"]
+        drawn = []
+        for run in done:
+            figure = str(json.loads(run.tags["cell"])["figure"])
+            made = draw(tracker, run, figure, splits, found.data.binarize, place)
+            drawn.append((figure, run, made))
+        # Figure 2: the AAE beside the VAE, of one seed.
+        beside = {
+            figure: (run, made.cloud)
+            for figure, run, made in reversed(drawn)
+            if made.cloud is not None and figure in COMPARED
+        }
+        if len(beside) > 1:
+            pairs = [beside[figure] for figure in COMPARED if figure in beside]
+            clouds = [cloud for _, cloud in pairs]
+            log_clouds(tracker, [run for run, _ in pairs], clouds, place / "code_spaces.png")
         print(f"drawn:  {place}")
-        if agreements:
-            each = ", ".join(f"{100 * share:.1f}" for share in agreements)
+        shares = [made.agreement for _, _, made in drawn if made.agreement is not None]
+        if shares:
+            each = ", ".join(f"{100 * share:.1f}" for share in shares)
             print(
-                f"held-out codes whose class's Gaussian is the most responsible one: "
-                f"{100 * statistics.mean(agreements):.1f} % (seeds: {each})"
+                "held-out codes whose class's Gaussian is the most responsible one: "
+                f"{100 * statistics.mean(shares):.1f} % (seeds: {each})"
             )
 
     return launch("paper_figures", {"figure": options.figures}, cell, options, on_end)

@@ -37,7 +37,7 @@ from genae_core.home import home
 from genae_core.launch import launch
 from genae_core.models.base import Autoencoder
 from genae_core.options import LaunchOptions
-from genae_core.report import scatter
+from genae_core.report import Cloud, scatter
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.tracking import Curve, Tracker
 
@@ -212,7 +212,8 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) 
         points = TSNE(perplexity=min(PERPLEXITY, count / 4), random_state=0).fit_transform(codes)
         drawn = folder / "figures" / f"tsne_{family}.png"
         drawn.parent.mkdir(exist_ok=True)
-        scatter(points, test.labels[:count], f"t-SNE of {count:,} codes: {title}", drawn)
+        cloud = Cloud(f"t-SNE of {count:,} codes: {title}", points, test.labels[:count])
+        scatter([cloud], drawn)
         tracker.log_files(runs[0].run_id, drawn, "figures")
         print(f"t-SNE:  {drawn}")
 
