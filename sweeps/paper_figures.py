@@ -65,6 +65,7 @@ Figure = Literal[
     "swiss_roll",
     "style",
 ]
+LABELLED = ("semi_supervised", "swiss_roll")
 COMPARED = ("gaussian_aae", "gaussian_vae", "mixture_aae", "mixture_vae")
 PRIORS: dict[str, PriorConfig] = {
     "gaussian": NormalPriorConfig(),
@@ -76,14 +77,18 @@ CLASSES = 10
 STYLE_DIM = 15
 ROWS = 10  # of a style grid
 MANIFOLDS = 3  # of the mixture's Gaussians
-# Of the semi-supervised figure: images, and how many of them with a label; MNIST as the paper.
-LABELLED = {"digits": (1_000, 200), "mnist": (50_000, 10_000), "svhn": (50_000, 10_000)}
-# Two dimensions take an adversary that is quick beside the reconstruction, and patience: at the
-# rate of Creswell et al. a fifth of the held-out codes found their Gaussian in six epochs, at
-# this one seven tenths.
-ADVERSARIAL = AdamConfig(learning_rate=2e-3, beta1=0.5)
+# Of these: images, and how many of them with a label; MNIST as the paper.
+COUNTS = {"digits": (1_000, 200), "mnist": (50_000, 10_000), "svhn": (50_000, 10_000)}
+# What the paper leaves open, from a search on MNIST's validation images: how many codes found
+# their class's Gaussian. Two dimensions take an adversary that is quick beside the reconstruction:
+# with Creswell et al.'s 2e-4 beside 1e-3 it was 20 % after 6 epochs, with 1e-3 72 %, with 4e-3
+# beside 5e-4 82 %. After 15 epochs of that it is 88 %, and 97 % of the labelled training images:
+# noise in the images closes that gap, and patience does the rest (90 % after 36 epochs).
+RECONSTRUCTION = AdamConfig(learning_rate=3e-4)
+ADVERSARIAL = AdamConfig(learning_rate=4e-3, beta1=0.5)
 CRITIC = CriticConfig(widths=(512, 512), dropout=0.0)
-PATIENCE = 4  # times the recipe's epochs
+NOISE = 0.3  # in the images of labelled codes
+PATIENCE = 5  # times the recipe's epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,7 @@ class Options(DataOptions, LaunchOptions):
     figures: tuple[Figure, ...] = get_args(Figure)
     """Which figures."""
     epochs: int | None = None
-    """Passes over the training images (default: four times the dataset's recipe; style: once)."""
+    """Passes over the training images (default: five times the dataset's recipe; style: once)."""
 
 
 def model(figure: str, found: Recipe) -> ModelConfig:
@@ -107,18 +112,20 @@ def model(figure: str, found: Recipe) -> ModelConfig:
             optimizer=found.optimizer,
         )
     about, _, family = figure.rpartition("_")
+    labelled = figure in LABELLED
     shared: dict[str, Any] = {
         "latent_dim": 2,
         "net": found.net,
-        "optimizer": found.optimizer,
-        "prior": PRIORS[figure if figure in PRIORS else about],
+        "prior": PRIORS[figure if labelled else about],
     }
     if family == "vae":
-        return VAEConfig(**shared)
+        return VAEConfig(**shared, optimizer=found.optimizer)
     return AAEConfig(
         **shared,
-        num_classes=CLASSES if figure in PRIORS else 0,
+        num_classes=CLASSES if labelled else 0,
+        noise=NOISE if labelled else 0.0,
         critic=CRITIC,
+        optimizer=RECONSTRUCTION,
         adversarial_optimizer=ADVERSARIAL,
     )
 
@@ -184,9 +191,9 @@ def main(options: Options) -> int:
     def cell(params: dict[str, Any]) -> Experiment:
         figure = params["figure"]
         epochs = found.training.epochs * (1 if figure == "style" else PATIENCE)
-        training = replace(found.training, epochs=options.epochs or epochs)
-        if figure in ("semi_supervised", "swiss_roll"):
-            used, labelled = LABELLED[options.dataset]
+        training = replace(found.training, epochs=options.epochs or epochs, decay="linear")
+        if figure in LABELLED:
+            used, labelled = COUNTS[options.dataset]
             if training.max_images is not None:  # a smoke run's
                 used, labelled = training.max_images, training.max_images // 5
             training = replace(training, max_images=used, num_labelled=labelled)
