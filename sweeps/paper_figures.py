@@ -88,7 +88,7 @@ RECONSTRUCTION = AdamConfig(learning_rate=3e-4)
 ADVERSARIAL = AdamConfig(learning_rate=4e-3, beta1=0.5)
 CRITIC = CriticConfig(widths=(512, 512), dropout=0.0)
 NOISE = 0.3  # in the images of labelled codes
-PATIENCE = 5  # times the recipe's epochs
+PATIENCE = 6  # times the recipe's epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Options(DataOptions, LaunchOptions):
     figures: tuple[Figure, ...] = get_args(Figure)
     """Which figures."""
     epochs: int | None = None
-    """Passes over the training images (default: five times the dataset's recipe; style: once)."""
+    """Passes over the training images (default: six times the dataset's recipe; style: once)."""
 
 
 def model(figure: str, found: Recipe) -> ModelConfig:
