@@ -30,6 +30,10 @@ class Ancestral:
     def starts_from(self) -> Literal["prior", "images"]:
         return "prior"
 
+    @property
+    def couples(self) -> bool:
+        return True
+
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
         return decoded(model, start_latents(model, start, draw), self.decode, draw)
 

@@ -22,13 +22,15 @@ class Chain(NamedTuple):
     """B chains at one step.
 
     z: [B, D]. x: [B, C, H, W], what the next step encodes. mean: [B, C, H, W], the mean of
-    p(x|z), which the metrics see. state: whatever else the sampler carries.
+    p(x|z), which the metrics see. state: whatever else the sampler carries. accepted: [B], the
+    share of each chain's proposals so far that were accepted; None where none is refused.
     """
 
     z: Tensor
     x: Tensor
     mean: Tensor
     state: Any = None
+    accepted: Tensor | None = None
 
 
 class Sampleable(Protocol):
@@ -46,6 +48,10 @@ class Sampler(Protocol):
     @property
     def starts_from(self) -> Literal["prior", "images"]:
         """What `run_chain` gives `init`: a number of chains, or images."""
+
+    @property
+    def couples(self) -> bool:
+        """Whether its chains may share the statistics of a batch."""
 
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
         """The chain at step 0. start: a number of chains, images [B, C, H, W], or z [B, D]."""
@@ -87,6 +93,12 @@ class ChainConfig:
         require(
             self.batch_norm in ("batch", "running"),
             'batch_norm must be "batch" or "running"',
+            batch_norm=self.batch_norm,
+        )
+        require(
+            self.batch_norm == "running" or self.sampler.couples,
+            f'{type(self.sampler).__name__} needs batch_norm="running": a batch\'s own statistics '
+            "couple its chains",
             batch_norm=self.batch_norm,
         )
         require_int(seed=self.seed)
@@ -162,9 +174,22 @@ def run_chain(
                 if step > 0:
                     chain = config.sampler.step(model, chain, draw)
                 if step in config.record:
-                    cut = Chain(chain.z[:keep], chain.x[:keep], chain.mean[:keep])
-                    records.append(Recorded(step, first, cut))
+                    _check_finite(chain, step)
+                    accepted = None if chain.accepted is None else chain.accepted[:keep]
+                    parts = (chain.z[:keep], chain.x[:keep], chain.mean[:keep])
+                    records.append(Recorded(step, first, Chain(*parts, accepted=accepted)))
         yield from records
+
+
+def _check_finite(chain: Chain, step: int) -> None:
+    """Raise FloatingPointError where a chain has left the numbers a float can hold."""
+    finite = chain.z.isfinite().all(1) & chain.mean.flatten(1).isfinite().all(1)
+    lost = len(finite) - int(finite.sum())
+    if lost:
+        raise FloatingPointError(
+            f"{lost} of {len(finite)} chains are not finite by step {step}: the model maps them "
+            "further and further away; record fewer steps"
+        )
 
 
 def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:

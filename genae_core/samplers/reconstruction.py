@@ -34,6 +34,10 @@ class Reconstruction:
     def starts_from(self) -> Literal["prior", "images"]:
         return "images"
 
+    @property
+    def couples(self) -> bool:
+        return True
+
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
         images = isinstance(start, Tensor) and start.ndim == 4
         require(images, "reconstruction starts from images [B, C, H, W]", start=start)

@@ -32,10 +32,11 @@ STARTS: dict[str, Start] = {"number": 5, "z": Draw(7).normal((5, LATENT)), "imag
 
 class SamplerContract:
     """sampler: one with its default settings. starts: what `init` takes, of "number", "z" and
-    "images"."""
+    "images". refuses: whether a step may leave a chain where it was."""
 
     sampler: Any
     starts: tuple[str, ...] = ("number", "z", "images")
+    refuses: bool = False
 
     def chains(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
@@ -45,9 +46,12 @@ class SamplerContract:
     def iterate(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
     ) -> Iterator[Recorded]:  # noqa: ANN401
-        config = ChainConfig(
-            **{"sampler": sampler or self.sampler, "record": (0, 1, 3), "sub_batch": 4, **settings}
-        )
+        usual = {"sampler": sampler or self.sampler, "record": (0, 1, 3), "sub_batch": 4}
+        if not self.sampler.couples:
+            if settings.get("batch_norm") == "batch":
+                pytest.skip("its chains may not share the statistics of a batch")
+            usual["batch_norm"] = "running"
+        config = ChainConfig(**{**usual, **settings})
         given = images(20) if self.sampler.starts_from == "images" else None
         return run_chain(model, config, count, given)
 
@@ -103,7 +107,27 @@ class SamplerContract:
     def test_a_step_moves_the_latents(self, quiet: Toy) -> None:
         chain = self.begin(quiet)
         moved = self.sampler.step(quiet, chain, Draw(1))
-        assert (moved.z != chain.z).any(1).all()
+        changed = (moved.z != chain.z).any(1)
+        assert changed.any() if self.refuses else changed.all()
+
+    def test_statistics_of_a_batch_are_refused_where_they_couple(self) -> None:
+        if self.sampler.couples:
+            ChainConfig(sampler=self.sampler, batch_norm="batch")
+            return
+        with pytest.raises(ValueError, match=r'needs batch_norm="running".*couple'):
+            ChainConfig(sampler=self.sampler, batch_norm="batch")
+
+    def test_the_share_of_accepted_proposals_is_of_its_moves(self, quiet: Toy) -> None:
+        chain, draw = self.begin(quiet), Draw(1)
+        if not self.refuses:
+            assert self.sampler.step(quiet, chain, draw).accepted is None
+            return
+        moves = torch.zeros(len(chain.z))
+        for steps in range(1, 6):
+            moved = self.sampler.step(quiet, chain, draw)
+            moves += (moved.z != chain.z).any(1)
+            torch.testing.assert_close(moved.accepted, moves / steps)
+            chain = moved
 
     @pytest.mark.parametrize("batch_norm", MODES)
     def test_a_run_leaves_the_model_as_it_was(self, model: Toy, batch_norm: BatchNorm) -> None:
@@ -180,6 +204,10 @@ class SamplerContract:
         assert all(torch.equal(rows, all_steps[step]) for step, rows in some_steps.items())
 
     def test_decode_by_the_mean_or_by_a_sample(self, quiet: Toy) -> None:
+        with pytest.raises(ValueError, match="decode must be"):
+            dataclasses.replace(self.sampler, decode="mode")
+        if self.sampler.decode == "sample":
+            pytest.skip("it always draws a sample")
         mean = dataclasses.replace(self.sampler, decode="mean")
         sample = dataclasses.replace(self.sampler, decode="sample")
         by_mean, by_sample = self.begin(quiet, mean), self.begin(quiet, sample)
@@ -189,11 +217,10 @@ class SamplerContract:
             assert not torch.equal(by_sample.x, by_sample.mean)
             by_mean = mean.step(quiet, by_mean, Draw(1))
             by_sample = sample.step(quiet, by_sample, Draw(1))
-        with pytest.raises(ValueError, match="decode must be"):
-            dataclasses.replace(self.sampler, decode="mode")
 
     def test_it_survives_json(self) -> None:
-        config = ChainConfig(sampler=dataclasses.replace(self.sampler, decode="sample"))
+        sampler = dataclasses.replace(self.sampler, decode="sample")
+        config = ChainConfig(sampler=sampler, batch_norm="running")
         assert from_json(to_json(config)) == config
         assert from_json(to_json(self.sampler)) == self.sampler
 

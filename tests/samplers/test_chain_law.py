@@ -19,8 +19,9 @@ from genae_core.draw import Draw
 from genae_core.models.base import add_noise
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.base import Chain, ChainConfig, run_chain, sampling_mode
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.metropolis import Metropolis
 
 CHAINS, STEPS, PIXELS, LATENTS = 20_000, 40, 4, 3
 S_ENCODE, S_DECODE, NOISE = 0.5, 0.7, 0.6
@@ -56,6 +57,25 @@ class Linear(nn.Module):
         return add_noise(x, self.noise, draw)
 
 
+class Posterior(Linear):
+    """q(z|x) = N(m(x) + shift, widen^2 S), p(z|x) = N(m(x), S) where shift = 0, widen = 1:
+    S = (I + B^T B / s_d^2)^-1, m(x) = S B^T x / s_d^2, with B turned so that S is diagonal."""
+
+    def __init__(self, shift: float, widen: float, noise: float = 0.0) -> None:
+        super().__init__(noise)
+        b = self.b.double()
+        axes = torch.linalg.eigh(b.T @ b).eigenvectors
+        b = b @ axes
+        variances = 1 / (1 + (b.T @ b).diagonal() / S_DECODE**2)
+        self.b = b.float()
+        self.a = (variances[:, None] * b.T / S_DECODE**2).float()
+        self.shift, self.log_var = shift, (widen**2 * variances).log().float()
+
+    def encode(self, x: Tensor) -> Distribution:
+        mean = x.flatten(1) @ self.a.T + self.shift
+        return Normal(mean, self.log_var.expand_as(mean))
+
+
 class Deterministic(Linear):
     """Both laws are points: z_k = M^k z_0."""
 
@@ -71,6 +91,17 @@ def _run(
 ) -> dict[int, Any]:  # noqa: ANN401
     config = ChainConfig(sampler=EncodeDecode(**sampler), record=record, sub_batch=chains)
     return {r.step: r.chain for r in run_chain(model, config, chains)}
+
+
+def _metropolis(model: nn.Module, record: tuple[int, ...], z: Tensor) -> dict[int, Chain]:
+    """By step, from z, with nothing but the sampler itself."""
+    sampler, draw, found = Metropolis(), Draw(3), {}
+    with sampling_mode(model, "running"):
+        chain = sampler.init(model, z, draw)
+        for step in range(record[-1] + 1):
+            chain = sampler.step(model, chain, draw) if step else chain
+            found[step] = chain
+    return {step: found[step] for step in record}
 
 
 def _matrices(decode: str, noise: float) -> tuple[Any, Any]:
@@ -114,6 +145,40 @@ def test_the_laws_of_this_file_can_be_told_apart() -> None:
     ]
     for one, other in zip(sorted(laws), sorted(laws)[1:], strict=False):
         assert other > one * (1 + 2 * 5 * math.sqrt(2 / CHAINS))
+
+
+@pytest.mark.parametrize(("shift", "widen", "noise"), [(0.1, 0.8, 0.0), (0.2, 1.5, NOISE)])
+def test_metropolis_has_the_models_own_joint_law_whatever_the_encoder(
+    shift: float, widen: float, noise: float
+) -> None:
+    """(z, x) is N(0, [[I, B^T], [B, B B^T + s_d^2 I]]): from the prior at every step, and from
+    far away in the end; the same encoder without refusals has another law."""
+    model = Posterior(shift, widen, noise)
+    b = model.b.double().numpy()
+    joint = np.block([[np.eye(LATENTS), b.T], [b, b @ b.T + S_DECODE**2 * np.eye(PIXELS)]])
+    z0 = Draw(4).normal((CHAINS, LATENTS))
+    for start, steps in ((z0, (0, 1, 2, STEPS)), (0.2 * z0 + 1.0, (400,))):
+        for step, chain in _metropolis(model, steps, start).items():
+            _check(torch.cat([chain.z, chain.x.flatten(1)], 1), joint)
+            assert chain.accepted is not None
+            rate = float(chain.accepted.mean())
+            assert (rate == 0) if step == 0 else (0.2 < rate < 0.95)
+    plain = _run(model, (0, STEPS), decode="sample")[STEPS].z
+    with pytest.raises(AssertionError):
+        _check(plain, np.eye(LATENTS))
+
+
+def test_metropolis_with_the_exact_posterior_refuses_nothing() -> None:
+    """A ratio of 1, but for rounding."""
+    chain = _metropolis(Posterior(0, 1), (10,), Draw(4).normal((2_000, LATENTS)))[10]
+    assert chain.accepted is not None and float(chain.accepted.mean()) > 0.999
+
+
+def test_a_chain_that_leaves_the_floats_is_stopped_with_its_step() -> None:
+    model = Linear()
+    model.a = model.a * 1e9
+    with pytest.raises(FloatingPointError, match=r"6 of 6 chains are not finite by step 10"):
+        _run(model, (0, 2, 10), chains=6)
 
 
 def test_corruption_can_be_turned_off() -> None:
