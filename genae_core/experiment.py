@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ import torch
 from genae_core.checkpoint import model_config
 from genae_core.config import require, require_int
 from genae_core.data.base import DataConfig, Splits
+from genae_core.draw import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
 from genae_core.models.base import ModelConfig
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.base import ChainConfig, sampling_mode
 from genae_core.training import TrainingConfig
 
 
@@ -90,10 +92,24 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
         batch_size=experiment.training.batch_size,
     )
     _check_labels(experiment, splits)
+    _check_samplers(experiment)
     if finished := getattr(experiment.model, "finished", None):
         model_config(Path(finished))  # raises where it is not there
     classifier = dataclasses.replace(experiment.classifier, feature_width=width)
     return dataclasses.replace(experiment, chains=tuple(chains), classifier=classifier)
+
+
+def _check_samplers(experiment: Experiment) -> None:
+    """Raise ValueError where a sampler cannot run on this family: an encoder or a latent law
+    without a density, for one that needs it. Two chains are begun, on untrained weights."""
+    with Draw(0, "dry").as_global():
+        model: Any = experiment.model.build(experiment.data.shape)
+    for chain in experiment.chains:
+        if chain.law is None:
+            images = chain.sampler.starts_from == "images"
+            start = torch.zeros(2, *experiment.data.shape) if images else 2
+            with sampling_mode(model, "running"):
+                chain.sampler.init(model, start, Draw(0))
 
 
 def _check_labels(experiment: Experiment, splits: Splits) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from genae_core.experiment import Experiment
 from genae_core.figures import Picture, grid, strip
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
+from genae_core.models.base import Autoencoder, encoded
 from genae_core.samplers.base import ChainConfig, Recorded, run_chain
 from genae_core.training import Point, Progress, fit
 
 SHOWN = 64  # samples in a grid
 STRIP = 10  # chains in a strip
+LAW_IMAGES = 20_000  # training images whose codes a law is fitted to
 
 
 @dataclass(frozen=True)
@@ -181,11 +183,15 @@ def _seen(
     device: torch.device | str,
 ) -> Iterator[tuple[Recorded, Tensor]]:
     """Each record of the chains with the classifier's features of its images."""
-    images = None
+    images, law = None, None
+    if chain.law is not None:
+        count = min(LAW_IMAGES, len(splits.train.images))
+        examples = Batches(splits.train, count, binarize, torch.device(device)).examples()
+        law = chain.law.fit(encoded(cast(Autoencoder, model), examples), Draw(chain.seed, "law"))
     if chain.sampler.starts_from == "images":
         chosen = _some(len(splits.train.images), chain.padded(num_chains))
         images = to_pixels(splits.train.images[chosen], binarize, torch.device(device))
-    for record in run_chain(model, chain, num_chains, images, device):
+    for record in run_chain(model, chain, num_chains, images, device, law):
         mean = record.chain.mean
         with torch.no_grad():
             features = classifier.features((mean > 0.5).float() if binarize else mean)

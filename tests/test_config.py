@@ -30,8 +30,9 @@ from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.base import PriorConfig
+from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.normal import NormalPriorConfig
-from genae_core.samplers.base import ChainConfig, Sampler
+from genae_core.samplers.base import ChainConfig, LawConfig, Sampler
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training import TrainingConfig
 
@@ -48,6 +49,7 @@ VALUES: dict[Any, Any] = {
     NetConfig: MLPConfig(widths=(7, 5)),
     PriorConfig: NormalPriorConfig(),
     Sampler: EncodeDecode(corrupt=False, decode="sample"),
+    LawConfig: ExPostMixture(components=3),
 }
 
 
@@ -239,6 +241,7 @@ def test_flatten_names_nested_fields() -> None:
         "num_chains": None,
         "sub_batch": 500,
         "batch_norm": "batch",
+        "law": None,
         "seed": 0,
     }
 

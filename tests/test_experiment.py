@@ -15,9 +15,14 @@ from genae_core.models.ae import AEConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import MLPConfig
+from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.mixture import RingPriorConfig
+from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.langevin import Langevin
+from genae_core.samplers.metropolis import Metropolis
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.training import TrainingConfig
 
@@ -190,3 +195,18 @@ def test_making_one_draws_nothing_and_takes_no_memory() -> None:
     wide = dataclasses.replace(experiment().model.net, widths=(10**12,))  # type: ignore[attr-defined]
     _with(model=VAEConfig(latent_dim=2, net=wide))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_sampler_that_the_family_cannot_run_is_refused_before_training() -> None:
+    metropolis = _chain(sampler=Metropolis(), batch_norm="running")
+    resolve(_with(chains=(metropolis,)), _splits())
+    pointed = AAEConfig(latent_dim=2, net=MLPConfig(widths=(8,)))
+    with pytest.raises(ValueError, match="Metropolis needs a density of the encoder, and AAE has"):
+        resolve(_with(chains=(metropolis,), model=pointed), _splits())
+    rolled = dataclasses.replace(pointed, prior=SwissRollPriorConfig())
+    moves = _chain(sampler=Langevin())
+    with pytest.raises(ValueError, match="Langevin needs a density of z, and SwissRoll has none"):
+        resolve(_with(chains=(moves,), model=rolled), _splits())
+    # A law that is fitted to the codes has one.
+    fitted = dataclasses.replace(moves, law=ExPostMixture(components=2))
+    resolve(_with(chains=(fitted,), model=rolled), _splits())

@@ -15,12 +15,21 @@ from torch import nn
 from genae_core import trial
 from genae_core.data.base import Splits
 from genae_core.data.batches import to_pixels
+from genae_core.draw import Draw
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
+from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.base import run_chain
 from genae_core.training import Progress
-from genae_core.trial import ChainResult, TrialResult, evaluate, run_trial, validation_fcd
+from genae_core.trial import (
+    ChainResult,
+    TrialResult,
+    evaluate,
+    references,
+    run_trial,
+    validation_fcd,
+)
 
 HERE = Path(__file__).parent
 
@@ -235,3 +244,33 @@ def test_a_rung_sees_what_the_end_sees() -> None:
         args = (result.model, chain.config, experiment, data, classifier)
         assert validation_fcd(*args) == pytest.approx(min(chain.fcd_val), rel=1e-9)
         assert validation_fcd(*args, samples=20) != pytest.approx(min(chain.fcd_val), rel=1e-3)
+
+
+def test_a_law_of_the_codes_is_what_chains_start_from(
+    experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
+) -> None:
+    """Of all training images: its FCD at step 0 is that of draws from the same fit, made here."""
+    law = ExPostMixture(components=2)
+    chain = dataclasses.replace(experiment.chains[0], law=law)
+    found = evaluate(result.model, chain, experiment, splits, classifier)
+    x = to_pixels(splits.train.images, False, torch.device("cpu"))
+    with torch.no_grad():
+        codes = result.model.encode(x).mean
+    fitted = law.fit(codes, Draw(chain.seed, "law"))
+    plain = dataclasses.replace(chain, law=None)
+    starts = [
+        fitted.sample(Draw(chain.seed, "chain", index), (chain.sub_batch,))
+        for index in range(chain.padded(2 * tiny.HALF) // chain.sub_batch)
+    ]
+    z = torch.cat(starts)[: 2 * tiny.HALF]
+    halves = (Gaussian(6), Gaussian(6))
+    for record in run_chain(result.model, plain, 2 * tiny.HALF, z=z):
+        if record.step == 0:
+            with torch.no_grad():
+                seen = classifier.features(record.chain.mean)
+            cut = max(0, min(len(seen), tiny.HALF - record.first))
+            halves[0].update(seen[:cut])
+            halves[1].update(seen[cut:])
+    real = references(splits, classifier, tiny.HALF, False)
+    assert found.fcd_val[0] == pytest.approx(frechet_distance(halves[0], real.val), rel=1e-4)
+    assert found.fcd[0] != result.chains[0].fcd[0]

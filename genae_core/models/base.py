@@ -19,6 +19,9 @@ from genae_core.config import require, require_finite
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
 from genae_core.nets.base import Shape
+from genae_core.samplers.base import sampling_mode
+
+ENCODED = 500  # images at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,17 @@ class ModelConfig(Protocol):
         """Classes that the training needs the labels of; 0 where it needs none."""
 
     def build(self, shape: Shape) -> GenerativeModel: ...
+
+
+def encoded(model: Autoencoder, examples: Examples) -> Tensor:
+    """The codes of all images, [N, D]: running statistics, no dropout, no corruption, the mean of
+    a stochastic encoder."""
+    codes = []
+    with sampling_mode(model, "running"):
+        for first in range(0, examples.count, ENCODED):
+            rows = np.arange(first, min(first + ENCODED, examples.count))
+            codes.append(model.encode(examples.batch(rows).x).mean)
+    return torch.cat(codes)
 
 
 def add_noise(x: Tensor, noise: float, draw: Draw) -> Tensor:

@@ -5,6 +5,7 @@ Ghosh et al. 2020, section 4. Shapes: K components, D latent dimension.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from genae_core.config import require_positive_int
@@ -12,6 +13,7 @@ from genae_core.draw import Draw
 from genae_core.models.base import Examples, Stage
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
+from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.mixture import GaussianMixture
 
 
@@ -55,17 +57,8 @@ class ExPostAE(TwoStage):
 
 def fit_mixture(model: ExPostAE, examples: Examples, draw: Draw) -> Examples:
     """Cache the codes and fit the mixture to them."""
-    import numpy as np
-    from sklearn.mixture import GaussianMixture as Estimator
-
     codes = cached_codes(model, examples, draw)
     u = codes.batch(np.arange(codes.count)).x
-    seed = int(draw.permutation(2**16)[0])  # of the k-means that EM starts from
-    fitted = Estimator(model.config.components, random_state=seed, max_iter=200).fit(
-        u.double().cpu().numpy()
-    )
-    mixture = model.mixture
-    mixture.weights.copy_(torch.from_numpy(fitted.weights_))
-    mixture.means.copy_(torch.from_numpy(fitted.means_))
-    mixture.factors.copy_(torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)))
+    fitted = ExPostMixture(components=model.config.components).fit(u, draw)
+    model.mixture.load_state_dict(fitted.state_dict())
     return codes

@@ -18,10 +18,9 @@ from genae_core.config import require, require_positive_int
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import Autoencoder, Batch, Examples, ModelConfig, Stage
-from genae_core.nets.base import Shape, running_statistics
+from genae_core.models.base import Autoencoder, Batch, Examples, ModelConfig, Stage, encoded
+from genae_core.nets.base import Shape
 
-ENCODED = 500  # images at a time
 SMALLEST = 1e-6  # standard deviation of a code's component that is divided by
 
 
@@ -147,15 +146,9 @@ class TwoStage(Autoencoder):
 
 
 def cached_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
-    """The standardised codes of all images, made once: running statistics, no dropout, no
-    corruption, the mean of a stochastic encoder. Sets the model's shift and scale."""
-    codes = []
+    """The standardised codes of all images, made once. Sets the model's shift and scale."""
     model.eval()
-    with torch.no_grad(), running_statistics(model):
-        for first in range(0, examples.count, ENCODED):
-            rows = torch.arange(first, min(first + ENCODED, examples.count)).numpy()
-            codes.append(model.encode(examples.batch(rows).x).mean)
-    z = torch.cat(codes)
+    z = encoded(model, examples)
     model.shift.copy_(z.mean(0))
     model.scale.copy_(z.std(0).clamp_min(SMALLEST))
     u = (z - model.shift) / model.scale

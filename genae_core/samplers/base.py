@@ -60,6 +60,24 @@ class Sampler(Protocol):
         """One transition; pure."""
 
 
+class LawConfig(Protocol):
+    """A law of codes that is fitted after the training."""
+
+    def fit(self, codes: Tensor, draw: Draw) -> Distribution:
+        """The law of codes [N, D]; its mean is [D]."""
+
+
+class WithLaw:
+    """The model, with z drawn from another law."""
+
+    def __init__(self, model: Sampleable, law: Distribution) -> None:
+        self.law = law
+        self.decode, self.encode, self.corrupt = model.decode, model.encode, model.corrupt
+
+    def latent_prior(self) -> Distribution:
+        return self.law
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig:
     """A sampler and how its chains are run.
@@ -70,6 +88,8 @@ class ChainConfig:
     the size is part of the result.
     batch_norm: "batch" normalises by the sub-batch (Creswell et al. 2017, section 4.3),
     "running" by the averages of training.
+    law: what z is drawn from, if not the model's own latent law: one fitted to its codes of the
+    training images.
     seed: of the chains, apart from the training's, so that trials start from the same z0.
     """
 
@@ -78,6 +98,7 @@ class ChainConfig:
     num_chains: int | None = None
     sub_batch: int = 500
     batch_norm: Literal["batch", "running"] = "batch"
+    law: LawConfig | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -145,15 +166,37 @@ def run_chain(
     num_chains: int,
     images: Tensor | None = None,
     device: torch.device | str = "cpu",
+    law: Distribution | None = None,
+    z: Tensor | None = None,
 ) -> Iterator[Recorded]:
     """Run `num_chains` chains and yield them at each recorded step, sub-batch by sub-batch.
 
     Each sub-batch draws from its own stream of (config.seed, its index); the last is run full
     and cut, so more chains change none of the earlier ones.
     images: for a sampler that starts from images, [M, C, H, W], M >= config.padded(num_chains).
-    Raises ValueError where those images are missing.
+    law: the fitted `config.law`. z: [num_chains, D], where each chain starts; the last sub-batch
+    is filled up with the last of them.
+    Raises ValueError where the images or the law are missing or do not fit, FloatingPointError
+    where a chain is not finite at a recorded step.
     """
-    needs_images = config.sampler.starts_from == "images"
+    require(
+        (law is None) == (config.law is None),
+        "a chain whose config has a law needs it fitted, and no other does",
+        config_law=config.law,
+        law=law,
+    )
+    if law is not None:
+        target: Sampleable = WithLaw(model, law)
+    else:
+        target = model
+    if z is not None:
+        dim = model.latent_prior().mean.shape[-1]
+        require(
+            z.shape == (num_chains, dim),
+            f"z must be {num_chains} starts of latent dimension {dim}",
+            shape=tuple(z.shape),
+        )
+    needs_images = z is None and config.sampler.starts_from == "images"
     padded = config.padded(num_chains)
     given = 0 if images is None else len(images)
     require(
@@ -166,13 +209,16 @@ def run_chain(
         start: Start = config.sub_batch
         if needs_images and images is not None:
             start = images[first : first + config.sub_batch]
+        if z is not None:
+            rows = torch.arange(first, first + config.sub_batch).clamp_max(num_chains - 1)
+            start = z[rows].to(device)
         keep = min(config.sub_batch, num_chains - first)
         records = []
         with sampling_mode(model, config.batch_norm):
-            chain = config.sampler.init(model, start, draw)
+            chain = config.sampler.init(target, start, draw)
             for step in range(config.record[-1] + 1):
                 if step > 0:
-                    chain = config.sampler.step(model, chain, draw)
+                    chain = config.sampler.step(target, chain, draw)
                 if step in config.record:
                     _check_finite(chain, step)
                     accepted = None if chain.accepted is None else chain.accepted[:keep]
@@ -217,6 +263,11 @@ def decoded(
     law = model.decode(z)
     mean = law.mean
     return Chain(z, law.sample(draw) if decode == "sample" else mean, mean, state)
+
+
+def nats(law: Distribution, value: Tensor) -> Tensor:
+    """log p(value) of each row, [B]: summed where the law gives it element by element."""
+    return law.log_prob(value).reshape(len(value), -1).sum(1)
 
 
 def check_decode(decode: str) -> None:

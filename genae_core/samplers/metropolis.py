@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from genae_core.config import require
-from genae_core.distributions import Distribution
 from genae_core.draw import Draw
-from genae_core.samplers.base import Chain, Sampleable, Start, decoded, start_latents
+from genae_core.samplers.base import Chain, Sampleable, Start, decoded, nats, start_latents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +67,6 @@ class Metropolis:
         share = (accepted * steps + taken) / (steps + 1)
         moved = decoded(model, torch.where(taken[:, None], proposed, z), "sample", draw, steps + 1)
         return moved._replace(accepted=share)
-
-
-def nats(law: Distribution, value: Tensor) -> Tensor:
-    """log p(value) of each row, [B]: summed where the law gives it element by element."""
-    return law.log_prob(value).reshape(len(value), -1).sum(1)
 
 
 def check_densities(model: Sampleable, chain: Chain) -> None:

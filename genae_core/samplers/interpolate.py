@@ -1,0 +1,53 @@
+"""Points between encoded images, on which the chain is then run (Creswell et al. 2017, figures
+2 and 3). Shapes: N pairs, P points, D latent dimension."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from genae_core.config import require, require_positive_int
+from genae_core.draw import Draw
+from genae_core.samplers.base import Sampleable
+
+Kind = Literal["linear", "spherical"]
+
+
+def interpolated(
+    model: Sampleable, images: Tensor, points: int, draw: Draw, kind: Kind = "linear"
+) -> Tensor:
+    """z [N, P, D] from the encoding of each pair's first image to that of its second.
+
+    images: [2, N, C, H, W]; they are corrupted and encoded as in the chain. points: P >= 2, the
+    ends included. Run the chain on them by `run_chain(..., z=z.flatten(0, 1))`.
+    Raises ValueError for images of another shape, and for fewer than two points.
+    """
+    require(
+        images.ndim == 5 and len(images) == 2,
+        "images must be pairs, [2, N, C, H, W]",
+        shape=tuple(images.shape),
+    )
+    require_positive_int(points=points)
+    require(points >= 2, "points must be >= 2, the ends included", points=points)
+    require(kind in ("linear", "spherical"), 'kind must be "linear" or "spherical"', kind=kind)
+    first, second = (model.encode(model.corrupt(x, draw)).sample(draw) for x in images)
+    share = torch.linspace(0, 1, points, device=first.device)[:, None]
+    way = lerp if kind == "linear" else slerp
+    return way(first[:, None], second[:, None], share)
+
+
+def lerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """(1 - t) z_1 + t z_2."""
+    return torch.lerp(first, second, share)
+
+
+def slerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """(sin((1 - t) a) z_1 + sin(t a) z_2) / sin a, a the angle between z_1 and z_2 (White 2016,
+    section 2.1); a straight line where they point the same way or opposite ways."""
+    cosine = torch.cosine_similarity(first, second, dim=-1)[..., None].clamp(-1, 1)
+    angle = cosine.acos()
+    straight = (angle < 1e-4) | (angle > math.pi - 1e-4)
+    safe = torch.where(straight, torch.ones_like(angle), angle)
+    parts = ((1 - share) * safe).sin() * first + (share * safe).sin() * second
+    return torch.where(straight, lerp(first, second, share), parts / safe.sin())

@@ -1,0 +1,136 @@
+"""Langevin moves in the latent space alone, on whatever density z is drawn from.
+
+Roberts & Tweedie 1996 (the Metropolis-adjusted Langevin algorithm). Shapes: B chains, D latent
+dimension.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from genae_core.config import require, require_finite, require_int, require_positive_int
+from genae_core.distributions import Distribution
+from genae_core.draw import Draw
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    check_decode,
+    decoded,
+    nats,
+    start_latents,
+)
+
+# The acceptance rate at which the algorithm is quickest in many dimensions (Roberts & Rosenthal
+# 1998, theorem 2).
+OPTIMAL = 0.574
+DECAY = 0.6  # of the adaptation: of order t^-0.6 after t moves
+
+
+class _State(NamedTuple):
+    """log_density: [B]; gradient: [B, D], of it; log_size: of the step, a scalar; moves: made."""
+
+    log_density: Tensor
+    gradient: Tensor
+    log_size: Tensor
+    moves: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Langevin:
+    """z' = z + h^2/2 grad log p(z) + h eps, eps ~ N(0, I), accepted with probability
+
+        min(1, p(z') N(z; m(z'), h^2 I) / (p(z) N(z'; m(z), h^2 I))),  m(z) = z + h^2/2 grad log p,
+
+    where p is the density that the model's z is drawn from: a flow, a VampPrior, or a law fitted
+    to the codes (`ChainConfig.law`). It starts from N(0, I), not from p, and its stationary law is
+    p: exact draws (`Ancestral`) are what it comes to, at best.
+
+    moves: Langevin moves a step of the chain, of which only the last is decoded. size: h at the
+    beginning. adapt: during the first so many moves log h follows the acceptance rate of the
+    sub-batch to 0.574; then it stays. ValueError for a law without a density.
+    """
+
+    moves: int = 10
+    size: float = 0.5
+    adapt: int = 100
+    decode: Literal["mean", "sample"] = "mean"
+
+    def __post_init__(self) -> None:
+        require_positive_int(moves=self.moves)
+        require_int(adapt=self.adapt)
+        require(self.adapt >= 0, "adapt must be >= 0", adapt=self.adapt)
+        require_finite(0, size=self.size)
+        require(self.size > 0, "size must be > 0", size=self.size)
+        check_decode(self.decode)
+
+    @property
+    def starts_from(self) -> Literal["prior", "images"]:
+        return "prior"
+
+    @property
+    def couples(self) -> bool:
+        return True
+
+    def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
+        law = model.latent_prior()
+        if isinstance(start, int):
+            z = draw.normal((start, law.mean.shape[-1]))
+        else:
+            z = start_latents(model, start, draw)
+        try:
+            log_density, gradient = score(law, z)
+        except TypeError as error:
+            raise ValueError(
+                f"Langevin needs a density of z, and {type(law).__name__} has none: {error}"
+            ) from None
+        log_size = torch.tensor(self.size, device=z.device).log()
+        state = _State(log_density, gradient, log_size, 0)
+        accepted = torch.zeros(len(z), device=z.device)
+        return decoded(model, z, self.decode, draw, state)._replace(accepted=accepted)
+
+    def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
+        law = model.latent_prior()
+        z, state, share = chain.z, chain.state, chain.accepted
+        assert share is not None
+        for _ in range(self.moves):
+            z, state, taken = self._move(law, z, state, draw)
+            share = share + (taken.float() - share) / state.moves
+        return decoded(model, z, self.decode, draw, state)._replace(accepted=share)
+
+    def _move(
+        self, law: Distribution, z: Tensor, state: _State, draw: Draw
+    ) -> tuple[Tensor, _State, Tensor]:
+        """The next z, what belongs to it, and which chains moved, bool [B]."""
+        size = state.log_size.exp()
+        eps = draw.normal(tuple(z.shape))
+        proposed = z + size.square() / 2 * state.gradient + size * eps
+        log_density, gradient = score(law, proposed)
+        back = (z - proposed - size.square() / 2 * gradient) / size
+        log_ratio = log_density - state.log_density
+        log_ratio = log_ratio + 0.5 * (eps.square() - back.square()).sum(1)
+        # A proposal that is not finite is refused: a comparison with NaN is false.
+        taken = draw.uniform((len(z),)).log() < log_ratio
+        log_size, moves = state.log_size, state.moves + 1
+        if moves <= self.adapt:
+            log_size = log_size + (taken.float().mean() - OPTIMAL) / moves**DECAY
+        row = taken[:, None]
+        after = _State(
+            torch.where(taken, log_density, state.log_density),
+            torch.where(row, gradient, state.gradient),
+            log_size,
+            moves,
+        )
+        return torch.where(row, proposed, z), after, taken
+
+
+def score(law: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(z) [B] in nats and its gradient [B, D]."""
+    with torch.enable_grad():
+        at = z.detach().requires_grad_()
+        log_density = nats(law, at)
+        total: Any = log_density.sum()
+        (gradient,) = torch.autograd.grad(total, at)
+    return log_density.detach(), gradient
