@@ -1,0 +1,95 @@
+"""How well chains mix: between chains, along a chain, and between classes.
+
+Shapes: T steps, B chains, D latent dimension, K classes.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from arviz_stats.base.array import array_stats
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genae_core.config import require
+
+FEWEST = 4  # draws a chain; a split chain then has two
+
+
+class Mixing(NamedTuple):
+    """Each [D]. rhat: rank-normalised split R-hat, 1 where the chains agree. ess: bulk effective
+    sample size of all T B draws. autocorrelation_time: T B / ess, in steps."""
+
+    rhat: NDArray[np.float64]
+    ess: NDArray[np.float64]
+    autocorrelation_time: NDArray[np.float64]
+
+
+def mixing(z: Tensor) -> Mixing:
+    """Of a trace z [T, B, D] (Vehtari et al. 2021, sections 3 and 4, by arviz-stats).
+
+    A dimension that never moves has an R-hat and a size of NaN. Raises ValueError below 4 steps
+    or 2 chains.
+    """
+    steps, chains = z.shape[:2]
+    require(steps >= FEWEST, f"R-hat needs at least {FEWEST} steps of each chain", steps=steps)
+    require(chains >= 2, "R-hat needs at least 2 chains", chains=chains)
+    values = z.double().cpu().numpy()
+    moves = values.std((0, 1)) > 0
+    library: Any = array_stats  # it has no types
+    rhat, ess = (np.full(z.shape[2], np.nan) for _ in range(2))
+    if moves.any():
+        kept = values[:, :, moves]
+        rhat[moves] = library.rhat(kept, chain_axis=1, draw_axis=0)
+        ess[moves] = library.ess(kept, chain_axis=1, draw_axis=0)
+    return Mixing(rhat, ess, steps * chains / ess)
+
+
+class Transitions(NamedTuple):
+    """matrix: [K, K], the share of the moves from class i that go to class j; a row of zeros for
+    a class that no chain was in. stay: the share of all moves that keep their class. entropy:
+    of the classes at the last step, in nats; log K where all are as frequent, 0 where all chains
+    have become one class."""
+
+    matrix: NDArray[np.float64]
+    stay: float
+    entropy: float
+
+
+def transitions(classes: NDArray[np.int64], num_classes: int) -> Transitions:
+    """Of the classes [T, B] that a classifier sees at each step.
+
+    Raises ValueError below two steps, and for a class outside 0 ... K - 1.
+    """
+    require(len(classes) >= 2, "transitions need at least 2 steps", steps=len(classes))
+    known = (classes >= 0) & (classes < num_classes)
+    require(
+        bool(known.all()),
+        f"classes must be 0 ... {num_classes - 1}",
+        found=int(classes[~known][0]) if not known.all() else None,
+    )
+    counts = np.zeros((num_classes, num_classes))
+    np.add.at(counts, (classes[:-1].ravel(), classes[1:].ravel()), 1)
+    total = counts.sum(1, keepdims=True)
+    matrix = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    share = np.bincount(classes[-1], minlength=num_classes) / classes.shape[1]
+    seen = share[share > 0]
+    return Transitions(
+        matrix=matrix,
+        stay=float(counts.trace() / counts.sum()),
+        entropy=float(-(seen * np.log(seen)).sum() + 0.0),
+    )
+
+
+def posterior_sd(z: Tensor) -> Tensor:
+    """The empirical standard deviation of z ~ q(z|x), [D], the root mean variance over images, of
+    samples [S, B, D]: 0 for an encoder whose posterior has become a point, which Creswell et al.
+    2017, section 5, observe of AAEs. Raises ValueError below two samples an image."""
+    require(len(z) >= 2, "a standard deviation needs at least 2 samples an image", samples=len(z))
+    return z.double().var(0).mean(0).sqrt()
+
+
+def trace_classes(logits: Tensor) -> NDArray[np.int64]:
+    """The likeliest class, [...], of logits [..., K]."""
+    found: NDArray[np.int64] = torch.argmax(logits, -1).cpu().numpy()
+    return found

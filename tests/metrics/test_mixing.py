@@ -1,0 +1,72 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from genae_core.draw import Draw
+from genae_core.metrics.mixing import mixing, posterior_sd, transitions
+
+
+def _autoregressive(rho: float, steps: int, chains: int) -> torch.Tensor:
+    """z' = rho z + sqrt(1 - rho^2) eps, stationary N(0, 1): [T, B, 1]."""
+    z = Draw(0).normal((chains, 1))
+    draw, found = Draw(1), []
+    for _ in range(steps):
+        found.append(z)
+        z = rho * z + math.sqrt(1 - rho**2) * draw.normal((chains, 1))
+    return torch.stack(found)
+
+
+def test_of_a_stationary_chain() -> None:
+    """AR(1) has the autocorrelation time (1 + rho) / (1 - rho)."""
+    found = mixing(_autoregressive(0.8, 1_000, 32))
+    assert found.rhat[0] < 1.01
+    assert found.autocorrelation_time[0] == pytest.approx(1.8 / 0.2, rel=0.1)
+    assert found.ess[0] == pytest.approx(32_000 / 9, rel=0.1)
+
+
+def test_chains_that_disagree_have_a_large_r_hat() -> None:
+    z = Draw(0).normal((100, 8, 2))
+    z[:, :4, 1] += 3
+    found = mixing(z)
+    assert found.rhat[0] < 1.05 < 1.5 < found.rhat[1]
+
+
+def test_a_dimension_that_never_moves_has_no_r_hat() -> None:
+    z = torch.cat([Draw(0).normal((50, 4, 1)), torch.ones(50, 4, 1)], 2)
+    found = mixing(z)
+    assert np.isfinite(found.rhat[0]) and np.isnan(found.rhat[1]) and np.isnan(found.ess[1])
+
+
+def test_transitions_are_counted() -> None:
+    classes = np.array([[0, 1, 2], [0, 2, 2], [1, 2, 0]])
+    found = transitions(classes, 4)
+    # 0 -> 0, 0 -> 1; 1 -> 2; 2 -> 2, 2 -> 2, 2 -> 0.
+    wanted = np.zeros((4, 4))
+    wanted[0, :2], wanted[1, 2], wanted[2, [0, 2]] = 0.5, 1, (1 / 3, 2 / 3)
+    np.testing.assert_allclose(found.matrix, wanted)
+    assert found.stay == pytest.approx(3 / 6)
+    assert found.entropy == pytest.approx(math.log(3))
+    collapsed = transitions(np.array([[0, 1, 2], [1, 1, 1]]), 3)
+    assert collapsed.entropy == 0
+
+
+def test_the_sd_of_the_posterior() -> None:
+    sd = torch.tensor([0.1, 2.0])
+    samples = Draw(2).normal((1, 50, 2)) * 5 + sd * Draw(3).normal((400, 50, 2))
+    torch.testing.assert_close(posterior_sd(samples).float(), sd, rtol=0.02, atol=0)
+    assert float(posterior_sd(torch.ones(3, 5, 2)).abs().max()) == 0
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="R-hat needs at least 4 steps of each chain"):
+        mixing(torch.zeros(3, 5, 2))
+    with pytest.raises(ValueError, match="R-hat needs at least 2 chains"):
+        mixing(torch.zeros(8, 1, 2))
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        transitions(np.zeros((1, 5), np.int64), 3)
+    with pytest.raises(ValueError, match=r"classes must be 0 ... 2, got found=3"):
+        transitions(np.array([[0], [3]]), 3)
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        posterior_sd(torch.zeros(1, 4, 2))
