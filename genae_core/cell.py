@@ -17,13 +17,14 @@ import torch
 
 from genae_core import checkpoint, config
 from genae_core.data.base import Splits
+from genae_core.evaluation import validation_fcd
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.progress import shown
 from genae_core.samplers.base import ChainConfig
 from genae_core.tracking import Tracker
 from genae_core.training import Progress
-from genae_core.trial import TrialResult, run_trial, validation_fcd
+from genae_core.trial import TrialResult, run_trial
 
 Params = dict[str, Any]
 EXPERIMENT = "experiment"  # the key under which a search hands it along, as JSON

@@ -4,6 +4,7 @@ Uses MlflowClient with explicit run ids; the fluent API's global run clashes bet
 """
 
 import logging
+import math
 import os
 import re
 import time
@@ -22,7 +23,7 @@ import mlflow.entities as entities  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-from genae_core.trial import ChainResult  # noqa: E402
+from genae_core.evaluation import ChainResult  # noqa: E402
 
 TIMEOUT_S = 10
 CURVES = ("fcd_val", "fcd", "fcd_ratio")
@@ -149,7 +150,7 @@ class Tracker:
 
     def log_chain(self, run_id: str, result: ChainResult) -> None:
         """chain/* by MCMC step, the scalars, a grid a step under one key, and the strip."""
-        curves = {"fcd_val": result.fcd_val, "fcd": result.fcd}
+        curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
         if result.floor > 0:
             curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
         steps = result.config.record
@@ -157,12 +158,15 @@ class Tracker:
             (f"chain/{name}", value, step)
             for name, values in curves.items()
             for step, value in zip(steps, values, strict=True)
+            if math.isfinite(value)
         ]
         self._log(run_id, [*rows, *((name, value, 0) for name, value in result.summary().items())])
         for step, picture in zip(steps, result.grids, strict=True):
             self.client.log_image(run_id, picture, key="samples", step=step, synchronous=True)
         self.client.log_image(run_id, result.strip, artifact_file="strip.png")
         self.client.log_dict(run_id, {"step": list(steps), **curves}, "curve.json")
+        if result.mixing:
+            self.client.log_dict(run_id, result.mixing, "mixing.json")
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Values without a step, as they are found after the run has ended."""

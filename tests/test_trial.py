@@ -12,24 +12,19 @@ from contracts import tiny
 from contracts.toys import digest
 from torch import nn
 
-from genae_core import trial
+from genae_core import evaluation
 from genae_core.data.base import Splits
 from genae_core.data.batches import to_pixels
 from genae_core.draw import Draw
+from genae_core.evaluation import ChainResult, evaluate, references, validation_fcd
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
-from genae_core.metrics.fcd import Gaussian, frechet_distance
+from genae_core.metrics.estimate import Estimate
+from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.base import run_chain
 from genae_core.training import Progress
-from genae_core.trial import (
-    ChainResult,
-    TrialResult,
-    evaluate,
-    references,
-    run_trial,
-    validation_fcd,
-)
+from genae_core.trial import TrialResult, run_trial
 
 HERE = Path(__file__).parent
 
@@ -131,7 +126,12 @@ def test_both_sides_of_every_distance_have_equal_counts(
         counts.append((p.count, q.count))
         return frechet_distance(p, q)
 
-    monkeypatch.setattr(trial, "frechet_distance", spy)
+    def spy_blocks(blocks: list[Gaussian], real: Gaussian) -> Estimate:
+        counts.append((sum(block.count for block in blocks), real.count))
+        return frechet_estimate(blocks, real)
+
+    monkeypatch.setattr(evaluation, "frechet_distance", spy)
+    monkeypatch.setattr(evaluation, "frechet_estimate", spy_blocks)
     for num_chains in (2 * tiny.HALF, 20):
         counts.clear()
         chain = dataclasses.replace(experiment.chains[0], num_chains=num_chains)
@@ -155,10 +155,16 @@ def test_the_step_is_chosen_on_val_alone(experiment: Experiment) -> None:
         "fcd_best": 5.0,
         "fcd_val_best": 1.0,
         "fcd_best_step": 1.0,
+        "fcd_recommended_step": 1.0,
+        "fcd_recommended": 5.0,
         "fcd_best_ratio": 2.5,
         "fcd_floor": 2.0,
         "fcd_images": 7.0,
     }
+    # The smallest step within one standard error of the best on validation.
+    near = result._replace(curves={"fcd_val_se": [0.1, 2.0, 0.1]}).summary()
+    assert (near["fcd_recommended_step"], near["fcd_recommended"]) == (0.0, 0.5)
+    assert near["fcd_best_step"] == 1.0
     # A handful of images on one dead feature: every distance is 0, and there is no ratio.
     assert "fcd_best_ratio" not in result._replace(floor=0.0).summary()
 

@@ -6,11 +6,16 @@ its scale is the classifier's. Memory does not grow with the number of images.
 Shapes: B batch, F features.
 """
 
+import functools
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from genae_core.config import require
+from genae_core.metrics.estimate import Estimate, jackknife
 
 Array = NDArray[np.float64]
 
@@ -46,12 +51,36 @@ class Gaussian:
         self.mean = self.mean + shift * (len(batch) / count)
         self.count = count
 
+    def merged(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
+        """That of both one's images; with sign -1 of those that are in this one alone."""
+        both = Gaussian(len(self.mean))
+        both.count = self.count + sign * other.count
+        if both.count == 0:
+            return both
+        shift = other.mean - self.mean
+        both.mean = self.mean + sign * shift * (other.count / both.count)
+        weight = sign * self.count * other.count / both.count
+        both._scatter = self._scatter + sign * other._scatter + weight * np.outer(shift, shift)
+        return both
+
     @property
     def covariance(self) -> Array:
         """The unbiased covariance. Raises ValueError below two images."""
         require(self.count >= 2, "a covariance needs at least 2 images", count=self.count)
         covariance: Array = self._scatter / (self.count - 1)
         return covariance
+
+
+def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
+    """The distance of all blocks' images to the real ones, and its standard error over the
+    generated images by leaving out one block at a time; the real ones are taken as they are."""
+    whole = functools.reduce(Gaussian.merged, blocks)
+    distance = frechet_distance(whole, real)
+    parts = [block for block in blocks if block.count > 0]
+    if len(parts) < 2 or whole.count - max(part.count for part in parts) < 2:
+        return Estimate(distance, math.nan)
+    without = [frechet_distance(whole.merged(part, -1), real) for part in parts]
+    return jackknife(distance, without)
 
 
 def frechet_distance(p: Gaussian, q: Gaussian) -> float:
