@@ -19,6 +19,7 @@ DOORS = {
     "matplotlib": {"report"},
     "tyro": {"cli"},
     "zuko": {"priors.flow"},
+    "arviz_stats": {"metrics.mixing"},
     "pickle": set(),
     "cloudpickle": set(),
     "dill": set(),
