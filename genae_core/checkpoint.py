@@ -85,9 +85,15 @@ def model_config(folder: Path) -> Any:
 
 def load_model(folder: Path) -> GenerativeModel:
     """The trained model in evaluation mode, on the CPU. Raises ValueError as `read` does."""
-    tensors, description = read(folder)
+    return model_of(*read(folder), str(folder))
+
+
+def model_of(
+    tensors: dict[str, Tensor], description: dict[str, Any], where: str
+) -> GenerativeModel:
+    """The model that a checkpoint's tensors and description are of, as `load_model`."""
     if "model" not in description:
-        raise ValueError(f"{folder} is a checkpoint, but not of a generative model")
+        raise ValueError(f"{where} is a checkpoint, but not of a generative model")
     shape = tuple(description["shape"])
     model: GenerativeModel = config.from_dict(description["model"]).build(shape)
     names = [name for name in tensors if name.startswith("model.")]

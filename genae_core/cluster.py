@@ -70,12 +70,19 @@ def shared(value: T) -> T:
 
 
 def each(
-    function: Callable[[S, T], R], shared: S, items: Sequence[T], here: bool = False
+    function: Callable[[Any, T], R],
+    shared: S,
+    items: Sequence[T],
+    here: bool = False,
+    keep: Callable[[S], Any] | None = None,
+    num_gpus: float = 0.0,
 ) -> Iterator[R]:
     """Call function(shared, item) for every item, one to a CPU, and yield the results as they
     come; a call whose node is lost is made again.
 
-    shared: goes once to each node. here: on this node alone. Raises what the function raises.
+    shared: goes once to each node. here: on this node alone. keep: called with `shared` once by
+    each worker, which then lives on; the function is given what it returned. num_gpus: of each
+    worker. Raises what the function raises.
     """
     ray = _ray()
     here_alone = {"ray.io/node-id": ray.get_runtime_context().get_node_id()} if here else None
@@ -97,10 +104,25 @@ def each(
         except Exception as error:  # Ray Data's own wrapping loses some of them
             return {"result": _Raised(error)}
 
+    class Keeper:
+        def __init__(self) -> None:
+            assert keep is not None
+            self.kept = keep(ray.get(reference))
+
+        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return {"result": function(self.kept, items[row["item"]])}
+            except Exception as error:
+                return {"result": _Raised(error)}
+
+    most = max(1, min(len(items), int(resources().get("CPU", 1))))
+    if num_gpus > 0:
+        most = max(1, min(most, int(resources().get("GPU", 0) / num_gpus)))
+    how = {"num_cpus": 1, "num_gpus": num_gpus, "label_selector": here_alone}
+    actors = {"concurrency": (1, most), **how}
     numbers = [{"item": number} for number in range(len(items))]
-    results = ray.data.from_items(numbers, override_num_blocks=max(1, len(items))).map(
-        call, num_cpus=1, label_selector=here_alone
-    )
+    rows = ray.data.from_items(numbers, override_num_blocks=max(1, len(items)))
+    results = rows.map(call, **how) if keep is None else rows.map(Keeper, **actors)
     for row in results.iter_rows():
         if isinstance(row["result"], _Raised):
             raise row["result"].error

@@ -163,7 +163,7 @@ def evaluate(
     count = chain.num_chains // 2
     binarize = experiment.data.binarize
     moments = references(splits, classifier, count, binarize, device)
-    law = _law(model, chain, splits, binarize, device)
+    law = law_of(model, chain, splits, binarize, device)
     width = classifier.top.in_features
     steps = {step: _Kept(width, count) for step in chain.record}
     for record, features in _seen(
@@ -314,13 +314,13 @@ def validation_fcd(
     width = classifier.top.in_features
     real = _fitted(splits.val, classifier, count, binarize, device)
     steps = {step: Gaussian(width) for step in chain.record}
-    law = _law(model, chain, splits, binarize, device)
+    law = law_of(model, chain, splits, binarize, device)
     for record, seen in _seen(model, chain, count, splits, classifier, binarize, device, law):
         steps[record.step].update(seen)
     return min(frechet_distance(found, real) for found in steps.values())
 
 
-def _law(
+def law_of(
     model: Any,
     chain: ChainConfig,
     splits: Splits,

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves without being asked
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -210,6 +210,16 @@ class Tracker:
                 )
             )
         return found
+
+    def run(self, run_id: str) -> Any:
+        """MLflow's run. Raises ValueError where there is none."""
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            raise ValueError(
+                f"no run {run_id!r} in {redact(self.uri)}: {redact(str(error))}; give the id that "
+                "the MLflow UI shows, and --tracking-uri where it is in another store"
+            ) from None
 
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
         """A run's artifact, a file or a folder, copied below `folder`."""

@@ -157,16 +157,16 @@ def write_shard(
 def _table(rows: Rows) -> Any:
     import pyarrow as pa
 
-    columns = {IMAGE: _tensors(rows.images)}
+    columns = {IMAGE: tensors(rows.images)}
     if rows.labels.ndim == 1:
         columns[LABEL] = pa.array(rows.labels)
     else:
-        columns[ATTRIBUTES] = _tensors(rows.labels)
+        columns[ATTRIBUTES] = tensors(rows.labels)
     columns[NAME] = pa.array(rows.names, pa.string())
     return pa.table(columns)
 
 
-def _tensors(values: NDArray[Any]) -> Any:
+def tensors(values: NDArray[Any]) -> Any:
     """uint8 [N, ...] as Arrow's fixed-shape tensors, also where N is 0."""
     import pyarrow as pa
 
@@ -179,13 +179,13 @@ def _tensors(values: NDArray[Any]) -> Any:
 def _writer(file: Written, schema: Any) -> Any:
     import pyarrow.parquet as pq
 
-    tensors = (IMAGE, ATTRIBUTES)
+    planes = (IMAGE, ATTRIBUTES)
     return pq.ParquetWriter(
         file,
         schema,
         # Parquet knows no uint8 and stores four bytes a value. Their planes apart, three are of
         # zeros, which LZ4 makes vanish: half the time of a dictionary, and the same size.
-        use_byte_stream_split=[f"{name}.list.element" for name in tensors if name in schema.names],
+        use_byte_stream_split=[f"{name}.list.element" for name in planes if name in schema.names],
         use_dictionary=False,
         compression="lz4",
         write_batch_size=2**17,  # values: of some ten images, not a twelfth of one

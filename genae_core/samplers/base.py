@@ -168,6 +168,7 @@ def run_chain(
     device: torch.device | str = "cpu",
     law: Distribution | None = None,
     z: Tensor | None = None,
+    first_chain: int = 0,
 ) -> Iterator[Recorded]:
     """Run `num_chains` chains and yield them at each recorded step, sub-batch by sub-batch.
 
@@ -175,7 +176,8 @@ def run_chain(
     and cut, so more chains change none of the earlier ones.
     images: for a sampler that starts from images, [M, C, H, W], M >= config.padded(num_chains).
     law: the fitted `config.law`. z: [num_chains, D], where each chain starts; the last sub-batch
-    is filled up with the last of them.
+    is filled up with the last of them. first_chain: run only those from this one on, a multiple
+    of the sub-batch: they are the same as in a run of all.
     Raises ValueError where the images or the law are missing or do not fit, FloatingPointError
     where a chain is not finite at a recorded step.
     """
@@ -196,6 +198,11 @@ def run_chain(
             f"z must be {num_chains} starts of latent dimension {dim}",
             shape=tuple(z.shape),
         )
+    require(
+        first_chain >= 0 and first_chain % config.sub_batch == 0,
+        f"first_chain must be a multiple of the sub-batch, {config.sub_batch}",
+        first_chain=first_chain,
+    )
     needs_images = z is None and config.sampler.starts_from == "images"
     padded = config.padded(num_chains)
     given = 0 if images is None else len(images)
@@ -204,7 +211,8 @@ def run_chain(
         f"{type(config.sampler).__name__} starts from images and needs {padded} of them",
         images=given,
     )
-    for index, first in enumerate(range(0, num_chains, config.sub_batch)):
+    for first in range(0, num_chains, config.sub_batch):
+        index = (first_chain + first) // config.sub_batch
         draw = Draw(config.seed, "chain", index, device=device)
         start: Start = config.sub_batch
         if needs_images and images is not None:
@@ -223,7 +231,9 @@ def run_chain(
                     _check_finite(chain, step)
                     accepted = None if chain.accepted is None else chain.accepted[:keep]
                     parts = (chain.z[:keep], chain.x[:keep], chain.mean[:keep])
-                    records.append(Recorded(step, first, Chain(*parts, accepted=accepted)))
+                    records.append(
+                        Recorded(step, first_chain + first, Chain(*parts, accepted=accepted))
+                    )
         yield from records
 
 

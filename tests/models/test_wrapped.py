@@ -141,7 +141,5 @@ def test_what_does_not_fit_is_refused_at_once() -> None:
         wrap(module, encode, decode, 3, (1, 4, 4))
     with pytest.raises(ValueError, match=r"images of shape \(B, 1, 2, 8\), got for_two_codes"):
         wrap(module, encode, decode, 2, (1, 2, 8))
-    with pytest.raises(
-        ValueError, match=r"pixels in .*; scale and clamp its output, got low"
-    ):
+    with pytest.raises(ValueError, match=r"pixels in .*; scale and clamp its output, got low"):
         wrap(module, encode, lambda z: 5 * decode(z) - 2, 2, (1, 4, 4))
