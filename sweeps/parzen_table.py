@@ -122,6 +122,9 @@ def _flat(split: Split, rows: np.ndarray) -> Tensor:
 
 def _centroids(images: np.ndarray) -> np.ndarray:
     """As many centroids of the training images as there are samples of the others."""
-    means = MiniBatchKMeans(FEW, batch_size=20_000, n_init=1, max_iter=5, random_state=0)
+    # Random images to begin with: k-means++ would look at all images ten thousand times.
+    means = MiniBatchKMeans(
+        FEW, init="random", batch_size=20_000, n_init=1, max_iter=5, random_state=0
+    )
     centroids: np.ndarray = means.fit(images).cluster_centers_
     return centroids
