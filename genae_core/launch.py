@@ -90,18 +90,20 @@ def launch(
 def search(
     study: str,
     first: Params,
-    space: Callable[[optuna.Trial], None],
+    space: Callable[[optuna.trial.BaseTrial], None],
     experiment: Callable[[Params], Experiment],
     options: LaunchOptions,
     minutes: float,
     trials: int | None = None,
     on_end: OnEnd = lambda *_: None,
+    known: Sequence[tuple[Params, float]] = (),
 ) -> int:
     """Look for the cell with the lowest validation FCD at its best step, by TPE, for so many
     minutes of trials, and at most so many trials; exit codes as `launch`.
 
     first: the cell that is tried first. space: suggests the coordinates of one trial; experiment:
-    makes its experiment, in this process.
+    makes its experiment, in this process. known: cells and their validation FCD, as an earlier
+    sweep has measured them; TPE learns from them, and then nothing is tried first.
     """
 
     def plan() -> Plan:
@@ -119,8 +121,9 @@ def search(
             experiment,
             metric="fcd_val",
             mode="min",
-            points_to_evaluate=[first],
+            points_to_evaluate=None if known else [first],
             sampler=sampler,
+            known=known,
         )
         cells = {cell_key(first): experiment(first)}
         return Plan([first], cells, searcher, trials, 60 * minutes)
@@ -133,12 +136,25 @@ class _Search(OptunaSearch):
 
     def __init__(
         self,
-        space: Callable[[optuna.Trial], None],
+        space: Callable[[optuna.trial.BaseTrial], None],
         experiment: Callable[[Params], Experiment],
+        known: Sequence[tuple[Params, float]],
         **settings: Any,
     ) -> None:
+        self.known, self.space = known, space
         super().__init__(space, **settings)
         self.experiment = experiment
+
+    def _setup_study(self, mode: Any) -> None:
+        super()._setup_study(mode)
+        study: Any = self._ot_study
+        for params, value in self.known:
+            asked = optuna.trial.FixedTrial(params)
+            self.space(asked)
+            told = optuna.trial.create_trial(
+                params=params, distributions=asked.distributions, value=value
+            )
+            study.add_trial(told)
 
     def suggest(self, trial_id: str) -> Any:
         params = super().suggest(trial_id)

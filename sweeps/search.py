@@ -6,7 +6,7 @@ means something: a prior for families that have one, the noise for denoising one
 good cell and compares nothing: for that see the studies.
 
   python sweeps/search.py --dataset mnist --data-root DIR --minutes 20
-  python sweeps/search.py ... --against model_family-20260101-000000-abcd   # its best cell
+  python sweeps/search.py ... --against model_family-20260101-000000-abcd   # from there, further
 """
 
 import json
@@ -31,6 +31,7 @@ from genae_core.launch import launch, search
 from genae_core.models.base import AdamConfig
 from genae_core.tracking import Curve, Tracker
 
+LOW, HIGH = 4, 64  # of the latent dimension
 PLANAR = ("swiss_roll",)  # priors of two dimensions alone, which no other cell could compare with
 
 
@@ -47,16 +48,17 @@ class Options(StudyOptions):
     trials: int | None = None
     """At most so many trials."""
     against: str | None = None
-    """A finished sweep of model_family.py in the same store: its best cell on validation is then
-    trained with fresh seeds beside the one that was found, and both are compared on test."""
+    """A finished sweep of model_family.py in the same store: the search learns from its cells, and
+    then its best one on validation is trained with fresh seeds beside the one that was found, and
+    both are compared on test."""
     fresh_seeds: tuple[int, ...] = (100, 101, 102)
     """Seeds of that comparison."""
 
 
-def suggest(options: Options, trial: optuna.Trial) -> None:
+def suggest(options: Options, trial: optuna.trial.BaseTrial) -> None:
     """The coordinates of one trial; conditional ones only where they mean something."""
     family = trial.suggest_categorical("family", list(options.families))
-    trial.suggest_int("latent_dim", 4, 64, log=True)
+    trial.suggest_int("latent_dim", LOW, HIGH, log=True)
     trial.suggest_float("learning_rate", 3e-4, 3e-3, log=True)
     priors = [prior for prior in TAKES.get(family, ()) if prior not in PLANAR]
     if priors:
@@ -81,6 +83,25 @@ def cell_of(options: Options, params: dict[str, Any]) -> Experiment:
     chain = chain_of(found)
     parts = replace(parts, optimizer=optimizer, prior=prior, **given)
     return experiment(options, family, params["latent_dim"], (chain,), parts)
+
+
+def usual(options: Options, family: str, latent_dim: int) -> dict[str, Any]:
+    """All coordinates of a family's cell as the other studies train it."""
+    parts = parts_of(options, family)
+    trial = optuna.trial.FixedTrial(
+        {
+            "family": family,
+            "latent_dim": latent_dim,
+            "learning_rate": parts.optimizer.learning_rate,
+            "prior of a KL": parts.prior,
+            "prior of samples": parts.prior,
+            "noise": parts.noise,
+            "beta": parts.beta,
+            "wae_weight": parts.wae_weight,
+        }
+    )
+    suggest(options, trial)
+    return trial.params
 
 
 def best_of(curves: list[Curve], sweep: str) -> Curve:
@@ -120,11 +141,10 @@ def main(options: Options) -> int:
             found["against"] = stored_experiment(other, rival)
             print(f"against: {told(rival)}, FCD {rival.scalars['fcd_val_best']:.1f} on validation")
 
-    first = {"family": options.families[0], "latent_dim": 10, "learning_rate": 1e-3}
-    if first["family"] in DENOISING:
-        first["noise"] = options.noise
+    first = usual(options, options.families[0], 10)
+    known = []
     if options.against is not None and not options.print:
-        check_against(options)
+        known = known_from(options)
     code = search(
         "search",
         first,
@@ -134,6 +154,7 @@ def main(options: Options) -> int:
         options.minutes,
         options.trials,
         on_end,
+        known,
     )
     if code != 0 or "against" not in found:
         return code
@@ -142,19 +163,27 @@ def main(options: Options) -> int:
     return launch("confirm", {"cell": tuple(found)}, lambda p: found[p["cell"]], fresh)
 
 
-def check_against(options: Options) -> None:
-    """Raise ValueError, before the search, where the other sweep has nothing to compare with."""
+def known_from(options: Options) -> list[tuple[dict[str, Any], float]]:
+    """The other sweep's cells that this search could propose, with their validation FCD.
+
+    Raises ValueError, before the search, where that sweep has nothing to compare with.
+    """
     uri = options.tracking_uri or f"sqlite:///{home() / 'mlflow.db'}"
     home().mkdir(parents=True, exist_ok=True)
     tracker = Tracker.create(uri, "model_family", home() / "mlartifacts")
     assert options.against is not None
-    run = best_of(tracker.curves(options.against), options.against)
+    curves = tracker.curves(options.against)
     dataset = recipe(options).data.name
-    require(
-        run.tags["dataset"] == dataset,
-        f"--against must name a sweep on {dataset}",
-        dataset=run.tags["dataset"],
-    )
+    there = best_of(curves, options.against).tags["dataset"]
+    require(there == dataset, f"--against must name a sweep on {dataset}", dataset=there)
+    known = []
+    for run in curves:
+        cell = coordinates(json.loads(run.tags["cell"]))
+        searched = LOW <= cell["latent_dim"] <= HIGH and cell["family"] in options.families
+        if run.status == "FINISHED" and searched:
+            params = usual(options, cell["family"], cell["latent_dim"])
+            known.append((params, run.scalars["fcd_val_best"]))
+    return known
 
 
 if __name__ == "__main__":

@@ -298,6 +298,7 @@ def test_a_search_stops_trials_and_compares_what_it_found(swept: tuple[Path, str
     home, _ = swept
     flags = ("--smoke", "--epochs", "9", "--minutes", "5", "--trials", "7", "--against", "rivals")
     cells = ("--families", "vae", "wae_mmd", "ex_post_ae", "--fresh-seeds", "100")
+    # The study's cells are of dimension 3, which is not searched.
     done = run(home, "search.py", *flags, *cells)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "7 trials or 5 minutes" in done.stdout
