@@ -98,9 +98,10 @@ def each(
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the caller hears what is raised
 
-    def call(row: dict[str, Any]) -> dict[str, Any]:
+    def call(row: dict[str, Any], given: Any = None) -> dict[str, Any]:
         try:
-            return {"result": function(ray.get(reference), items[row["item"]])}
+            given = ray.get(reference) if keep is None else given
+            return {"result": function(given, items[row["item"]])}
         except Exception as error:  # Ray Data's own wrapping loses some of them
             return {"result": _Raised(error)}
 
@@ -110,19 +111,18 @@ def each(
             self.kept = keep(ray.get(reference))
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            try:
-                return {"result": function(self.kept, items[row["item"]])}
-            except Exception as error:
-                return {"result": _Raised(error)}
+            return call(row, self.kept)
 
-    most = max(1, min(len(items), int(resources().get("CPU", 1))))
-    if num_gpus > 0:
-        most = max(1, min(most, int(resources().get("GPU", 0) / num_gpus)))
-    how = {"num_cpus": 1, "num_gpus": num_gpus, "label_selector": here_alone}
-    actors = {"concurrency": (1, most), **how}
+    how: dict[str, Any] = {"num_cpus": 1, "num_gpus": num_gpus, "label_selector": here_alone}
     numbers = [{"item": number} for number in range(len(items))]
     rows = ray.data.from_items(numbers, override_num_blocks=max(1, len(items)))
-    results = rows.map(call, **how) if keep is None else rows.map(Keeper, **actors)
+    if keep is None:
+        results = rows.map(call, **how)
+    else:
+        there = resources()
+        room = there.get("GPU", 0) / num_gpus if num_gpus > 0 else there.get("CPU", 1)
+        most = max(1, min(len(items), int(there.get("CPU", 1)), int(room)))
+        results = rows.map(Keeper, concurrency=(1, most), **how)
     for row in results.iter_rows():
         if isinstance(row["result"], _Raised):
             raise row["result"].error

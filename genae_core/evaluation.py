@@ -382,8 +382,9 @@ def _fitted(
     """The Gaussian of the features of `count` seeded images."""
     chosen = _some(len(split.images), count)
     gaussian = Gaussian(classifier.top.in_features)
-    for first in range(0, count, 500):
-        x = to_pixels(split.images[chosen[first : first + 500]], binarize, torch.device(device))
+    for first in range(0, count, ENCODED):
+        rows = chosen[first : first + ENCODED]
+        x = to_pixels(split.images[rows], binarize, torch.device(device))
         with torch.no_grad():
             gaussian.update(classifier.features(x))
     return gaussian

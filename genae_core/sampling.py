@@ -147,6 +147,7 @@ def draw_samples(
     on_plan(num_samples, num_samples - sum(part.last - part.first for part in todo))
     for count in each(job, todo) if todo else ():
         on_part(count)
+    job.out.delete_unfinished()
     files = [json.loads(job.out.read(part.receipt)) for part in parts]
     manifest = {"plan": json.loads(text), "parts": files}
     job.out.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())

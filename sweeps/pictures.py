@@ -15,10 +15,10 @@ from torch import Tensor
 
 from genae_core import checkpoint
 from genae_core.data.base import Split
-from genae_core.data.batches import to_pixels
+from genae_core.data.batches import Batches, to_pixels
 from genae_core.draw import Draw
 from genae_core.figures import Picture, grid
-from genae_core.models.base import Autoencoder, GenerativeModel
+from genae_core.models.base import Autoencoder, GenerativeModel, encoded
 from genae_core.models.style_aae import StyleAAE
 from genae_core.priors.swiss_roll import SwissRoll
 from genae_core.tracking import Curve, Tracker
@@ -49,12 +49,7 @@ def images_of(split: Split, rows: NDArray[np.int64], binarize: bool) -> Tensor:
 
 def codes(model: Autoencoder, split: Split, binarize: bool) -> Tensor:
     """The mean of q(z|x) of every image of the split, [N, D]."""
-    found = []
-    for first in range(0, len(split.images), BLOCK):
-        rows = np.arange(first, min(first + BLOCK, len(split.images)))
-        with torch.no_grad():
-            found.append(model.encode(images_of(split, rows, binarize)).mean)
-    return torch.cat(found)
+    return encoded(model, Batches(split, len(split.images), binarize, CPU).examples())
 
 
 def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Picture:

@@ -140,6 +140,13 @@ class Folder:
             with _told(self.path_of(name)):
                 filesystem.delete_file(f"{base}/{name}")
 
+    def delete_unfinished(self) -> None:
+        """Remove the half-written files of processes that were killed while `writing`; a store
+        has none."""
+        for path in self.local.rglob(".*") if self.local is not None else ():
+            if path.suffix[1:].isdigit() and path.is_file():
+                path.unlink()
+
     def free_bytes(self) -> int | None:
         """The bytes that the disk under the folder has left; None for an object store."""
         if self.local is None:

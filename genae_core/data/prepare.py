@@ -128,8 +128,7 @@ def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
     partial.delete(PLAN)
     partial.write(MANIFEST, manifest.to_json().encode())
     if out.local is not None:
-        for scratch in Path(partial.uri).glob(".*"):  # half a file of a process that was killed
-            scratch.unlink()
+        partial.delete_unfinished()
         with contextlib.suppress(FileNotFoundError):
             out.local.rmdir()  # an empty folder that the user made
         os.rename(partial.uri, out.uri)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from genae_core.config import require
+from genae_core.metrics.estimate import mean_of
 
 BLOCK = 1_000  # samples whose distances to all images are held at a time
 
@@ -57,4 +58,4 @@ def choose_bandwidth(samples: Tensor, held_out: Tensor, bandwidths: Sequence[flo
 def log_likelihood(blocks: Iterable[Tensor], images: Tensor, bandwidth: float) -> LogLikelihood:
     """The mean log-density of images [M, D] under the window over the samples, and its error."""
     values = log_densities(blocks, images, [bandwidth])[0]
-    return LogLikelihood(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+    return LogLikelihood(*mean_of(values))

@@ -42,9 +42,8 @@ def quality(real: Tensor, made: Tensor, neighbours: int = 5) -> Quality:
         images=fewest,
     )
     real_radius, made_radius = radii(real, neighbours), radii(made, neighbours)
-    around = torch.zeros(
-        len(made), dtype=torch.float64, device=made.device
-    )  # real balls around each made image
+    # Real balls around each made image.
+    around = torch.zeros(len(made), dtype=torch.float64, device=made.device)
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for first in range(0, len(real), BLOCK):
