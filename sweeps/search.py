@@ -32,6 +32,8 @@ from genae_core.models.base import AdamConfig
 from genae_core.tracking import Curve, Tracker
 
 LOW, HIGH = 4, 64  # of the latent dimension
+RATES = (5e-4, 5e-3)  # of Adam
+RECORD = (0, 1, 2, 5, 10)  # fewer than the studies': half of a cell's minutes is its evaluation
 PLANAR = ("swiss_roll",)  # priors of two dimensions alone, which no other cell could compare with
 
 
@@ -59,7 +61,7 @@ def suggest(options: Options, trial: optuna.trial.BaseTrial) -> None:
     """The coordinates of one trial; conditional ones only where they mean something."""
     family = trial.suggest_categorical("family", list(options.families))
     trial.suggest_int("latent_dim", LOW, HIGH, log=True)
-    trial.suggest_float("learning_rate", 3e-4, 3e-3, log=True)
+    trial.suggest_float("learning_rate", *RATES, log=True)
     priors = [prior for prior in TAKES.get(family, ()) if prior not in PLANAR]
     if priors:
         # One parameter for each set of choices: Optuna's categories are fixed.
@@ -80,7 +82,7 @@ def cell_of(options: Options, params: dict[str, Any]) -> Experiment:
     optimizer = AdamConfig(learning_rate=params["learning_rate"], beta1=parts.optimizer.beta1)
     given = {name: params[name] for name in ("noise", "beta", "wae_weight") if name in params}
     (prior,) = [v for name, v in params.items() if name.startswith("prior of")] or ["normal"]
-    chain = chain_of(found)
+    chain = chain_of(found, record=RECORD)
     parts = replace(parts, optimizer=optimizer, prior=prior, **given)
     return experiment(options, family, params["latent_dim"], (chain,), parts)
 

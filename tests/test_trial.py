@@ -13,15 +13,17 @@ from contracts.toys import digest
 from torch import nn
 
 from genae_core import evaluation
+from genae_core import references as genae_references
 from genae_core.data.base import Splits
 from genae_core.data.batches import to_pixels
 from genae_core.draw import Draw
-from genae_core.evaluation import ChainResult, evaluate, references, validation_fcd
+from genae_core.evaluation import ChainResult, evaluate, validation_fcd
 from genae_core.experiment import Experiment, resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.estimate import Estimate
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.priors.ex_post import ExPostMixture
+from genae_core.references import references
 from genae_core.samplers.base import run_chain
 from genae_core.training import Progress
 from genae_core.trial import TrialResult, run_trial
@@ -130,7 +132,7 @@ def test_both_sides_of_every_distance_have_equal_counts(
         counts.append((sum(block.count for block in blocks), real.count))
         return frechet_estimate(blocks, real)
 
-    monkeypatch.setattr(evaluation, "frechet_distance", spy)
+    monkeypatch.setattr(genae_references, "frechet_distance", spy)
     monkeypatch.setattr(evaluation, "frechet_estimate", spy_blocks)
     for num_chains in (2 * tiny.HALF, 20):
         counts.clear()
