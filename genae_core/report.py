@@ -96,7 +96,12 @@ def table(curves: list[Curve]) -> str:
                 _ratio(best, floor, 1),
             ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return lined(rows)
+
+
+def lined(rows: list[list[str]]) -> str:
+    """The rows in columns, the first one as their head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows

@@ -142,7 +142,8 @@ def draw_samples(
         empty = not job.out.exists() or not job.out.files()
         require(empty, "the folder for the samples must be empty", out=job.out.uri)
         job.out.write(PLAN, text.encode())
-    parts = parts_of(job, num_samples)
+    images = max(1, PART_BYTES // int(np.prod(job.description["shape"])))
+    parts = parts_of(job.chain.sub_batch, num_samples, images)
     todo = [part for part in parts if not job.out.exists(part.receipt)]
     on_plan(num_samples, num_samples - sum(part.last - part.first for part in todo))
     for count in each(job, todo) if todo else ():
@@ -154,11 +155,9 @@ def draw_samples(
     return manifest
 
 
-def parts_of(job: Job, num_samples: int) -> list[Part]:
-    """Whole sub-batches each, but for the last."""
-    batch = job.chain.sub_batch
-    images = max(1, PART_BYTES // int(np.prod(job.description["shape"])))
-    size = max(1, images // batch) * batch
+def parts_of(sub_batch: int, num_samples: int, most: int) -> list[Part]:
+    """Whole sub-batches each, but for the last, of at most so many samples if a sub-batch is."""
+    size = max(1, most // sub_batch) * sub_batch
     starts = range(0, num_samples, size)
     return [
         Part(number, first, min(first + size, num_samples)) for number, first in enumerate(starts)

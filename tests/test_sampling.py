@@ -155,11 +155,10 @@ def test_bad_input_is_refused_and_writes_nothing(folder: Path, tmp_path: Path) -
     assert not out.exists()
 
 
-def test_parts_are_whole_sub_batches(folder: Path, tmp_path: Path) -> None:
-    job = _job(folder, tmp_path / "out")
-    assert parts_of(job, 17) == [Part(0, 0, 8), Part(1, 8, 16), Part(2, 16, 17)]
-    large = job._replace(chain=dataclasses.replace(job.chain, sub_batch=100))
-    assert parts_of(large, 150) == [Part(0, 0, 100), Part(1, 100, 150)]
+def test_parts_are_whole_sub_batches() -> None:
+    assert parts_of(8, 17, 15) == [Part(0, 0, 8), Part(1, 8, 16), Part(2, 16, 17)]
+    assert parts_of(8, 17, 16) == [Part(0, 0, 16), Part(1, 16, 17)]
+    assert parts_of(100, 150, 15) == [Part(0, 0, 100), Part(1, 100, 150)]
 
 
 def test_a_chain_may_begin_in_the_middle() -> None:

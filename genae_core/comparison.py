@@ -1,0 +1,157 @@
+"""What is measured of a chain beside its FCD: metrics that look at images and latents themselves,
+and how the chain mixes.
+
+Shapes: N images, F features, D latent dimension, C channels, H rows, W columns.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genae_core.data.base import Splits
+from genae_core.data.batches import to_pixels
+from genae_core.distributions import Distribution
+from genae_core.draw import Draw
+from genae_core.metrics.classifier import Classifier, turns_of
+from genae_core.metrics.estimate import Estimate, mean_of
+from genae_core.metrics.kid import kernel_distance
+from genae_core.metrics.latent_gap import latent_gap
+from genae_core.metrics.mixing import FEWEST, mixing, posterior_sd, trace_classes, transitions
+from genae_core.metrics.parzen import choose_bandwidth, log_likelihood
+from genae_core.metrics.precision_recall import quality
+from genae_core.references import as_data, features_of, some
+from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+
+COMPARED = 2_000  # images and latents that these metrics see, each side
+FEWEST_COMPARED = 10  # below which they say nothing
+BANDWIDTHS = tuple(float(b) for b in np.geomspace(0.05, 1.0, 14))  # of the Parzen windows
+DRAWS = 10  # of q(z|x), for its empirical deviation
+ENCODED = 500  # images at a time
+
+
+class Subject(NamedTuple):
+    """A trained model and a chain setting that are evaluated, and by what.
+
+    law: the chain's, fitted, where its config has one.
+    """
+
+    model: Any  # an nn.Module that is Sampleable
+    chain: ChainConfig
+    splits: Splits
+    classifier: Classifier
+    binarize: bool
+    device: torch.device | str
+    law: Distribution | None
+
+
+class Real(NamedTuple):
+    """As many real images of each kind as are compared with samples one by one.
+
+    val, test: [N, C, H, W]. features: of the test images, [N, F]. codes: z ~ q(z|x~) of training
+    images, [N, D], the aggregated posterior. prior: as many z of what the chain starts from.
+    """
+
+    val: Tensor
+    test: Tensor
+    features: Tensor
+    codes: Tensor
+    prior: Tensor
+
+
+class Made(NamedTuple):
+    """The same of one recorded step: val and test [N, C, H, W] are the samples that are compared
+    with these images, features [N, F] and z [N, D] belong to test; accepted [N], if any."""
+
+    val: Tensor
+    test: Tensor
+    features: Tensor
+    z: Tensor
+    accepted: Tensor | None
+
+
+def real_of(subject: Subject) -> Real:
+    """The seeded images that `compare` takes."""
+    model, chain, splits, classifier, binarize, device, law = subject
+    assert chain.num_chains is not None
+    count = min(COMPARED, chain.num_chains // 2, len(splits.train.images))
+    train, val, test = (
+        to_pixels(split.images[some(len(split.images), count)], binarize, torch.device(device))
+        for split in splits[:3]
+    )
+    draw = Draw(chain.seed, "compared", device=device)
+    with sampling_mode(model, "running"):
+        codes = [
+            model.encode(model.corrupt(x, draw)).sample(draw) for x in torch.split(train, ENCODED)
+        ]
+        prior = (law or model.latent_prior()).sample(draw, (count,))
+    return Real(val, test, features_of(classifier, test), torch.cat(codes), prior)
+
+
+def compare(made: Made, real: Real) -> dict[str, Estimate]:
+    """The metrics of one recorded step by name."""
+    val, test = made.val.flatten(1), made.test.flatten(1)
+    bandwidth = choose_bandwidth(val, real.val.flatten(1), BANDWIDTHS)
+    parzen = log_likelihood([test], real.test.flatten(1), bandwidth)
+    to_codes, to_prior = latent_gap(made.z, real.codes), latent_gap(made.z, real.prior)
+    found = {
+        "kid": kernel_distance(real.features, made.features),
+        **quality(real.features, made.features)._asdict(),
+        "parzen": Estimate(*parzen),
+        "z_posterior_mmd": to_codes.mmd,
+        "z_posterior_w2": to_codes.sliced_wasserstein,
+        "z_prior_mmd": to_prior.mmd,
+        "z_prior_w2": to_prior.sliced_wasserstein,
+    }
+    if made.accepted is not None:
+        found["accepted"] = mean_of(made.accepted)
+    return found
+
+
+def diagnose(subject: Subject, real: Real) -> tuple[dict[str, float], dict[str, Any]]:
+    """The model's reconstruction error and its posterior's deviation; and how one sub-batch of
+    chains mixes, at every step up to the last recorded one.
+
+    Returns the scalars, and what there is of them by latent dimension, class or step.
+    """
+    model, chain = subject.model, subject.chain
+    draw = Draw(chain.seed, "diagnosed", device=subject.device)
+    errors, z = [], []
+    with sampling_mode(model, "running"):
+        for x in torch.split(real.test, ENCODED):
+            q = model.encode(x)
+            errors.append((model.decode(q.mean).mean - x).square().flatten(1).mean(1))
+            z.append(q.sample(draw, (DRAWS,)))
+    error = mean_of(torch.cat(errors))
+    sd = posterior_sd(torch.cat(z, 1))
+    scalars = {
+        "reconstruction_error": error.value,
+        "reconstruction_error_se": error.error,
+        "posterior_sd": float(sd.mean()),
+    }
+    about: dict[str, Any] = {"posterior_sd": sd.tolist()}
+    last = chain.record[-1]
+    if last + 1 < FEWEST or chain.sampler.starts_from == "images":
+        return scalars, about
+    every = dataclasses.replace(chain, record=tuple(range(last + 1)))
+    trace, seen = [], []
+    for record in run_chain(model, every, chain.sub_batch, device=subject.device, law=subject.law):
+        trace.append(record.chain.z)
+        with torch.no_grad():
+            logits = subject.classifier(as_data(record.chain.mean, subject.binarize))
+        seen.append(trace_classes(logits))
+    found = mixing(torch.stack(trace))
+    scalars |= {
+        "rhat_max": float(np.nanmax(found.rhat, initial=-math.inf)),
+        "ess_min": float(np.nanmin(found.ess, initial=math.inf)),
+    }
+    about |= {name: values.tolist() for name, values in found._asdict().items()}
+    splits = subject.splits
+    if splits.test.labels.ndim == 1 and turns_of(splits, splits.test) is None:
+        moves = transitions(np.stack(seen), subject.classifier.top.out_features)
+        scalars |= {"class_stay": moves.stay, "class_entropy": moves.entropy}
+        about["transitions"] = moves.matrix.tolist()
+    return scalars, about

@@ -1,0 +1,170 @@
+"""FCD, kernel distance and classes of N samples at steps of a trained model's chain.
+
+The samples are not kept, so a million on a cluster takes time alone. They are those that
+jobs/sample.py writes. Precision, recall and the like, of 2,000 samples, are in a sweep's runs.
+
+  python jobs/evaluate.py RUN_ID --num-samples 1000000 --out report.json
+  python jobs/evaluate.py CHECKPOINT_FOLDER --dataset mnist --data-root DIR --steps 0 5 50
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from source import trained
+from tqdm import tqdm
+
+from genae_core import checkpoint, cluster
+from genae_core.cli import cli
+from genae_core.config import require
+from genae_core.data.obtain import obtain
+from genae_core.home import home
+from genae_core.measuring import Job, Looked, Report, look, measure, one_by_one, started
+from genae_core.metrics.classifier import cached_classifier, load_classifier, resolved_width
+from genae_core.report import lined
+from genae_core.sampling import Part
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
+
+from recipes import DataOptions, recipe
+
+FEW = 20_000  # samples that are measured before a cluster has started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DataOptions):
+    """The flags of this job; those about data are for a checkpoint, a run knows its own."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Id of an MLflow run, or the folder of a checkpoint."""
+    out: Path | None = None
+    """JSON file for the figures, which must not be there yet."""
+    num_samples: int = 10_000
+    """How many."""
+    steps: tuple[int, ...] | None = None
+    """Steps of the chain to look at, ascending from 0 (default: the run's)."""
+    batch_norm: Literal["batch", "running"] | None = None
+    """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
+    seed: int | None = None
+    """Of the chains (default: the run's; for a checkpoint 0)."""
+    tracking_uri: str | None = None
+    """MLflow store of the run (default: mlflow.db in GENAE_HOME)."""
+    gpus_per_worker: float = 0.0
+    """GPUs of a worker; a fraction puts several on one GPU."""
+    ray_address: str | None = None
+    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this job alone)."""
+
+
+def table(report: Report) -> str:
+    """A row a step, each value with its standard error."""
+    refused = any(at.accepted is not None for at in report.steps)
+    classes = any(at.classes for at in report.steps)
+    head = ["step", "FCD", "FCD/real", "kernel distance"]
+    rows = [head + ["class entropy"] * classes + ["accepted"] * refused]
+    for at in report.steps:
+        ratio = f"{at.fcd.value / report.floor:.2f}" if report.floor > 0 else "-"
+        row = [str(at.step), _with_error(at.fcd), ratio, _with_error(at.kid)]
+        row += [f"{at.class_entropy:.3f}"] if classes else []
+        rows.append(row + ([f"{at.accepted:.3f}"] if refused else []))
+    return lined(rows)
+
+
+def _with_error(estimate: tuple[float, float]) -> str:
+    return f"{estimate[0]:.4g} ± {estimate[1]:.2g}"
+
+
+def main(options: Options) -> int:
+    """Measure, with a progress bar; print the table, and write the file where asked."""
+    began = time.perf_counter()
+    require(
+        options.out is None or not options.out.exists(),
+        "--out must not exist yet",
+        out=options.out,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        found = trained(options.source, options.tracking_uri, Path(scratch))
+        chain = found.chain_with(options.batch_norm, options.seed)
+        record = chain.record if options.steps is None else options.steps
+        chain = dataclasses.replace(chain, record=record, num_chains=None)
+        if found.experiment is None:
+            parts = recipe(options)
+            data, recipe_of_classifier = parts.data, parts.classifier
+        else:
+            data, recipe_of_classifier = found.experiment.data, found.experiment.classifier
+        given = checkpoint.read(found.folder)
+        splits = obtain(data, home(), options.shards, options.max_rejected)
+        law = found.law(chain)
+    half = min(len(splits.val.images), len(splits.test.images))
+    width = recipe_of_classifier.feature_width or resolved_width(half)
+    folder, about = cached_classifier(
+        dataclasses.replace(recipe_of_classifier, feature_width=width),
+        data.name,
+        splits,
+        data.binarize,
+        home() / "classifiers",
+        on_train=lambda: print(f"training the FCD's classifier of {data.name}, once ..."),
+    )
+    print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
+    bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
+
+    def each(job: Job, parts: Sequence[Part]) -> Iterator[Looked]:
+        asked = options.ray_address or options.gpus_per_worker > 0
+        if options.num_samples <= FEW and not asked:
+            return one_by_one(job, parts)  # sooner than Ray starts
+        stack.callback(cluster.disconnect)
+        cluster.connect(options.ray_address, os.cpu_count() or 1)
+        gpus = options.gpus_per_worker
+        return cluster.each(look, job, parts, keep=started, num_gpus=gpus)
+
+    with ExitStack() as stack:
+        stack.callback(bar.close)
+        try:
+            report = measure(
+                given,
+                chain,
+                law,
+                splits,
+                load_classifier(folder),
+                data.binarize,
+                options.num_samples,
+                each,
+                bar.update,
+                "cuda" if options.gpus_per_worker > 0 else "cpu",
+            )
+        except FloatingPointError as error:
+            raise ValueError(str(error)) from None
+    print(
+        f"{report.num_samples:,} samples against {report.num_real:,} test images of {data.name}; "
+        f"real training images: FCD {report.floor:.4g}\n{table(report)}"
+    )
+    if options.out is not None:
+        options.out.write_text(json.dumps(_plain(options, report), indent=1) + "\n")
+    print(f"{time.perf_counter() - began:.1f} s")
+    return 0
+
+
+def _plain(options: Options, report: Report) -> dict[str, Any]:
+    """The report for a file."""
+    steps = [
+        {
+            "step": at.step,
+            **{"fcd": at.fcd.value, "fcd_se": at.fcd.error},
+            **{"kid": at.kid.value, "kid_se": at.kid.error},
+            **{"classes": at.classes, "accepted": at.accepted},
+        }
+        for at in report.steps
+    ]
+    return {"source": options.source, **report._asdict(), "steps": steps}
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))

@@ -1,0 +1,79 @@
+"""The job on a checkpoint of the digits: here and over Ray the same figures, written once."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from genae_core.checkpoint import save_model
+from genae_core.draw import Draw
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.mlp import MLPConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = VAEConfig(latent_dim=4, net=MLPConfig(widths=(8,)))
+
+
+def saved(folder: Path, shape: tuple[int, ...]) -> Path:
+    with Draw(0).as_global():
+        model = CONFIG.build(shape)
+    save_model(folder, model, CONFIG, shape, Draw(0))
+    return folder
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(str(ROOT / "jobs"))
+    return importlib.import_module("evaluate")
+
+
+def test_here_and_over_a_cluster(
+    job: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = saved(tmp_path / "model", (1, 8, 8))
+    flags: dict[str, Any] = {"source": str(model), "num_samples": 21_000, "steps": (0, 3)}
+    monkeypatch.setattr(job, "FEW", 21_000)
+    assert job.main(job.Options(**flags, out=tmp_path / "here.json")) == 0
+    shown = capsys.readouterr().out
+    assert "21,000 samples against" in shown and "test images of digits" in shown
+    assert "class entropy" in shown and "accepted" not in shown
+    words = ["--num-samples", "21000", "--steps", "0", "3", "--out", str(tmp_path / "there.json")]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "jobs" / "evaluate.py"), str(model), *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    here, there = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("here", "there"))
+    assert [at["step"] for at in here["steps"]] == [0, 3]
+    for a, b in zip(here["steps"], there["steps"], strict=True):
+        assert a.keys() == b.keys() and a["classes"] == pytest.approx(b["classes"], abs=2e-3)
+        for name in ("fcd", "fcd_se", "kid", "kid_se"):  # threads sum in other orders
+            assert a[name] == pytest.approx(b[name], rel=1e-2)
+    with pytest.raises(ValueError, match="--out must not exist yet"):
+        job.main(job.Options(**flags, out=tmp_path / "here.json"))
+
+
+def test_bad_input_is_said_before_any_work(job: ModuleType, tmp_path: Path) -> None:
+    small, large = saved(tmp_path / "8", (1, 8, 8)), saved(tmp_path / "28", (1, 28, 28))
+    for flags, words in (
+        ({"source": str(large)}, r"images of the data's shape, \[1, 8, 8\]"),
+        ({"source": str(small), "steps": (1, 5)}, "record must be whole steps ascending from 0"),
+        ({"source": str(small), "num_samples": 3}, "needs at least"),
+        ({"source": str(tmp_path / "no" / "where")}, "there is no folder"),
+        ({"source": "0123456789abcdef"}, "no run '0123456789abcdef'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            job.main(job.Options(**flags, out=tmp_path / "out.json"))
+    assert not (tmp_path / "out.json").exists()
