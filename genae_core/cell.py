@@ -162,7 +162,7 @@ def _start(
     """The run, with its config and commit, before the first step."""
     first = experiment.chains[0]
     alone = dataclasses.replace(experiment, chains=(chain,))
-    setting = f"{_words(type(chain.sampler).__name__)}, {chain.batch_norm} BN"
+    setting = chain_label(chain)
     tags = {
         **sweep.tags,
         "sweep": sweep.name,
@@ -197,6 +197,21 @@ def _log(
         tracker.finish(run)
 
 
-def _words(name: str) -> str:
-    """EncodeDecode -> encode decode."""
+def chain_label(chain: ChainConfig) -> str:
+    """The sampler with what is not its default, what z is drawn from if not the model's own law,
+    and the normalisation: "encode decode (decode=sample), ex post mixture, running BN"."""
+    sampler = chain.sampler
+    given = [
+        f"{field.name}={getattr(sampler, field.name)}"
+        for field in dataclasses.fields(sampler)  # type: ignore[arg-type]
+        if getattr(sampler, field.name) != field.default
+    ]
+    name = _words(sampler) + (f" ({', '.join(given)})" if given else "")
+    law = [] if chain.law is None else [_words(chain.law)]
+    return ", ".join([name, *law, f"{chain.batch_norm} BN"])
+
+
+def _words(part: object) -> str:
+    """EncodeDecode() -> encode decode."""
+    name = type(part).__name__
     return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()

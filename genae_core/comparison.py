@@ -30,6 +30,7 @@ COMPARED = 2_000  # images and latents that these metrics see, each side
 FEWEST_COMPARED = 10  # below which they say nothing
 BANDWIDTHS = tuple(float(b) for b in np.geomspace(0.05, 1.0, 14))  # of the Parzen windows
 DRAWS = 10  # of q(z|x), for its empirical deviation
+MIXED = 100  # chains whose mixing is looked at
 ENCODED = 500  # images at a time
 
 
@@ -111,11 +112,20 @@ def compare(made: Made, real: Real) -> dict[str, Estimate]:
     return found
 
 
-def diagnose(subject: Subject, real: Real) -> tuple[dict[str, float], dict[str, Any]]:
-    """The model's reconstruction error and its posterior's deviation; and how one sub-batch of
-    chains mixes, at every step up to the last recorded one.
+class Diagnosis(NamedTuple):
+    """curves: by recorded step, NaN where a step is too early. scalars: of the model, or of the
+    whole chain. parts: what there is of them by latent dimension or class."""
 
-    Returns the scalars, and what there is of them by latent dimension, class or step.
+    curves: dict[str, list[float]]
+    scalars: dict[str, float]
+    parts: dict[str, Any]
+
+
+def diagnose(subject: Subject, real: Real) -> Diagnosis:
+    """The model's reconstruction error and its posterior's deviation; and how the chains of a
+    sub-batch mix, at every step up to the last recorded one.
+
+    The curve "rhat" is the largest split R-hat of a latent dimension over steps 0, ..., k.
     """
     model, chain = subject.model, subject.chain
     draw = Draw(chain.seed, "diagnosed", device=subject.device)
@@ -132,26 +142,29 @@ def diagnose(subject: Subject, real: Real) -> tuple[dict[str, float], dict[str, 
         "reconstruction_error_se": error.error,
         "posterior_sd": float(sd.mean()),
     }
-    about: dict[str, Any] = {"posterior_sd": sd.tolist()}
+    parts: dict[str, Any] = {"posterior_sd": sd.tolist()}
     last = chain.record[-1]
     if last + 1 < FEWEST or chain.sampler.starts_from == "images":
-        return scalars, about
+        return Diagnosis({}, scalars, parts)
     every = dataclasses.replace(chain, record=tuple(range(last + 1)))
     trace, seen = [], []
     for record in run_chain(model, every, chain.sub_batch, device=subject.device, law=subject.law):
-        trace.append(record.chain.z)
+        trace.append(record.chain.z[:MIXED])
+        mean = as_data(record.chain.mean[:MIXED], subject.binarize)
         with torch.no_grad():
-            logits = subject.classifier(as_data(record.chain.mean, subject.binarize))
-        seen.append(trace_classes(logits))
-    found = mixing(torch.stack(trace))
-    scalars |= {
-        "rhat_max": float(np.nanmax(found.rhat, initial=-math.inf)),
-        "ess_min": float(np.nanmin(found.ess, initial=math.inf)),
-    }
-    about |= {name: values.tolist() for name, values in found._asdict().items()}
+            seen.append(trace_classes(subject.classifier(mean)))
+    so_far = torch.stack(trace)
+    enough = {k: mixing(so_far[: k + 1]) for k in chain.record if k + 1 >= FEWEST}
+    found = enough[last]
+    rhat = [
+        float(np.nanmax(enough[k].rhat, initial=-math.inf)) if k in enough else math.nan
+        for k in chain.record
+    ]
+    scalars |= {"rhat_max": rhat[-1], "ess_min": float(np.nanmin(found.ess, initial=math.inf))}
+    parts |= {name: values.tolist() for name, values in found._asdict().items()}
     splits = subject.splits
     if splits.test.labels.ndim == 1 and turns_of(splits, splits.test) is None:
         moves = transitions(np.stack(seen), subject.classifier.top.out_features)
         scalars |= {"class_stay": moves.stay, "class_entropy": moves.entropy}
-        about["transitions"] = moves.matrix.tolist()
-    return scalars, about
+        parts["transitions"] = moves.matrix.tolist()
+    return Diagnosis({"rhat": rhat}, scalars, parts)

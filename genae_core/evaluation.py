@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from genae_core.comparison import (
     COMPARED,
     FEWEST_COMPARED,
+    Diagnosis,
     Made,
     Subject,
     compare,
@@ -150,15 +151,14 @@ def evaluate(
         "fcd_val_se": [found.error for found in val],
         "fcd_se": [found.error for found in test],
     }
-    scalars: dict[str, float] = {}
-    about: dict[str, Any] = {}
+    diagnosis = Diagnosis({}, {}, {})
     if count >= FEWEST_COMPARED:
         real = real_of(subject)
         each = [compare(steps[step].made(), real) for step in chain.record]
         for name in each[0]:
             curves[name] = [found[name].value for found in each]
             curves[f"{name}_se"] = [found[name].error for found in each]
-        scalars, about = diagnose(subject, real)
+        diagnosis = diagnose(subject, real)
     samples = torch.stack([torch.cat(steps[step].shown) for step in chain.record])
     return ChainResult(
         config=chain,
@@ -168,9 +168,9 @@ def evaluate(
         num_images=count,
         grids=[grid(step) for step in samples],
         strip=strip(samples[:, :STRIP], chain.record),
-        curves=curves,
-        scalars=scalars,
-        mixing=about,
+        curves=curves | diagnosis.curves,
+        scalars=diagnosis.scalars,
+        mixing=diagnosis.parts,
     )
 
 

@@ -14,6 +14,7 @@ from genae_core.data.base import DataConfig, Splits
 from genae_core.draw import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
 from genae_core.models.base import ModelConfig
+from genae_core.nets.base import Shape
 from genae_core.samplers.base import ChainConfig, sampling_mode
 from genae_core.training import TrainingConfig
 
@@ -100,16 +101,22 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
 
 
 def _check_samplers(experiment: Experiment) -> None:
+    """Raise ValueError where a sampler cannot run on this family."""
+    for chain in experiment.chains:
+        check_sampler(experiment.model, chain, experiment.data.shape)
+
+
+def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None:
     """Raise ValueError where a sampler cannot run on this family: an encoder or a latent law
     without a density, for one that needs it. Two chains are begun, on untrained weights."""
+    if chain.law is not None:
+        return  # fitted to the codes, it has a density
     with Draw(0, "dry").as_global():
-        model: Any = experiment.model.build(experiment.data.shape)
-    for chain in experiment.chains:
-        if chain.law is None:
-            images = chain.sampler.starts_from == "images"
-            start = torch.zeros(2, *experiment.data.shape) if images else 2
-            with sampling_mode(model, "running"):
-                chain.sampler.init(model, start, Draw(0))
+        model: Any = config.build(shape)
+    images = chain.sampler.starts_from == "images"
+    start = torch.zeros(2, *shape) if images else 2
+    with sampling_mode(model, "running"):
+        chain.sampler.init(model, start, Draw(0))
 
 
 def _check_labels(experiment: Experiment, splits: Splits) -> None:

@@ -4,6 +4,7 @@ Shapes: N images, C channels, H rows, W columns.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from torch import Tensor
 Picture = NDArray[np.uint8]
 
 GAP = 2  # px between images
+MARGIN = 56  # px before rows with a label
 SMALLEST = 48  # px: smaller images are enlarged by whole factors, each pixel kept sharp
 
 
@@ -38,6 +40,18 @@ def strip(images: Tensor, steps: tuple[int, ...]) -> Picture:
         label = f"step {step}" if width >= 48 else str(step)
         pen.text((GAP + position * width + 1, 2), label, fill="black", font=font)
     return np.concatenate([np.asarray(header), body])
+
+
+def labelled_rows(images: Tensor, labels: Sequence[str]) -> Picture:
+    """Rows of images [R, N, C, H, W] in [0, 1], a label before each."""
+    rows = [_row(_tiles(row), len(row)) for row in images]
+    body = _stack(rows)
+    margin = Image.new("RGB", (MARGIN, body.shape[0]), "white")
+    pen, font = ImageDraw.Draw(margin), ImageFont.load_default(12)
+    height = rows[0].shape[0]
+    for position, label in enumerate(labels):
+        pen.text((4, GAP + position * height + height // 2 - 8), label, fill="black", font=font)
+    return np.concatenate([np.asarray(margin), body], axis=1)
 
 
 def _tiles(images: Tensor) -> Picture:

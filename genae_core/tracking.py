@@ -3,6 +3,7 @@
 Uses MlflowClient with explicit run ids; the fluent API's global run clashes between trials.
 """
 
+import json
 import logging
 import math
 import os
@@ -10,7 +11,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,9 +165,11 @@ class Tracker:
         for step, picture in zip(steps, result.grids, strict=True):
             self.client.log_image(run_id, picture, key="samples", step=step, synchronous=True)
         self.client.log_image(run_id, result.strip, artifact_file="strip.png")
-        self.client.log_dict(run_id, {"step": list(steps), **curves}, "curve.json")
+        curve = _strict({"step": list(steps), **curves})
+        self.client.log_text(run_id, json.dumps(curve, indent=1), "curve.json")
         if result.mixing:
-            self.client.log_dict(run_id, result.mixing, "mixing.json")
+            mixing = _strict(result.mixing)
+            self.client.log_text(run_id, json.dumps(mixing, indent=1), "mixing.json")
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Values without a step, as they are found after the run has ended."""
@@ -186,8 +189,8 @@ class Tracker:
             self.client.set_tag(run_id, "error", redact(reason)[:4000])
         self.client.set_terminated(run_id, status)
 
-    def curves(self, sweep: str) -> list[Curve]:
-        """Every run of a sweep, with its chain curves, as the store holds them."""
+    def curves(self, sweep: str, names: Sequence[str] = CURVES) -> list[Curve]:
+        """Every run of a sweep, with its chain curves of these names, as the store holds them."""
         found = []
         for run in self.find(sweep=sweep):
             chain = {
@@ -195,7 +198,7 @@ class Tracker:
                     m.step: m.value
                     for m in self.client.get_metric_history(run.info.run_id, f"chain/{name}")
                 }
-                for name in CURVES
+                for name in names
                 if f"chain/{name}" in run.data.metrics
             }
             scalars = {name: value for name, value in run.data.metrics.items() if "/" not in name}
@@ -230,6 +233,15 @@ class Tracker:
         metrics = [entities.Metric(name, value, now, step) for name, value, step in rows]
         for first in range(0, len(metrics), 1000):  # MLflow's limit a call
             self.client.log_batch(run_id, metrics=metrics[first : first + 1000])
+
+
+def _strict(value: Any) -> Any:
+    """The value as every JSON reader takes it: null where a number is not finite."""
+    if isinstance(value, dict):
+        return {name: _strict(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_answers(uri: str) -> None:

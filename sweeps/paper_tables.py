@@ -12,8 +12,6 @@ image; higher is better, and the measure rewards blur.
 """
 
 import json
-import math
-import statistics
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,10 +21,10 @@ import numpy as np
 import parzen_table
 import torch
 import tyro
+from estimates import interval
 from families import Family
 from pictures import images_of, model_of
 from recipes import StudyOptions, chain_of, experiment, recipe
-from scipy.stats import t as student
 
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
@@ -118,15 +116,6 @@ def study_of(options: Options) -> StudyOptions:
         download=options.download,
         smoke=options.smoke,
     )
-
-
-def interval(values: list[float]) -> tuple[float, float | None, float | None]:
-    """Mean, and the ends of its 95 % interval by Student's t; none of one value."""
-    mean, n = statistics.mean(values), len(values)
-    if n < 2:
-        return mean, None, None
-    half = float(student.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
-    return mean, mean - half, mean + half
 
 
 def rows_of(curves: list[Curve]) -> list[Row]:

@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H rows, W columns, D latent dimension.
 """
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from genae_core import checkpoint
 from genae_core.data.base import Split
 from genae_core.data.batches import Batches, to_pixels
 from genae_core.draw import Draw
-from genae_core.figures import Picture, grid
+from genae_core.figures import Picture, grid, labelled_rows
 from genae_core.models.base import Autoencoder, GenerativeModel, encoded
 from genae_core.models.style_aae import StyleAAE
 from genae_core.priors.swiss_roll import SwissRoll
+from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.interpolate import interpolated
 from genae_core.tracking import Curve, Tracker
 
 CPU = torch.device("cpu")
@@ -28,6 +32,8 @@ BLOCK = 2_000  # images at a time
 SIDE = 20  # of a manifold
 # Percentiles of the code from 2.5 to 97.5 %; the papers give no ends.
 TAIL = 0.025
+STEPS = (0, 1, 5, 10)  # at which interpolations are shown
+POINTS, PAIRS = 10, 4
 
 
 def model_of(tracker: Tracker, run: Curve) -> GenerativeModel:
@@ -96,6 +102,49 @@ def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int 
         nearer = distance < best
         best, closest[nearer] = torch.minimum(best, distance), images[at[nearer]]
     return grid(torch.cat([samples, closest]), count)
+
+
+def interpolations(
+    model: Autoencoder, pairs: Tensor, chain: ChainConfig, steps: tuple[int, ...] = STEPS
+) -> Picture:
+    """Points between pairs of images [2, N, C, H, W], and what the chain makes of them: for each
+    pair a row a step (Creswell et al. 2017, figures 2 and 3). Normalised by running averages, as
+    neighbouring points are no batch of independent samples."""
+    config = dataclasses.replace(
+        chain, sampler=EncodeDecode(), law=None, record=steps, batch_norm="running"
+    )
+    with sampling_mode(model, "running"):
+        z = interpolated(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
+    count = pairs.shape[1]
+    frames: dict[int, list[Tensor]] = {step: [] for step in steps}
+    for record in run_chain(model, config, count * POINTS, z=z.flatten(0, 1)):
+        frames[record.step].append(record.chain.mean)
+    images = torch.stack([torch.cat(frames[step]) for step in steps])  # S N*P C H W
+    shape = images.shape[2:]
+    by_pair = images.reshape(len(steps), count, POINTS, *shape).transpose(0, 1).flatten(0, 1)
+    return labelled_rows(by_pair, [f"step {step}" for step in steps] * count)
+
+
+def draw_interpolations(
+    tracker: Tracker, sweep: str, split: Split, binarize: bool, chain: ChainConfig, folder: Path
+) -> Path:
+    """The interpolations of the first seed's model of each cell, in the folder and in the runs'
+    artifacts; the folder."""
+    folder.mkdir(exist_ok=True)
+    models = [
+        run
+        for run in tracker.curves(sweep)
+        if run.status == "FINISHED" and run.tags["stage"] == "model"
+    ]
+    first = min((int(run.tags["seed"]) for run in models), default=0)
+    ends = images_of(split, np.arange(min(2 * PAIRS, len(split.images) // 2 * 2)), binarize)
+    for run in models:
+        model = model_of(tracker, run)
+        if int(run.tags["seed"]) == first and isinstance(model, Autoencoder):
+            picture = interpolations(model, ends.reshape(2, -1, *ends.shape[1:]), chain)
+            name = f"{run.tags['family']}-{run.tags['latent_dim']}".replace(" ", "_")
+            log_picture(tracker, run, picture, folder / f"interpolations_{name}.png")
+    return folder
 
 
 def decoded(model: GenerativeModel, z: Tensor, columns: int) -> Picture:

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from genae_core.figures import GAP, SMALLEST, grid, strip
+from genae_core.figures import GAP, MARGIN, SMALLEST, grid, labelled_rows, strip
 
 HEADER = 18  # px above a strip
 
@@ -88,3 +88,17 @@ def test_a_strip_names_each_step_above_its_column() -> None:
     assert blank not in first
     assert first[0] == second[0] and first[1] == second[2] and first[2] == second[1]
     assert len(set(first)) == 3
+
+
+def test_labelled_rows_have_a_name_before_each() -> None:
+    images = torch.rand(3, 4, 1, SMALLEST, SMALLEST)
+    picture = labelled_rows(images, ["one", "two", "three"])
+    height, width = GAP + 3 * (SMALLEST + GAP), MARGIN + GAP + 4 * (SMALLEST + GAP)
+    assert picture.shape == (height, width, 3)
+    for row in range(3):
+        top = GAP + row * (SMALLEST + GAP)
+        assert picture[top : top + SMALLEST, :MARGIN].min() < 128  # the name
+        tile = picture[top : top + SMALLEST, MARGIN + GAP : MARGIN + GAP + SMALLEST, 0]
+        np.testing.assert_array_equal(tile, (images[row, 0, 0] * 255).round().byte().numpy())
+    blank = labelled_rows(images, ["", "", ""])[:, :MARGIN]
+    assert (blank == 255).all()

@@ -1,6 +1,7 @@
 """Every study through its real entry point, tiny: its exit code, its words, and what MLflow
 holds afterwards."""
 
+import csv
 import json
 import os
 import re
@@ -159,39 +160,46 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
     assert all("NonFiniteLossError" in r.data.tags["error"] for r in failed)
 
 
-def test_mcmc_steps_runs_both_normalisations_from_one_training(swept: tuple[Path, str]) -> None:
+def test_mcmc_steps_runs_every_sampler_from_one_training(swept: tuple[Path, str]) -> None:
     home, _ = swept
     done = run(
         home,
         "mcmc_steps.py",
-        "--smoke",
-        "--epochs",
-        "1",
-        "--families",
-        "vae",
-        "--latent-dims",
-        "4",
-        "--seeds",
-        "0",
-        "1",
-        "--asha",
-        "--name",
-        "steps",
+        *("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "4"),
+        *("--seeds", "0", "1", "--record", "0", "1", "4", "--asha", "--name", "steps"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     client = client_of(home)
     experiment = client.get_experiment_by_name("mcmc_steps")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 4  # 2 seeds x 2 normalisations
+    # Of 8 settings the VAE has no corruption to leave out, the DAAE's encoder no density.
+    assert len(runs) == 2 * 2 * 7
     models = [r for r in runs if r.data.tags["stage"] == "model"]
-    assert len(models) == 2
+    assert len(models) == 4
     for r in runs:
         names = {a.path for a in client.list_artifacts(r.info.run_id)}
         holds = r in models
-        assert ("checkpoint" in names) == holds
+        assert ("checkpoint" in names) == holds == ("study" in names)
         assert any(name.startswith("train/") for name in r.data.metrics) == holds
         assert r.data.tags["model_run"] in {m.data.tags["key"] for m in models}
+        drawn = holds and r.data.tags["seed"] == "0"
+        assert ("figures" in names) == drawn
+        assert "chain/rhat" in r.data.metrics
+        assert ("chain/accepted" in r.data.metrics) == r.data.tags["chain"].startswith(
+            ("metropolis", "langevin")
+        )
+    assert "n/a: metropolis, running BN: Metropolis needs a density of the encoder" in done.stdout
+    assert "n/a: encode decode (corrupt=False), batch BN: the model corrupts" in done.stdout
+    with (home / "sweeps" / "steps" / "steps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 28 * 3
+    of = {(r.data.tags["family"], r.data.tags["chain"], r.data.tags["seed"]): r for r in runs}
+    for row in rows:
+        r = of[(row["family"], row["chain"], row["seed"])]
+        history = client.get_metric_history(r.info.run_id, "chain/fcd")
+        assert float(row["fcd"]) == {m.step: m.value for m in history}[int(row["step"])]
+        assert (row["rhat"] == "") == (int(row["step"]) < 3)
 
 
 @pytest.mark.parametrize(
