@@ -1,217 +1,61 @@
 """What genae costs, as ratios against the best plain code that does the same job.
 
 Arms are interleaved in one run and a median of the repeats is taken; a ratio above 1 is better
-than the baseline.
+than the baseline. The suite "chain" needs neither Ray nor MLflow.
 
   python jobs/benchmark.py data --json data.json
+  python jobs/benchmark.py chain --json chain.json
 """
 
 import json
 import os
 import platform
-import re
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
-import simplejpeg
 import torch
 import tyro
-from torch.nn import functional as F
+from bench_rows import Row
 
-from genae_core import cluster
 from genae_core.cli import cli
-from genae_core.config import require_positive_int
-from genae_core.data.base import Split
-from genae_core.data.batches import Batches
-from genae_core.data.folder import Folder
-from genae_core.data.reading import open_shards
-from genae_core.draw import Draw
-
-JOBS = Path(__file__).resolve().parent
-DISTINCT = 1_000  # generated pictures; more files than these repeat them
-READERS = 4  # trials at once
+from genae_core.config import require, require_positive_int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The flags of this job."""
 
-    suite: Annotated[Literal["data"], tyro.conf.Positional]
-    """What to measure. data: preparing and reading shards."""
+    suite: Annotated[Literal["data", "chain"], tyro.conf.Positional]
+    """What to measure. data: preparing and reading shards. chain: steps of the chain."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
     """Runs of every arm; the medians are compared."""
     images: int = 100_000
     """data: generated JPEGs of 178 x 218 pixels."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """chain: where it runs."""
 
     def __post_init__(self) -> None:
         require_positive_int(repeats=self.repeats, images=self.images)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One comparison. ratio: above 1 is better than the baseline."""
+def measured(options: Options) -> list[Row]:
+    """The suite's rows. Each suite is imported alone, with what it alone needs."""
+    if options.suite == "chain":
+        import bench_chain
 
-    name: str
-    value: float
-    unit: str
-    baseline: str
-    baseline_value: float
-    ratio: float
+        return bench_chain.rows(options.repeats, options.device)
+    import bench_data
 
-
-def data_suite(options: Options, folder: Path) -> list[Row]:
-    """Whole processes, start-up included: prepare_data.py against plain two-process loops; then
-    reading an epoch from the shared copy against private memory, and its cost in memory."""
-    raw = folder / "raw"
-    generate(raw, options.images)
-    arms: dict[str, Callable[[Path], list[str]]] = {
-        "prepare": lambda out: [
-            str(JOBS / "prepare_data.py"),
-            *("image_folder", "--raw", str(raw), "--out", str(out), "--crop", str(148 / 178)),
-        ],
-        "simplejpeg": lambda out: [str(JOBS / "plain_loops.py"), "simplejpeg", str(raw), str(out)],
-        "pil": lambda out: [str(JOBS / "plain_loops.py"), "pil", str(raw), str(out)],
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in [*arms, "start"]}
-    for repeat in range(options.repeats):
-        for name, command in arms.items():
-            out = folder / name
-            shutil.rmtree(out, ignore_errors=True)
-            os.sync()  # an arm pays for its own writing alone,
-            for file in raw.iterdir():  # and finds the files in memory, as the others do
-                file.read_bytes()
-            began = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, *command(out)],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "GENAE_HOME": str(folder / "home")},
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            seconds[name].append(time.perf_counter() - began)
-            print(f"{repeat + 1}/{options.repeats} {name}: {seconds[name][-1]:.1f} s", flush=True)
-            if found := re.search(r"([\d.]+) s to start Ray", done.stdout):
-                seconds["start"].append(float(found[1]))
-    middle = {name: statistics.median(each) for name, each in seconds.items()}
-    rows = [
-        Row(
-            name=f"prepare_vs_{name}",
-            value=options.images / middle["prepare"],
-            unit="images/s",
-            baseline=f"a plain {name} loop in two processes",
-            baseline_value=options.images / middle[name],
-            ratio=middle[name] / middle["prepare"],
-        )
-        for name in ("simplejpeg", "pil")
-    ]
-    rows.append(
-        Row(
-            name="prepare_start",
-            value=middle["start"],
-            unit="s to start Ray, part of the above",
-            baseline="the whole job",
-            baseline_value=middle["prepare"],
-            ratio=middle["prepare"] / middle["start"],
-        )
-    )
-    return [*rows, *reading_rows(folder / "prepare", folder / "cache", options.repeats)]
+    with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
+        return bench_data.rows(options.images, options.repeats, Path(scratch))
 
 
-def generate(folder: Path, count: int) -> None:
-    """Smooth noise as JPEGs like CelebA's: 178 x 218 pixels, 4:2:0, 7 to 8 kB."""
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    pictures = []
-    for _ in range(min(count, DISTINCT)):
-        coarse = torch.from_numpy(generator.normal(127, 60, (1, 3, 14, 11)))
-        smooth = F.interpolate(coarse, (218, 178), mode="bicubic")[0].permute(1, 2, 0).numpy()
-        pixels = (smooth + generator.normal(0, 3, smooth.shape)).clip(0, 255).astype(np.uint8)
-        content = simplejpeg.encode_jpeg(
-            np.ascontiguousarray(pixels), quality=85, colorsubsampling="420"
-        )
-        pictures.append(content)
-    for number in range(count):
-        (folder / f"{number:06}.jpg").write_bytes(pictures[number % len(pictures)])
-
-
-def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
-    """An epoch in random order, in batches of 64, by one thread; and four readers' memory."""
-    torch.set_num_threads(1)
-    splits = open_shards(Folder(shards), cache)
-    cluster.connect(None, READERS)
-    try:
-        parts = [np.asarray(part.images) for part in (splits.train, splits.val, splits.test)]
-        images = cluster.shared(np.concatenate(parts))
-        private = np.array(images)
-        seconds: dict[str, list[float]] = {"shared": [], "private": []}
-        batches = Batches(split_of(images), len(images), False, torch.device("cpu"))
-        for repeat in range(repeats + 1):
-            order = batches.order(Draw(repeat, "epoch"))
-            index = np.split(order, range(64, len(order), 64))
-            for name, array in (("shared", images), ("private", private)):
-                began = time.perf_counter()
-                for rows in index:
-                    array[rows]
-                if repeat:  # the first epoch touches the pages
-                    seconds[name].append(time.perf_counter() - began)
-        middle = {name: statistics.median(each) for name, each in seconds.items()}
-        grown = sum(cluster.each(growth, images, list(range(READERS))))
-        size = private.nbytes
-        return [
-            Row(
-                name="read_vs_memory",
-                value=len(images) / middle["shared"],
-                unit="images/s",
-                baseline="an array in private memory",
-                baseline_value=len(images) / middle["private"],
-                ratio=middle["private"] / middle["shared"],
-            ),
-            Row(
-                name="read_memory",
-                value=grown / size,
-                unit=f"growth of {READERS} trials' unique memory in an epoch, sets of "
-                f"{size / 2**30:.2f} GiB",
-                baseline="a copy a trial",
-                baseline_value=float(READERS),
-                ratio=READERS * size / max(grown, 1),
-            ),
-        ]
-    finally:
-        cluster.disconnect()
-
-
-def growth(images: Any, seed: int) -> int:
-    """Bytes that this process alone holds more after an epoch than before."""
-    before = unique_bytes()
-    batches = Batches(split_of(images), len(images), False, torch.device("cpu"))
-    order = batches.order(Draw(seed, "epoch"))
-    for rows in np.split(order, range(64, len(order), 64)):
-        batches(rows)
-    return unique_bytes() - before
-
-
-def split_of(images: Any) -> Split:
-    return Split(images, np.zeros(len(images), np.int64))
-
-
-def unique_bytes() -> int:
-    """The unique set size of this process: its pages that no other process maps (Linux)."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
-
-
-def machine() -> dict[str, str | int | None]:
+def machine(device: str) -> dict[str, str | int | None]:
     """What the figures were measured on."""
     names = [
         line.split(":", 1)[1].strip()
@@ -221,6 +65,8 @@ def machine() -> dict[str, str | int | None]:
     return {
         "cpu": names[0] if names else platform.processor(),
         "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -231,14 +77,15 @@ def main(options: Options) -> int:
     """Run the suite, print its rows, and write them."""
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise ValueError(f"--json {options.json}: there is no such folder")
-    with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
-        rows = {"data": data_suite}[options.suite](options, Path(scratch))
+    there = options.device == "cpu" or torch.cuda.is_available()
+    require(there, "this torch sees no GPU", device=options.device)
+    rows = measured(options)
     print(f"\n{'row':<24} {'value':>12} {'baseline':>12} {'ratio':>7}")
     for row in rows:
         print(f"{row.name:<24} {row.value:>12.4g} {row.baseline_value:>12.4g} {row.ratio:>7.2f}")
         print(f"{'':<24} {row.unit}; against {row.baseline}")
     if options.json is not None:
-        report = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+        report = {"machine": machine(options.device), "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
         print(f"\n{options.json}")
     return 0

@@ -1,0 +1,157 @@
+"""The suite "chain": steps of the chain against a bare decode-encode loop, and their memory.
+
+Needs neither Ray nor MLflow. The bare loop runs the same modules under inference mode at the same
+precision, keeps nothing and checks nothing; it is the least that any sampler must do.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from bench_rows import Row
+
+from genae_core.draw import Draw
+from genae_core.models.vae import VAE, VAEConfig
+from genae_core.nets.base import NetConfig, Shape
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import MLPConfig
+from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.encode_decode import EncodeDecode
+
+ROUNDS = 7  # of every arm in a repeat: an arm takes a second
+
+
+class Case(NamedTuple):
+    """As the studies train it: MNIST's network, and the published one for 64 px."""
+
+    net: NetConfig
+    shape: Shape
+    latent_dim: int
+    batch: int
+    steps: int
+
+    def model(self) -> VAE:
+        config = VAEConfig(latent_dim=self.latent_dim, net=self.net)
+        with Draw(0).as_global():
+            return config.build(self.shape).eval()
+
+    def chain(self, steps: int) -> ChainConfig:
+        return ChainConfig(
+            sampler=EncodeDecode(),
+            record=(0, steps),
+            sub_batch=self.batch,
+            batch_norm="running",
+        )
+
+
+CASES = {
+    "mlp": Case(MLPConfig(), (1, 28, 28), 10, 500, 100),
+    "dcgan64": Case(DCGANConfig(width=64), (3, 64, 64), 200, 100, 5),
+}
+
+
+def rows(repeats: int, device: str) -> list[Row]:
+    """chain_mlp and chain_dcgan64, in chain steps x images a second; memory_200_vs_5."""
+    found = []
+    for name, case in CASES.items():
+        model = case.model().to(device)
+        arms = {"bare": partial(bare, model, case, device)}
+        arms["genae"] = partial(ours, model, case, device)
+        seconds = interleaved(arms, repeats * ROUNDS, device)
+        work = case.batch * case.steps
+        found.append(
+            Row(
+                name=f"chain_{name}",
+                value=work / seconds["genae"],
+                unit="chain steps x images/s",
+                baseline="a bare decode-encode loop on the same modules, in inference mode",
+                baseline_value=work / seconds["bare"],
+                ratio=seconds["bare"] / seconds["genae"],
+            )
+        )
+    few, many = peak(5, device), peak(200, device)
+    found.append(
+        Row(
+            name="memory_200_vs_5",
+            value=many / 2**20,
+            unit="MiB at the peak of 200 steps, beyond what the model takes",
+            baseline="5 steps",
+            baseline_value=few / 2**20,
+            ratio=few / many,
+        )
+    )
+    return found
+
+
+def ours(model: VAE, case: Case, device: str) -> None:
+    for _ in run_chain(model, case.chain(case.steps), case.batch, device=device):
+        pass
+
+
+def bare(model: VAE, case: Case, device: str) -> None:
+    """The least that does the job: no sampler, no law, no record."""
+    with torch.inference_mode():
+        z = torch.randn(case.batch, case.latent_dim, device=device)
+        x = torch.sigmoid(model.decoder(z))
+        for _ in range(case.steps):
+            mean, log_var = model.encoder(x).chunk(2, 1)
+            z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+            x = torch.sigmoid(model.decoder(z))
+
+
+def interleaved(
+    arms: Mapping[str, Callable[[], None]], rounds: int, device: str
+) -> dict[str, float]:
+    """The median seconds of each arm, in turns; the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        for name, arm in arms.items():
+            wait(device)
+            began = time.perf_counter()
+            arm()
+            wait(device)
+            if number:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak(steps: int, device: str) -> float:
+    """Bytes that so many steps of four sub-batches take at most, in a process of their own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return float(pool.apply(_peak, (steps, device)))
+
+
+def _peak(steps: int, device: str) -> int:
+    torch.set_num_threads(1)
+    case = CASES["dcgan64"]._replace(net=DCGANConfig(width=16), batch=64)
+    model = case.model().to(device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        drain(model, case, steps, device)
+        return int(torch.cuda.max_memory_allocated()) - before
+    drain(model, case._replace(batch=2), 1, device)  # what torch loads when it first works
+    before = high_water()
+    drain(model, case, steps, device)
+    return high_water() - before
+
+
+def drain(model: Any, case: Case, steps: int, device: str) -> None:
+    for _ in run_chain(model, case.chain(steps), 4 * case.batch, device=device):
+        pass
+
+
+def high_water() -> int:
+    """Bytes of memory that this process has had at most (Linux)."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,78 @@
+"""The benchmark door on cases of a moment: its rows, and that it measures what it says."""
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    monkeypatch.syspath_prepend(str(JOBS))
+    return importlib.import_module("benchmark"), importlib.import_module("bench_chain")
+
+
+def test_the_chain_suite_and_its_file(
+    jobs: tuple[ModuleType, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    door, chain = jobs
+    small = chain.CASES["mlp"]._replace(shape=(1, 4, 4), batch=8, steps=2)
+    monkeypatch.setattr(chain, "CASES", {"mlp": small})
+    monkeypatch.setattr(chain, "ROUNDS", 1)
+    monkeypatch.setattr(chain, "peak", lambda steps, device: 1000.0 + steps)
+    file = tmp_path / "chain.json"
+    assert door.main(door.Options(suite="chain", json=file, repeats=1)) == 0
+    report = json.loads(file.read_text())
+    speed, memory = report["rows"]
+    assert speed["name"] == "chain_mlp" and memory["name"] == "memory_200_vs_5"
+    assert speed["ratio"] == pytest.approx(speed["value"] / speed["baseline_value"])
+    assert memory["ratio"] == pytest.approx(1005 / 1200)
+    assert report["machine"]["threads"] >= 1 and "chain_mlp" in capsys.readouterr().out
+
+
+def test_arms_are_interleaved_and_the_first_round_warms_up(
+    jobs: tuple[ModuleType, ModuleType],
+) -> None:
+    _, chain = jobs
+    called = []
+
+    def arm(name: str, seconds: float) -> None:
+        time.sleep(1.0 if len(called) < 2 else seconds)
+        called.append(name)
+
+    found = chain.interleaved({"a": lambda: arm("a", 0.0), "b": lambda: arm("b", 0.02)}, 3, "cpu")
+    assert called == ["a", "b"] * 4
+    assert found["a"] < 0.02 <= found["b"] < 1
+
+
+def test_the_chain_suite_needs_neither_ray_nor_mlflow(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in sys.modules if n.split(".")[0] in ("bench_chain", "bench_rows")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("ray", "mlflow", "optuna"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert importlib.import_module("bench_chain").CASES
+
+
+def test_the_memory_of_a_chain_is_its_own_process_s(jobs: tuple[ModuleType, ModuleType]) -> None:
+    """Images of 3 x 64 x 64 in sub-batches of 64: at least two states of 3 MiB each."""
+    _, chain = jobs
+    assert chain.peak(1, "cpu") > 6 * 2**20
+
+
+def test_bad_input(jobs: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
+    door, _ = jobs
+    with pytest.raises(ValueError, match="no such folder"):
+        door.main(door.Options(suite="chain", json=tmp_path / "no" / "x.json"))
+    with pytest.raises(ValueError, match="repeats"):
+        door.Options(suite="chain", repeats=0)
