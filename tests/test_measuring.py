@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor
 from genae_core import checkpoint
 from genae_core.data.base import Splits
 from genae_core.draw import Draw
-from genae_core.measuring import Job, Looked, Report, measure, one_by_one
-from genae_core.metrics.classifier import Classifier
+from genae_core.experiment import resolve
+from genae_core.measuring import Job, Looked, Measured, Report, measure, one_by_one
+from genae_core.metrics.classifier import Classifier, train_classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.metrics.kid import polynomial_mmd
 from genae_core.references import features_of, fitted
@@ -25,6 +27,7 @@ from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.metropolis import Metropolis
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.sampling import Part
+from genae_core.trial import run_trial
 
 CHAIN = ChainConfig(sampler=EncodeDecode(), record=(0, 2), sub_batch=16, batch_norm="running")
 COUNT = 250
@@ -132,6 +135,35 @@ def test_the_share_of_accepted_proposals(of: Measure) -> None:
     first, last = of(chain).steps
     assert first.accepted is not None and last.accepted is not None
     assert 0 <= last.accepted <= 1
+
+
+def test_metropolis_from_the_prior_keeps_its_fcd(splits: Splits, tmp_path: Path) -> None:
+    """Within the errors, where the same proposals, all taken, are far outside of them."""
+    experiment = resolve(tiny.experiment(), splits)
+    training = dataclasses.replace(experiment.training, epochs=60)
+    better = dataclasses.replace(
+        experiment.classifier, channels=(8, 16), training=training, feature_width=10
+    )
+    classifier = train_classifier(better, splits, False)
+    trained = run_trial(dataclasses.replace(experiment, training=training), splits, classifier)
+    checkpoint.save_model(
+        tmp_path / "model", trained.model, experiment.model, (1, 8, 8), trained.draw
+    )
+    given = checkpoint.read(tmp_path / "model")
+    control = dataclasses.replace(CHAIN, sampler=Metropolis(), record=(0, 1, 10), sub_batch=100)
+    free = dataclasses.replace(control, sampler=EncodeDecode(decode="sample"))
+    kept, moved = (
+        measure(given, chain, None, splits, classifier, False, 8000).steps
+        for chain in (control, free)
+    )
+    assert kept[0].fcd == moved[0].fcd
+
+    def away(steps: list[Measured]) -> float:
+        errors = math.hypot(steps[0].fcd.error, steps[-1].fcd.error)
+        return abs(steps[-1].fcd.value - steps[0].fcd.value) / errors
+
+    assert away(kept) < 3 and away(kept[:2]) < 3 and away(moved) > 5
+    assert kept[-1].accepted is not None and 0.1 < kept[-1].accepted < 0.95
 
 
 def test_bad_input(of: Measure, splits: Splits) -> None:

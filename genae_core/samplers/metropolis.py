@@ -24,7 +24,8 @@ class Metropolis:
 
     else z_t. Given any x~ the move leaves p(z|x) in place, so the pair (z, x) has the stationary
     law p(z) p(x|z), whatever the encoder; from the prior it is there at once. So it is a control:
-    what it cannot improve is not the sampler's fault. A good encoder is accepted often.
+    what it cannot improve is not the sampler's fault. A good encoder is accepted often; one that
+    is narrower than p(z|x) leaves chains that start far out stuck there for long.
 
     `Chain.accepted` is the share of each chain's proposals so far that were accepted. It needs
     densities (ValueError for an encoder or a prior without one), x drawn from p(x|z), and

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from genae_core.distributions import Delta, Distribution, Normal
 from genae_core.draw import Draw
+from genae_core.metrics.mixing import mixing
 from genae_core.models.base import add_noise
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
@@ -61,9 +62,9 @@ class Posterior(Linear):
     """q(z|x) = N(m(x) + shift, widen^2 S), p(z|x) = N(m(x), S) where shift = 0, widen = 1:
     S = (I + B^T B / s_d^2)^-1, m(x) = S B^T x / s_d^2, with B turned so that S is diagonal."""
 
-    def __init__(self, shift: float, widen: float, noise: float = 0.0) -> None:
+    def __init__(self, shift: float, widen: float, noise: float = 0.0, scale: float = 1.0) -> None:
         super().__init__(noise)
-        b = self.b.double()
+        b = scale * self.b.double()
         axes = torch.linalg.eigh(b.T @ b).eigenvectors
         b = b @ axes
         variances = 1 / (1 + (b.T @ b).diagonal() / S_DECODE**2)
@@ -166,6 +167,22 @@ def test_metropolis_has_the_models_own_joint_law_whatever_the_encoder(
     plain = _run(model, (0, STEPS), decode="sample")[STEPS].z
     with pytest.raises(AssertionError):
         _check(plain, np.eye(LATENTS))
+
+
+@pytest.mark.parametrize("law", ["encode_decode", "metropolis"])
+def test_chains_that_have_reached_their_law_agree(law: str) -> None:
+    """Split R-hat below 1.01 in every dimension after the start is forgotten; far above it while
+    chains from apart still are apart."""
+    model, kept = Posterior(0.1, 1.3, scale=0.5), tuple(range(3_000))
+    z0 = 3 * Draw(4).normal((40, LATENTS))
+    if law == "metropolis":
+        chains = _metropolis(model, kept, z0)
+    else:
+        config = ChainConfig(sampler=EncodeDecode(decode="sample"), record=kept, sub_batch=40)
+        chains = {r.step: r.chain for r in run_chain(model, config, 40, z=z0)}
+    z = torch.stack([chains[step].z for step in kept])
+    assert (mixing(z[500:]).rhat < 1.01).all()
+    assert mixing(z[:10]).rhat.max() > 1.2
 
 
 def test_metropolis_with_the_exact_posterior_refuses_nothing() -> None:
