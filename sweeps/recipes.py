@@ -55,6 +55,8 @@ class StudyOptions(DataOptions, LaunchOptions):
     """Passes over the training images (default: the dataset's recipe)."""
     learning_rate: float | None = None
     """Adam's, for the reconstruction or the ELBO (default: the dataset's recipe)."""
+    net_width: int | None = None
+    """Channels of the DCGAN's first layer, each further one twice as many (default: 64)."""
     families: tuple[Family, ...] = PAPER
     """Model families to compare."""
     noise: float = 0.5
@@ -187,8 +189,17 @@ def parts_of(options: StudyOptions, family: str) -> Parts:
     if options.learning_rate is not None:
         optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
     noise = options.noise if family in DENOISING else 0.0
+    net = found.net
+    if options.net_width is not None:
+        convolutional = isinstance(net, DCGANConfig)
+        require(
+            convolutional,
+            f"--net-width is the DCGAN's, and {options.dataset} takes an MLP",
+            net_width=options.net_width,
+        )
+        net = DCGANConfig(width=options.net_width)
     return Parts(
-        net=found.net,
+        net=net,
         critic=found.critic,
         optimizer=optimizer,
         noise=noise,
