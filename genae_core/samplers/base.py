@@ -259,7 +259,20 @@ def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:
         "start must be a number, z [B, D] or images [B, C, H, W]",
         shape=tuple(start.shape),
     )
+    check_images(model, start)
     return model.encode(model.corrupt(start, draw)).sample(draw)
+
+
+def check_images(model: Sampleable, images: Tensor) -> None:
+    """Raise ValueError unless images [..., C, H, W] are of the shape that the model makes."""
+    dim = model.latent_prior().mean.shape[-1]
+    # Two: normalising by the batch refuses one.
+    made = model.decode(torch.zeros(2, dim, device=images.device)).mean.shape[1:]
+    require(
+        images.shape[-3:] == made,
+        f"images must be of the model's shape, {list(made)}",
+        shape=list(images.shape),
+    )
 
 
 def decoded(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genae_core.config import require, require_positive_int
 from genae_core.draw import Draw
-from genae_core.samplers.base import Sampleable
+from genae_core.samplers.base import Sampleable, check_images
 
 Kind = Literal["linear", "spherical"]
 
@@ -28,6 +28,7 @@ def interpolated(
         "images must be pairs, [2, N, C, H, W]",
         shape=tuple(images.shape),
     )
+    check_images(model, images)
     require_positive_int(points=points)
     require(points >= 2, "points must be >= 2, the ends included", points=points)
     require(kind in ("linear", "spherical"), 'kind must be "linear" or "spherical"', kind=kind)

@@ -54,6 +54,8 @@ def test_bad_input_is_refused() -> None:
     model, pairs = Toy(), images(6).reshape(2, 3, 1, 3, 4)
     with pytest.raises(ValueError, match="images must be pairs"):
         interpolated(model, images(6), 5, Draw(0))
+    with pytest.raises(ValueError, match=r"of the model's shape, \[1, 3, 4\], got .*1, 4, 3\]"):
+        interpolated(model, pairs.mT, 5, Draw(0))
     with pytest.raises(ValueError, match="points must be >= 2, the ends included, got points=1"):
         interpolated(model, pairs, 1, Draw(0))
     with pytest.raises(ValueError, match="kind must be"):
