@@ -111,7 +111,12 @@ def run_cell(
             if progress.last_stage and rungs and rungs[0] <= done < 1:
                 rungs[:] = [rung for rung in rungs if rung > done]
                 now = validation_fcd(
-                    model, experiment.chains[0], experiment, splits, classifier, device
+                    model,
+                    experiment.chains[0],
+                    splits,
+                    classifier,
+                    experiment.data.binarize,
+                    device,
                 )
                 report({"fcd_val": now, "percent": int(100 * done), "finished": False})
 

@@ -25,7 +25,6 @@ from genae_core.data.base import Splits
 from genae_core.data.batches import Batches, to_pixels
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
-from genae_core.experiment import Experiment
 from genae_core.figures import Picture, grid, strip
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
@@ -126,9 +125,9 @@ class _Kept:
 def evaluate(
     model: nn.Module,
     chain: ChainConfig,
-    experiment: Experiment,
     splits: Splits,
     classifier: Classifier,
+    binarize: bool,
     device: torch.device | str = "cpu",
 ) -> ChainResult:
     """Run one chain setting and compare it with the data at each recorded step.
@@ -136,9 +135,8 @@ def evaluate(
     The first half of the chains is compared with the validation half of the reference images,
     the second with the test half, so the choice of the step never sees what is reported.
     """
-    assert chain.num_chains is not None, "resolve the experiment first"
+    assert chain.num_chains is not None, "resolve the experiment, or give a number"
     count = chain.num_chains // 2
-    binarize = experiment.data.binarize
     law = law_of(model, chain, splits, binarize, device)
     subject = Subject(model, chain, splits, classifier, binarize, device, law)
     moments = references(splits, classifier, count, binarize, device)
@@ -177,15 +175,14 @@ def evaluate(
 def validation_fcd(
     model: nn.Module,
     chain: ChainConfig,
-    experiment: Experiment,
     splits: Splits,
     classifier: Classifier,
+    binarize: bool,
     device: torch.device | str = "cpu",
     samples: int = 2_000,
 ) -> float:
     """The lowest FCD over the recorded steps, of `samples` chains against as many validation
     images (all of them where there are fewer): what a search goes by while a model trains."""
-    binarize = experiment.data.binarize
     count = min(samples, len(splits.val.images))
     real = fitted(splits.val, classifier, count, binarize, device)
     steps = {step: Gaussian(classifier.top.in_features) for step in chain.record}

@@ -50,7 +50,7 @@ def run_trial(
 
     history = fit(model, model.stages(), batches.examples(), training, draw, watch)
     chains = [
-        evaluate(model, chain, experiment, splits, classifier, device)
+        evaluate(model, chain, splits, classifier, experiment.data.binarize, device)
         for chain in experiment.chains
     ]
     return TrialResult(model, draw, history, chains)

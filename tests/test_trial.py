@@ -137,7 +137,7 @@ def test_both_sides_of_every_distance_have_equal_counts(
     for num_chains in (2 * tiny.HALF, 20):
         counts.clear()
         chain = dataclasses.replace(experiment.chains[0], num_chains=num_chains)
-        evaluate(result.model, chain, experiment, splits, classifier)
+        evaluate(result.model, chain, splits, classifier, False)
         assert counts == [(num_chains // 2, num_chains // 2)] * 7  # 3 steps twice, and the floor
 
 
@@ -176,7 +176,7 @@ def test_the_test_images_change_nothing_on_the_side_of_val(
 ) -> None:
     other = splits._replace(test=splits.test._replace(images=255 - splits.test.images))
     for chain, before in zip(experiment.chains, result.chains, strict=True):
-        after = evaluate(result.model, chain, experiment, other, classifier)
+        after = evaluate(result.model, chain, other, classifier, False)
         assert after.fcd_val == before.fcd_val
         assert all(a != b for a, b in zip(after.fcd, before.fcd, strict=True))
         assert after.floor != before.floor
@@ -190,7 +190,7 @@ def test_watching_the_chain_changes_nothing_of_the_trial(
     seen = []
 
     def on_epoch(model: nn.Module, progress: Progress) -> None:
-        now = evaluate(model, experiment.chains[0], experiment, splits, classifier)
+        now = evaluate(model, experiment.chains[0], splits, classifier, False)
         seen.append((progress.epoch, min(now.fcd_val)))
 
     watched = run_trial(experiment, splits, classifier, on_epoch=on_epoch)
@@ -203,7 +203,7 @@ def test_evaluating_leaves_the_model_as_it_was(
     experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
 ) -> None:
     before, state = digest(result.model), torch.get_rng_state()
-    again = evaluate(result.model, experiment.chains[0], experiment, splits, classifier)
+    again = evaluate(result.model, experiment.chains[0], splits, classifier, False)
     assert digest(result.model) == before and torch.equal(torch.get_rng_state(), state)
     assert again.fcd == result.chains[0].fcd
 
@@ -249,7 +249,7 @@ def test_a_rung_sees_what_the_end_sees() -> None:
     classifier = tiny.classifier(data)
     result = run_trial(experiment, data, classifier)
     for chain in result.chains:
-        args = (result.model, chain.config, experiment, data, classifier)
+        args = (result.model, chain.config, data, classifier, False)
         assert validation_fcd(*args) == pytest.approx(min(chain.fcd_val), rel=1e-9)
         assert validation_fcd(*args, samples=20) != pytest.approx(min(chain.fcd_val), rel=1e-3)
 
@@ -260,7 +260,7 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
     """Of all training images: its FCD at step 0 is that of draws from the same fit, made here."""
     law = ExPostMixture(components=2)
     chain = dataclasses.replace(experiment.chains[0], law=law)
-    found = evaluate(result.model, chain, experiment, splits, classifier)
+    found = evaluate(result.model, chain, splits, classifier, False)
     x = to_pixels(splits.train.images, False, torch.device("cpu"))
     with torch.no_grad():
         codes = result.model.encode(x).mean
