@@ -1,0 +1,61 @@
+"""The study of other packages' models, on a handful of digits."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from contracts import tiny
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
+
+import other_models
+
+from genae_core.evaluation import ChainResult, evaluate
+from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+
+OPTIONS = other_models.Options(data_root="", epochs=1, images=40)
+CHAIN = ChainConfig(
+    sampler=EncodeDecode(), record=(0, 2), num_chains=80, sub_batch=20, batch_norm="running"
+)
+
+
+@pytest.mark.parametrize("name", other_models.MODELS)
+def test_each_is_trained_by_its_own_code_and_evaluated(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tiny.splits()
+    model = other_models.MODELS[name](OPTIONS, data, (1, 8, 8))
+    found = evaluate(model, CHAIN, data, tiny.classifier(data), True)
+    ((shown, chain, *values, said),) = other_models.rows_of(name, [found])
+    assert (shown, chain) == (name, "encode decode, running BN")
+    assert values == [
+        f"{value:.1f} ± {error:.1f}"
+        for value, error in zip(found.fcd, found.curves["fcd_se"], strict=True)
+    ]
+    assert said.startswith(("improved, step", "not improved"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("fcd", "error", "word"),
+    [
+        ([100.0, 90.0], 1.0, "improved, step 2"),
+        ([100.0, 99.0], 1.0, "not improved"),
+        ([100.0, 110.0], 1.0, "not improved"),
+    ],
+)
+def test_a_gain_counts_beyond_its_errors(fcd: list[float], error: float, word: str) -> None:
+    blank: Any = np.zeros((2, 2, 3), np.uint8)
+    chain = ChainResult(CHAIN, fcd, fcd, 1.0, 40, [], blank, {"fcd_se": [error, error]})
+    assert other_models.verdict(chain) == word
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="epochs must be a whole number >= 1"):
+        dataclasses.replace(OPTIONS, epochs=0)
+    with pytest.raises(ValueError, match="images"):
+        dataclasses.replace(OPTIONS, images=0)
