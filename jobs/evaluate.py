@@ -29,7 +29,7 @@ from genae_core.config import require
 from genae_core.data.obtain import obtain
 from genae_core.home import home
 from genae_core.measuring import Job, Looked, Report, look, measure, one_by_one, started
-from genae_core.metrics.classifier import cached_classifier, load_classifier, resolved_width
+from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.report import lined
 from genae_core.sampling import Part
 
@@ -103,10 +103,8 @@ def main(options: Options) -> int:
         given = checkpoint.read(found.folder)
         splits = obtain(data, home(), options.shards, options.max_rejected)
         law = found.law(chain)
-    half = min(len(splits.val.images), len(splits.test.images))
-    width = recipe_of_classifier.feature_width or resolved_width(half)
     folder, about = cached_classifier(
-        dataclasses.replace(recipe_of_classifier, feature_width=width),
+        recipe_of_classifier,
         data.name,
         splits,
         data.binarize,

@@ -5,7 +5,7 @@ it is missing.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
@@ -15,7 +15,7 @@ from recipes import DataOptions, recipe
 from genae_core.cli import cli
 from genae_core.data.obtain import obtain
 from genae_core.home import home
-from genae_core.metrics.classifier import cached_classifier, resolved_width
+from genae_core.metrics.classifier import cached_classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,9 @@ def main(options: Options) -> int:
     )
     for note in splits.notes:
         print(f"note: {note}")
-    half = min(len(splits.val.images), len(splits.test.images))
-    config = replace(parts.classifier, feature_width=resolved_width(half))
+    held_out = len(splits.val.images) + len(splits.test.images)
     folder, about = cached_classifier(
-        config,
+        parts.classifier,
         parts.data.name,
         splits,
         parts.data.binarize,
@@ -47,8 +46,8 @@ def main(options: Options) -> int:
         on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),
     )
     print(
-        f"{about['accuracy']:.2%} accurate on {2 * half} held-out images ({about['task']}), "
-        f"{config.feature_width} features, sha256 {about['sha256']}\n{folder}"
+        f"{about['accuracy']:.2%} accurate on {held_out} held-out images ({about['task']}), "
+        f"{about['config']['feature_width']} features, sha256 {about['sha256']}\n{folder}"
     )
     return 0
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from genae_core.data.obtain import obtain
 from genae_core.draw import Draw
 from genae_core.evaluation import ChainResult, evaluate
 from genae_core.home import home
-from genae_core.metrics.classifier import cached_classifier, load_classifier, resolved_width
+from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.models.wrapped import Wrapped, wrap
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
@@ -191,9 +191,8 @@ def main(options: Options) -> int:
     parts = recipe(DataOptions(dataset="mnist", data_root=options.data_root))
     splits = obtain(parts.data, home())
     half = min(len(splits.val.images), len(splits.test.images))
-    config = replace(parts.classifier, feature_width=resolved_width(half))
     folder, about = cached_classifier(
-        config, parts.data.name, splits, True, home() / "classifiers"
+        parts.classifier, parts.data.name, splits, True, home() / "classifiers"
     )
     classifier = load_classifier(folder)
     print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")

@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H rows, W columns, F features, K classes or attribu
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +211,13 @@ def cached_classifier(
     """The folder of the trained classifier, trained now if it is not there, and its identity:
     dataset, data and recipe hashes, accuracy on the held-out images, sha256 of the weights.
 
+    config: where its feature_width is None, `resolved_width` of the reference images chooses it.
     name: the dataset's. folder: where classifiers are kept. on_train: called before a training.
     Raises ValueError where a cached one is broken.
     """
+    if config.feature_width is None:
+        half = min(len(splits.val.images), len(splits.test.images))
+        config = replace(config, feature_width=resolved_width(half))
     data = splits.sha256 or fingerprint(splits)
     key = recipe_key(config, data, binarize)
     home = folder / f"{name}-{key[:16]}"
