@@ -65,9 +65,9 @@ def test_the_chain_suite_needs_neither_ray_nor_mlflow(
 
 
 def test_the_memory_of_a_chain_is_its_own_process_s(jobs: tuple[ModuleType, ModuleType]) -> None:
-    """Images of 3 x 64 x 64 in sub-batches of 64: at least two states of 3 MiB each."""
+    """Images of 3 x 64 x 64 in sub-batches of 100: at least a state of 4.7 MiB."""
     _, chain = jobs
-    assert chain.peak(1, "cpu") > 6 * 2**20
+    assert chain.peak(1, "cpu") > 4.7 * 2**20
 
 
 def test_bad_input(jobs: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
