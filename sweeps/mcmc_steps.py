@@ -60,6 +60,8 @@ class Options(StudyOptions):
     """Seeds of the training; each cell is trained once with each."""
     latent_dims: tuple[int, ...] = (10, 200)
     """Latent dimensions to compare."""
+    models: tuple[str, ...] = ()
+    """Of these only some, e.g. vae-10 daae-200 (default: every family at every dimension)."""
     samplers: tuple[SamplerName, ...] = get_args(SamplerName)
     """Samplers to compare; one that does not apply to a model is listed as n/a."""
     record: tuple[int, ...] = RECORD
@@ -96,8 +98,17 @@ def main(options: Options) -> int:
     every = list(settings(options))
     refused: dict[tuple[str, int], list[tuple[Setting, str]]] = {}
 
-    def cell(params: dict[str, Any]) -> Experiment:
+    known = {f"{family}-{dim}" for family in options.families for dim in options.latent_dims}
+    require(
+        known.issuperset(options.models),
+        f"--models must be of {', '.join(sorted(known))}",
+        models=options.models,
+    )
+
+    def cell(params: dict[str, Any]) -> Experiment | None:
         family, dim = params["family"], params["latent_dim"]
+        if options.models and f"{family}-{dim}" not in options.models:
+            return None
         model = experiment(options, family, dim, (every[0].chain,)).model
         reasons = [(setting, refusal(model, setting.chain, data.shape)) for setting in every]
         refused[(model.family, dim)] = [(s, reason) for s, reason in reasons if reason is not None]
