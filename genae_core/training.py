@@ -1,8 +1,8 @@
 """fit(): the one training loop. Whatever lists stages of phases is trained by it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from genae_core.models.base import Examples, Phase, Stage
 
 # Each training keeps about this many points a curve, each the mean over its window of steps.
 POINTS = 100
+COUNTS = ("stage", "epoch", "batch", "step", "since")  # of a state, as `_Run` names them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,25 @@ class NonFiniteLossError(FloatingPointError):
     """A loss term became NaN or infinite; the message holds the step and all terms."""
 
 
+class State(NamedTuple):
+    """All that a training needs to go on where it stands: tensors by name, and plain values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+class Keeper(Protocol):
+    """Keeps a training's state, so that it can go on after whatever stops it."""
+
+    def found(self) -> State | None:
+        """The state to go on from; None begins at the beginning."""
+
+    def due(self) -> bool:
+        """Whether the state should be kept now; asked after each step."""
+
+    def keep(self, state: State) -> None: ...
+
+
 def fit(
     model: nn.Module,
     stages: tuple[Stage, ...],
@@ -84,11 +104,15 @@ def fit(
     config: TrainingConfig,
     draw: Draw,
     on_epoch: Callable[[Progress], None] = lambda _: None,
+    keeper: Keeper | None = None,
 ) -> list[Point]:
     """Train `model` through its stages and leave it in evaluation mode.
 
     What does not fill a batch is left to the next epoch's. For each phase: zero, backward, step
-    that player's optimiser. Raises NonFiniteLossError where a loss term does.
+    that player's optimiser. keeper: is given the state when it asks for it, and at the end. A
+    training that goes on from a state ends with the same bits as one that was never stopped (on a
+    CPU); its watcher may see an epoch twice.
+    Raises NonFiniteLossError where a loss term does, ValueError where a state is of another model.
     """
     fits = config.batch_size <= examples.count
     require(
@@ -96,46 +120,173 @@ def fit(
         f"batch_size must be at most the {examples.count} training images",
         batch_size=config.batch_size,
     )
-    lengths = [(stage.epochs or config.epochs) if stage.phases else 0 for stage in stages]
-    steps_an_epoch = examples.count // config.batch_size
-    total = max(1, steps_an_epoch * sum(lengths))
-    every = max(1, total // POINTS)
-    history: list[Point] = []
-    step = 0
-    for stage, epochs in zip(stages, lengths, strict=True):
-        given = examples if stage.inputs is None else stage.inputs(model, examples, draw)
-        players = {phase.player.name: phase.player for phase in stage.phases}
-        adams = {name: p.optimizer.build(p.parameters) for name, p in players.items()}
-        last_factor = 0.0 if config.decay == "linear" else 1.0
-        decays = [LinearLR(a, 1.0, last_factor, steps_an_epoch * epochs) for a in adams.values()]
-        window: dict[str, Tensor] = {}
-        since = 0  # steps in the window
-        for epoch in range(1, epochs + 1):
+    run = _Run(model, stages, examples, config, draw)
+    state = None if keeper is None else keeper.found()
+    if state is not None:
+        run.load(state)
+    while run.stage < len(stages):
+        if not run.begun:
+            run.begin(draw.generator.get_state())
+        while run.epoch < run.lengths[run.stage]:
             model.train()  # a watcher may have sampled from it
-            order = given.order or _any_order(given.count)
-            rows = order(draw)
-            for index in np.split(rows, range(config.batch_size, len(rows), config.batch_size)):
-                if len(index) < config.batch_size:
-                    break
-                batch = given.batch(index)
-                for phase in stage.phases:
-                    for _ in range(phase.repeats):
-                        terms = _play(phase, adams[phase.player.name], model, batch, draw)
-                        for name, term in terms.items():
-                            share = term.detach() / phase.repeats
-                            window[name] = window.get(name, torch.zeros_like(share)) + share
-                for decay in decays:
-                    decay.step()
-                step, since = step + 1, since + 1
-                if step % every == 0:
-                    history.append(_point(step, window, since))
-                    window, since = {}, 0
-            last = history[-1].terms if history else {}
-            on_epoch(Progress(stage.name, epoch, epochs, step / total, stage is stages[-1], last))
-        if since:
-            history.append(_point(step, window, since))
+            for _ in run.steps():
+                if keeper is not None and keeper.due():
+                    keeper.keep(run.state())
+            on_epoch(run.progress())
+        run.end()
+    if keeper is not None:
+        keeper.keep(run.state())
     model.eval()
-    return history
+    return run.history
+
+
+class _Run:
+    """A training as it stands: `stage` and `epoch` are the finished ones, `batch` of the epoch
+    that has begun; `begun`: whether the next stage has its examples and its optimisers."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stages: tuple[Stage, ...],
+        examples: Examples,
+        config: TrainingConfig,
+        draw: Draw,
+    ) -> None:
+        self.model, self.stages, self.examples = model, stages, examples
+        self.config, self.draw = config, draw
+        self.lengths = [(stage.epochs or config.epochs) if stage.phases else 0 for stage in stages]
+        self.steps_an_epoch = examples.count // config.batch_size
+        self.total = max(1, self.steps_an_epoch * sum(self.lengths))
+        self.every = max(1, self.total // POINTS)
+        self.history: list[Point] = []
+        self.stage = self.epoch = self.batch = self.step = 0
+        self.window: dict[str, Tensor] = {}
+        self.since = 0  # steps in the window
+        self.begun = False
+        self.adams: dict[str, torch.optim.Adam] = {}
+        self.decays: dict[str, LinearLR] = {}
+        # The stream where this stage and this epoch began: what they drew first is drawn again.
+        self.stage_stream = self.epoch_stream = draw.generator.get_state()
+
+    def begin(self, stream: Tensor) -> None:
+        """The next stage, from its own examples; stream: where the draw then stood."""
+        stage = self.stages[self.stage]
+        self.stage_stream = stream
+        self.draw.generator.set_state(stream)
+        given = self.examples
+        if stage.inputs is not None:
+            given = stage.inputs(self.model, self.examples, self.draw)
+        self.given = given
+        self.epoch_stream = self.draw.generator.get_state()
+        players = {phase.player.name: phase.player for phase in stage.phases}
+        self.adams = {name: p.optimizer.build(p.parameters) for name, p in players.items()}
+        last_factor = 0.0 if self.config.decay == "linear" else 1.0
+        length = self.steps_an_epoch * self.lengths[self.stage]
+        self.decays = {
+            name: LinearLR(adam, 1.0, last_factor, length) for name, adam in self.adams.items()
+        }
+        self.begun = True
+
+    def end(self) -> None:
+        if self.since:
+            self.history.append(_point(self.step, self.window, self.since))
+        self.window, self.since = {}, 0
+        self.stage, self.epoch, self.begun = self.stage + 1, 0, False
+
+    def steps(self) -> Iterator[None]:
+        """The steps that are left of an epoch, one at a time."""
+        now, again = self.draw.generator.get_state(), self.batch > 0
+        if again:
+            self.draw.generator.set_state(self.epoch_stream)
+        else:
+            self.epoch_stream = now
+        order = self.given.order or _any_order(self.given.count)
+        rows = order(self.draw)
+        if again:
+            self.draw.generator.set_state(now)
+        size = self.config.batch_size
+        while self.batch < self.steps_an_epoch:
+            self._step(self.given.batch(rows[self.batch * size : (self.batch + 1) * size]))
+            self.batch += 1
+            yield
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def _step(self, batch: object) -> None:
+        for phase in self.stages[self.stage].phases:
+            for _ in range(phase.repeats):
+                adam = self.adams[phase.player.name]
+                terms = _play(phase, adam, self.model, batch, self.draw)
+                for name, term in terms.items():
+                    share = term.detach() / phase.repeats
+                    self.window[name] = self.window.get(name, torch.zeros_like(share)) + share
+        for decay in self.decays.values():
+            decay.step()
+        self.step, self.since = self.step + 1, self.since + 1
+        if self.step % self.every == 0:
+            self.history.append(_point(self.step, self.window, self.since))
+            self.window, self.since = {}, 0
+
+    def progress(self) -> Progress:
+        last = self.history[-1].terms if self.history else {}
+        stage, length = self.stages[self.stage], self.lengths[self.stage]
+        final = self.stage == len(self.stages) - 1
+        return Progress(stage.name, self.epoch, length, self.step / self.total, final, last)
+
+    def state(self) -> State:
+        """It is copied: the training may go on."""
+        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        for player, adam in self.adams.items():
+            for number, moments in adam.state_dict()["state"].items():
+                tensors |= {f"adam.{player}.{number}.{name}": t for name, t in moments.items()}
+        tensors |= {f"window.{name}": term for name, term in self.window.items()}
+        tensors |= {
+            "stream": self.draw.generator.get_state(),
+            "stream of stage": self.stage_stream,
+            "stream of epoch": self.epoch_stream,
+        }
+        counts = {name: getattr(self, name) for name in COUNTS}
+        decays = {name: decay.state_dict() for name, decay in self.decays.items()}
+        history = [[point.step, point.terms] for point in self.history]
+        values = {**counts, "decays": decays, "history": history}
+        return State({name: tensor.clone() for name, tensor in tensors.items()}, values)
+
+    def load(self, state: State) -> None:
+        """Go on from there. Raises ValueError where it is of another model or training."""
+        tensors, values = state
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+        try:
+            for name in COUNTS:
+                setattr(self, name, int(values[name]))
+            self.model.load_state_dict(parts["model"])
+            if self.stage < len(self.stages):
+                self.begin(tensors["stream of stage"])
+                self.model.load_state_dict(parts["model"])  # what the stage's inputs have set
+                for player, adam in self.adams.items():
+                    adam.load_state_dict(_adam_state(adam, parts.get("adam", {}), player))
+                    decay = values["decays"][player]
+                    self.decays[player].load_state_dict(decay)
+                    for group, rate in zip(adam.param_groups, decay["_last_lr"], strict=True):
+                        group["lr"] = rate
+            self.history = [Point(step, terms) for step, terms in values["history"]]
+        except (KeyError, IndexError, RuntimeError, TypeError) as error:
+            raise ValueError(f"the state is of another model or training: {error}") from None
+        device = self.draw.device
+        self.window = {name: term.to(device) for name, term in parts.get("window", {}).items()}
+        self.epoch_stream = tensors["stream of epoch"]
+        self.draw.generator.set_state(tensors["stream"])
+
+
+def _adam_state(adam: torch.optim.Adam, saved: dict[str, Tensor], player: str) -> dict[str, Any]:
+    """A state_dict from the tensors that `_Run.state` names PLAYER.NUMBER.MOMENT."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.items():
+        of, number, moment = name.rsplit(".", 2)
+        if of == player:
+            moments.setdefault(int(number), {})[moment] = tensor
+    return {"state": moments, "param_groups": adam.state_dict()["param_groups"]}
 
 
 def _play(
