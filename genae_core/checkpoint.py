@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -24,12 +25,18 @@ DESCRIPTION = "checkpoint.json"
 
 
 def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write the folder in one rename; one that is already there is left as it is."""
+    """Write the folder in one rename; one that is already there is left as it is.
+
+    Raises OSError where the disk fails or is full.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, partial / WEIGHTS)
+        try:
+            save_file(plain, partial / WEIGHTS)
+        except SafetensorError as error:  # what it makes of an OSError
+            raise OSError(f"could not write {folder}: {error}") from None
         about = {**description, "sha256": _sha256(partial / WEIGHTS)}
         (partial / DESCRIPTION).write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
         partial.chmod(0o755)
