@@ -12,7 +12,7 @@ TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
 # What torch is installed from: on a GPU machine see "With a GPU" in README.md.
 TORCH ?= torch
 
-.PHONY: setup sweep test lint ui clean
+.PHONY: setup sweep test test-faults lint ui clean
 
 setup: $(STAMP)
 
@@ -33,7 +33,11 @@ sweep: $(STAMP)
 
 test: lint
 	@echo "test: pytest $(ARGS)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
+
+test-faults: $(STAMP)
+	@echo "test-faults: pytest $(ARGS)"
+	@$(BIN)/python -m pytest -m faults $(ARGS)
 
 lint: $(STAMP)
 	@echo "lint: ruff, mypy"

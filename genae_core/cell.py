@@ -19,6 +19,7 @@ from genae_core import checkpoint, config
 from genae_core.data.base import Splits
 from genae_core.evaluation import validation_fcd
 from genae_core.experiment import Experiment, resolve
+from genae_core.keeping import Generations
 from genae_core.metrics.classifier import Classifier
 from genae_core.progress import shown
 from genae_core.samplers.base import ChainConfig
@@ -42,6 +43,8 @@ class Sweep:
     threads: int
     gpus: float
     rungs: tuple[float, ...]  # shares of a trial's steps at which a scheduler hears of it
+    states: str  # folder of the states of trainings that have not ended
+    checkpoint_seconds: float  # between two states of a training
     cells: dict[str, Experiment]  # by cell_key of its params
 
 
@@ -88,7 +91,8 @@ def run_cell(
 ) -> None:
     """Run the cell and report {"fcd_val": mean over seeds of the best, "finished": True}.
 
-    It also reports when the share of its steps that are done, over all seeds and stages, passes
+    A training that was cut off goes on from its last state, in the same run of MLflow. It also
+    reports when the share of its steps that are done, over all seeds and stages, passes
     one of sweep.rungs and the model can be sampled: a two-stage model not before its last stage.
     """
     torch.set_num_threads(sweep.threads)
@@ -129,15 +133,21 @@ def run_cell(
             chain: _start(tracker, sweep, params, experiment, chain, key)
             for chain, key in keys.items()
         }
+        keeper = Generations(
+            Path(sweep.states) / keys[experiment.chains[0]], sweep.checkpoint_seconds
+        )
         try:
-            result = run_trial(experiment, splits, classifier, device, on_epoch)
+            result = run_trial(experiment, splits, classifier, device, on_epoch, keeper)
             _log(tracker, experiment, result, runs)
         except BaseException as error:
             # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
             status = "FAILED" if isinstance(error, Exception) else "KILLED"
             for run in runs.values():
                 tracker.finish(run, status, f"{type(error).__name__}: {error}")
+            if isinstance(error, Exception):
+                keeper.forget()  # from there it would fail again
             raise
+        keeper.forget()
         best.append(min(min(chain.fcd_val) for chain in result.chains))
     report({"fcd_val": sum(best) / len(best), "percent": 100, "finished": True})
 

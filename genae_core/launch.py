@@ -1,6 +1,7 @@
 """launch(): a study's grid as Ray Tune trials. The only importer of ray.tune and optuna."""
 
 import itertools
+import math
 import os
 import sys
 import time
@@ -28,6 +29,8 @@ from genae_core.metrics.classifier import Classifier
 from genae_core.options import LaunchOptions
 from genae_core.progress import Board
 from genae_core.tracking import Tracker
+
+FAILED = "failed"  # the key under which a trial reports why
 
 Axes = Mapping[str, Sequence[str | int | float | bool]]
 
@@ -178,7 +181,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
         tracker = sweeping.open_store(study, name, folder, plan.cells, options)
         parallel = _connect(tracker.uri, options)
         sweep, splits, classifier = sweeping.prepare(
-            study, name, plan.cells, tracker, parallel, options
+            study, name, folder, plan.cells, tracker, parallel, options
         )
     except (ValueError, OSError) as error:
         cluster.disconnect()
@@ -260,7 +263,9 @@ class _Watch(tune.Callback):
         **info: object,
     ) -> None:
         last = trial.last_result or {}
-        if last.get("finished"):
+        if FAILED in last:
+            self.board.failed(label(trial.config))
+        elif last.get("finished"):
             self.board.finished(label(trial.config), last["fcd_val"])
         elif last:
             self.board.stopped(label(trial.config), last["percent"], last["fcd_val"])
@@ -290,7 +295,12 @@ def _tune(
     sweep."""
 
     def trainable(params: Params, sweep: Sweep, splits: Splits, classifier: Classifier) -> None:
-        run_cell(params, sweep, splits, classifier, tune.report)
+        try:
+            run_cell(params, sweep, splits, classifier, tune.report)
+        except Exception as error:
+            # It would fail again: only what killed the worker is tried again, by Tune.
+            reason = f"{type(error).__name__}: {error}"
+            tune.report({"fcd_val": math.inf, "percent": 100, FAILED: reason})
 
     tuner = tune.Tuner(
         tune.with_resources(
@@ -309,6 +319,7 @@ def _tune(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=str(folder),
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=options.max_retries),
             callbacks=[_Watch(Board(plan.most))],
         ),
     )
@@ -318,16 +329,21 @@ def _tune(
         return len(plan.grid), [], True
     results = [grid_of_results[number] for number in range(len(grid_of_results))]
     errors = [
-        (label(result.config or {}), str(result.error).strip().splitlines()[-1])
-        for result in results
-        if result.error
+        (label(result.config or {}), reason) for result in results if (reason := _reason(result))
     ]
     ended = [
         result
         for result in results
-        if result.error or options.asha or (result.metrics or {}).get("finished")
+        if _reason(result) or options.asha or (result.metrics or {}).get("finished")
     ]
     return len(results), errors, plan.seconds is None and len(ended) < len(plan.grid)
+
+
+def _reason(result: Any) -> str | None:
+    """Why the trial has failed, if it has: by itself, or with its worker once too often."""
+    if result.error:
+        return str(result.error).strip().splitlines()[-1]
+    return (result.metrics or {}).get(FAILED)
 
 
 def _asha() -> ASHAScheduler:

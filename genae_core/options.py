@@ -53,6 +53,10 @@ class LaunchOptions(ShardOptions):
     """Name of the sweep (default: study, UTC time, suffix). One that exists is refused."""
     resume: bool = False
     """Continue the sweep called --name: what has finished is not run again."""
+    checkpoint_seconds: float = 60.0
+    """Between two states of a training, from which it goes on after whatever cut it off."""
+    max_retries: int = 3
+    """Of a trial whose worker or node died. One that fails by itself is not run again."""
     ray_address: str | None = None
     """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this sweep alone)."""
     print: bool = False
@@ -66,6 +70,11 @@ class LaunchOptions(ShardOptions):
         )
         config.require_positive_int(cpus_per_trial=self.cpus_per_trial)
         config.require_finite(0, gpus_per_trial=self.gpus_per_trial)
+        config.require_finite(0, checkpoint_seconds=self.checkpoint_seconds)
+        config.require_int(max_retries=self.max_retries)
+        config.require(
+            self.max_retries >= 0, "--max-retries must be >= 0", max_retries=self.max_retries
+        )
         if self.trials_in_parallel is not None:
             config.require_positive_int(trials_in_parallel=self.trials_in_parallel)
         config.require(

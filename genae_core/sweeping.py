@@ -23,6 +23,7 @@ from genae_core.options import LaunchOptions
 
 # ASHA compares trials when they have done a ninth and a third of their steps.
 RUNGS = (1 / 9, 1 / 3)
+STATES = "states"  # of trainings that have not ended, in the sweep's folder
 FEW_PIXELS = 2**25  # bytes of images that one process decodes before a cluster's first answer
 
 
@@ -48,6 +49,7 @@ def open_store(
 def prepare(
     study: str,
     name: str,
+    folder: Path,
     cells: dict[str, Experiment],
     tracker: tracking.Tracker,
     parallel: int,
@@ -75,7 +77,7 @@ def prepare(
     for warning in sorted({text for cell in resolved.values() for text in warnings_of(cell)}):
         print(f"warning: {warning}")
     recipe = next(iter(resolved.values())).classifier
-    folder, about = cached_classifier(
+    kept, about = cached_classifier(
         recipe,
         data.name,
         splits,
@@ -86,7 +88,7 @@ def prepare(
         ),
     )
     print(
-        f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images "
+        f"classifier {kept.name}: {about['accuracy']:.2%} accurate on held-out images "
         f"({about['task']})"
     )
     command = shlex.join([Path(sys.executable).name, *sys.argv])
@@ -109,9 +111,11 @@ def prepare(
         options.cpus_per_trial,
         options.gpus_per_trial,
         RUNGS if options.asha else (),
+        str(folder / STATES),
+        options.checkpoint_seconds,
         resolved,
     )
-    return sweep, splits, load_classifier(folder)
+    return sweep, splits, load_classifier(kept)
 
 
 def conclude(

@@ -129,10 +129,18 @@ class Tracker:
                 return runs
 
     def start(self, name: str, key: str, tags: dict[str, str], params: dict[str, object]) -> str:
-        """A new running run under `key`; an unfinished one of the same key is put in the bin."""
-        for old in self.find(key=key):
+        """The running run under `key`: one that was cut off goes on, else a new one."""
+        cut_off = [run for run in self.find(key=key) if run.info.status != "FINISHED"]
+        for old in cut_off[:-1]:
             self.client.delete_run(old.info.run_id)
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**tags, "key": key})
+        if cut_off:
+            run = cut_off[-1]
+            self.client.update_run(run.info.run_id, status="RUNNING")
+            if "error" in run.data.tags:
+                self.client.delete_tag(run.info.run_id, "error")
+        else:
+            every = {**tags, "key": key}
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=every)
         pairs = [entities.Param(name, str(value)) for name, value in params.items()]
         for first in range(0, len(pairs), 100):  # MLflow's limit a call
             self.client.log_batch(run.info.run_id, params=pairs[first : first + 100])

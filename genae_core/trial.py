@@ -12,7 +12,7 @@ from genae_core.draw import Draw
 from genae_core.evaluation import ChainResult, evaluate
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
-from genae_core.training import Point, Progress, fit
+from genae_core.training import Keeper, Point, Progress, fit
 
 
 class TrialResult(NamedTuple):
@@ -30,10 +30,12 @@ def run_trial(
     classifier: Classifier,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
+    keeper: Keeper | None = None,
 ) -> TrialResult:
     """Train the experiment's model and run its chains.
 
     experiment: resolved against the same splits. on_epoch: sees the model after each epoch.
+    keeper: see `fit`.
     Raises NonFiniteLossError as `fit` does.
     """
     draw = Draw(experiment.seed, "training", device=device)
@@ -48,7 +50,7 @@ def run_trial(
     def watch(progress: Progress) -> None:
         on_epoch(model, progress)
 
-    history = fit(model, model.stages(), batches.examples(), training, draw, watch)
+    history = fit(model, model.stages(), batches.examples(), training, draw, watch, keeper)
     chains = [
         evaluate(model, chain, splits, classifier, experiment.data.binarize, device)
         for chain in experiment.chains
