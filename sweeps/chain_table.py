@@ -27,6 +27,7 @@ COLUMNS = (
     ("accepted", "accepted"),
 )
 ERROR = "kid_se"  # of one seed's samples, which the table shows instead of the seeds' spread
+NAMES = (ERROR, *(name for name, _ in COLUMNS))
 WORDS = {-1: "Lower", 0: "The best other, the same within the noise", 1: "All others higher"}
 SHOWN = (0, 1, 2, 5, 10, 20, 50)  # steps in the printed table; the file has all
 
@@ -72,8 +73,7 @@ def conclude(
 ) -> None:
     """Write steps.csv, steps.txt and findings.txt, print the last two, and log all three to the
     runs that hold the models."""
-    names = [ERROR, *(name for name, _ in COLUMNS)]
-    curves = tracker.curves(sweep, names)
+    curves = tracker.curves(sweep, NAMES)
     runs = grouped(curves)
     if not runs:
         return
@@ -93,14 +93,13 @@ def conclude(
 def write_csv(runs: Runs, path: Path) -> None:
     """A row a model, chain, seed and step."""
     with path.open("w", newline="") as file:
-        names = [ERROR, *(name for name, _ in COLUMNS)]
         out = csv.writer(file)
-        out.writerow(["family", "latent_dim", "chain", "seed", "step", *names])
+        out.writerow(["family", "latent_dim", "chain", "seed", "step", *NAMES])
         for model, chains in runs.items():
             for label, of in chains.items():
                 for run in of:
                     for step in sorted(run.chain["fcd"]):
-                        values = [run.chain.get(name, {}).get(step, "") for name in names]
+                        values = [run.chain.get(name, {}).get(step, "") for name in NAMES]
                         out.writerow([*model, label, run.tags["seed"], step, *values])
 
 
@@ -204,15 +203,21 @@ def _verdict(end: list[float], start: list[float], best: list[float], last: int)
 def _certain(values: Sequence[float], others: Sequence[float]) -> int:
     """1 where the paired difference is above 0 at 95 %, -1 below it, 0 else; of one seed its
     sign."""
-    mean, low, high = interval([a - b for a, b in zip(values, others, strict=True)])
+    mean, low, high = _paired(values, others)
     low, high = mean if low is None else low, mean if high is None else high
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def _difference(values: Sequence[float], others: Sequence[float]) -> str:
     """The interval of the paired difference, in brackets."""
-    mean, low, high = interval([a - b for a, b in zip(values, others, strict=True)])
+    mean, low, high = _paired(values, others)
     return f" ({mean:+.1f})" if low is None else f" ({mean:+.1f}: {low:+.1f} to {high:+.1f})"
+
+
+def _paired(
+    values: Sequence[float], others: Sequence[float]
+) -> tuple[float, float | None, float | None]:
+    return interval([a - b for a, b in zip(values, others, strict=True)])
 
 
 def _scalars(runs: Sequence[Curve], name: str) -> list[float]:

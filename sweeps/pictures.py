@@ -138,9 +138,9 @@ def draw_interpolations(
     ]
     first = min((int(run.tags["seed"]) for run in models), default=0)
     ends = images_of(split, np.arange(min(2 * PAIRS, len(split.images) // 2 * 2)), binarize)
-    for run in models:
+    for run in (run for run in models if int(run.tags["seed"]) == first):
         model = model_of(tracker, run)
-        if int(run.tags["seed"]) == first and isinstance(model, Autoencoder):
+        if isinstance(model, Autoencoder):
             picture = interpolations(model, ends.reshape(2, -1, *ends.shape[1:]), chain)
             name = f"{run.tags['family']}-{run.tags['latent_dim']}".replace(" ", "_")
             log_picture(tracker, run, picture, folder / f"interpolations_{name}.png")
