@@ -19,6 +19,10 @@ class ShardOptions:
     """GiB of training images that a node may hold; a larger set is streamed (default: half of
     Ray's object store, or of the memory where there is no Ray)."""
 
+    @property
+    def budget_bytes(self) -> int | None:
+        return None if self.memory_budget is None else int(self.memory_budget * 2**30)
+
     def __post_init__(self) -> None:
         config.require_finite(0, max_rejected=self.max_rejected)
         config.require(

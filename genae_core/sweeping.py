@@ -187,8 +187,8 @@ def _each(options: LaunchOptions) -> Each:
 def _budget(options: LaunchOptions) -> int:
     """Bytes of training images that a node may hold: what was asked for, or half of the object
     store that its trials share."""
-    if options.memory_budget is not None:
-        return int(options.memory_budget * 2**30)
+    if options.budget_bytes is not None:
+        return options.budget_bytes
     return int(cluster.object_store_bytes() / 2)
 
 

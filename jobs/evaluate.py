@@ -101,15 +101,17 @@ def main(options: Options) -> int:
         else:
             data, recipe_of_classifier = found.experiment.data, found.experiment.classifier
         given = checkpoint.read(found.folder)
-        splits = obtain(data, home(), options.shards, options.max_rejected)
-        law = found.law(chain)
+        splits = obtain(data, home(), options.shards, options.max_rejected, options.budget_bytes)
+        law = found.law(chain, splits)
     folder, about = cached_classifier(
         recipe_of_classifier,
         data.name,
         splits,
         data.binarize,
         home() / "classifiers",
-        on_train=lambda: print(f"training the FCD's classifier of {data.name}, once ..."),
+        on_train=lambda: print(
+            f"training the FCD's classifier of {data.name}, once ...", flush=True
+        ),
     )
     print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
     bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from genae_core import checkpoint, config
+from genae_core.data.base import Splits
 from genae_core.data.obtain import obtain
 from genae_core.distributions import Distribution
 from genae_core.evaluation import law_of
@@ -34,12 +35,13 @@ class Trained(NamedTuple):
         given = {name: value for name, value in changes.items() if value is not None}
         return dataclasses.replace(self.chain, **given)  # type: ignore[arg-type]
 
-    def law(self, chain: ChainConfig) -> Distribution | None:
-        """The chain's law, fitted anew to the codes of the run's own training images."""
+    def law(self, chain: ChainConfig, splits: Splits | None = None) -> Distribution | None:
+        """The chain's law, fitted anew to the codes of the run's own training images, which are
+        read where they are not given."""
         if chain.law is None or self.experiment is None:
             return None
         data = self.experiment.data
-        splits = obtain(data, home())
+        splits = splits or obtain(data, home())
         model = checkpoint.load_model(self.folder)
         return law_of(model, chain, splits, data.binarize, torch.device("cpu"))
 

@@ -26,13 +26,12 @@ class Options(DataOptions):
 def main(options: Options) -> int:
     """Train it, or find it, and say where it is and how well it does."""
     parts = recipe(options)
-    budget = options.memory_budget
     splits = obtain(
         parts.data,
         home(),
         options.shards,
         options.max_rejected,
-        None if budget is None else int(budget * 2**30),
+        options.budget_bytes,
     )
     for note in splits.notes:
         print(f"note: {note}")
