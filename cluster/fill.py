@@ -1,0 +1,82 @@
+"""Fill in a cluster's file: its {{NAMES}} with your values, and its token, made once.
+
+What comes out holds your values, so it is written to GENAE_HOME and not beside the file.
+
+  python cluster/fill.py cluster/aws.yaml Region=eu-west-1 Subnet=subnet-1 ...
+  python cluster/fill.py cluster/kuberay/raycluster.yaml Image=registry/genae@sha256:...
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from genae_core.cli import cli
+from genae_core.home import home, secret
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of this script."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """A file below cluster/."""
+    values: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """NAME=VALUE, for each {{NAME}} of the file."""
+
+
+def names(text: str) -> set[str]:
+    """The {{NAMES}} in the text; {{names}} in its comments speak of them."""
+    return set(re.findall(r"\{\{([A-Z]\w*)\}\}", text))
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """The text with each {{NAME}} replaced by its value.
+
+    Raises ValueError where a name has no value, and for a value that no name asks for or that is
+    more than letters, digits and _ . / : @ = + ~ - and spaces.
+    """
+    asked = names(text)
+    if missing := sorted(asked - set(values)):
+        raise ValueError(f"no value for {', '.join(missing)}: give NAME=VALUE")
+    if unknown := sorted(set(values) - asked):
+        raise ValueError(f"the file asks for no {', '.join(unknown)}, but {sorted(asked)}")
+    for name, value in values.items():
+        if not re.fullmatch(r"[\w./:@=+~ -]+", value):
+            raise ValueError(f"{name}={value!r} is not a plain value")
+    image = values.get("Image", "name:tag")
+    fixed = r"[^@]+@sha256:[0-9a-f]{64}|[^@]+:(?!latest$)[\w.-]+"
+    if not re.fullmatch(fixed, image):
+        raise ValueError(f"Image={image} may be another one tomorrow: give its digest or a tag")
+    return re.sub(r"\{\{([A-Z]\w*)\}\}", lambda found: values[found[1]], text)
+
+
+def token_file(name: str) -> Path:
+    """GENAE_HOME/NAME.token, made at the first call; no one else can read it."""
+    return secret(home() / f"{name}.token")
+
+
+def main(options: Options) -> int:
+    """Write the filled file to GENAE_HOME and say what to do with it."""
+    if wrong := [pair for pair in options.values if "=" not in pair]:
+        raise ValueError(f"give NAME=VALUE, got {wrong[0]!r}")
+    values = dict(pair.split("=", 1) for pair in options.values)
+    name, text = options.file.stem, options.file.read_text()
+    ours = {"Repository": str(ROOT), "Token": str(home() / f"{name}.token")}
+    filled = fill(text, values | {key: ours[key] for key in names(text) & set(ours)})
+    if "Token" in names(text):
+        print(f"token: {token_file(name)}")
+    out = home() / f"{name}.yaml"
+    out.touch(mode=0o600)
+    out.write_text(filled)
+    print(f"filled: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))
