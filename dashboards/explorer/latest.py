@@ -1,0 +1,42 @@
+"""Open the page of the sweep that ended last.
+
+python dashboards/explorer/latest.py
+"""
+
+import os
+import sys
+import webbrowser
+from dataclasses import dataclass
+
+from genae_core.cli import cli
+from genae_core.home import home
+from genae_core.publishing import PAGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of this script."""
+
+    print: bool = False
+    """Only say where it is."""
+
+
+def main(options: Options) -> int:
+    """Say where it is, and open it where there is a screen."""
+    sweeps = home() / "sweeps"
+    pages = sorted(sweeps.glob(f"*/{PAGE}"), key=lambda path: path.stat().st_mtime)
+    if not pages:
+        raise ValueError(
+            f"no sweep in {sweeps} has a page yet: run one, or make the page of a sweep elsewhere "
+            "with dashboards/explorer/build.py"
+        )
+    print(pages[-1])
+    # On a terminal alone webbrowser would start one for text.
+    screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
+    if screen and not options.print:
+        webbrowser.open(pages[-1].as_uri())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))

@@ -1,0 +1,136 @@
+// Settings by two axes: a matrix of their samples at the slider's step, and two maps of figures.
+
+const CELL_MOST = 3; // settings shown in one cell of the matrix
+const MAP_MOST = 12; // and of a map
+
+function choice(key, name, values, words = (v) => v) {
+  const select = el("select", {
+    id: `choose-${key}`,
+    onchange: (event) => set({ [key]: event.target.value }),
+  }, values.map((v) => el("option", { value: v }, words(v))));
+  select.value = state[key];
+  return el("label", { class: "choice" }, el("span", {}, name), select);
+}
+
+function drawMatrix() {
+  const some = shown();
+  keepFocus(byId("matrix-bar"), () => {
+    byId("matrix-bar").replaceChildren(
+      choice("rows", "Rows", OPTIONS.rows, (a) => AXES[a]),
+      choice("cols", "Columns", OPTIONS.cols, (a) => AXES[a]),
+      state.seed === "mean"
+        ? choice("pick", "Seed by its best FCD", OPTIONS.pick)
+        : el("span", { class: "hint" }, `Samples of seed ${state.seed}`),
+      el("span", { class: "hint" }, "Pin two to compare them."));
+  });
+  forget(byId("matrix"));
+  keepFocus(byId("matrix"), () => byId("matrix").replaceChildren(some.length
+    ? grid(some, CELL_MOST, tile)
+    : el("p", { class: "state" }, "No setting fits these choices.")));
+  drawCompare();
+}
+
+// A table of the settings by the two chosen axes, with so many in a cell; one(setting) gives a
+// node and what brings it to a step.
+function grid(some, most, one) {
+  const rows = distinct(some.map((s) => s[state.rows]));
+  const cols = distinct(some.map((s) => s[state.cols]));
+  const inside = new Map();
+  for (const s of some) {
+    const key = JSON.stringify([s[state.rows], s[state.cols]]);
+    inside.set(key, [...(inside.get(key) ?? []), s]);
+  }
+  const named = (axis, v) => (["family", "sampler", "rest"].includes(axis) ? v || "–" : `${AXES[axis]} ${v}`);
+  const row = (r) => {
+    const updates = [];
+    const cell = (c) => {
+      const found = inside.get(JSON.stringify([r, c]));
+      if (!found) return el("td", {}, el("span", { class: "hint" }, "–"));
+      const made = found.slice(0, most).map(one);
+      updates.push(...made.map(({ update }) => update));
+      return el("td", {}, made.map(({ node }) => node), found.length > most
+        ? el("p", { class: "hint" }, `and ${found.length - most} more: narrow the choices`) : null);
+    };
+    const line = el("tr", {}, el("th", { scope: "row" }, named(state.rows, r)), cols.map(cell));
+    return follow(line, (now) => { for (const update of updates) update(now); });
+  };
+  return el("table", { class: "grid-table" },
+    el("thead", {}, el("tr", {}, el("td", {}), cols.map((c) => el("th", { scope: "col" }, named(state.cols, c))))),
+    el("tbody", {}, rows.map(row)));
+}
+
+function tile(setting) {
+  const number = data.settings.indexOf(setting), name = fullName(setting), { nodes, update } = samples(setting);
+  const value = el("span", { class: "value" }), apart = label(setting, [state.rows, state.cols]);
+  const pins = el("button", {
+    type: "button", class: "pin", id: `pin-${number}`, "aria-label": `Pin ${name}`, onclick: () => pin(number),
+  });
+  const [image, blank] = nodes;
+  const open = el("button", {
+    type: "button", class: "open", id: `open-${number}`, "aria-label": `Enlarge the samples of ${name}`,
+    onclick: () => openZoom(number),
+  }, image);
+  const node = el("figure", { class: "tile", "data-setting": number }, open, blank,
+    el("figcaption", {}, value, apart ? el("span", { class: "hint" }, apart) : null, pins));
+  return {
+    node,
+    update: (now) => {
+      update(now);
+      open.hidden = image.hidden;
+      say(value, caption(setting, now));
+      const pinned = state.a === number ? "A" : state.b === number ? "B" : null;
+      pins.ariaPressed = String(pinned !== null);
+      say(pins, pinned ? `Pinned ${pinned}` : "Pin");
+    },
+  };
+}
+
+function pin(number) {
+  if (state.a === number) set({ a: state.b, b: null });
+  else if (state.b === number) set({ b: null });
+  else if (state.a === null) set({ a: number });
+  else set({ b: number });
+}
+
+// The metric at the step, and the steps that are recommended.
+function drawHeat() {
+  const some = shown(), place = byId("heat");
+  forget(place);
+  if (!some.length) {
+    place.replaceChildren(el("p", { class: "state" }, "No setting fits these choices."));
+    return;
+  }
+  place.replaceChildren(
+    heat(some, () => metricName(state.metric), (now) => ` after ${stepWord(now)}`,
+      (s, now) => at(s, state.metric, now)[0], metricBetter(state.metric) !== "high", format),
+    heat(some, () => "Recommended step (median over seeds)", () => "",
+      (s) => median(scalar(s, "fcd_recommended_step")), true, String));
+}
+function heat(some, name, when, value, low, words) {
+  let known = null; // the shares of a step's values
+  const shares = (now) => {
+    if (known?.now === now) return known;
+    const values = some.map((s) => value(s, now)).filter((v) => Number.isFinite(v));
+    const least = Math.min(...values), most = Math.max(...values), log = least > 0 ? Math.log : (v) => v;
+    const of = (v) => (most > least ? (log(v) - log(least)) / (log(most) - log(least)) : 0);
+    known = { now, of };
+    return known;
+  };
+  const one = (s) => {
+    const cell = el("div", { class: "heat-cell", title: fullName(s) });
+    const apart = label(s, [state.rows, state.cols]);
+    const node = apart ? el("div", { class: "heat-pair" }, cell, el("span", { class: "hint" }, apart)) : cell;
+    const update = (now) => {
+      const v = value(s, now), finite = Number.isFinite(v), share = finite ? shares(now).of(v) : 0;
+      say(cell, finite ? words(v) : "–");
+      cell.style.setProperty("--heat", finite ? `${Math.round(60 * (low ? 1 - share : share))}%` : "0%");
+    };
+    return { node, update };
+  };
+  const title = el("figcaption", {}), wide = el("div", { class: "wide", tabindex: 0, role: "region" }, grid(some, MAP_MOST, one));
+  follow(title, (now) => {
+    wide.ariaLabel = `${name()}${when(now)}`;
+    title.textContent = `${wide.ariaLabel}; ${low ? "stronger is lower" : "stronger is higher"}`;
+  });
+  return el("figure", { class: "heat" }, title, wide);
+}

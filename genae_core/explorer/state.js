@@ -1,0 +1,195 @@
+// What is shown: the data, the choices, and the address that holds them.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+
+// An element with attributes and children; a string child becomes text, never markup.
+function el(name, attributes = {}, ...children) {
+  const svg = ["svg", "path", "line", "circle", "text", "title", "g", "rect"].includes(name);
+  const node = svg
+    ? document.createElementNS("http://www.w3.org/2000/svg", name)
+    : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) node.setAttribute(key, String(value));
+  }
+  node.append(...children.flat().filter((child) => child != null).map((c) => c.nodeType ? c : String(c)));
+  return node;
+}
+
+// The text of an element that may hold it already: writing it again would lay it out again.
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const METRICS = {
+  fcd: ["FCD", "low"], fcd_ratio: ["FCD / real", "low"], fcd_val: ["FCD on validation", "low"],
+  kid: ["KID", "low"], precision: ["precision", "high"], recall: ["recall", "high"],
+  density: ["density", "high"], coverage: ["coverage", "high"],
+  parzen: ["Parzen log-likelihood", "high"],
+  z_posterior_mmd: ["MMD² of z from the aggregated posterior", "low"],
+  z_posterior_w2: ["sliced W₂ of z from the aggregated posterior", "low"],
+  z_prior_mmd: ["MMD² of z from the prior", "low"],
+  z_prior_w2: ["sliced W₂ of z from the prior", "low"],
+  rhat: ["largest R-hat", "low"], accepted: ["accepted proposals", ""],
+};
+const metricName = (key) => (METRICS[key] || [key])[0];
+const metricBetter = (key) => (METRICS[key] || [key, ""])[1];
+
+// Values that a control can take, in the order in which people count.
+function distinct(values) {
+  const number = (v) => (v !== "" && Number.isFinite(Number(v)) ? Number(v) : Infinity);
+  return [...new Set(values)].sort((a, b) => number(a) - number(b) || String(a).localeCompare(b));
+}
+
+const FACETS = {
+  dim: "Latent dimension", prior: "Prior", noise: "Noise", sampler: "Sampler",
+  norm: "Normalisation", rest: "Other coordinates",
+};
+const AXES = { family: "family", ...Object.fromEntries(Object.entries(FACETS).map(([k, v]) => [k, v.toLowerCase()])) };
+const ALL = "all";
+const families = distinct(data.settings.map((s) => s.family));
+const metrics = [...new Set(data.settings.flatMap((s) => Object.keys(s.bands)))];
+const SEEDS = distinct(data.runs.map((run) => run.seed));
+
+// Every choice with what it may be; the first is what a page opens with.
+function optionsOf() {
+  const options = { scale: data.scales.map((_, i) => String(i)) };
+  for (const key of Object.keys(FACETS)) {
+    options[key] = [ALL, ...distinct(data.settings.map((s) => s[key]))];
+  }
+  // The chain that the question is about, where there are several; "all" is one choice away.
+  const preferred = (key, value) => {
+    if (options[key].length > 2 && options[key].includes(value)) {
+      options[key] = [value, ...options[key].filter((v) => v !== value)];
+    }
+  };
+  preferred("sampler", "encode decode");
+  preferred("norm", "batch");
+  options.seed = ["mean", ...SEEDS];
+  options.metric = metrics.includes("fcd") ? ["fcd", ...metrics.filter((m) => m !== "fcd")] : metrics;
+  options.y = ["log", "linear"];
+  options.pick = ["median", "best", "worst"];
+  options.rows = ["family", ...Object.keys(FACETS)];
+  options.cols = ["dim", ...Object.keys(AXES).filter((a) => a !== "dim")];
+  return options;
+}
+const OPTIONS = optionsOf();
+const opening = () => ({
+  ...Object.fromEntries(Object.entries(OPTIONS).map(([key, values]) => [key, values[0] ?? ""])),
+  off: [], step: null, a: null, b: null, sort: "best", down: false,
+});
+let state = opening();
+
+const agrees = (s) =>
+  s.scale === Number(state.scale) && !state.off.includes(s.family) &&
+  Object.keys(FACETS).every((key) => state[key] === ALL || s[key] === state[key]) &&
+  (state.seed === "mean" || s.runs.some((r) => data.runs[r].seed === state.seed));
+// What is worked out of the choices, whatever the step, is kept until the next: a thousand runs
+// ask for it often.
+const kept = new Map();
+function once(key, find) {
+  if (!kept.has(key)) kept.set(key, find());
+  return kept.get(key);
+}
+const shown = () => once("shown", () => data.settings.filter(agrees));
+const inScale = () => data.settings.filter((s) => s.scale === Number(state.scale));
+const runOfSeed = (s) => s.runs.map((r) => data.runs[r]).find((run) => run.seed === state.seed);
+
+const stepsShown = () => once("steps", () => {
+  const some = shown();
+  return [...new Set((some.length ? some : inScale()).flatMap((s) => s.steps))].sort((a, b) => a - b);
+});
+// The recorded step that the slider is at: the asked one, or the nearest below it.
+function stepNow() {
+  const steps = stepsShown();
+  if (!steps.length) return 0;
+  const wish = state.step ?? steps[0];
+  return steps.filter((k) => k <= wish).pop() ?? steps[0];
+}
+
+// [mean, low, high, n] of a setting at a step, by the chosen seed or over all of them.
+function at(setting, metric, step) {
+  if (state.seed === "mean") {
+    const place = setting.steps.indexOf(step);
+    const band = setting.bands[metric];
+    return band && place >= 0 ? band[place] : [null, null, null, 0];
+  }
+  const run = runOfSeed(setting);
+  const place = run ? run.steps.indexOf(step) : -1;
+  const value = place >= 0 && run.values[metric] ? run.values[metric][place] : null;
+  return [value, null, null, value === null ? 0 : 1];
+}
+
+function format(value) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  const digits = size >= 10 ? 1 : size === 0 || size >= 0.1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(size)));
+  return value.toFixed(digits).replace("-", "−");
+}
+const withInterval = ([mean, low, high]) =>
+  low === null || low === undefined ? format(mean) : `${format(mean)} (${format(low)} to ${format(high)})`;
+const stepWord = (k) => (k === 0 ? "0 steps (no MCMC)" : k === 1 ? "1 step" : `${k} steps`);
+const median = (values) => {
+  const known = values.filter((v) => Number.isFinite(v)).sort((a, b) => a - b);
+  return known.length ? known[(known.length - 1) >> 1] : null;
+};
+const scalar = (setting, name) =>
+  (state.seed === "mean" ? setting.runs.map((r) => data.runs[r]) : [runOfSeed(setting)])
+    .map((run) => run && run.scalars[name]);
+const meanOf = (values) => {
+  const known = values.filter((v) => Number.isFinite(v));
+  return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
+};
+
+// The coordinates in which settings that are shown differ though they agree in these axes.
+const telling = (without) => once(`telling ${without}`, () => {
+  const some = shown(), place = (s) => without.map((axis) => s[axis]).join("\n");
+  return Object.keys(AXES).filter((key) => {
+    const seen = new Map();
+    return !without.includes(key) && some.some((s) => {
+      const before = seen.get(place(s));
+      seen.set(place(s), s[key]);
+      return before !== undefined && before !== s[key];
+    });
+  });
+});
+
+// What tells a setting from the others that are shown, beside the axes that are said already.
+function label(setting, without = []) {
+  const words = {
+    dim: (v) => `latent dimension ${v}`, prior: (v) => `${v} prior`, noise: (v) => `noise ${v}`,
+    norm: (v) => `${v} statistics`,
+  };
+  return telling(without).map((key) => (words[key] ? words[key](setting[key]) : setting[key])).join(", ");
+}
+
+function toHash() {
+  const opened = opening();
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) {
+    if (JSON.stringify(value) !== JSON.stringify(opened[key])) {
+      for (const one of [value].flat()) query.append(key, one);
+    }
+  }
+  return `#${query}`;
+}
+
+// The state of an address, and what in it this page does not have.
+function fromHash(hash) {
+  const query = new URLSearchParams(hash.replace(/^#/, ""));
+  const found = opening();
+  const unknown = [];
+  for (const key of new Set(query.keys())) {
+    const value = query.get(key);
+    if (key === "off") found.off = query.getAll("off").filter((f) => families.includes(f));
+    else if (key === "step" && /^\d{1,9}$/.test(value)) found.step = Number(value);
+    else if ((key === "a" || key === "b") && data.settings[value]) found[key] = Number(value);
+    else if (key === "sort" && /^[a-z0-9]{1,20}$/i.test(value)) found.sort = value;
+    else if (key === "down") found.down = value === "true";
+    else if (OPTIONS[key] && OPTIONS[key].includes(value)) found[key] = value;
+    else unknown.push(`${key}=${value}`);
+  }
+  return [found, unknown];
+}

@@ -1,0 +1,113 @@
+// A row a setting, or a run where one seed is chosen; sorted by a head, saved as CSV.
+
+const COLUMNS = [
+  ["family", "family", (s) => s.family],
+  ["dim", "latent dim", (s) => s.dim],
+  ["prior", "prior", (s) => s.prior],
+  ["noise", "noise", (s) => s.noise],
+  ["sampler", "sampler", (s) => s.sampler],
+  ["norm", "normalisation", (s) => s.norm],
+  ["rest", "other", (s) => s.rest],
+  ["seeds", "seeds", (s) => (state.seed === "mean" ? s.runs.length : 1)],
+  ["now", "", (s) => at(s, state.metric, stepNow()), withInterval],
+  ["start", "FCD without MCMC", (s) => (state.seed === "mean" ? s.start : one(s, "fcd_step0")), withInterval],
+  ["best", "FCD at best step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
+  ["bestStep", "best step", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
+  ["change", "change", (s) => (state.seed === "mean" ? s.change : [one(s, "fcd_best")[0] - one(s, "fcd_step0")[0], null, null]), withInterval],
+  ["seconds", "seconds a run", (s) => meanOf(runsOf(s).map((run) => run.seconds)), (v) => (v === null ? "–" : v.toFixed(0))],
+];
+const TOGETHER = 20; // rows that follow the step as one
+const one = (s, name) => [scalar(s, name)[0], null, null];
+const runsOf = (s) => (state.seed === "mean" ? s.runs.map((r) => data.runs[r]) : [runOfSeed(s)]);
+const plain = (value) => (Array.isArray(value) ? value[0] : value);
+
+function columnsShown() {
+  const some = shown();
+  const always = ["family", "dim", "seeds", "now", "start", "best", "bestStep", "change", "seconds"];
+  return COLUMNS.filter(([key, , get]) => always.includes(key) || new Set(some.map(get)).size > 1);
+}
+const headOf = ([key, name]) =>
+  (key === "now" ? `${metricName(state.metric)} after ${stepWord(stepNow())}` : name);
+
+function sorted() {
+  const column = COLUMNS.find(([key]) => key === state.sort) ?? COLUMNS[10];
+  const sign = state.down ? -1 : 1;
+  const value = (s) => {
+    const v = plain(column[2](s));
+    return v === null || v === undefined || v === "" || !Number.isFinite(Number(v)) ? v : Number(v);
+  };
+  // What has no value comes last whichever way.
+  return [...shown()].sort((x, y) => {
+    const [a, b] = [value(x), value(y)];
+    if (a === null || b === null) return (a === null) - (b === null);
+    return sign * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+  });
+}
+
+function drawTable() {
+  const rows = sorted(), columns = columnsShown(), now = columns.findIndex(([key]) => key === "now");
+  byId("table-bar").replaceChildren(
+    el("button", { type: "button", id: "csv", disabled: !rows.length, onclick: saveCsv }, "Save as CSV"),
+    el("span", { class: "hint" }, `${rows.length} settings; means with 95 % intervals over seeds. ` +
+      "Seconds are a run's from its start to its end: training and every chain of that training." +
+      (data.server ? "" : " The store is a file: to follow runs, open it with an MLflow server and build this page from its address.")));
+  forget(byId("table"));
+  if (!rows.length) {
+    byId("table").replaceChildren(el("p", { class: "state" }, "No setting fits these choices."));
+    return;
+  }
+  const head = (column) => {
+    const here = state.sort === column[0], name = el("span", {}, headOf(column));
+    const cell = el("th", { scope: "col", "aria-sort": here ? (state.down ? "descending" : "ascending") : "none" },
+      el("button", {
+        type: "button", id: `sort-${column[0]}`,
+        onclick: () => set({ sort: column[0], down: here ? !state.down : false }),
+      }, name, el("span", { "aria-hidden": "true" }, here ? (state.down ? " ▼" : " ▲") : "")));
+    return column[0] === "now" ? follow(cell, () => { name.textContent = headOf(column); }) : cell;
+  };
+  const row = (s) => {
+    const cells = columns.map(([key, , get, show]) => {
+      if (key === "now") return el("td", { class: "number" });
+      const value = get(s);
+      return el("td", { class: typeof plain(value) === "number" ? "number" : "" }, show ? show(value) : value);
+    });
+    const node = el("tr", { title: s.words }, cells, data.server ? el("td", {}, runsOf(s).map(link)) : null);
+    return { node, update: () => say(cells[now], withInterval(columns[now][2](s))) };
+  };
+  const body = (some) => {
+    const made = some.map(row);
+    return follow(el("tbody", {}, made.map(({ node }) => node)), () => { for (const { update } of made) update(); });
+  };
+  const bodies = Array.from({ length: Math.ceil(rows.length / TOGETHER) }, (_, i) =>
+    body(rows.slice(i * TOGETHER, (i + 1) * TOGETHER)));
+  keepFocus(byId("table"), () => byId("table").replaceChildren(el("table", { class: "list" },
+    el("thead", {}, el("tr", {}, columns.map(head), data.server ? el("th", { scope: "col" }, "runs") : null)),
+    bodies)));
+}
+
+// The server's address comes from the one who built the page, and is http or https.
+const link = (run) => el("a", {
+  href: `${data.server}/#/experiments/${encodeURIComponent(run.experiment)}/runs/${encodeURIComponent(run.id)}`,
+  rel: "noreferrer",
+}, `seed ${run.seed}`);
+
+function csvField(value) {
+  const text = value === null || value === undefined ? "" : String(value);
+  // A spreadsheet would run a text that begins like a formula.
+  const safe = typeof value === "string" && !/^-?\d/.test(text) && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+function csv() {
+  const head = COLUMNS.flatMap((column) =>
+    (column[3] === withInterval ? [headOf(column), `${headOf(column)}, low`, `${headOf(column)}, high`] : [headOf(column)]));
+  const rows = sorted().map((s) => [
+    ...COLUMNS.flatMap(([, , get, show]) => (show === withInterval ? get(s).slice(0, 3) : [get(s)])),
+    runsOf(s).map((run) => run.id).join(" "),
+  ]);
+  return [[...head, "run ids"], ...rows].map((row) => row.map(csvField).join(",")).join("\r\n");
+}
+function saveCsv() {
+  const url = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  el("a", { href: url, download: `${data.sweeps.join("+")}.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
