@@ -12,7 +12,7 @@ TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
 # What torch is installed from: on a GPU machine see "With a GPU" in README.md.
 TORCH ?= torch
 
-.PHONY: setup sweep test test-faults lint ui clean
+.PHONY: setup sweep test test-faults lint ui explorer watch up down clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,15 @@ ui: $(STAMP)
 	@echo "ui: http://$(HOST):$(PORT) shows $(TRACKING_URI); Ctrl-C ends it"
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
 		--host $(HOST) --port $(PORT) --workers 1 --backend-store-uri "$(TRACKING_URI)"
+
+explorer: $(STAMP)
+	@$(BIN)/python dashboards/explorer/latest.py $(ARGS)
+
+watch: $(STAMP)
+	@$(BIN)/python dashboards/grafana/watch.py $(ARGS)
+
+up down: $(STAMP)
+	@$(BIN)/python cluster/local/node.py $@ $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -7,7 +7,8 @@ not run again, so a trial may be repeated.
 import dataclasses
 import hashlib
 import json
-import tempfile
+import resource
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,21 @@ import torch
 
 from genae_core import checkpoint, config
 from genae_core.data.base import Splits
+from genae_core.data.folder import Folder
+from genae_core.delivery import courier_of
 from genae_core.evaluation import validation_fcd
 from genae_core.experiment import Experiment, resolve
-from genae_core.keeping import Generations
+from genae_core.journal import Journal, record_chain, record_training
+from genae_core.keeping import Generations, Preempted, warn
+from genae_core.meters import tell
 from genae_core.metrics.classifier import Classifier
-from genae_core.progress import shown
+from genae_core.progress import note_share, shown
 from genae_core.samplers.base import ChainConfig
-from genae_core.tracking import Tracker
 from genae_core.training import Progress
 from genae_core.trial import TrialResult, run_trial
 
 Params = dict[str, Any]
+SHARES = "progress"  # beside a sweep's states: what of each running trial is done
 EXPERIMENT = "experiment"  # the key under which a search hands it along, as JSON
 
 
@@ -42,8 +47,13 @@ class Sweep:
     seeds: tuple[int, ...]
     threads: int
     gpus: float
+    memory: int | None  # bytes that a trial may take; None without a limit
     rungs: tuple[float, ...]  # shares of a trial's steps at which a scheduler hears of it
     states: str  # folder of the states of trainings that have not ended
+    mirror: str | None  # URI of the same on a store that every node sees
+    journals: str  # folder of what the tracking store does not have yet
+    finished: dict[str, float]  # best validation FCD by run key, of runs that a resume found done
+    linger: float  # seconds that a trial waits at its end for what it logged to be delivered
     checkpoint_seconds: float  # between two states of a training
     cells: dict[str, Experiment]  # by cell_key of its params
 
@@ -82,12 +92,23 @@ def device_of(gpus: float) -> torch.device:
     return torch.device("cuda" if gpus > 0 else "cpu")
 
 
+def guard_memory(limit: int | None, gpus: float) -> None:
+    """Let this process fail alone where it takes too much: `limit` bytes of memory of its own, and
+    of a shared GPU its share."""
+    if limit is not None:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    if 0 < gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
 def run_cell(
     params: Params,
     sweep: Sweep,
     splits: Splits,
     classifier: Classifier,
     report: Callable[[dict[str, Any]], None],
+    warn: Callable[[str], None] = warn,
 ) -> None:
     """Run the cell and report {"fcd_val": mean over seeds of the best, "finished": True}.
 
@@ -96,22 +117,29 @@ def run_cell(
     one of sweep.rungs and the model can be sampled: a two-stage model not before its last stage.
     """
     torch.set_num_threads(sweep.threads)
+    guard_memory(sweep.memory, sweep.gpus)
     device = device_of(sweep.gpus)
     classifier = classifier.to(device)
-    tracker = Tracker(sweep.uri, sweep.experiment_id)
+    courier = courier_of(sweep.uri, sweep.experiment_id)
     cell = cell_of(params, sweep, splits)
     best = []
     rungs = list(sweep.rungs)
     for position, seed in enumerate(sweep.seeds):
         experiment = dataclasses.replace(cell, seed=seed)
 
+        family, began = experiment.model.family, time.monotonic()
+
         def on_epoch(
             model: torch.nn.Module,
             progress: Progress,
             experiment: Experiment = experiment,
             position: int = position,
+            family: str = family,
         ) -> None:
+            nonlocal began
+            tell("genae_epoch_seconds", time.monotonic() - began, family=family)
             done = (position + progress.done) / len(sweep.seeds)
+            note_share(Path(sweep.states).parent / SHARES, label(params), done)
             if progress.last_stage and rungs and rungs[0] <= done < 1:
                 rungs[:] = [rung for rung in rungs if rung > done]
                 now = validation_fcd(
@@ -123,33 +151,54 @@ def run_cell(
                     device,
                 )
                 report({"fcd_val": now, "percent": int(100 * done), "finished": False})
+            began = time.monotonic()
 
         keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
-        known = [_finished_value(tracker, key) for key in keys.values()]
+        journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
+        known = [sweep.finished.get(key, journals[chain].done()) for chain, key in keys.items()]
         if None not in known:
             best.append(min(value for value in known if value is not None))
             continue
-        runs = {
-            chain: _start(tracker, sweep, params, experiment, chain, key)
-            for chain, key in keys.items()
-        }
+        for chain, journal in journals.items():
+            _start(journal, sweep, params, experiment, chain)
+            courier.add(journal.folder)
+        model_key = keys[experiment.chains[0]]
         keeper = Generations(
-            Path(sweep.states) / keys[experiment.chains[0]], sweep.checkpoint_seconds
+            Path(sweep.states) / model_key,
+            sweep.checkpoint_seconds,
+            warn=warn,
+            kept=_kept,
+            mirror=Folder(sweep.mirror) / model_key if sweep.mirror else None,
         )
         try:
+            keeper.back_off()
             result = run_trial(experiment, splits, classifier, device, on_epoch, keeper)
-            _log(tracker, experiment, result, runs)
+            if keeper.went_on is not None:
+                warn(f"seed {seed} was not trained at once: it went on from step {keeper.went_on}")
+            _log(experiment, result, journals)
+        except Preempted:
+            raise  # the run goes on elsewhere
         except BaseException as error:
             # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
             status = "FAILED" if isinstance(error, Exception) else "KILLED"
-            for run in runs.values():
-                tracker.finish(run, status, f"{type(error).__name__}: {error}")
+            for journal in journals.values():
+                journal.finish(status, f"{type(error).__name__}: {error}")
             if isinstance(error, Exception):
                 keeper.forget()  # from there it would fail again
             raise
+        finally:
+            courier.settle([journal.folder for journal in journals.values()], sweep.linger)
+        for found in result.chains:
+            tell("genae_chain_step_seconds", found.step_seconds, family=family)
         keeper.forget()
         best.append(min(min(chain.fcd_val) for chain in result.chains))
-    report({"fcd_val": sum(best) / len(best), "percent": 100, "finished": True})
+    value = sum(best) / len(best)
+    report({"fcd_val": value, "percent": 100, "finished": True, "family": cell.model.family})
+
+
+def _kept(size: int) -> None:
+    tell("genae_checkpoints", 1)
+    tell("genae_checkpoint_bytes", size)
 
 
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
@@ -158,22 +207,13 @@ def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
     return hashlib.sha256(f"{sweep}\n{config.to_json(alone)}".encode()).hexdigest()[:32]
 
 
-def _finished_value(tracker: Tracker, key: str) -> float | None:
-    """The best validation FCD of the finished run under this key, if there is one."""
-    for run in tracker.find(key=key):
-        if run.info.status == "FINISHED":
-            return float(run.data.metrics["fcd_val_best"])
-    return None
-
-
 def _start(
-    tracker: Tracker,
+    journal: Journal,
     sweep: Sweep,
     params: Params,
     experiment: Experiment,
     chain: ChainConfig,
-    key: str,
-) -> str:
+) -> None:
     """The run, with its config and commit, before the first step."""
     first = experiment.chains[0]
     alone = dataclasses.replace(experiment, chains=(chain,))
@@ -190,26 +230,28 @@ def _start(
         "model_run": run_key(sweep.name, experiment, first),
     }
     name = f"{experiment.model.family}-{experiment.model.latent_dim} {setting} s{experiment.seed}"
-    run = tracker.start(name, key, tags, dict(config.flatten(alone)))
-    tracker.log_text(run, config.to_json(alone), "experiment.json")
-    return run
+    journal.start(name, tags, dict(config.flatten(alone)))
+    journal.log_text(config.to_json(alone), "experiment.json")
 
 
 def _log(
-    tracker: Tracker, experiment: Experiment, result: TrialResult, runs: dict[ChainConfig, str]
+    experiment: Experiment, result: TrialResult, journals: dict[ChainConfig, Journal]
 ) -> None:
-    model_run = runs[experiment.chains[0]]
-    tracker.log_training(model_run, result.history)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "checkpoint"
+    first = journals[experiment.chains[0]]
+    record_training(first, result.history)
+    with first.files() as folder:
         checkpoint.save_model(
-            folder, result.model, experiment.model, experiment.data.shape, result.draw
+            folder / "checkpoint",
+            result.model,
+            experiment.model,
+            experiment.data.shape,
+            result.draw,
         )
-        tracker.log_files(model_run, folder, "checkpoint")
     for chain in result.chains:
-        tracker.log_chain(runs[chain.config], chain)
-    for run in runs.values():
-        tracker.finish(run)
+        journal = journals[chain.config]
+        record_chain(journal, chain)
+        journal.finish()
+        journal.mark_done(min(chain.fcd_val))
 
 
 def chain_label(chain: ChainConfig) -> str:

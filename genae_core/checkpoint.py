@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from genae_core import config
 from genae_core.draw import Draw
-from genae_core.models.base import GenerativeModel
+from genae_core.models.base import GenerativeModel, ModelConfig
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
@@ -62,7 +62,10 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
             f"{found}, expected {description.get('sha256')}; delete {folder}"
         )
-    return load_file(folder / WEIGHTS), description
+    try:
+        return load_file(folder / WEIGHTS), description
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS} is no safetensors file: {error}") from None
 
 
 def save_model(
@@ -101,11 +104,15 @@ def model_of(
     """The model that a checkpoint's tensors and description are of, as `load_model`."""
     if "model" not in description:
         raise ValueError(f"{where} is a checkpoint, but not of a generative model")
-    shape = tuple(description["shape"])
-    model: GenerativeModel = config.from_dict(description["model"]).build(shape)
+    model_config = config.from_dict(description["model"])
+    kind = type(model_config).__name__
+    if not isinstance(model_config, ModelConfig):
+        raise ValueError(f"{where}: {kind} is not of a generative model")
+    model: Any = model_config.build(tuple(description["shape"]))
     names = [name for name in tensors if name.startswith("model.")]
     model.load_state_dict({name.removeprefix("model."): tensors[name] for name in names})
-    return model.eval()
+    trained: GenerativeModel = model.eval()
+    return trained
 
 
 def _sha256(path: Path) -> str:

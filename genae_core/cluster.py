@@ -24,7 +24,7 @@ def connect(address: str | None, num_cpus: int) -> int:
     ray = _ray()
     address = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
-        return _nodes(ray)
+        return len(nodes())
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -43,12 +43,42 @@ def connect(address: str | None, num_cpus: int) -> int:
             "--ray-address, and RAY_AUTH_MODE and its token where the cluster asks "
             "for one"
         ) from None
-    return _nodes(ray)
+    return len(nodes())
 
 
 def disconnect() -> None:
     """Leave the cluster, or stop the one that `connect` started."""
     _ray().shutdown()
+
+
+def joined() -> bool:
+    """Whether this process is part of a cluster."""
+    return bool(_ray().is_initialized())
+
+
+def meter(kind: str, name: str, given: dict[str, Any]) -> Any:
+    """One of Ray's metrics: a Counter, a Gauge or a Histogram."""
+    from ray.util import metrics  # noqa: PLC0415
+
+    return getattr(metrics, kind)(name, **given)
+
+
+def slots(trial: dict[str, float]) -> list[int]:
+    """How many trials that ask for these resources (cpu, gpu, memory in bytes) each node holds."""
+    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    asked = {names[name]: much for name, much in trial.items() if much > 0}
+    have = nodes()
+    return [min(int(node.get(name, 0) // much) for name, much in asked.items()) for node in have]
+
+
+def alone(trial: dict[str, float], parallel: int) -> bool:
+    """Whether there is one node, and it holds so many of these trials: no other will come."""
+    return len(nodes()) == 1 and parallel <= sum(slots(trial))
+
+
+def nodes() -> list[dict[str, float]]:
+    """What each node that is alive has, e.g. {"CPU": 2.0, "GPU": 1.0}."""
+    return [node["Resources"] for node in _ray().nodes() if node["Alive"]]
 
 
 def resources() -> dict[str, float]:
@@ -57,9 +87,19 @@ def resources() -> dict[str, float]:
     return found
 
 
+def on_a_gpu(function: Callable[..., R], *arguments: Any) -> R:
+    """Call the function once, where it has a GPU for itself; on a cluster that grows, as soon as
+    there is one. Raises what it raises."""
+    ray = _ray()
+    # A worker of its own, so that nothing of it stays on the GPU.
+    call = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)(function)
+    result: R = ray.get(call.remote(*arguments))
+    return result
+
+
 def object_store_bytes() -> float:
     """The shared memory of one node, bytes."""
-    return float(resources().get("object_store_memory", 0)) / _nodes(_ray())
+    return float(resources().get("object_store_memory", 0)) / len(nodes())
 
 
 def shared(value: T) -> T:
@@ -140,10 +180,6 @@ def _import(*modules: str) -> None:
     for module in modules:
         importlib.import_module(module)
     gc.enable()
-
-
-def _nodes(ray: ModuleType) -> int:
-    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _ray() -> ModuleType:

@@ -29,6 +29,7 @@ from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
 COMPARED = 2_000  # images and latents that these metrics see, each side
 FEWEST_COMPARED = 10  # below which they say nothing
 BANDWIDTHS = tuple(float(b) for b in np.geomspace(0.05, 1.0, 14))  # of the Parzen windows
+POINTS = (300, 150)  # codes, and chains, of the picture of the latent space
 DRAWS = 10  # of q(z|x), for its empirical deviation
 MIXED = 100  # chains whose mixing is looked at
 ENCODED = 500  # images at a time
@@ -110,6 +111,35 @@ def compare(made: Made, real: Real) -> dict[str, Estimate]:
     if made.accepted is not None:
         found["accepted"] = mean_of(made.accepted)
     return found
+
+
+def projected(codes: Tensor, z: dict[int, Tensor]) -> dict[str, Any]:
+    """Codes [N, D] and the chains' z [N, D] by step in one plane: the first two principal axes of
+    the codes, or z itself where D = 2 (D = 1: beside 0).
+
+    Coordinates are whole numbers from 0 to 255 across what is shown, x and y in turns; outliers
+    beyond the middle 99 % stand at the edge. "explained": share of the codes' variance.
+    """
+    codes = codes.cpu().double()
+    shift = codes.mean(0)
+    _, values, axes = torch.linalg.svd(codes - shift, full_matrices=False)
+    plane = axes[:2].T if codes.shape[1] > 2 else torch.eye(codes.shape[1], 2).double()
+    share = values[:2].square().sum() / values.square().sum().clamp(min=1e-300)
+    many, few = POINTS
+    points = {k: (found[:few].cpu().double() - shift) @ plane for k, found in z.items()}
+    shown = (codes[:many] - shift) @ plane
+    every = torch.cat([shown, *points.values()])
+    low, high = (every.quantile(q, dim=0) for q in (0.005, 0.995))
+
+    def placed(found: Tensor) -> list[int]:
+        inside = ((found - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+        return [int(value) for value in (255 * inside).round().flatten()]
+
+    return {
+        "explained": float(share) if codes.shape[1] > 2 else 1.0,
+        "codes": placed(shown),
+        "chains": {str(k): placed(found) for k, found in points.items()},
+    }
 
 
 class Diagnosis(NamedTuple):

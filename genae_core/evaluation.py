@@ -4,8 +4,9 @@ Shapes: N images, F features, D latent dimension, C channels, H rows, W columns.
 """
 
 import math
+import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,18 +20,21 @@ from genae_core.comparison import (
     Subject,
     compare,
     diagnose,
+    projected,
     real_of,
 )
 from genae_core.data.base import Splits
 from genae_core.data.batches import Batches, to_pixels
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
-from genae_core.figures import Picture, grid, strip
+from genae_core.figures import Picture, grid, sprite, strip
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.models.base import encoded
-from genae_core.references import as_data, features_of, fitted, references, some
+from genae_core.references import References, as_data, features_of, fitted, references, some
 from genae_core.samplers.base import ChainConfig, Recorded, run_chain
+
+T = TypeVar("T")
 
 SHOWN = 64  # samples in a grid
 STRIP = 10  # chains in a strip
@@ -42,10 +46,11 @@ class ChainResult(NamedTuple):
     """What one chain setting gave; the lists run over its recorded steps.
 
     fcd_val, fcd: against the validation and the test half. num_images: compared, each side.
-    grids: the first samples, uint8 [H, W, 3] a step. strip: chains by steps. curves: the other
-    metrics by name, each beside its standard error NAME_se (see `metrics/`). scalars: metrics of
-    the model, or of the chain as a whole. mixing: what the chain's diagnostics give by latent
-    dimension, class or step.
+    grids: the first samples, uint8 [H, W, 3] a step. sprite: the very first at every step, in one
+    picture. strip: chains by steps. curves: the other metrics by name, each beside its standard
+    error NAME_se (see `metrics/`). scalars: metrics of the model, or of the chain as a whole.
+    mixing: what the chain's diagnostics give by latent dimension, class or step. latent: its z by
+    step among the codes of images, in a plane. step_seconds: that one step of all chains took.
     """
 
     config: ChainConfig
@@ -54,10 +59,13 @@ class ChainResult(NamedTuple):
     floor: float
     num_images: int
     grids: list[Picture]
+    sprite: Picture
     strip: Picture
     curves: dict[str, list[float]] = {}
     scalars: dict[str, float] = {}
     mixing: dict[str, Any] = {}
+    latent: dict[str, Any] = {}
+    step_seconds: float = 0.0
 
     def summary(self) -> dict[str, float]:
         """The scalars: the step is chosen on validation and reported on test.
@@ -129,8 +137,11 @@ def evaluate(
     classifier: Classifier,
     binarize: bool,
     device: torch.device | str = "cpu",
+    real: References | None = None,
 ) -> ChainResult:
     """Run one chain setting and compare it with the data at each recorded step.
+
+    real: the references of half as many images as there are chains, where they are known.
 
     The first half of the chains is compared with the validation half of the reference images,
     the second with the test half, so the choice of the step never sees what is reported.
@@ -139,9 +150,10 @@ def evaluate(
     count = chain.num_chains // 2
     law = law_of(model, chain, splits, binarize, device)
     subject = Subject(model, chain, splits, classifier, binarize, device, law)
-    moments = references(splits, classifier, count, binarize, device)
+    moments = real or references(splits, classifier, count, binarize, device)
     steps = {step: _Kept(classifier.top.in_features, count) for step in chain.record}
-    for record, features in _seen(subject, 2 * count):
+    watch = Stopwatch()
+    for record, features in _seen(subject, 2 * count, watch):
         steps[record.step].take(record, features)
     val = [frechet_estimate(steps[step].halves[0], moments.val) for step in chain.record]
     test = [frechet_estimate(steps[step].halves[1], moments.test) for step in chain.record]
@@ -149,14 +161,16 @@ def evaluate(
         "fcd_val_se": [found.error for found in val],
         "fcd_se": [found.error for found in test],
     }
-    diagnosis = Diagnosis({}, {}, {})
+    diagnosis, latent = Diagnosis({}, {}, {}), {}
     if count >= FEWEST_COMPARED:
-        real = real_of(subject)
-        each = [compare(steps[step].made(), real) for step in chain.record]
+        beside = real_of(subject)
+        made = {step: steps[step].made() for step in chain.record}
+        each = [compare(found, beside) for found in made.values()]
+        latent = projected(beside.codes, {step: found.z for step, found in made.items()})
         for name in each[0]:
             curves[name] = [found[name].value for found in each]
             curves[f"{name}_se"] = [found[name].error for found in each]
-        diagnosis = diagnose(subject, real)
+        diagnosis = diagnose(subject, beside)
     samples = torch.stack([torch.cat(steps[step].shown) for step in chain.record])
     return ChainResult(
         config=chain,
@@ -165,10 +179,13 @@ def evaluate(
         floor=moments.floor,
         num_images=count,
         grids=[grid(step) for step in samples],
+        sprite=sprite(samples),
         strip=strip(samples[:, :STRIP], chain.record),
         curves=curves | diagnosis.curves,
         scalars=diagnosis.scalars,
         mixing=diagnosis.parts,
+        latent=latent,
+        step_seconds=watch.seconds / max(1, chain.record[-1]),
     )
 
 
@@ -188,7 +205,7 @@ def validation_fcd(
     steps = {step: Gaussian(classifier.top.in_features) for step in chain.record}
     law = law_of(model, chain, splits, binarize, device)
     subject = Subject(model, chain, splits, classifier, binarize, device, law)
-    for record, features in _seen(subject, count):
+    for record, features in _seen(subject, count, Stopwatch()):
         steps[record.step].update(features)
     return min(frechet_distance(found, real) for found in steps.values())
 
@@ -208,13 +225,34 @@ def law_of(
     return chain.law.fit(encoded(model, examples), Draw(chain.seed, "law"))
 
 
-def _seen(subject: Subject, num_chains: int) -> Iterator[tuple[Recorded, Tensor]]:
+class Stopwatch:
+    """Adds up how long an iterator takes over its items, without what is done with them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, items: Iterator[T]) -> Iterator[T]:
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - began
+            yield item
+
+
+def _seen(
+    subject: Subject, num_chains: int, watch: Stopwatch
+) -> Iterator[tuple[Recorded, Tensor]]:
     """Each record of the chains with the classifier's features of its images."""
     chain, splits, device = subject.chain, subject.splits, subject.device
     images = None
     if chain.sampler.starts_from == "images":
         chosen = some(len(splits.train.images), chain.padded(num_chains))
         images = to_pixels(splits.train.images[chosen], subject.binarize, torch.device(device))
-    for record in run_chain(subject.model, chain, num_chains, images, device, subject.law):
+    records = run_chain(subject.model, chain, num_chains, images, device, subject.law)
+    for record in watch.over(records):
         seen = as_data(record.chain.mean, subject.binarize)
         yield record, features_of(subject.classifier, seen)

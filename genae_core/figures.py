@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 Picture = NDArray[np.uint8]
 
 GAP = 2  # px between images
 MARGIN = 56  # px before rows with a label
+SIDE = 4  # images in a row of a sprite's block
+LARGEST = 64  # px of an image in a sprite
 SMALLEST = 48  # px: smaller images are enlarged by whole factors, each pixel kept sharp
 
 
@@ -42,6 +45,27 @@ def strip(images: Tensor, steps: tuple[int, ...]) -> Picture:
     return np.concatenate([np.asarray(header), body])
 
 
+def sprite(images: Tensor) -> Picture:
+    """A block of 4 x 4 images a recorded step: the first of [S, N, C, H, W] in [0, 1], S steps.
+
+    Without gaps, labels or enlargement, for a page that shows one block at a time. Block k stands
+    in row k // columns and column k % columns of the picture, columns = ceil(sqrt(S)).
+    """
+    flat = images[:, : SIDE**2].flatten(0, 1)
+    factor = math.ceil(max(images.shape[-2:]) / LARGEST)
+    pixels = _pixels(avg_pool2d(flat, factor) if factor > 1 else flat)
+    pixels = pixels.reshape(len(images), -1, *pixels.shape[1:])
+    steps, _, height, width, _ = pixels.shape
+    columns = math.ceil(math.sqrt(steps))
+    rows = math.ceil(steps / columns)
+    found = np.full((rows, columns, SIDE**2, height, width, 3), 255, np.uint8)
+    found.reshape(-1, *found.shape[2:])[:steps, : pixels.shape[1]] = pixels
+    blocks = found.reshape(rows, columns, SIDE, SIDE, height, width, 3)
+    return blocks.transpose(0, 2, 4, 1, 3, 5, 6).reshape(
+        rows * SIDE * height, columns * SIDE * width, 3
+    )
+
+
 def labelled_rows(images: Tensor, labels: Sequence[str]) -> Picture:
     """Rows of images [R, N, C, H, W] in [0, 1], a label before each."""
     rows = [_row(_tiles(row), len(row)) for row in images]
@@ -55,12 +79,16 @@ def labelled_rows(images: Tensor, labels: Sequence[str]) -> Picture:
 
 
 def _tiles(images: Tensor) -> Picture:
-    pixels = (images.detach().cpu().clamp(0, 1) * 255).round().byte().numpy()
-    pixels = pixels.transpose(0, 2, 3, 1)
-    if pixels.shape[3] == 1:
-        pixels = pixels.repeat(3, axis=3)
+    pixels = _pixels(images)
     factor = max(1, math.ceil(SMALLEST / pixels.shape[1]))
     return np.asarray(pixels.repeat(factor, axis=1).repeat(factor, axis=2))
+
+
+def _pixels(images: Tensor) -> Picture:
+    """[N, H, W, 3] of [N, C, H, W] in [0, 1]."""
+    pixels = (images.detach().cpu().clamp(0, 1) * 255).round().byte().numpy()
+    pixels = pixels.transpose(0, 2, 3, 1)
+    return np.asarray(pixels.repeat(3, axis=3) if pixels.shape[3] == 1 else pixels)
 
 
 def _row(tiles: Picture, columns: int) -> Picture:

@@ -1,6 +1,8 @@
 """Where genae keeps what outlives a run: GENAE_HOME, by default ~/.genae."""
 
+import contextlib
 import os
+import secrets
 import subprocess
 from pathlib import Path
 
@@ -15,8 +17,27 @@ def home() -> Path:
     return folder
 
 
+def private(name: str) -> Path:
+    """A folder in GENAE_HOME, made if it is missing, which only this user can open."""
+    place = home() / name
+    place.mkdir(mode=0o700, exist_ok=True)
+    place.chmod(0o700)
+    return place
+
+
+def secret(path: Path, size: int = 32) -> Path:
+    """A file with so many random bytes, in hex, made at the first call; no one else can read
+    it."""
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(size))
+    return path
+
+
 def code_version() -> dict[str, str]:
-    """The tags git_commit and git_dirty: from git, else GENAE_COMMIT, else "unknown"."""
+    """The tags git_commit and git_dirty: from git, else GENAE_COMMIT and GENAE_DIRTY, else
+    "unknown"."""
     here = Path(__file__).resolve().parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
@@ -26,7 +47,8 @@ def code_version() -> dict[str, str]:
             "git_dirty": str(bool(_git(here.parent, "status", "--porcelain"))).lower(),
         }
     except (OSError, subprocess.CalledProcessError):
-        return {"git_commit": os.environ.get("GENAE_COMMIT") or "unknown", "git_dirty": "unknown"}
+        told = {"git_commit": "GENAE_COMMIT", "git_dirty": "GENAE_DIRTY"}
+        return {tag: os.environ.get(name) or "unknown" for tag, name in told.items()}
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -1,7 +1,8 @@
 """The flags that say where and how wide a sweep runs."""
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 from genae_core import config
 
@@ -42,15 +43,20 @@ class LaunchOptions(ShardOptions):
     """Trials at a time (default: as many as the CPUs and GPUs hold)."""
     cpus_per_trial: int = 1
     """CPUs of a trial, and so its threads."""
-    gpus_per_trial: float = 0.0
-    """GPUs of a trial; a fraction such as 0.25 puts several trials on one GPU."""
+    gpus_per_trial: float | Literal["auto"] = 0.0
+    """GPUs of a trial; a fraction such as 0.25 puts several trials on one GPU, "auto" measures the
+    largest model once and puts as many on one as fit."""
+    memory_per_trial: float | None = None
+    """GiB of memory of a trial: as many run at a time as a node's memory holds, and one that
+    takes more fails alone (default: no limit)."""
     asha: bool = False
     """Stop trials that are behind the others at the same epoch (ASHA). For searches: a stopped
     cell has no curve, so leave it off where cells are compared."""
     tracking_uri: str | None = None
     """MLflow store: sqlite:///PATH or http://HOST:PORT (default: mlflow.db in GENAE_HOME)."""
-    storage: Path | None = None
-    """Folder of the sweep's own files (default: sweeps/ in GENAE_HOME)."""
+    storage: str | None = None
+    """Folder of the sweep's own files (default: sweeps/ in GENAE_HOME), or a URI such as
+    s3://BUCKET/sweeps to which what a resume needs is also copied."""
     shared_storage: bool = False
     """Say that --storage and an SQLite --tracking-uri are seen by every node, as over NFS."""
     name: str | None = None
@@ -61,10 +67,35 @@ class LaunchOptions(ShardOptions):
     """Between two states of a training, from which it goes on after whatever cut it off."""
     max_retries: int = 3
     """Of a trial whose worker or node died. One that fails by itself is not run again."""
+    max_hours: float | None = None
+    """Hours after which no trial is started and those that run stop, to be resumed (default: no
+    limit)."""
+    max_trials: int | None = None
+    """A study of more trials is refused, a search ends after so many (default: no limit)."""
+    max_nodes: int | None = None
+    """Nodes of a growing cluster that the trials fill at a time (default: no limit)."""
+    price_per_node_hour: float | None = None
+    """Of one node, in your currency: what the sweep will cost is printed before it begins."""
     ray_address: str | None = None
     """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this sweep alone)."""
     print: bool = False
     """Show the trials that would run, and stop."""
+
+    @property
+    def trial_resources(self) -> dict[str, float]:
+        """What Ray sets aside for a trial; memory in bytes."""
+        memory = {"memory": self.memory_per_trial * 2**30} if self.memory_per_trial else {}
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus, **memory}
+
+    @property
+    def joins(self) -> bool:
+        """Whether the sweep runs on a cluster that was there before, and may grow."""
+        return bool(self.ray_address or os.environ.get("RAY_ADDRESS"))
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a trial; while "auto" is not measured, one."""
+        return 1.0 if self.gpus_per_trial == "auto" else self.gpus_per_trial
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,14 +104,21 @@ class LaunchOptions(ShardOptions):
             len(set(self.seeds)) == len(self.seeds), "--seeds must differ", seeds=self.seeds
         )
         config.require_positive_int(cpus_per_trial=self.cpus_per_trial)
-        config.require_finite(0, gpus_per_trial=self.gpus_per_trial)
+        if self.gpus_per_trial != "auto":
+            config.require_finite(0, gpus_per_trial=self.gpus_per_trial)
+        for name in ("memory_per_trial", "max_hours", "price_per_node_hour"):
+            if (value := getattr(self, name)) is not None:
+                config.require_finite(0, **{name: value})
+                flag = f"--{name.replace('_', '-')}"
+                config.require(value > 0, f"{flag} must be > 0", **{name: value})
         config.require_finite(0, checkpoint_seconds=self.checkpoint_seconds)
         config.require_int(max_retries=self.max_retries)
         config.require(
             self.max_retries >= 0, "--max-retries must be >= 0", max_retries=self.max_retries
         )
-        if self.trials_in_parallel is not None:
-            config.require_positive_int(trials_in_parallel=self.trials_in_parallel)
+        for name in ("trials_in_parallel", "max_trials", "max_nodes"):
+            if (value := getattr(self, name)) is not None:
+                config.require_positive_int(**{name: value})
         config.require(
             not self.resume or self.name is not None,
             "--resume continues a sweep: give its --name",

@@ -1,8 +1,13 @@
 """What a person sees while a sweep runs: a line as a trial ends, and a sign of life between."""
 
+import contextlib
+import hashlib
+import json
 import math
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 SIGN_OF_LIFE_S = 30
 
@@ -21,6 +26,25 @@ def decimals(value: float) -> int:
 def shown(value: object) -> str:
     """A coordinate of a cell, its floats with three figures."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def note_share(folder: Path, name: str, share: float) -> None:
+    """Leave word of what of a trial's steps is done, for those who see this folder."""
+    with contextlib.suppress(OSError):  # a full disk, or one that is not shared
+        folder.mkdir(exist_ok=True)
+        path = folder / hashlib.sha256(name.encode()).hexdigest()[:16]
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({name: share}))
+        os.replace(partial, path)
+
+
+def noted_shares(folder: Path) -> dict[str, float]:
+    """By trial, what `note_share` has left."""
+    found: dict[str, float] = {}
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError, ValueError):
+            found |= json.loads(path.read_text())
+    return found
 
 
 class Board:
@@ -49,8 +73,17 @@ class Board:
         fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
         self._end(name, f"stopped at {percent} % of its steps, FCD on validation {fcd}")
 
+    def paused(self, name: str, percent: int, fcd_val: float) -> None:
+        self.running.pop(name, None)
+        fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
+        self._say(f"{name}: waits at {percent} % of its steps, FCD on validation {fcd}")
+
     def failed(self, name: str) -> None:
         self._end(name, "FAILED (reason below)")
+
+    def warn(self, name: str, text: str) -> None:
+        for line in text.splitlines():
+            self._say(f"{name}: warning: {line}")
 
     def tick(self) -> None:
         """Print what is running when nothing has been said for a while."""
@@ -74,9 +107,12 @@ class Board:
 
     def _say(self, text: str) -> None:
         self.spoke = self.clock()
+        print(self._line(text), flush=True)
+
+    def _line(self, text: str) -> str:
         width = len(str(self.total or 100))
         of = f"/{self.total}" if self.total else ""
-        print(f"[{self.ended:>{width}}{of}] {text}", flush=True)
+        return f"[{self.ended:>{width}}{of}] {text}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,21 +1,27 @@
 """What the driver does before and after the trials: the store, the data, the name, the table."""
 
+import contextlib
 import json
 import math
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from genae_core import cluster, config, report, tracking
-from genae_core.cell import Params, Sweep, label
+from filelock import FileLock, Timeout
+
+from genae_core import cluster, config, packing, report, tracking
+from genae_core.cell import Params, Sweep, cell_key, label
 from genae_core.data.base import Splits
+from genae_core.data.folder import Folder
 from genae_core.data.obtain import obtain
 from genae_core.data.prepare import Done, Each, Job, Work, one_by_one
 from genae_core.data.shards import ShardSpec
+from genae_core.delivery import deliver_all
 from genae_core.experiment import Experiment, resolve, warnings_of
 from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
@@ -23,7 +29,12 @@ from genae_core.options import LaunchOptions
 
 # ASHA compares trials when they have done a ninth and a third of their steps.
 RUNGS = (1 / 9, 1 / 3)
-STATES = "states"  # of trainings that have not ended, in the sweep's folder
+# In the sweep's folder: the states of trainings that have not ended, and what the tracking store
+# does not have yet.
+MANIFEST, LOCK = "sweep.json", ".lock"
+STOPPED = "stopped.jsonl"  # the cells that a scheduler has stopped
+STATES, JOURNALS = "states", "journals"
+LINGER_S = 60.0  # of a trial on another node, until the store has what only that node's disk holds
 FEW_PIXELS = 2**25  # bytes of images that one process decodes before a cluster's first answer
 
 
@@ -31,19 +42,105 @@ def open_store(
     study: str, name: str, folder: Path, cells: dict[str, Experiment], options: LaunchOptions
 ) -> tracking.Tracker:
     """The store, made once here, and proof that the name is free or continues the same sweep."""
-    uri = tracking.resolve_uri(options.tracking_uri or f"sqlite:///{home() / 'mlflow.db'}")
+    mirror = mirror_of(name, options)
     if options.resume:
+        if mirror is not None and not (folder / MANIFEST).exists() and mirror.exists(MANIFEST):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MANIFEST).write_bytes(mirror.read(MANIFEST))
         _check_same(folder, cells, options)
     taken = (
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
     )
-    if not options.resume and folder.exists():
+    if not options.resume and (folder.exists() or (mirror and mirror.exists(MANIFEST))):
         raise ValueError(taken)
-    tracker = tracking.Tracker.create(uri, study, home() / "mlartifacts")
+    tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(taken)
     return tracker
+
+
+def folder_of(name: str, options: LaunchOptions) -> Path:
+    """Where a sweep keeps its own files."""
+    given = None if mirror_of(name, options) else options.storage
+    return Path(given or home() / "sweeps").expanduser().absolute() / name
+
+
+def mirror_of(name: str, options: LaunchOptions) -> Folder | None:
+    """The sweep's folder on a store, where --storage is a URI."""
+    storage = options.storage or ""
+    return Folder(storage) / name if "://" in storage else None
+
+
+def _tracker(study: str, options: LaunchOptions) -> tracking.Tracker:
+    uri = tracking.resolve_uri(options.tracking_uri or f"sqlite:///{home() / 'mlflow.db'}")
+    return tracking.Tracker.create(uri, study, home() / "mlartifacts")
+
+
+def note_stopped(folder: Path, params: Params) -> None:
+    """The scheduler has stopped this cell: a resume does not take it up again."""
+    with (folder / STOPPED).open("a") as file:
+        file.write(cell_key(params) + "\n")
+
+
+def searched(
+    study: str, options: LaunchOptions
+) -> tuple[list[tuple[Params, float]], list[Params]]:
+    """The cells that a search has finished with all seeds, each with the mean over them of its
+    best validation FCD, and those that were cut off."""
+    assert options.name is not None
+    values: dict[str, dict[str, float]] = {}
+    over = set()  # failed, or stopped by the scheduler
+    with contextlib.suppress(FileNotFoundError):
+        over |= set((folder_of(options.name, options) / STOPPED).read_text().splitlines())
+    for run in _tracker(study, options).curves(options.name, ()):
+        of_cell = values.setdefault(run.tags["cell"], {})
+        if run.status == "FINISHED":
+            found = run.scalars["fcd_val_best"]
+            of_cell[run.tags["seed"]] = min(found, of_cell.get(run.tags["seed"], math.inf))
+        elif run.status == "FAILED":
+            over.add(run.tags["cell"])
+    seeds = {str(seed) for seed in options.seeds}
+    done = [
+        (json.loads(cell), sum(of_cell.values()) / len(of_cell))
+        for cell, of_cell in values.items()
+        if of_cell.keys() == seeds
+    ]
+    begun = [
+        json.loads(cell)
+        for cell, of_cell in values.items()
+        if of_cell.keys() != seeds and cell not in over
+    ]
+    return done, begun
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a sweep's folder. Raises ValueError where a live process does.
+
+    The lock is the kernel's, so one whose process was killed is free.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = FileLock(folder / LOCK)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"the sweep in {folder} is running: wait for it, stop it, or choose another --name"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+        if all(path.name == LOCK for path in folder.iterdir()):  # nothing came of it
+            shutil.rmtree(folder)
+
+
+def _done_before(tracker: tracking.Tracker, name: str, folder: Path) -> dict[str, float]:
+    """The runs of a resumed sweep that have finished, once the store has heard of all."""
+    for journal, reason in deliver_all(tracker, folder / JOURNALS, patience=5).items():
+        print(f"warning: {journal} could not be delivered: {reason}")
+    return tracker.finished(name)
 
 
 def prepare(
@@ -59,6 +156,8 @@ def prepare(
 
     parallel: trials at a time, which share the memory budget where they stream.
     """
+    alone = not options.joins or cluster.alone(options.trial_resources, parallel)
+    finished = _done_before(tracker, name, folder) if options.resume else {}
     experiments = list(cells.values())
     data = experiments[0].data
     splits = obtain(
@@ -109,13 +208,44 @@ def prepare(
         tags,
         options.seeds,
         options.cpus_per_trial,
-        options.gpus_per_trial,
+        options.gpus,
+        int(2**30 * options.memory_per_trial) if options.memory_per_trial else None,
         RUNGS if options.asha else (),
         str(folder / STATES),
+        f"{mirror.uri}/{STATES}" if (mirror := mirror_of(name, options)) else None,
+        str(folder / JOURNALS),
+        finished,
+        0.0 if alone or options.shared_storage else LINGER_S,
         options.checkpoint_seconds,
         resolved,
     )
     return sweep, splits, load_classifier(kept)
+
+
+def gpu_share(
+    folder: Path, sweep: Sweep, splits: Splits, classifier: Classifier, options: LaunchOptions
+) -> float:
+    """What --gpus-per-trial auto comes to: as the sweep began, or measured now."""
+    if options.resume:
+        before = json.loads((folder / MANIFEST).read_text()).get("gpus_per_trial")
+        if before is not None:
+            return float(before)
+    print("measuring how many trials a GPU holds, once ...", flush=True)
+    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    try:
+        peak = cluster.on_a_gpu(packing.measure, cell, splits, classifier)
+    except RuntimeError as error:  # torch's: no GPU it can use, or too small a one
+        raise ValueError(
+            f"--gpus-per-trial auto: the trial that was to be measured failed: {error}"
+        ) from None
+    cpus = options.cpus_per_trial
+    most = max(have["CPU"] // (cpus * have["GPU"]) for have in cluster.nodes() if have.get("GPU"))
+    found = packing.share(peak, int(most))
+    print(
+        f"a trial takes {peak.used / 2**30:.2f} of {peak.total / 2**30:.2f} GiB: "
+        f"{1 / found:.0f} on a GPU"
+    )
+    return found
 
 
 def conclude(
@@ -127,36 +257,46 @@ def conclude(
     errors: list[tuple[str, str]],
     interrupted: bool,
     seconds: float,
-) -> None:
-    """The table, the failures, where everything is, and how to see it."""
-    curves = tracker.curves(name)
-    table = report.table(curves)
-    (folder / "table.txt").write_text(table + "\n")
-    report.draw_curves(curves, folder / "curves.png")
-    print(f"\n{table}\n")
+) -> bool:
+    """Deliver what is still on disk, and say how it went: the table, the failures, where
+    everything is, and how to see it. Whether the tracking store has it all."""
+    left = deliver_all(tracker, folder / JOURNALS)
+    finished = "no answer about"
+    try:
+        tracker.close(name)
+        curves = tracker.curves(name)
+        table = report.table(curves)
+        (folder / "table.txt").write_text(table + "\n")
+        report.draw_curves(curves, folder / "curves.png")
+        print(f"\n{table}\n")
+        finished = str(sum(run.status == "FINISHED" for run in curves))
+    except tracking.StoreError as error:
+        left = left or {folder / JOURNALS: str(error)}
     for cell, reason in errors:
         print(f"failed: {cell}: {reason}")
-    finished = [run for run in curves if run.status == "FINISHED"]
     print(
         f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {trials} trials, "
-        f"{len(errors)} failed; {len(finished)} finished runs"
+        f"{len(errors)} failed; {finished} finished runs"
     )
     print(f"runs:   {tracking.redact(tracker.uri)}, experiment {study}, tag sweep = {name}")
     print(f"files:  {folder} (table.txt, curves.png)")
-    default = tracker.uri == f"sqlite:///{home() / 'mlflow.db'}"
-    served = tracker.uri.startswith("http")
-    print(
-        "see it: "
-        + (
-            f"open {tracking.redact(tracker.uri)}"
-            if served
-            else "make ui"
-            if default
-            else f"make ui TRACKING_URI={tracking.redact(tracker.uri)}"
+    print(f"see it: {_how_to_see(tracker.uri)}")
+    if left:
+        reason = tracking.redact(next(iter(left.values())))
+        print(
+            f"not delivered: what was logged of {len(left)} runs waits in {folder / JOURNALS}: "
+            f"{reason}\nto deliver it: python jobs/replay_tracking.py {folder}"
         )
-    )
     if interrupted:
         print(f"to go on: the same command with --name {name} --resume")
+    return not left
+
+
+def _how_to_see(uri: str) -> str:
+    if uri.startswith("http"):
+        return f"open {tracking.redact(uri)}"
+    default = uri == f"sqlite:///{home() / 'mlflow.db'}"
+    return "make ui" if default else f"make ui TRACKING_URI={tracking.redact(uri)}"
 
 
 def print_cells(
@@ -197,20 +337,36 @@ def new_name(study: str) -> str:
 
 
 def _manifest(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str, Any]:
+    """What decides a sweep's results."""
     return {
         "seeds": list(options.seeds),
         "cells": {key: config.to_dict(cell) for key, cell in cells.items()},
     }
 
 
-def write_manifest(folder: Path, cells: dict[str, Experiment], options: LaunchOptions) -> None:
+def write_manifest(
+    study: str,
+    folder: Path,
+    cells: dict[str, Experiment],
+    tracker: tracking.Tracker,
+    options: LaunchOptions,
+) -> None:
+    """sweep.json, from which `--resume` and jobs/replay_tracking.py know the sweep again."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sweep.json").write_text(json.dumps(_manifest(cells, options), indent=1) + "\n")
+    about = {
+        "study": study,
+        "tracking_uri": tracking.redact(tracker.uri),
+        "gpus_per_trial": options.gpus_per_trial,
+    }
+    text = json.dumps({**about, **_manifest(cells, options)}, indent=1)
+    (folder / MANIFEST).write_text(text + "\n")
+    if mirror := mirror_of(folder.name, options):
+        mirror.write(MANIFEST, (text + "\n").encode())
 
 
 def _check_same(folder: Path, cells: dict[str, Experiment], options: LaunchOptions) -> None:
     try:
-        before = json.loads((folder / "sweep.json").read_text())
+        before = json.loads((folder / MANIFEST).read_text())
     except (OSError, json.JSONDecodeError):
         raise ValueError(
             f"no sweep to continue in {folder}; leave out --resume to start it"

@@ -3,31 +3,42 @@
 Uses MlflowClient with explicit run ids; the fluent API's global run clashes between trials.
 """
 
-import json
 import logging
-import math
 import os
 import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves without being asked
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# What is logged waits on disk, so a call that fails need not be tried for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 for _noisy in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 import mlflow.entities as entities  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
-
-from genae_core.evaluation import ChainResult  # noqa: E402
+from PIL import Image  # noqa: E402
 
 TIMEOUT_S = 10
 CURVES = ("fcd_val", "fcd", "fcd_ratio")
+IMAGES = "samples"  # the key of the grids
+
+
+StoreError = MlflowException  # what a store that cannot be read or written raises
+
+
+class RunAt(NamedTuple):
+    """A run that is written: its id and its start, ms since 1970."""
+
+    run_id: str
+    start: int
 
 
 class Curve(NamedTuple):
@@ -128,74 +139,99 @@ class Tracker:
             if not token:
                 return runs
 
-    def start(self, name: str, key: str, tags: dict[str, str], params: dict[str, object]) -> str:
-        """The running run under `key`: one that was cut off goes on, else a new one."""
-        cut_off = [run for run in self.find(key=key) if run.info.status != "FINISHED"]
-        for old in cut_off[:-1]:
+    def start(
+        self, key: str, name: str, tags: dict[str, str], params: dict[str, str], time: int
+    ) -> RunAt:
+        """The running run under `key`: one that is there goes on, else a new one.
+
+        time: of its start, where it is new, ms since 1970.
+        """
+        found = self.find(key=key)
+        for old in found[:-1]:
             self.client.delete_run(old.info.run_id)
-        if cut_off:
-            run = cut_off[-1]
+        if found:
+            run = found[-1]
             self.client.update_run(run.info.run_id, status="RUNNING")
             if "error" in run.data.tags:
                 self.client.delete_tag(run.info.run_id, "error")
         else:
             every = {**tags, "key": key}
-            run = self.client.create_run(self.experiment_id, run_name=name, tags=every)
-        pairs = [entities.Param(name, str(value)) for name, value in params.items()]
+            run = self.client.create_run(
+                self.experiment_id, start_time=time, run_name=name, tags=every
+            )
+        pairs = [entities.Param(name, value) for name, value in params.items()]
         for first in range(0, len(pairs), 100):  # MLflow's limit a call
             self.client.log_batch(run.info.run_id, params=pairs[first : first + 100])
-        return str(run.info.run_id)
+        return RunAt(str(run.info.run_id), int(run.info.start_time))
 
-    def log_training(self, run_id: str, points: Iterable[tuple[int, dict[str, float]]]) -> None:
-        """train/* by optimiser step, in one call a thousand values."""
-        self._log(
-            run_id,
-            [
-                (f"train/{name}", value, step)
-                for step, terms in points
-                for name, value in terms.items()
-            ],
-        )
+    def log_metrics(self, run: RunAt, rows: Sequence[tuple[str, float, int]]) -> None:
+        """(name, value, step), in one call a thousand. Their time is the run's start, so that
+        what is logged twice is stored once."""
+        metrics = [entities.Metric(name, value, run.start, step) for name, value, step in rows]
+        for first in range(0, len(metrics), 1000):  # MLflow's limit a call
+            self.client.log_batch(run.run_id, metrics=metrics[first : first + 1000])
 
-    def log_chain(self, run_id: str, result: ChainResult) -> None:
-        """chain/* by MCMC step, the scalars, a grid a step under one key, and the strip."""
-        curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
-        if result.floor > 0:
-            curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
-        steps = result.config.record
-        rows = [
-            (f"chain/{name}", value, step)
-            for name, values in curves.items()
-            for step, value in zip(steps, values, strict=True)
-            if math.isfinite(value)
-        ]
-        self._log(run_id, [*rows, *((name, value, 0) for name, value in result.summary().items())])
-        for step, picture in zip(steps, result.grids, strict=True):
-            self.client.log_image(run_id, picture, key="samples", step=step, synchronous=True)
-        self.client.log_image(run_id, result.strip, artifact_file="strip.png")
-        curve = _strict({"step": list(steps), **curves})
-        self.client.log_text(run_id, json.dumps(curve, indent=1), "curve.json")
-        if result.mixing:
-            mixing = _strict(result.mixing)
-            self.client.log_text(run_id, json.dumps(mixing, indent=1), "mixing.json")
+    def log_image(self, run: RunAt, path: Path, step: int) -> None:
+        """A picture of the sampling step, for the image grid of MLflow's UI."""
+        with Image.open(path) as picture:
+            self.client.log_image(
+                run.run_id, picture, key=IMAGES, step=step, timestamp=run.start, synchronous=True
+            )
+
+    def image_steps(self, run: RunAt) -> set[int]:
+        """The steps of which the run has a picture."""
+        files = self.client.list_artifacts(run.run_id, "images")
+        found = [re.search(rf"{IMAGES}[+%]step[+%](\d+)[+%].*compressed", f.path) for f in files]
+        return {int(match[1]) for match in found if match}
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Values without a step, as they are found after the run has ended."""
-        self._log(run_id, [(name, value, 0) for name, value in scalars.items()])
+        now = int(1000 * time.time())
+        metrics = [entities.Metric(name, value, now, 0) for name, value in scalars.items()]
+        self.client.log_batch(run_id, metrics=metrics)
 
-    def log_files(self, run_id: str, path: Path, place: str) -> None:
-        """A file, or all that a folder holds."""
+    def log_files(self, run_id: str, path: Path, place: str | None = None) -> None:
+        """A file, or all that a folder holds, below `place`."""
         log = self.client.log_artifact if path.is_file() else self.client.log_artifacts
         log(run_id, str(path), place)
 
-    def log_text(self, run_id: str, text: str, name: str) -> None:
-        self.client.log_text(run_id, text, name)
-
-    def finish(self, run_id: str, status: str = "FINISHED", reason: str = "") -> None:
-        """End a run; the reason of a failure becomes its tag "error"."""
+    def finish(
+        self, run_id: str, status: str = "FINISHED", reason: str = "", time: int | None = None
+    ) -> None:
+        """End a run; the reason of a failure becomes its tag "error". time: ms since 1970, default
+        now."""
         if reason:
             self.client.set_tag(run_id, "error", redact(reason)[:4000])
-        self.client.set_terminated(run_id, status)
+        self.client.set_terminated(run_id, status, time)
+
+    def close(self, sweep: str) -> None:
+        """Once no trial of the sweep runs: what still says so was cut off, and of several runs
+        under one key (a store that took a call and never answered) one stays."""
+        one: dict[str, entities.Run] = {}
+        for run in sorted(self.find(sweep=sweep), key=lambda run: run.info.status == "FINISHED"):
+            other = one.get(run.data.tags["key"])
+            if other is not None:
+                self.client.delete_run(other.info.run_id)
+            one[run.data.tags["key"]] = run
+        for run in one.values():
+            if run.info.status == "RUNNING":
+                self.finish(run.info.run_id, "KILLED", "the sweep ended before it did")
+
+    def finished(self, sweep: str) -> dict[str, float]:
+        """The best validation FCD of the sweep's finished runs, by their key."""
+        return {
+            run.data.tags["key"]: float(run.data.metrics["fcd_val_best"])
+            for run in self.find(sweep=sweep)
+            if run.info.status == "FINISHED"
+        }
+
+    def seconds(self, **tags: str) -> list[float]:
+        """How long each finished run of this experiment with these tags took."""
+        return [
+            (run.info.end_time - run.info.start_time) / 1000
+            for run in self.find(**tags)
+            if run.info.status == "FINISHED"
+        ]
 
     def curves(self, sweep: str, names: Sequence[str] = CURVES) -> list[Curve]:
         """Every run of a sweep, with its chain curves of these names, as the store holds them."""
@@ -235,21 +271,6 @@ class Tracker:
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
         """A run's artifact, a file or a folder, copied below `folder`."""
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
-
-    def _log(self, run_id: str, rows: list[tuple[str, float, int]]) -> None:
-        now = int(1000 * time.time())
-        metrics = [entities.Metric(name, value, now, step) for name, value, step in rows]
-        for first in range(0, len(metrics), 1000):  # MLflow's limit a call
-            self.client.log_batch(run_id, metrics=metrics[first : first + 1000])
-
-
-def _strict(value: Any) -> Any:
-    """The value as every JSON reader takes it: null where a number is not finite."""
-    if isinstance(value, dict):
-        return {name: _strict(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_answers(uri: str) -> None:

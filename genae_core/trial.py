@@ -12,6 +12,7 @@ from genae_core.draw import Draw
 from genae_core.evaluation import ChainResult, evaluate
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
+from genae_core.references import references
 from genae_core.training import Keeper, Point, Progress, fit
 
 
@@ -51,8 +52,13 @@ def run_trial(
         on_epoch(model, progress)
 
     history = fit(model, model.stages(), batches.examples(), training, draw, watch, keeper)
+    binarize = experiment.data.binarize
+    halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
+    real = {half: references(splits, classifier, half, binarize, device) for half in halves}
     chains = [
-        evaluate(model, chain, splits, classifier, experiment.data.binarize, device)
+        evaluate(
+            model, chain, splits, classifier, binarize, device, real[(chain.num_chains or 0) // 2]
+        )
         for chain in experiment.chains
     ]
     return TrialResult(model, draw, history, chains)

@@ -5,6 +5,9 @@ than the baseline. The suite "chain" needs neither Ray nor MLflow.
 
   python jobs/benchmark.py data --json data.json
   python jobs/benchmark.py chain --json chain.json
+  python jobs/benchmark.py overhead --json overhead.json
+  python jobs/benchmark.py scale --json scale.json
+  python jobs/benchmark.py explorer --json explorer.json
 """
 
 import json
@@ -23,13 +26,17 @@ from bench_rows import Row
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
 
+Suite = Literal["data", "chain", "overhead", "scale", "explorer"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The flags of this job."""
 
-    suite: Annotated[Literal["data", "chain"], tyro.conf.Positional]
-    """What to measure. data: preparing and reading shards. chain: steps of the chain."""
+    suite: Annotated[Suite, tyro.conf.Positional]
+    """What to measure. data: preparing and reading shards. chain: steps of the chain. overhead:
+    launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this host.
+    explorer: the page of a thousand runs, built, opened and played in Chromium."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -49,9 +56,18 @@ def measured(options: Options) -> list[Row]:
         import bench_chain
 
         return bench_chain.rows(options.repeats, options.device)
-    import bench_data
+    if options.suite in ("overhead", "scale"):
+        import bench_sweep
 
+        overhead = options.suite == "overhead"
+        return bench_sweep.overhead(options.repeats) if overhead else bench_sweep.scale()
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
+        if options.suite == "explorer":
+            import bench_explorer
+
+            return bench_explorer.rows(options.repeats, Path(scratch))
+        import bench_data
+
         return bench_data.rows(options.images, options.repeats, Path(scratch))
 
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from estimates import interval
-
+from genae_core.estimates import interval
 from genae_core.progress import decimals
 from genae_core.report import lined
 from genae_core.samplers.base import ChainConfig
@@ -29,6 +28,7 @@ COLUMNS = (
 ERROR = "kid_se"  # of one seed's samples, which the table shows instead of the seeds' spread
 NAMES = (ERROR, *(name for name, _ in COLUMNS))
 WORDS = {-1: "Lower", 0: "The best other, the same within the noise", 1: "All others higher"}
+STUCK = 10_000  # R-hat of chains that hardly move, beyond which its figures say nothing
 SHOWN = (0, 1, 2, 5, 10, 20, 50)  # steps in the printed table; the file has all
 
 
@@ -145,6 +145,9 @@ def _values(runs: Sequence[Curve], step: int) -> list[str]:
         else:
             spread = statistics.stdev(values) if len(values) > 1 else math.nan
         mean = statistics.mean(values)
+        if name == "rhat" and mean > STUCK:
+            shown.append(f"> {STUCK:g}")
+            continue
         digits = decimals(mean)
         text = f"{mean:.{digits}f}"
         shown.append(text if math.isnan(spread) else f"{text} ± {spread:.{digits}f}")
@@ -197,7 +200,9 @@ def _verdict(end: list[float], start: list[float], best: list[float], last: int)
         return f"{last} steps leave the samples worse than none"
     if _certain(end, best) > 0:
         return "a few steps help, more of them hurt"
-    return "more steps do no harm"
+    if statistics.mean(end) <= statistics.mean(best):
+        return "more steps do no harm"
+    return "the seeds do not settle whether more steps hurt"
 
 
 def _certain(values: Sequence[float], others: Sequence[float]) -> int:

@@ -21,7 +21,6 @@ import numpy as np
 import parzen_table
 import torch
 import tyro
-from estimates import interval
 from families import Family
 from pictures import images_of, model_of
 from recipes import StudyOptions, chain_of, experiment, recipe
@@ -30,6 +29,7 @@ from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.obtain import obtain
+from genae_core.estimates import interval
 from genae_core.experiment import Experiment
 from genae_core.home import home
 from genae_core.launch import launch

@@ -44,7 +44,8 @@ class Options(StudyOptions):
     families: tuple[Family, ...] = get_args(Family)
     """Model families to choose from."""
     asha: bool = True
-    """Stop trials that are behind the others (ASHA)."""
+    """Have trials that are behind the others wait, and go on from their state once they are among
+    the best third (ASHA)."""
     minutes: float = 20.0
     """Of trials, after the data and the classifier are there; running trials then end."""
     trials: int | None = None

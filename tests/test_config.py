@@ -37,7 +37,17 @@ from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training import TrainingConfig
 
 # These import Ray or MLflow and hold no config of an experiment.
-NOT_WALKED = {"launch", "tracking", "cluster", "cell", "report", "sweeping"}
+NOT_WALKED = {
+    "launch",
+    "tuning",
+    "tracking",
+    "delivery",
+    "meters",
+    "cluster",
+    "cell",
+    "report",
+    "sweeping",
+}
 # One value for each protocol, another than a field's default.
 VALUES: dict[Any, Any] = {
     int: 3,

@@ -13,11 +13,12 @@ PACKAGE = HERE.parent / "genae_core"
 DOORS = {
     "mlflow": {"tracking"},
     "ray": {"cluster"},
-    "ray.tune": {"launch"},
+    "ray.tune": {"launch", "tuning"},
     "optuna": {"launch"},
     "torchvision": {"torchvision_import", "data.download"},
     "matplotlib": {"report"},
     "tyro": {"cli"},
+    "rich": {"live"},
     "zuko": {"priors.flow"},
     "arviz_stats": {"metrics.mixing"},
     "pickle": set(),
@@ -27,7 +28,22 @@ DOORS = {
     "shelve": set(),
 }
 # What stands behind a door of Ray, MLflow or tyro, and so is not for everyone.
-BEHIND = ("tracking", "launch", "cluster", "cell", "report", "sweeping", "cli")
+BEHIND = (
+    "tracking",
+    "delivery",
+    "meters",
+    "launch",
+    "tuning",
+    "cluster",
+    "cell",
+    "report",
+    "sweeping",
+    "explorer",
+    "shared_view",
+    "publishing",
+    "live",
+    "cli",
+)
 
 
 def _imported(source: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
-from genae_core.figures import GAP, MARGIN, SMALLEST, grid, labelled_rows, strip
+from genae_core.figures import GAP, MARGIN, SMALLEST, grid, labelled_rows, sprite, strip
 
 HEADER = 18  # px above a strip
 
@@ -88,6 +89,31 @@ def test_a_strip_names_each_step_above_its_column() -> None:
     assert blank not in first
     assert first[0] == second[0] and first[1] == second[2] and first[2] == second[1]
     assert len(set(first)) == 3
+
+
+@pytest.mark.parametrize(("size", "factor"), [(3, 1), (130, 3)])
+def test_a_sprite_has_a_block_a_step(size: int, factor: int) -> None:
+    images = torch.rand(5, 20, 3, size, size, generator=torch.Generator().manual_seed(0))
+    picture, side = sprite(images), size // factor
+    assert picture.shape == (2 * 4 * side, 3 * 4 * side, 3)
+    if factor > 1:
+        images = torch.nn.functional.avg_pool2d(images.flatten(0, 1), factor)
+        images = images.reshape(5, 20, 3, side, side)
+    for step in range(5):
+        row, column = divmod(step, 3)
+        block = picture[row * 4 * side :, column * 4 * side :]
+        for number in range(16):
+            i, j = divmod(number, 4)
+            tile = block[i * side : (i + 1) * side, j * side : (j + 1) * side]
+            expected = (images[step, number].permute(1, 2, 0) * 255).round().byte().numpy()
+            assert np.array_equal(tile, expected)
+    assert (picture[4 * side :, 8 * side :] == 255).all()  # the sixth block, of no step
+
+
+def test_a_sprite_of_few_images_leaves_the_rest_white() -> None:
+    picture = sprite(torch.zeros(1, 3, 1, 2, 2))
+    assert picture.shape == (8, 8, 3)
+    assert (picture[:2, :6] == 0).all() and picture.sum() == 255 * 3 * (64 - 12)
 
 
 def test_labelled_rows_have_a_name_before_each() -> None:

@@ -42,7 +42,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of one commit that holds pkg/home.py, which the module believes to be."""
     if shutil.which("git") is None:
         pytest.skip("no git")
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GENAE_COMMIT"):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GENAE_COMMIT", "GENAE_DIRTY"):
         monkeypatch.delenv(name, raising=False)
     file = tmp_path / "pkg" / "home.py"
     file.parent.mkdir()
@@ -88,3 +88,5 @@ def test_without_git_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     assert code_version()["git_commit"] == "unknown"
     monkeypatch.setenv("GENAE_COMMIT", "abc")
     assert code_version()["git_commit"] == "abc"
+    monkeypatch.setenv("GENAE_DIRTY", "true")
+    assert code_version() == {"git_commit": "abc", "git_dirty": "true"}

@@ -1,15 +1,19 @@
 """A training's state on disk: the newest whole one counts, whatever happens to the others."""
 
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from contracts.store import s3
 from safetensors import SafetensorError
 
 from genae_core import checkpoint
-from genae_core.keeping import Generations
+from genae_core.data.folder import Folder
+from genae_core.keeping import Generations, Preempted
 from genae_core.training import State
 
 
@@ -126,3 +130,99 @@ def test_what_is_no_state_is_left_alone(kept: Generations) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="interval"):
         Generations(tmp_path, interval=-1)
+
+
+def test_a_process_that_is_to_end_keeps_its_state_whatever_the_interval(tmp_path: Path) -> None:
+    asked: list[bool] = []
+    keeper = Generations(tmp_path / "run", 3600, lambda: bool(asked))
+    assert not keeper.due()
+    asked.append(True)
+    assert keeper.due()
+    with pytest.raises(Preempted):
+        keeper.keep(state(4))
+    assert found(keeper) == 4
+
+
+def test_lives_without_progress_wait_longer_and_longer(tmp_path: Path) -> None:
+    waits: list[float] = []
+    for _ in range(9):
+        Generations(tmp_path / "run").back_off(waits.append)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    keeper = Generations(tmp_path / "run")
+    keeper.keep(state(1))  # progress
+    keeper.back_off(waits.append)
+    assert len(waits) == 8
+    (tmp_path / "run" / "lives").write_text("three")
+    keeper.back_off(waits.append)
+    assert len(waits) == 8
+
+
+def test_the_clock_on_the_wall_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Generations(tmp_path / "run", 60)
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now - 3600)
+    assert not keeper.due()
+    keeper.keep(state(1))
+    keeper.keep(state(2))
+    assert found(keeper) == 2
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Folder]:
+    """A folder on an object store that speaks S3, in this process."""
+    with s3("sweeps"):
+        yield Folder("s3://sweeps/mine/states")
+
+
+def test_another_machine_goes_on_from_the_mirror(
+    bucket: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    mirror = bucket / "moved"
+    here = Generations(tmp_path / "here", warn=said.append, mirror=mirror)
+    for number in (1, 2, 3):
+        here.keep(state(number))
+    assert sorted({file.name.split("/")[0] for file in mirror.files()}) == [
+        "state-000002",
+        "state-000003",
+    ]
+    there = Generations(tmp_path / "there", warn=said.append, mirror=mirror)
+    found = there.found()
+    assert found is not None and found.values["step"] == 3
+    there.keep(state(4))
+    back = Generations(tmp_path / "here", warn=said.append, mirror=mirror).found()
+    assert back is not None and back.values["step"] == 4  # not the older one on this disk
+    there.forget()
+    assert not mirror.exists() and said == []
+
+
+def test_a_generation_that_did_not_reach_the_mirror_whole_is_none(
+    bucket: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    mirror = bucket / "cut"
+    keeper = Generations(tmp_path / "here", warn=said.append, mirror=mirror)
+    keeper.keep(state(1))
+    keeper.keep(state(2))
+    mirror.delete("state-000002/checkpoint.json")
+    other = Generations(tmp_path / "there", warn=said.append, mirror=mirror).found()
+    assert other is not None and other.values["step"] == 1
+
+
+def test_a_mirror_that_is_away_is_said_and_costs_nothing_else(
+    tmp_path: Path, said: list[str]
+) -> None:
+    class Away(Folder):
+        def files(self, *endings: str) -> list[Any]:
+            raise OSError("no route to the store")
+
+        def write(self, name: str, content: bytes) -> None:
+            raise OSError("no route to the store")
+
+    away = Away("s3://sweeps/away")
+    keeper = Generations(tmp_path / "run", warn=said.append, mirror=away)
+    keeper.keep(state(1))
+    found = Generations(tmp_path / "run", warn=said.append, mirror=away).found()
+    assert found is not None and found.values["step"] == 1
+    assert said and all("no route to the store" in text for text in said)
+    keeper.forget()

@@ -150,6 +150,7 @@ def test_the_step_is_chosen_on_val_alone(experiment: Experiment) -> None:
         floor=2.0,
         num_images=7,
         grids=[picture] * 3,
+        sprite=picture,
         strip=picture,
     )
     assert result.summary() == {

@@ -131,14 +131,24 @@ class Folder:
             scratch.unlink(missing_ok=True)
             raise
 
-    def delete(self, name: str) -> None:
-        """Remove the file; nothing happens where it is not."""
+    def delete(self, name: str = "") -> None:
+        """Remove the file, or the folder with all that it holds (this one by default); nothing
+        happens where it is not."""
         if self.local is not None:
-            (self.local / name).unlink(missing_ok=True)
-        elif self.exists(name):
-            filesystem, base = self._open()
-            with _told(self.path_of(name)):
-                filesystem.delete_file(f"{base}/{name}")
+            path = self.local / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        filesystem, base = self._open()
+        where = f"{base}/{name}".rstrip("/")
+        with _told(self.path_of(name)):
+            kind = filesystem.get_file_info(where).type.name
+            if kind == "File":
+                filesystem.delete_file(where)
+            elif kind == "Directory":
+                filesystem.delete_dir(where)
 
     def delete_unfinished(self) -> None:
         """Remove the half-written files of processes that were killed while `writing`; a store

@@ -16,6 +16,7 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from genae_core.config import require
 from genae_core.data.base import Split, Splits
 from genae_core.data.folder import Folder
 from genae_core.data.shards import (
@@ -85,7 +86,7 @@ def _copy_split(manifest: Manifest, folder: Folder, home: Path, split: str) -> N
                     images[first : first + len(pixels)] = pixels
                     first += len(pixels)
                 labels.append(read_labels(file))
-        assert first == rows, f"{split}: {first} rows in the shards, {rows} in the manifest"
+        require(first == rows, f"the {split} shards hold {first} rows", in_the_manifest=rows)
         images.flush()
         np.save(partial / "labels.npy", np.concatenate(labels), allow_pickle=False)
         partial.chmod(0o755)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,9 @@ class ShardSpec(NamedTuple):
     @property
     def file(self) -> str:
         return f"{self.split}-{self.number:05d}.parquet"
+
+
+SPLITS = ("train", "val", "test")
 
 
 class Shard(NamedTuple):
@@ -242,9 +246,22 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         shards = tuple(Shard(**shard, rejected=()) for shard in about["shards"])
         tuples = {name: tuple(about[name]) for name in ("shape", "label_names", "notes")}
-        return Manifest(**{**about, **tuples, "shards": shards})
-    except (TypeError, KeyError) as error:
+        manifest = Manifest(**{**about, **tuples, "shards": shards})
+        for name in (manifest.dataset, *(shard.file for shard in shards)):
+            # They become parts of paths: a manifest from elsewhere must not lead out of them.
+            plain = isinstance(name, str) and name == PurePath(name).name not in ("", "..")
+            config.require(plain, "files and datasets have plain names", name=name)
+        for shard in shards:
+            config.require(shard.split in SPLITS, f"a split is one of {SPLITS}", split=shard.split)
+            config.require_int(rows=shard.rows)
+            config.require(shard.rows >= 0, "rows must be >= 0", rows=shard.rows)
+        config.require(len(manifest.shape) == 3, "a shape has 3 parts", shape=manifest.shape)
+        config.require_positive_int(group_rows=manifest.group_rows)
+        for size in manifest.shape:
+            config.require_positive_int(shape=size)
+    except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{where} is no manifest: {error}") from None
+    return manifest
 
 
 def open_shard(folder: Folder, shard: Shard) -> Any:

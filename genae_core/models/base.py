@@ -8,7 +8,7 @@ Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -133,6 +133,7 @@ class Autoencoder(GenerativeModel, ABC):
         """x~ ~ C(x~|x), the shape of x; x itself where the model has no noise."""
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """A family's config: `build` raises ValueError for a shape its nets cannot take."""
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
+from contracts.store import s3
 from PIL import Image
 
 from genae_core.data.folder import Folder
@@ -21,18 +20,8 @@ BUCKET = "pictures"
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     """The URI of a bucket with 32 images under raw/."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "id")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "not a secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
+    with s3(BUCKET):
         yield f"s3://{BUCKET}"
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -76,3 +77,24 @@ def test_bad_input(jobs: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
         door.main(door.Options(suite="chain", json=tmp_path / "no" / "x.json"))
     with pytest.raises(ValueError, match="repeats"):
         door.Options(suite="chain", repeats=0)
+
+
+def test_the_explorer_suite_builds_opens_and_plays(
+    jobs: tuple[ModuleType, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("playwright", reason="playwright drives the browser")
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("there is no chromium on the PATH")
+    explorer = importlib.import_module("bench_explorer")
+    for name, value in {"MANY": 9, "FEW": 3, "LOOKS": 2, "PLAY_MS": 100}.items():
+        monkeypatch.setattr(explorer, name, value)
+    rows = {row.name: row for row in explorer.rows(1, tmp_path)}
+    names = {"build_1000_s", "file_1000_mb", "open_1000_s", "slider_fps", "build_24_s"}
+    assert rows.keys() == names and all(row.value > 0 for row in rows.values())
+    assert rows["slider_fps"].ratio == pytest.approx(rows["slider_fps"].value / 50)
+    assert rows["open_1000_s"].ratio == pytest.approx(1 / rows["open_1000_s"].value)
+    # Of 3 settings with 4, 4 and 1 seeds: 3, 3 and 1 of their samples, and what the median has.
+    assert "9 finished runs, 0 without a result, 13 of 27 pictures" in capsys.readouterr().out

@@ -2,13 +2,18 @@
 
 import contextlib
 import os
+import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import boto3
 import pytest
+from contracts.store import s3
 from mlflow.tracking import MlflowClient
 
 from genae_core import checkpoint
@@ -16,7 +21,7 @@ from genae_core import checkpoint
 pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ("--families", "aae", "--latent-dims", "2", "--epochs", "60", "--checkpoint-seconds", "0")
+FLAGS = ("--families", "aae", "--latent-dims", "2", "--epochs", "30", "--checkpoint-seconds", "0")
 
 
 def start(home: Path, name: str, *flags: str) -> subprocess.Popen[str]:
@@ -31,8 +36,21 @@ def start(home: Path, name: str, *flags: str) -> subprocess.Popen[str]:
     )
 
 
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What it printed, once it has ended with this exit code."""
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == code, said
+    return said
+
+
+def went_on(said: str) -> int:
+    """The step from which the sweep's one training went on: a new one would end the same."""
+    (step,) = re.findall(r"it went on from step (\d+)", said)
+    return int(step)
+
+
 def wait_for_state(home: Path, name: str, least: int = 1) -> Path:
-    """The newest state of the sweep's one training, once there have been so many."""
+    """The newest state of the sweep's one training, once there have been so many: one a step."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for path in (home / "sweeps" / name / "states").glob("*/state-*"):
@@ -40,6 +58,11 @@ def wait_for_state(home: Path, name: str, least: int = 1) -> Path:
                 return path
         time.sleep(0.02)
     raise AssertionError("no state within two minutes")
+
+
+def training(home: Path, name: str) -> bool:
+    """Whether a training has begun."""
+    return any((home / "sweeps" / name / "states").glob("*/lives"))
 
 
 def family(pid: int) -> list[int]:
@@ -83,47 +106,99 @@ def outcome(home: Path, name: str) -> tuple[str, dict[str, float]]:
     return about["sha256"], scalars
 
 
+Undisturbed = tuple[Path, tuple[str, dict[str, float]]]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dict[str, float]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """GENAE_HOME, and the outcome of a sweep that nothing happened to."""
     home = tmp_path_factory.mktemp("home")
-    process = start(home, "whole")
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    ended(start(home, "whole"))
     assert not (home / "sweeps" / "whole" / "states").exists()
-    return home, *outcome(home, "whole")
+    assert not (home / "sweeps" / "whole" / "journals").exists()
+    return home, outcome(home, "whole")
 
 
-def test_a_killed_worker_goes_on_elsewhere_to_the_same_bits(
-    undisturbed: tuple[Path, str, dict[str, float]],
-) -> None:
-    home, weights, scalars = undisturbed
+def test_a_killed_worker_goes_on_elsewhere_to_the_same_bits(undisturbed: Undisturbed) -> None:
+    home, expected = undisturbed
     process = start(home, "worker")
     wait_for_state(home, "worker", least=20)
     (worker,) = workers(process)
     kill(worker)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert outcome(home, "worker") == (weights, scalars)
+    assert went_on(ended(process)) >= 20
+    assert outcome(home, "worker") == expected
 
 
-def test_a_killed_driver_is_continued_by_one_command(
-    undisturbed: tuple[Path, str, dict[str, float]],
-) -> None:
-    home, weights, scalars = undisturbed
+def test_a_worker_that_is_told_to_end_keeps_its_state_first(undisturbed: Undisturbed) -> None:
+    home, expected = undisturbed
+    process = start(home, "notice", "--checkpoint-seconds", "3600")
+    deadline = time.monotonic() + 120
+    while not workers(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (worker,) = workers(process)
+    while not training(home, "notice") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # into the training
+    os.kill(worker, signal.SIGTERM)
+    told = time.monotonic()
+    wait_for_state(home, "notice")
+    assert time.monotonic() - told < 30
+    assert went_on(ended(process)) >= 1
+    assert outcome(home, "notice") == expected
+
+
+def test_a_killed_driver_is_continued_by_one_command(undisturbed: Undisturbed) -> None:
+    home, expected = undisturbed
     process = start(home, "driver")
     before = wait_for_state(home, "driver", least=20)
     kill(process.pid, *family(process.pid))
     process.communicate()
     assert before.parent.exists()
-    again = start(home, "driver", "--resume")
-    said, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, said
-    assert outcome(home, "driver") == (weights, scalars)
+    assert went_on(ended(start(home, "driver", "--resume"))) >= 20
+    assert outcome(home, "driver") == expected
 
 
-def test_a_worker_that_dies_again_and_again_is_given_up(
-    undisturbed: tuple[Path, str, dict[str, float]],
+def test_a_truncated_state_falls_back_loudly_to_the_one_before(undisturbed: Undisturbed) -> None:
+    home, expected = undisturbed
+    process = start(home, "cut")
+    wait_for_state(home, "cut", least=20)
+    kill(process.pid, *family(process.pid))
+    process.communicate()
+    states = (home / "sweeps" / "cut" / "states").glob("*/state-*")
+    newest = max(states, key=lambda path: int(path.name[6:]))
+    weights = newest / checkpoint.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-100])
+    said = ended(start(home, "cut", "--resume"))
+    assert f"warning: {newest.name} cannot be used, going back to the one before" in said
+    assert went_on(said) == int(newest.name[6:]) - 1
+    assert outcome(home, "cut") == expected
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_told_to_stop_says_how_to_go_on(
+    undisturbed: Undisturbed, sent: signal.Signals
 ) -> None:
+    home, expected = undisturbed
+    process = start(home, sent.name)
+    wait_for_state(home, sent.name, least=20)
+    process.send_signal(sent)
+    said = ended(process, 130)
+    assert f"to go on: the same command with --name {sent.name} --resume" in said
+    assert went_on(ended(start(home, sent.name, "--resume"))) >= 20
+    assert outcome(home, sent.name) == expected
+
+
+def test_a_second_launch_of_a_live_sweep_is_refused(undisturbed: Undisturbed) -> None:
+    home, expected = undisturbed
+    process = start(home, "live")
+    wait_for_state(home, "live")
+    said = ended(start(home, "live", "--resume"), 2)
+    assert "is running: wait for it, stop it, or choose another --name" in said
+    ended(process)
+    assert outcome(home, "live") == expected
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(undisturbed: Undisturbed) -> None:
     home = undisturbed[0]
     process = start(home, "hopeless", "--max-retries", "1")
     killed: set[int] = set()
@@ -134,6 +209,56 @@ def test_a_worker_that_dies_again_and_again_is_given_up(
                 kill(worker)
                 killed.add(worker)
         time.sleep(0.1)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, said
-    assert "1 failed" in said and "failed: {" not in said
+    said = ended(process, 1)
+    assert "1 failed" in said
+    assert "its worker died more than --max-retries times" in said
+
+
+def test_a_loss_that_is_not_finite_is_not_tried_again(undisturbed: Undisturbed) -> None:
+    home = undisturbed[0]
+    said = ended(start(home, "nan", "--learning-rate", "1e30"), 1)
+    assert "NonFiniteLossError" in said
+    assert said.count("running aae") == 1
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.sweep = 'nan'")
+    assert run.info.status == "FAILED" and "NonFiniteLossError" in run.data.tags["error"]
+
+
+def test_a_trial_that_outgrows_its_memory_fails_alone(undisturbed: Undisturbed) -> None:
+    home = undisturbed[0]
+    flags = ("--latent-dims", "2", "400000", "--memory-per-trial", "2", "--epochs", "2")
+    said = ended(start(home, "memory", *flags), 1)
+    assert "failed: aae latent_dim=400000: out of memory" in said
+    assert "--memory-per-trial" in said
+    assert "2 trials, 1 failed; 1 finished runs" in said
+
+
+def test_a_store_that_is_locked_for_half_a_minute_costs_nothing(undisturbed: Undisturbed) -> None:
+    home, expected = undisturbed
+    process = start(home, "locked")
+    wait_for_state(home, "locked")
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as store:
+        store.execute("BEGIN EXCLUSIVE")
+        time.sleep(30)
+    ended(process)
+    assert outcome(home, "locked") == expected
+
+
+def test_a_lost_machine_is_replaced_from_the_store(undisturbed: Undisturbed) -> None:
+    """Driver, workers and the disk with the sweep's folder are gone; the store has the rest."""
+    home, expected = undisturbed
+    with s3("sweeps"):
+        flags = ("--storage", "s3://sweeps/mine", "--checkpoint-seconds", "0.5")
+        process = start(home, "lost", *flags)
+        wait_for_state(home, "lost", least=3)
+        kill(process.pid, *family(process.pid))
+        process.communicate()
+        shutil.rmtree(home / "sweeps" / "lost")
+        assert went_on(ended(start(home, "lost", *flags, "--resume"))) >= 1
+        assert outcome(home, "lost") == expected
+        listed = boto3.client("s3").list_objects(Bucket="sweeps")["Contents"]
+        left = {found["Key"] for found in listed if found["Size"]}
+        assert left == {"mine/lost/sweep.json"}
+        assert len(listed) <= 2  # the name of the folder that held the states may stay

@@ -50,7 +50,7 @@ def test_each_is_trained_by_its_own_code_and_evaluated(
 )
 def test_a_gain_counts_beyond_its_errors(fcd: list[float], error: float, word: str) -> None:
     blank: Any = np.zeros((2, 2, 3), np.uint8)
-    chain = ChainResult(CHAIN, fcd, fcd, 1.0, 40, [], blank, {"fcd_se": [error, error]})
+    chain = ChainResult(CHAIN, fcd, fcd, 1.0, 40, [], blank, blank, {"fcd_se": [error, error]})
     assert other_models.verdict(chain) == word
 
 

@@ -1,6 +1,7 @@
 """What a search knows before its first trial."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
 
 import search  # noqa: E402
 
-from genae_core import launch  # noqa: E402
+from genae_core import launch, sweeping  # noqa: E402
+from genae_core.cell import cell_key  # noqa: E402
+from genae_core.tracking import Tracker  # noqa: E402
 
 
 def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
@@ -62,3 +65,49 @@ def test_tpe_learns_from_the_cells_that_are_known(monkeypatch: pytest.MonkeyPatc
     blind = searcher(())
     first = blind.suggest("0")
     assert (first["family"], first["latent_dim"]) == ("vae", 10)
+
+
+def test_a_search_that_is_resumed_knows_what_it_has_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path))
+    options = search.Options(families=("vae",), seeds=(0, 1), name="s", resume=True)
+    tracker = Tracker.create(f"sqlite:///{tmp_path}/mlflow.db", "search", tmp_path / "artifacts")
+
+    def logged(params: dict[str, Any], seed: int, status: str, value: float = 9.0) -> None:
+        tags = {"sweep": "s", "cell": cell_key(params), "seed": str(seed)}
+        run = tracker.start(f"{cell_key(params)} {seed}", "a run", tags, {}, 0)
+        tracker.log_metrics(run, [("fcd_val_best", value, 0)])
+        tracker.finish(run.run_id, status)
+
+    done, cut_off, failed, stopped = (search.usual(options, "vae", 10 + k) for k in range(4))
+    logged(done, 0, "FINISHED", 40.0)
+    logged(done, 1, "FINISHED", 60.0)
+    logged(cut_off, 0, "FINISHED")
+    logged(cut_off, 1, "KILLED")
+    logged(failed, 0, "FAILED")
+    logged(stopped, 0, "KILLED")
+    folder = sweeping.folder_of("s", options)
+    folder.mkdir(parents=True)
+    sweeping.note_stopped(folder, {**stopped, "experiment": "{}"})
+    assert sweeping.searched("search", options) == ([(done, 50.0)], [cut_off])
+
+    plans: list[Any] = []
+    monkeypatch.setattr(launch, "_launch", lambda study, plan, *_: plans.append(plan()) or 0)
+    searched = partial(
+        launch.search,
+        "search",
+        search.usual(options, "vae", 10),
+        lambda trial: search.suggest(options, trial),
+        lambda params: search.cell_of(options, params),
+        options,
+        1.0,
+    )
+    searched(trials=3)
+    (plan,) = plans
+    assert plan.most == 2
+    assert [t.value for t in plan.searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
+    first = plan.searcher.suggest("0")
+    assert first["latent_dim"] == cut_off["latent_dim"]
+    with pytest.raises(ValueError, match="has had its trials"):
+        searched(trials=1)

@@ -5,15 +5,18 @@ import csv
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -34,9 +37,29 @@ def run(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
+
+
+@pytest.fixture
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run`, in this process: for what ends before any trial, where imports would take longest."""
+
+    def run(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        path = ROOT / "sweeps" / script
+        monkeypatch.setenv("GENAE_HOME", str(home))
+        monkeypatch.chdir(home)
+        monkeypatch.setattr(sys, "argv", [str(path), *flags])
+        monkeypatch.syspath_prepend(path.parent)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(path), run_name="__main__")
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +74,17 @@ def client_of(home: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{home}/mlflow.db")
 
 
+def trials_of(client: MlflowClient, experiment_id: str) -> list[Run]:
+    """All runs but the summaries of sweeps."""
+    return [r for r in client.search_runs([experiment_id]) if "sweep" in r.data.tags]
+
+
 def test_the_table_agrees_with_the_curves_in_mlflow(swept: tuple[Path, str]) -> None:
     home, printed = swept
     client = client_of(home)
     experiment = client.get_experiment_by_name("latent_dim")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = trials_of(client, experiment.experiment_id)
     assert len(runs) == 4
     assert {r.info.status for r in runs} == {"FINISHED"}
     rows = [
@@ -78,12 +106,33 @@ def test_the_table_agrees_with_the_curves_in_mlflow(swept: tuple[Path, str]) -> 
         assert shown == pytest.approx([curve[s] for s in (0, 1, 5, 10)], abs=0.051)
 
 
+def test_a_sweep_leaves_a_page_a_summary_and_a_view(
+    swept: tuple[Path, str], tmp_path: Path
+) -> None:
+    home, printed = swept
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    page = home / "sweeps" / "first" / "explorer.html"
+    assert f"page:   {page}: 4 finished runs, 0 without a result, 12 of 12 pictures" in printed
+    (summary,) = client.search_runs([experiment.experiment_id], "tags.summary = 'first'")
+    assert summary.info.status == "FINISHED"
+    folder = Path(client.download_artifacts(summary.info.run_id, "", str(tmp_path)))
+    assert {path.name for path in folder.iterdir()} == {"explorer.html", "table.txt", "curves.png"}
+    assert (folder / "explorer.html").read_bytes() == page.read_bytes()
+    (link,) = re.findall(r"charts: .*viewStateShareKey=(\S+)&", printed)
+    assert f"mlflow.sharedViewState.{link}" in experiment.tags
+    latest = [sys.executable, str(ROOT / "dashboards" / "explorer" / "latest.py"), "--print"]
+    said = subprocess.run(latest, env=environment(home), capture_output=True, text=True)
+    assert said.stdout == f"{page}\n"
+
+
 def test_a_run_holds_what_reproduces_it(swept: tuple[Path, str], tmp_path: Path) -> None:
     home, _ = swept
     client = client_of(home)
     experiment = client.get_experiment_by_name("latent_dim")
     assert experiment is not None
-    for r in client.search_runs([experiment.experiment_id]):
+    for r in trials_of(client, experiment.experiment_id):
         tags = r.data.tags
         for name in ("sweep", "family", "dataset", "stage", "git_commit", "git_dirty", "command"):
             assert tags[name]
@@ -123,10 +172,10 @@ def test_a_name_that_exists_is_refused_and_resume_runs_nothing_twice(
     client = client_of(home)
     experiment = client.get_experiment_by_name("latent_dim")
     assert experiment is not None
-    before = {r.info.run_id for r in client.search_runs([experiment.experiment_id])}
+    before = {r.info.run_id for r in trials_of(client, experiment.experiment_id)}
     resumed = run(home, "latent_dim.py", *QUICK, "--name", "first", "--resume")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    after = {r.info.run_id for r in client.search_runs([experiment.experiment_id])}
+    after = {r.info.run_id for r in trials_of(client, experiment.experiment_id)}
     assert after == before
 
 
@@ -173,7 +222,7 @@ def test_mcmc_steps_runs_every_sampler_from_one_training(swept: tuple[Path, str]
     client = client_of(home)
     experiment = client.get_experiment_by_name("mcmc_steps")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = trials_of(client, experiment.experiment_id)
     # Of 8 settings the VAE has no corruption to leave out, the DAAE's encoder no density.
     assert len(runs) == 2 * 2 * 7
     models = [r for r in runs if r.data.tags["stage"] == "model"]
@@ -223,18 +272,29 @@ def test_mcmc_steps_runs_every_sampler_from_one_training(swept: tuple[Path, str]
         (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
         (("--tracking-uri", "./mlruns"), "sqlite:///"),
         (("--tracking-uri", "sqlite:///nowhere/x.db"), "is not there"),
-        (("--gpus-per-trial", "1"), "nothing here holds a trial"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(
-    flags: tuple[str, ...], words: str, swept: tuple[Path, str]
+    flags: tuple[str, ...],
+    words: str,
+    swept: tuple[Path, str],
+    run_here: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     home, _ = swept
     before = sorted(path.name for path in (home / "sweeps").iterdir())
-    done = run(home, "latent_dim.py", "--smoke", *flags)
+    done = run_here(home, "latent_dim.py", "--smoke", *flags)
     assert done.returncode == 2, done.stdout + done.stderr
     assert words in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (home / "sweeps").iterdir()) == before
+
+
+def test_a_trial_that_fits_nowhere_is_refused(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    before = sorted(path.name for path in (home / "sweeps").iterdir())
+    done = run(home, "latent_dim.py", "--smoke", "--gpus-per-trial", "1")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "nothing here holds a trial" in done.stderr and "Traceback" not in done.stderr
     assert sorted(path.name for path in (home / "sweeps").iterdir()) == before
 
 
@@ -274,9 +334,13 @@ def test_a_folder_of_mixed_images_is_swept_and_prepared_once(tmp_path: Path) -> 
     ],
 )
 def test_print_shows_the_trials_and_runs_none(
-    script: str, trials: int, cell: str, tmp_path: Path
+    script: str,
+    trials: int,
+    cell: str,
+    tmp_path: Path,
+    run_here: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    done = run(tmp_path, script, "--print")
+    done = run_here(tmp_path, script, "--print")
     assert done.returncode == 0, done.stderr
     assert f"{trials} trials" in done.stdout
     assert cell in done.stdout
@@ -293,7 +357,7 @@ def test_a_study_of_families_with_one_stage_and_two(swept: tuple[Path, str]) -> 
     client = client_of(home)
     experiment = client.get_experiment_by_name("model_family")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = trials_of(client, experiment.experiment_id)
     names = {"VAE", "WAE-GAN", "FlowAE", "AdvAE", "GMMN+AE", "AE + GMM"}
     assert {r.data.tags["family"] for r in runs} == names and len(runs) == 6
     for r in runs:
@@ -317,7 +381,7 @@ def test_a_search_stops_trials_and_compares_what_it_found(swept: tuple[Path, str
     client = client_of(home)
     experiment = client.get_experiment_by_name("search")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = trials_of(client, experiment.experiment_id)
     ended = [r for r in runs if r.info.status == "FINISHED"]
     assert 0 < len(ended) < len(runs) == 7
     assert {r.info.status for r in runs} == {"FINISHED", "KILLED"}
@@ -327,7 +391,7 @@ def test_a_search_stops_trials_and_compares_what_it_found(swept: tuple[Path, str
     assert stored.model.family == best.data.tags["family"]
     compared = client.get_experiment_by_name("confirm")
     assert compared is not None
-    both = client.search_runs([compared.experiment_id])
+    both = trials_of(client, compared.experiment_id)
     assert {json.loads(r.data.tags["cell"])["cell"] for r in both} == {"search", "against"}
     assert {r.data.tags["seed"] for r in both} == {"100"}
 
@@ -357,7 +421,7 @@ def test_the_papers_figures_are_files_and_artifacts(swept: tuple[Path, str]) -> 
     client = client_of(home)
     experiment = client.get_experiment_by_name("paper_figures")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = trials_of(client, experiment.experiment_id)
     assert len(runs) == len(wanted)
     for r in runs:
         figure = json.loads(r.data.tags["cell"])["figure"]
@@ -391,9 +455,13 @@ def test_the_papers_figures_are_files_and_artifacts(swept: tuple[Path, str]) -> 
     ],
 )
 def test_bad_input_of_the_other_studies(
-    script: str, flags: tuple[str, ...], words: str, tmp_path: Path
+    script: str,
+    flags: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    run_here: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    done = run(tmp_path, script, *flags)
+    done = run_here(tmp_path, script, *flags)
     assert done.returncode == 2, done.stdout + done.stderr
     assert words in done.stderr and "Traceback" not in done.stderr
 

@@ -1,0 +1,322 @@
+"""Trials under Ray Tune: started, paused, stopped, tried again, and what they told."""
+
+import math
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the board speaks instead
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from genae_core import sweeping
+from genae_core.cell import SHARES, Params, Sweep, label, run_cell
+from genae_core.data.base import Splits
+from genae_core.experiment import Experiment
+from genae_core.keeping import Preempted, leave_soon
+from genae_core.live import board
+from genae_core.meters import Reminder, tell
+from genae_core.metrics.classifier import Classifier
+from genae_core.options import LaunchOptions
+from genae_core.progress import Board, noted_shares
+
+FAILED = "failed"  # the key under which a trial reports why
+# Tune's, for people.
+STATES = {"RUNNING": "running", "PAUSED": "paused", "TERMINATED": "ended", "ERROR": "failed"}
+NOTES = "notes"  # the key under which it reports what people should know
+
+
+class Plan(NamedTuple):
+    """The trials of a sweep. cells: by cell_key, of a search the first alone. searcher: proposes
+    them. most: how many, None without a limit. seconds: after which no more are started and the
+    running ones end; None without a limit. scheduler: of a search that pauses trials, instead of
+    the one that --asha names."""
+
+    grid: list[Params]
+    cells: dict[str, Experiment]
+    searcher: Searcher
+    most: int | None
+    seconds: float | None = None
+    scheduler: "PausingASHA | None" = None
+
+
+class _Watch(tune.Callback):
+    """Tune's events to the board and the meters."""
+
+    def __init__(self, board: Board, dataset: str, folder: Path) -> None:
+        self.board, self.dataset, self.folder = board, dataset, folder
+        self.best: dict[str, float] = {}
+        self.told: Mapping[str, int] = {}
+        self.paused: set[str] = set()
+        self.reminder = Reminder()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune writes its callbacks to disk, to go on with them; a terminal cannot be written."""
+        return {}
+
+    def _count(self, trials: list[Any]) -> None:
+        states = Counter(dict.fromkeys(("waiting", *STATES.values()), 0))
+        for trial in trials:
+            failed = FAILED in (trial.last_result or {})
+            states["failed" if failed else STATES.get(trial.status, "waiting")] += 1
+        for state, number in states.items():
+            if self.told.get(state) != number:
+                tell("genae_trials", number, state=state)
+        self.told = states
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: object) -> None:
+        paused = {trial.trial_id for trial in trials if trial.status == "PAUSED"}
+        for trial in trials:
+            if trial.trial_id in paused - self.paused:
+                last = trial.last_result
+                self.board.paused(label(trial.config), last["percent"], last["fcd_val"])
+        self.paused = paused
+        self.board.tick()
+        self._count(trials)
+        self.reminder.tick()
+
+    def on_trial_start(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        **info: object,
+    ) -> None:
+        self.board.started(label(trial.config))
+
+    def on_trial_complete(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        **info: object,
+    ) -> None:
+        last = trial.last_result or {}
+        if last.get(NOTES):
+            self.board.warn(label(trial.config), last[NOTES])
+        if FAILED in last:
+            self.board.failed(label(trial.config))
+        elif last.get("finished"):
+            self.board.finished(label(trial.config), last["fcd_val"])
+            family = last["family"]
+            self.best[family] = min(last["fcd_val"], self.best.get(family, math.inf))
+            tell("genae_best_fcd", self.best[family], family=family, dataset=self.dataset)
+        elif last:
+            self.board.stopped(label(trial.config), last["percent"], last["fcd_val"])
+            sweeping.note_stopped(self.folder, trial.config)
+        else:
+            self.board.failed(label(trial.config))
+
+    def on_trial_error(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        **info: object,
+    ) -> None:
+        self.board.failed(label(trial.config))
+
+
+def run_trials(
+    plan: Plan,
+    sweep: Sweep,
+    splits: Splits,
+    classifier: Classifier,
+    folder: Path,
+    parallel: int,
+    options: LaunchOptions,
+) -> tuple[int, list[tuple[str, str]], bool]:
+    """Run the trials: how many, the failed ones with their reasons, and whether Ctrl-C cut the
+    sweep."""
+
+    def trainable(params: Params, sweep: Sweep, splits: Splits, classifier: Classifier) -> None:
+        notes: list[str] = []
+
+        def report(values: dict[str, Any]) -> None:
+            tune.report({**values, NOTES: "\n".join(notes)})
+
+        try:
+            run_cell(params, sweep, splits, classifier, report, notes.append)
+        except Preempted:
+            os._exit(143)  # Tune sees its worker die, and starts it again elsewhere
+        except Exception as error:
+            # It would fail again: only what killed the worker is tried again, by Tune.
+            report({"fcd_val": math.inf, "percent": 100, FAILED: _said(error)})
+
+    trainable.__mixins__ = (_Preemptible,)  # type: ignore[attr-defined]  # Tune's own hook
+
+    told = tune.with_parameters(trainable, sweep=sweep, splits=splits, classifier=classifier)
+    # What a cluster sends to end a job: as Ctrl-C, so that the sweep can be resumed.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        with board(plan.most, lambda: noted_shares(folder / SHARES)) as seen:
+            watch = _Watch(seen, sweep.tags["dataset"], folder)
+            grid_of_results = tuner(plan, told, folder, parallel, options, [watch]).fit()
+    except KeyboardInterrupt:
+        return len(plan.grid), [], True
+    finally:
+        shutil.rmtree(folder / SHARES, ignore_errors=True)
+    results = [grid_of_results[number] for number in range(len(grid_of_results))]
+    errors = [
+        (label(result.config or {}), reason) for result in results if (reason := _reason(result))
+    ]
+    ended = [
+        result
+        for result in results
+        if _reason(result) or options.asha or (result.metrics or {}).get("finished")
+    ]
+    return len(results), errors, plan.seconds is None and len(ended) < len(plan.grid)
+
+
+def tuner(
+    plan: Plan,
+    trainable: Any,
+    folder: Path,
+    parallel: int,
+    options: LaunchOptions,
+    callbacks: Sequence[tune.Callback],
+) -> tune.Tuner:
+    """Tune, set as every sweep runs it.
+
+    Workers live on from trial to trial, and as many trials wait for a node as run at a time, so
+    that a growing cluster grows at once.
+    """
+    if plan.scheduler is not None:
+        plan.scheduler.parallel = parallel
+    hours = options.max_hours
+    seconds = [limit for limit in (plan.seconds, hours and 3600 * hours) if limit]
+    return tune.Tuner(
+        tune.with_resources(trainable, options.trial_resources),
+        tune_config=tune.TuneConfig(
+            search_alg=plan.searcher,
+            scheduler=plan.scheduler or (ASHA() if options.asha else None),
+            num_samples=plan.most or -1,
+            time_budget_s=min(seconds, default=None),
+            # Tune's own limit would count trials that wait: PausingASHA has one that does not.
+            max_concurrent_trials=None if plan.scheduler else parallel,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=options.max_retries),
+            callbacks=list(callbacks),
+        ),
+    )
+
+
+class _Preemptible:
+    """Of the actor that a trial runs in, whose main thread this is called in."""
+
+    def setup(self, config: Params) -> None:
+        signal.signal(signal.SIGTERM, leave_soon)
+        super().setup(config)  # type: ignore[misc]
+
+
+def _said(error: Exception) -> str:
+    """The failure in words; of a lack of memory also what to do."""
+    reason = f"{type(error).__name__}: {error}"
+    lack = isinstance(error, MemoryError) or "OutOfMemory" in reason or "allocate memory" in reason
+    hint = "give it more with --memory-per-trial or --gpus-per-trial, or make the model smaller"
+    return f"out of memory ({hint}): {reason}" if lack else reason
+
+
+def _reason(result: Any) -> str | None:
+    """Why the trial has failed, if it has: by itself, or with its worker once too often."""
+    if result.error:
+        lines = str(result.error).strip().splitlines()
+        oom = "out of memory: " if "OutOfMemory" in type(result.error).__name__ else ""
+        return f"{oom}its worker died more than --max-retries times; at last: {lines[-1]}"
+    return (result.metrics or {}).get(FAILED)
+
+
+class ASHA(ASHAScheduler):
+    """Of the trials that reach a rung, the best third go on, and the others end."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            time_attr="percent",
+            metric="fcd_val",
+            mode="min",
+            max_t=100,
+            grace_period=int(100 * sweeping.RUNGS[0]),
+            reduction_factor=3,
+        )
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A failed trial's infinity is no rung's business."""
+        if FAILED in result:
+            return str(TrialScheduler.STOP)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if FAILED in result:
+            self.on_trial_remove(tune_controller, trial)
+        else:
+            super().on_trial_complete(tune_controller, trial, result)
+
+
+class PausingASHA(ASHA):
+    """ASHA whose others wait instead of ending (Li et al. 2020, algorithm 2): one that has come to
+    be among the best third of its rung, as more trials have reached it, goes on from its state.
+
+    parallel: trials at a time. patience: seconds in which nothing but waiting trials is left,
+    after which they end.
+    """
+
+    def __init__(self, parallel: int = 1, patience: float = 10.0) -> None:
+        super().__init__()
+        self.parallel, self.patience = parallel, patience
+        self.idle_since: float | None = None
+        self.trials: Sequence[Any] = ()
+
+    def has_room(self) -> bool:
+        """Whether another trial may be proposed."""
+        return self._running() < self.parallel
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        action = super().on_trial_result(tune_controller, trial, result)
+        if action != TrialScheduler.STOP or result["percent"] >= 100:
+            return action
+        tune_controller.pause_trial(trial, should_checkpoint=False)  # it keeps its own state
+        return str(TrialScheduler.NOOP)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        self.trials = tune_controller.get_trials()
+        waiting = [trial for trial in self.trials if trial.status == "PAUSED"]
+        if self.has_room():
+            promising = (trial for trial in waiting if self.promising(trial.trial_id))
+            if found := next(promising, None):
+                return found
+        self._end_if_idle(tune_controller, waiting)
+        return next((trial for trial in self.trials if trial.status == "PENDING"), None)
+
+    def promising(self, trial_id: str) -> bool:
+        """Whether it is among the best third of the highest rung that it has reached."""
+        bracket = self._trial_info[trial_id]
+        recorded = next(rung for _, rung in bracket._rungs if trial_id in rung)
+        return bool(recorded[trial_id] >= bracket.cutoff(recorded))
+
+    def _running(self) -> int:
+        """Trials that run or are about to."""
+        return sum(trial.status in ("PENDING", "RUNNING") for trial in self.trials)
+
+    def _end_if_idle(self, tune_controller: Any, waiting: list[Any]) -> None:
+        now = time.monotonic()
+        if self._running() or not waiting:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+        elif now - self.idle_since > self.patience:
+            for trial in waiting:
+                tune_controller.stop_trial(trial)

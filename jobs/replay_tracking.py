@@ -1,0 +1,62 @@
+"""Deliver what a sweep logged while its tracking store did not answer.
+
+  python jobs/replay_tracking.py ~/.genae/sweeps/NAME
+
+In order, and once: what the store already has is not changed by it. Not while the sweep runs, for
+then its trials deliver by themselves.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from genae_core import tracking
+from genae_core.cli import cli
+from genae_core.delivery import deliver_all
+from genae_core.home import home
+from genae_core.journal import waiting
+from genae_core.sweeping import JOURNALS, MANIFEST, lock
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of this job."""
+
+    folder: Positional[Path]
+    """The sweep's own folder, as the sweep printed it."""
+    tracking_uri: str | None = None
+    """Where to (default: the store that the sweep was started with; a password in its address
+    must be given again)."""
+    patience: float = 60.0
+    """Seconds without a success after which the rest is left for another time."""
+
+
+def main(options: Options) -> int:
+    """0: all is delivered. 1: some is left, and said."""
+    folder = options.folder.expanduser().absolute()
+    try:
+        about = json.loads((folder / MANIFEST).read_text())
+        study, uri = about["study"], options.tracking_uri or about["tracking_uri"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder} is not the folder of a sweep: {error!r}") from None
+    with lock(folder):
+        journals = folder / JOURNALS
+        runs = waiting(journals)
+        print(f"{len(runs)} runs have something to deliver to {tracking.redact(uri)}", flush=True)
+        if not runs:
+            return 0
+        uri = tracking.resolve_uri(uri)
+        tracker = tracking.Tracker.create(uri, study, home() / "mlartifacts")
+        left = deliver_all(tracker, journals, options.patience)
+        tracker.close(folder.name)
+    for journal, reason in left.items():
+        print(f"left: {journal}: {reason}")
+    print(f"delivered {len(runs) - len(left)} of {len(runs)}")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))

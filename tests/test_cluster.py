@@ -1,0 +1,43 @@
+"""What a sweep asks of a cluster's nodes."""
+
+from typing import Any
+
+import pytest
+
+from genae_core import cluster
+from genae_core.options import LaunchOptions
+
+TWO = {"CPU": 2.0, "memory": 8.0 * 2**30}
+GPUS = {"CPU": 16.0, "GPU": 2.0, "memory": 64.0 * 2**30}
+
+
+def given(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
+    monkeypatch.setattr(cluster, "nodes", lambda: list(nodes))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, [2, 16]),
+        ({"cpus_per_trial": 3}, [0, 5]),
+        ({"gpus_per_trial": 0.5}, [0, 4]),
+        ({"gpus_per_trial": "auto"}, [0, 2]),
+        ({"memory_per_trial": 5}, [1, 12]),
+    ],
+)
+def test_each_node_holds_what_its_scarcest_resource_allows(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], expected: list[int]
+) -> None:
+    given(monkeypatch, TWO, GPUS)
+    assert cluster.slots(LaunchOptions(**flags).trial_resources) == expected
+
+
+def test_a_head_that_will_not_hold_them_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = LaunchOptions().trial_resources
+    given(monkeypatch, TWO)
+    assert cluster.alone(trial, 0) and cluster.alone(trial, 2)
+    assert not cluster.alone(trial, 3)
+    given(monkeypatch, {"memory": 1.0})
+    assert not cluster.alone(trial, 1)  # a head without CPUs
+    given(monkeypatch, TWO, TWO)
+    assert not cluster.alone(trial, 2)

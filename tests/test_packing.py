@@ -1,0 +1,66 @@
+"""How many trials a GPU holds: the arithmetic, and which cell is measured."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from contracts import tiny
+
+from genae_core import packing, sweeping
+from genae_core.options import LaunchOptions
+from genae_core.packing import Peak, largest, share
+
+
+@pytest.mark.parametrize(
+    ("used", "at_most", "expected"),
+    [
+        (10, 8, 1 / 8),
+        (10, 100, 1 / 8),
+        (30, 8, 1 / 2),
+        (70, 8, 1),  # alone it fits, without the headroom
+        (10, 3, 1 / 3),  # no more than the CPUs hold
+    ],
+)
+def test_as_many_as_fit_with_headroom(used: int, at_most: int, expected: float) -> None:
+    assert share(Peak(used, 100), at_most) == expected
+
+
+@pytest.mark.parametrize(("used", "at_most"), [(101, 8), (10, 0)])
+def test_where_not_one_fits_it_is_said(used: int, at_most: int) -> None:
+    with pytest.raises(ValueError, match="not one trial fits"):
+        share(Peak(used, 100), at_most)
+
+
+def test_the_largest_model_is_measured() -> None:
+    small = tiny.experiment()
+    large = dataclasses.replace(small, model=dataclasses.replace(small.model, latent_dim=50))
+    assert largest([small, large, small], (1, 8, 8)) is large
+
+
+def test_without_a_gpu_the_measurement_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def fails(*_: Any) -> Peak:
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    monkeypatch.setattr(sweeping.cluster, "on_a_gpu", lambda call, *given: call(*given))
+    monkeypatch.setattr(packing, "measure", fails)
+    splits: Any = tiny.splits()
+    experiment = tiny.experiment()
+    sweep: Any = dataclasses.make_dataclass("S", ["cells"])({"a": experiment})
+    with pytest.raises(ValueError, match="no NVIDIA driver"):
+        sweeping.gpu_share(
+            tmp_path,
+            sweep,
+            splits,
+            tiny.classifier(splits),
+            LaunchOptions(gpus_per_trial="auto"),
+        )
+
+
+def test_a_resumed_sweep_keeps_what_was_measured(tmp_path: Any) -> None:
+    (tmp_path / sweeping.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
+    options = LaunchOptions(gpus_per_trial="auto", resume=True, name="s")
+    nothing: Any = None
+    assert sweeping.gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25
+    assert isinstance(options.gpus, float)
