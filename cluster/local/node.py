@@ -108,9 +108,8 @@ def up(options: Options) -> int:
     check_free("--dashboard-port", options.dashboard_port)
     scratch = Path(tempfile.mkdtemp(prefix="genae-", dir="/tmp"))  # Ray's sockets need short paths
     process = _start(options, scratch)
-    node = Node(
-        f"http://127.0.0.1:{port}", process.pid, processes.started(process.pid), str(scratch)
-    )
+    address = f"http://127.0.0.1:{options.dashboard_port}"
+    node = Node(address, process.pid, processes.started(process.pid), str(scratch))
     record = folder() / "node.json.new"
     record.write_text(json.dumps(dataclasses.asdict(node)))
     record.replace(folder() / "node.json")
