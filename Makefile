@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+# Python compiles a module when it is first imported; all of them at once would take minutes.
+PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile -c constraints.txt
 ARGS ?=
 HOST ?= 127.0.0.1
 PORT ?= 5000
@@ -20,10 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: making $(VENV) (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setup: installing torch"
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt $(TORCH)
+	@$(PIP) $(TORCH)
 	@echo "setup: installing genae and its packages"
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[sweep,dev]'
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps torchvision
+	@$(PIP) -e '.[sweep,dev]'
+	@$(PIP) --no-deps torchvision
 	@touch $@
 	@echo "setup: done"
 

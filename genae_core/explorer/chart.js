@@ -62,7 +62,8 @@ function drawCharts() {
     .filter((v) => v !== null);
   const floor = reference(some, metric);
   const means = some.flatMap((s) => s.steps.map((k) => at(s, metric, k)[0])).filter((v) => v !== null);
-  const log = state.y === "log" && means.length > 0 && Math.min(...means) > 0;
+  const least = Math.min(...means);
+  const log = state.y === "log" && means.length > 0 && least > 0;
   const bandWord = state.seed === "mean"
     ? `Lines are means over seeds, bands 95 % intervals of the mean (Student's t; none for one seed, nor in a panel of more than ${BANDED} lines).`
     : `Seed ${state.seed} alone.`;
@@ -78,7 +79,7 @@ function drawCharts() {
     return;
   }
   // One bound for all panels, or they could not be compared.
-  const bounds = [...values.filter((v) => !log || v >= Math.min(...means) / 2), ...(floor > 0 || !log ? [floor].filter((v) => v !== null) : [])];
+  const bounds = [...values.filter((v) => !log || v >= least / 2), ...(floor > 0 || !log ? [floor].filter((v) => v !== null) : [])];
   const [y, marks] = vertical(bounds, log);
   const steps = stepsShown(), x = horizontal(steps);
   for (const dim of distinct(some.map((s) => s.dim))) {
