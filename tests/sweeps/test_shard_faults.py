@@ -53,7 +53,7 @@ def start(home: Path, shard: Path, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "sweeps" / "latent_dim.py"), "--name", NAME]
     command += ["--dataset", "image_folder", "--shards", str(shard.parent)]
     command += ["--memory-budget", "0.001", "--families", "vae", "--latent-dims", *DIMS]
-    command += ["--net-width", "4", "--epochs", "4", "--trials-in-parallel", "1"]
+    command += ["--net-width", "4", "--epochs", "30", "--trials-in-parallel", "1"]
     return subprocess.Popen(
         [*command, "--checkpoint-seconds", "0", *flags],
         env=environment(home),
