@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-# Python compiles a module when it is first imported; all of them at once would take minutes.
+# pip would compile every module itself, on one core.
 PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile -c constraints.txt
 ARGS ?=
 HOST ?= 127.0.0.1
@@ -26,6 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: installing genae and its packages"
 	@$(PIP) -e '.[sweep,dev]'
 	@$(PIP) --no-deps torchvision
+	@echo "setup: compiling them"
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # some are of newer Pythons
 	@touch $@
 	@echo "setup: done"
 

@@ -4,6 +4,7 @@ A run in MLflow is one (cell, seed, chain setting) under a key of its own; what 
 not run again, so a trial may be repeated.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -28,6 +29,7 @@ from genae_core.meters import tell
 from genae_core.metrics.classifier import Classifier
 from genae_core.progress import note_share, shown
 from genae_core.samplers.base import ChainConfig
+from genae_core.tracking import StoreError, Tracker
 from genae_core.training import Progress
 from genae_core.trial import TrialResult, run_trial
 
@@ -122,6 +124,7 @@ def run_cell(
     classifier = classifier.to(device)
     courier = courier_of(sweep.uri, sweep.experiment_id)
     cell = cell_of(params, sweep, splits)
+    finished = _finished(sweep)
     best = []
     rungs = list(sweep.rungs)
     for position, seed in enumerate(sweep.seeds):
@@ -155,14 +158,14 @@ def run_cell(
 
         keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
         journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
-        known = [sweep.finished.get(key, journals[chain].done()) for chain, key in keys.items()]
+        known = [finished.get(key, journals[chain].done()) for chain, key in keys.items()]
         if None not in known:
             best.append(min(value for value in known if value is not None))
             continue
         for chain, journal in journals.items():
             _start(journal, sweep, params, experiment, chain)
             courier.add(journal.folder)
-        model_key = keys[experiment.chains[0]]
+        model_key, linger = keys[experiment.chains[0]], sweep.linger
         keeper = Generations(
             Path(sweep.states) / model_key,
             sweep.checkpoint_seconds,
@@ -183,17 +186,35 @@ def run_cell(
             status = "FAILED" if isinstance(error, Exception) else "KILLED"
             for journal in journals.values():
                 journal.finish(status, f"{type(error).__name__}: {error}")
-            if isinstance(error, Exception):
+            if isinstance(error, ValueError | ArithmeticError):
                 keeper.forget()  # from there it would fail again
+            if not isinstance(error, Exception):
+                linger = 0.0  # Tune gives a trial that it stops two seconds; the courier goes on
             raise
         finally:
-            courier.settle([journal.folder for journal in journals.values()], sweep.linger)
+            delivered = courier.settle([journal.folder for journal in journals.values()], linger)
         for found in result.chains:
             tell("genae_chain_step_seconds", found.step_seconds, family=family)
-        keeper.forget()
+        if delivered or not sweep.linger:
+            keeper.forget()
+        else:
+            warn(
+                "the tracking store did not take what was logged, which only this node has: the "
+                "training's last state is kept, from which --resume logs it again"
+            )
         best.append(min(min(chain.fcd_val) for chain in result.chains))
     value = sum(best) / len(best)
     report({"fcd_val": value, "percent": 100, "finished": True, "family": cell.model.family})
+
+
+def _finished(sweep: Sweep) -> dict[str, float]:
+    """The best validation FCD of finished runs by their key: those that a resume found, and where
+    seeds may have been trained on a node that is gone, what the store says."""
+    if not sweep.linger or len(sweep.seeds) == 1:
+        return sweep.finished
+    with contextlib.suppress(StoreError):  # then they are trained again
+        return Tracker(sweep.uri, sweep.experiment_id).finished(sweep.name)
+    return sweep.finished
 
 
 def _kept(size: int) -> None:

@@ -29,6 +29,10 @@ def connect(address: str | None, num_cpus: int) -> int:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
+            # What is of this sweep alone listens on loopback alone. Ray has read the variable
+            # when it was imported, and its processes read it when they start.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             ray.init(
                 address="local",
                 num_cpus=num_cpus,

@@ -52,6 +52,7 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
                 tracker.finish(run.run_id, **event.fields)
             ended = event.kind == "finish"
             gone = event.folder.with_name(f".{event.folder.name}")  # whole or absent, as it came
+            shutil.rmtree(gone, ignore_errors=True)  # of a delivery that was cut off here
             os.rename(event.folder, gone)
             shutil.rmtree(gone)
     except Exception as error:  # whatever a client, a store or a network can raise
@@ -84,7 +85,8 @@ def deliver_all(
                 say(f"waiting for the tracking store: {error}")
             reasons[queue[0]] = str(error)
             queue.rotate(-1)  # it may be this one's fault: another's turn
-            sleep(pause)
+            # The last try is when the patience ends, however long the pauses have become.
+            sleep(min(pause, max(0.1, patience - (clock() - succeeded))))
             pause = min(2 * pause, PAUSES_S[1])
         else:
             queue.popleft()
@@ -101,7 +103,7 @@ class Courier:
     """Delivers the journals of this process in the background, one at a time.
 
     connect: makes the tracker, in the thread that uses it. warn: hears of the first failure of a
-    row. failed: hears of each failure. failures: how many there were.
+    row. failed: hears of each failure.
     """
 
     def __init__(
@@ -111,7 +113,6 @@ class Courier:
         failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connect, self.warn, self.failed = connect, warn, failed
-        self.failures = 0
         self.folders: list[Path] = []
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
@@ -126,13 +127,13 @@ class Courier:
                 self.thread.start()
 
     def settle(self, folders: list[Path], seconds: float) -> bool:
-        """Wait until these are delivered, or the store fails, or the seconds are over; whether
-        they are delivered. What is not stays on disk."""
-        deadline, failures = time.monotonic() + seconds, self.failures
+        """Wait until these are delivered, or the seconds are over; whether they are delivered.
+        What is not stays on disk."""
+        deadline = time.monotonic() + seconds
         with self.changed:
             while any(pending(folder) for folder in folders):
                 left = deadline - time.monotonic()
-                if left <= 0 or self.failures > failures:
+                if left <= 0:
                     return False
                 self.changed.notify_all()
                 self.changed.wait(min(left, 0.05))
@@ -152,14 +153,11 @@ class Courier:
                         self.warn(f"the tracking store does not take what is logged: {error}")
                     failed = True
                     self.failed()
-                else:
-                    ended = ended and not pending(folder)
                 with self.changed:
-                    if failed or ended:
+                    if failed or (ended and not pending(folder)):
                         self.folders.remove(folder)
                     if failed:  # it may be this one's fault: another's turn
                         self.folders.append(folder)
-                        self.failures += 1
                         break
             with self.changed:
                 self.changed.notify_all()

@@ -39,7 +39,7 @@ def launch(
     """Run every cell of the axes' product; returns the process's exit code.
 
     experiment: the cell's, or None where these coordinates mean nothing together. on_end: is
-    given the store, the sweep's name and its folder, when all is logged.
+    given the store, the sweep's name and its folder, when all has run and is logged.
 
     0: every trial finished. 1: some failed, the table shows the others. 2: something the user
     gave was wrong; one message said so before any training. 130: interrupted, or cut by
@@ -189,7 +189,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 options = replace(options, gpus_per_trial=share)
                 sweep = replace(sweep, gpus=share)
                 parallel = _parallel(options)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, tracking.StoreError) as error:
             cluster.disconnect()
             print(f"error: {tracking.redact(str(error))}", file=sys.stderr)
             return 2
@@ -209,8 +209,9 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
             delivered = sweeping.conclude(
                 study, name, folder, tracker, count, errors, interrupted, took
             )
-            if delivered:
+            if delivered and not interrupted:
                 on_end(tracker, name, folder)
+            if delivered:
                 publish(tracker, name, folder)
         except (KeyboardInterrupt, tracking.StoreError) as error:
             why = tracking.redact(str(error)) or "interrupted"

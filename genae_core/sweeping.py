@@ -52,11 +52,20 @@ def open_store(
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
     )
-    if not options.resume and (folder.exists() or (mirror and mirror.exists(MANIFEST))):
+    # A lock alone is of a launch that was killed before it had prepared anything.
+    used = any(path.name != LOCK for path in folder.glob("*"))
+    if not options.resume and (used or (mirror and mirror.exists(MANIFEST))):
         raise ValueError(taken)
     tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(taken)
+    if options.resume and options.tracking_uri is None:
+        before = json.loads((folder / MANIFEST).read_text())["tracking_uri"]
+        config.require(
+            before == tracking.redact(tracker.uri),
+            f"--resume: the sweep was started with --tracking-uri {before}; give it again, or "
+            "where its store is now",
+        )
     return tracker
 
 
@@ -91,9 +100,13 @@ def searched(
     assert options.name is not None
     values: dict[str, dict[str, float]] = {}
     over = set()  # failed, or stopped by the scheduler
+    folder = folder_of(options.name, options)
     with contextlib.suppress(FileNotFoundError):
-        over |= set((folder_of(options.name, options) / STOPPED).read_text().splitlines())
-    for run in _tracker(study, options).curves(options.name, ()):
+        over |= set((folder / STOPPED).read_text().splitlines())
+    tracker = _tracker(study, options)
+    with lock(folder):  # what a live sweep has to deliver is its own
+        _deliver(tracker, folder)
+    for run in tracker.curves(options.name, ()):
         of_cell = values.setdefault(run.tags["cell"], {})
         if run.status == "FINISHED":
             found = run.scalars["fcd_val_best"]
@@ -138,9 +151,14 @@ def lock(folder: Path) -> Iterator[None]:
 
 def _done_before(tracker: tracking.Tracker, name: str, folder: Path) -> dict[str, float]:
     """The runs of a resumed sweep that have finished, once the store has heard of all."""
+    _deliver(tracker, folder)
+    return tracker.finished(name)
+
+
+def _deliver(tracker: tracking.Tracker, folder: Path) -> None:
+    """What an earlier launch of the sweep could not deliver."""
     for journal, reason in deliver_all(tracker, folder / JOURNALS, patience=5).items():
         print(f"warning: {journal} could not be delivered: {reason}")
-    return tracker.finished(name)
 
 
 def prepare(
@@ -263,7 +281,7 @@ def conclude(
     left = deliver_all(tracker, folder / JOURNALS)
     finished = "no answer about"
     try:
-        tracker.close(name)
+        tracker.close(name, {path.name for path in left})
         curves = tracker.curves(name)
         table = report.table(curves)
         (folder / "table.txt").write_text(table + "\n")
@@ -273,7 +291,7 @@ def conclude(
     except tracking.StoreError as error:
         left = left or {folder / JOURNALS: str(error)}
     for cell, reason in errors:
-        print(f"failed: {cell}: {reason}")
+        print(f"failed: {cell}: {tracking.redact(reason)}")
     print(
         f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {trials} trials, "
         f"{len(errors)} failed; {finished} finished runs"
@@ -352,16 +370,15 @@ def write_manifest(
     options: LaunchOptions,
 ) -> None:
     """sweep.json, from which `--resume` and jobs/replay_tracking.py know the sweep again."""
-    folder.mkdir(parents=True, exist_ok=True)
     about = {
         "study": study,
         "tracking_uri": tracking.redact(tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
     }
-    text = json.dumps({**about, **_manifest(cells, options)}, indent=1)
-    (folder / MANIFEST).write_text(text + "\n")
+    text = json.dumps({**about, **_manifest(cells, options)}, indent=1) + "\n"
+    Folder(folder).write(MANIFEST, text.encode())
     if mirror := mirror_of(folder.name, options):
-        mirror.write(MANIFEST, (text + "\n").encode())
+        mirror.write(MANIFEST, text.encode())
 
 
 def _check_same(folder: Path, cells: dict[str, Experiment], options: LaunchOptions) -> None:

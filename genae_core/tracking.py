@@ -9,7 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ class Curve(NamedTuple):
 
 def redact(text: str) -> str:
     """The text with the passwords of its URLs replaced."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
+    return re.sub(r"(://[^/@:\s]*):[^/\s]+@", r"\1:***@", text)
 
 
 def resolve_uri(uri: str) -> str:
@@ -204,11 +204,13 @@ class Tracker:
             self.client.set_tag(run_id, "error", redact(reason)[:4000])
         self.client.set_terminated(run_id, status, time)
 
-    def close(self, sweep: str) -> None:
+    def close(self, sweep: str, waiting: Collection[str] = ()) -> None:
         """Once no trial of the sweep runs: what still says so was cut off, and of several runs
-        under one key (a store that took a call and never answered) one stays."""
+        under one key (a store that took a call and never answered) one stays. waiting: keys of
+        runs of which something is yet to be delivered, and which are left alone."""
         one: dict[str, entities.Run] = {}
-        for run in sorted(self.find(sweep=sweep), key=lambda run: run.info.status == "FINISHED"):
+        runs = [run for run in self.find(sweep=sweep) if run.data.tags["key"] not in waiting]
+        for run in sorted(runs, key=lambda run: run.info.status == "FINISHED"):
             other = one.get(run.data.tags["key"])
             if other is not None:
                 self.client.delete_run(other.info.run_id)

@@ -135,8 +135,8 @@ def run_trials(
     parallel: int,
     options: LaunchOptions,
 ) -> tuple[int, list[tuple[str, str]], bool]:
-    """Run the trials: how many, the failed ones with their reasons, and whether Ctrl-C cut the
-    sweep."""
+    """Run the trials: how many, the failed ones with their reasons, and whether the sweep was
+    cut off, by Ctrl-C or --max-hours."""
 
     def trainable(params: Params, sweep: Sweep, splits: Splits, classifier: Classifier) -> None:
         notes: list[str] = []
@@ -157,24 +157,24 @@ def run_trials(
     told = tune.with_parameters(trainable, sweep=sweep, splits=splits, classifier=classifier)
     # What a cluster sends to end a job: as Ctrl-C, so that the sweep can be resumed.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
     try:
         with board(plan.most, lambda: noted_shares(folder / SHARES)) as seen:
             watch = _Watch(seen, sweep.tags["dataset"], folder)
             grid_of_results = tuner(plan, told, folder, parallel, options, [watch]).fit()
+        # Tune takes its own handler off at the first Ctrl-C, and leaves it on where none came.
+        interrupted = signal.getsignal(signal.SIGINT) is before
     except KeyboardInterrupt:
         return len(plan.grid), [], True
     finally:
+        signal.signal(signal.SIGINT, before)
         shutil.rmtree(folder / SHARES, ignore_errors=True)
     results = [grid_of_results[number] for number in range(len(grid_of_results))]
     errors = [
         (label(result.config or {}), reason) for result in results if (reason := _reason(result))
     ]
-    ended = [
-        result
-        for result in results
-        if _reason(result) or options.asha or (result.metrics or {}).get("finished")
-    ]
-    return len(results), errors, plan.seconds is None and len(ended) < len(plan.grid)
+    cut = plan.seconds is None and seen.ended < len(plan.grid)  # by --max-hours
+    return len(results), errors, interrupted or cut
 
 
 def tuner(

@@ -51,7 +51,7 @@ def main(options: Options) -> int:
         uri = tracking.resolve_uri(uri)
         tracker = tracking.Tracker.create(uri, study, home() / "mlartifacts")
         left = deliver_all(tracker, journals, options.patience)
-        tracker.close(folder.name)
+        tracker.close(folder.name, {path.name for path in left})
     for journal, reason in left.items():
         print(f"left: {journal}: {reason}")
     print(f"delivered {len(runs) - len(left)} of {len(runs)}")

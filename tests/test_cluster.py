@@ -1,5 +1,9 @@
 """What a sweep asks of a cluster's nodes."""
 
+import re
+import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -41,3 +45,30 @@ def test_a_head_that_will_not_hold_them_is_not_alone(monkeypatch: pytest.MonkeyP
     assert not cluster.alone(trial, 1)  # a head without CPUs
     given(monkeypatch, TWO, TWO)
     assert not cluster.alone(trial, 2)
+
+
+ALONE = """
+import os, re, subprocess
+from genae_core import cluster
+cluster.connect(None, 1)
+rows = subprocess.run(["ss", "-tulnpH"], capture_output=True, text=True, check=True).stdout
+for row in rows.splitlines():
+    if any(os.getsid(int(pid)) == os.getsid(0) for pid in re.findall(r"pid=(\\d+)", row)):
+        print("listens", row.split()[4])
+cluster.disconnect()
+"""
+
+
+@pytest.mark.skipif(shutil.which("ss") is None, reason="there is no ss")
+def test_a_sweep_of_its_own_listens_on_loopback_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        start_new_session=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"listens (\S+)", done.stdout)
+    assert len(found) > 3, done.stdout  # GCS, raylet, its agent
+    assert all(re.match(r"127\.|\[(::ffff:127\.|::1\])", address) for address in found), found

@@ -1,11 +1,18 @@
 """The search's scheduler, on trials of a moment."""
 
+import os
+import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
+from genae_core import tuning
+from genae_core.options import LaunchOptions
 from genae_core.tuning import FAILED, PausingASHA
 
 
@@ -109,3 +116,31 @@ def test_trials_that_wait_for_nothing_end(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("time.monotonic", lambda: now + 6.0)
     scheduler.choose_trial_to_run(controller)
     assert controller.ended == [controller.trials[2]]
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_search_that_is_stopped_says_so_whatever_tune_returns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: bool
+) -> None:
+    """At Ctrl-C Tune returns as at the end; its own handler is here, its trials are not."""
+    from ray.tune.tune import _setup_signal_catching  # noqa: PLC0415
+
+    def fit() -> list[Any]:
+        stopped = _setup_signal_catching()
+        if cut:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.is_set() == cut
+        return []
+
+    monkeypatch.setattr(tuning, "tuner", lambda *_: SimpleNamespace(fit=fit))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    anything: Callable[..., Any] = SimpleNamespace
+    given: Any = anything(tags={"dataset": "digits"})
+    plan = tuning.Plan([{}], {}, anything(), None, 60.0)
+    try:
+        found = tuning.run_trials(plan, given, given, given, tmp_path, 1, LaunchOptions())
+        assert signal.getsignal(signal.SIGINT) is handlers[signal.SIGINT]
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert found == (0, [], cut)
