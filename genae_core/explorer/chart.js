@@ -2,7 +2,7 @@
 
 const W = 340, H = 224, LEFT = 46, RIGHT = 10, TOP = 8, BOTTOM = 34;
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "12 4", "1 4", "4 2 1 2 1 2"];
-const color = (family) => `c${families.indexOf(family) % 10}`;
+const color = (family) => `c${families.indexOf(family) % 14}`;
 const BANDED = 12; // lines in a panel beyond which bands and dots would hide them
 const REFERENCE = { fcd: "fcd_floor", fcd_ratio: 1 };
 
@@ -12,9 +12,12 @@ function horizontal(steps) {
   return (k) => LEFT + 8 + (Math.log1p(k) / last) * (W - LEFT - RIGHT - 16);
 }
 
+// Math.min takes only so many arguments: a thousand runs have more values.
+const lowest = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
+
 function vertical(values, log) {
   const scale = log ? Math.log10 : (v) => v;
-  let low = scale(Math.min(...values)), high = scale(Math.max(...values));
+  let low = scale(lowest(values)), high = scale(-lowest(values.map((v) => -v)));
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   low -= room; high += room;
   const y = (v) => TOP + ((high - scale(v)) / (high - low)) * (H - TOP - BOTTOM);
@@ -62,12 +65,12 @@ function drawCharts() {
     .filter((v) => v !== null);
   const floor = reference(some, metric);
   const means = some.flatMap((s) => s.steps.map((k) => at(s, metric, k)[0])).filter((v) => v !== null);
-  const least = Math.min(...means);
+  const least = lowest(means);
   const log = state.y === "log" && means.length > 0 && least > 0;
   const bandWord = state.seed === "mean"
     ? `Lines are means over seeds, bands 95 % intervals of the mean (Student's t; none for one seed, nor in a panel of more than ${BANDED} lines).`
     : `Seed ${state.seed} alone.`;
-  byId("chart-title").textContent = `${metricName(metric)} against the MCMC step`;
+  byId("chart-title").textContent = `${metricName(metric) || "Metrics"} against the MCMC step`;
   byId("chart-hint").textContent = `${better}${bandWord} Steps on a log(1 + step) scale` +
     `${state.y === "log" ? (log ? ", values on a log scale" : ", values on a linear one, for some are not positive") : ""}. ` +
     `A ring marks the recommended step${floor === null ? "" : ", the dashed line real images"}.`;
@@ -75,7 +78,7 @@ function drawCharts() {
   if (!values.length) {
     place.append(el("p", { class: "state" }, some.length
       ? `No finite value of ${metricName(metric)} is in what is shown: choose another metric.`
-      : "No setting fits these choices: widen one of them."));
+      : NOTHING));
     return;
   }
   // One bound for all panels, or they could not be compared.
@@ -119,12 +122,13 @@ function panel(dim, settings, { metric, x, y, marks, steps, floor, log }) {
       el("line", { x1: LEFT, x2: W - RIGHT, y1: y(v), y2: y(v), class: "grid" }),
       el("text", { x: LEFT - 5, y: y(v) + 3.5, class: "tick end" }, tickLabel(v)));
   }
+  const half = (k) => 3.2 * String(k).length + 2, last = steps[steps.length - 1];
   let free = -Infinity;
   for (const k of steps) {
     svg.append(el("line", { x1: x(k), x2: x(k), y1: H - BOTTOM, y2: H - BOTTOM + 3, class: "axis" }));
-    if (x(k) - free > 15) {
+    if (k === last || (x(k) - half(k) > free && x(k) + half(k) < x(last) - half(last))) {
       svg.append(el("text", { x: x(k), y: H - BOTTOM + 14, class: "tick middle" }, k));
-      free = x(k);
+      free = x(k) + half(k);
     }
   }
   svg.append(
@@ -154,13 +158,18 @@ function line(setting, metric, x, y, log, bottom, withBand) {
   const points = setting.steps.map((k) => [k, ...at(setting, metric, k)]);
   const known = points.filter((p) => p[1] !== null && (!log || p[1] > 0));
   const named = `${setting.family} ${label(setting, ["family"])}`.trim();
-  const group = el("g", { class: color(setting.family), "data-family": setting.family });
+  const group = el("g", { class: color(setting.family), "data-family": setting.family }, el("title", {}, named));
   // An end of a band that a log scale does not have is drawn at the panel's foot.
   const foot = (v) => (log && v <= 0 ? bottom : Math.min(y(v), bottom));
-  const banded = known.filter((p) => p[2] !== null);
-  if (withBand && banded.length > 1) {
-    const up = banded.map((p) => `${x(p[0])},${y(p[3])}`);
-    const down = banded.map((p) => `${x(p[0])},${foot(p[2])}`).reverse();
+  // A step without an interval ends a piece of the band.
+  const pieces = [[]];
+  for (const p of points) {
+    if (known.includes(p) && p[2] !== null) pieces.at(-1).push(p);
+    else pieces.push([]);
+  }
+  for (const piece of withBand ? pieces.filter((some) => some.length > 1) : []) {
+    const up = piece.map((p) => `${x(p[0])},${y(p[3])}`);
+    const down = piece.map((p) => `${x(p[0])},${foot(p[2])}`).reverse();
     group.append(el("path", { class: "band", d: `M${up.join("L")}L${down.join("L")}Z` }));
   }
   // A step without a value is a gap, not a line across it.

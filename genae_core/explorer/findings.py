@@ -23,9 +23,10 @@ Interval = tuple[float, float | None, float | None]
 
 
 class Setting(NamedTuple):
-    """Runs that differ by their seed alone. scale: what its FCD may be compared with, the dataset
-    and the classifier. change, last: the differences, within each seed, of the FCD at the best
-    and at the last step from that at step 0."""
+    """Runs that differ by their seed alone. scale: what its FCD may be compared with, the dataset,
+    the number of images and the classifier. best: each seed at the step that it chose on
+    validation. change, last: the differences, within each seed, of the FCD at that step and at
+    the last from that at step 0."""
 
     group: Group
     scale: str
@@ -38,7 +39,8 @@ class Setting(NamedTuple):
 
     @property
     def best_step(self) -> float:
-        return statistics.median(run.curve.scalars["fcd_best_step"] for run in self.runs)
+        """The median of the steps that its seeds chose, the lower of two: a recorded one."""
+        return statistics.median_low(run.curve.scalars["fcd_best_step"] for run in self.runs)
 
     @property
     def verdict(self) -> str:
@@ -66,10 +68,18 @@ def settings_of(runs: Sequence[Read]) -> list[Setting]:
 
 
 def scale_of(run: Read) -> str:
-    """The dataset and the first digits of the classifier: FCDs of two such are not comparable."""
+    """The dataset, the number of images and the first digits of the classifier: FCDs of two such
+    are not comparable (of fewer images it is higher by about 1 / their number)."""
     tags = run.curve.tags
     classifier = tags.get("classifier_sha256", "")[:8]
-    return tags.get("dataset", "unknown") + (f", classifier {classifier}" if classifier else "")
+    count = run.curve.scalars.get("fcd_images")
+    return ", ".join(
+        [
+            tags.get("dataset", "unknown"),
+            *([f"{count:.0f} images"] if count is not None else []),
+            *([f"classifier {classifier}"] if classifier else []),
+        ]
+    )
 
 
 def _as_number(seed: str) -> tuple[int, str]:
@@ -94,8 +104,8 @@ def _setting(group: Group, scale: str, sweep: str, runs: list[Read]) -> Setting:
     )
 
 
-def facets(setting: Setting) -> dict[str, Any]:
-    """What the controls choose by."""
+def facets(setting: Setting, named: bool) -> dict[str, Any]:
+    """What the controls choose by. named: whether the sweep's name tells settings apart."""
     params, cell = setting.runs[0].curve.params, dict(setting.group.cell)
     sampler, _, norm = setting.group.chain.rpartition(", ")
     rest = [f"{name}={shown(value)}" for name, value in cell.items() if name not in FACETS]
@@ -107,7 +117,7 @@ def facets(setting: Setting) -> dict[str, Any]:
         "noise": shown(cell.get("noise", params.get("model.noise", "-"))),
         "sampler": sampler or setting.group.chain,
         "norm": norm.removesuffix(" BN") if sampler else "-",
-        "rest": " ".join(rest + ([setting.sweep] if setting.sweep else [])),
+        "rest": " ".join([*rest, *([setting.sweep] if named else [])]),
     }
 
 
@@ -174,7 +184,7 @@ def sentence(setting: Setting) -> str:
         "unclear": "the seeds do not settle whether the chain helps",
     }
     return (
-        f"{start}, {_told(setting.best)} at its best step ({setting.best_step:g}): a change of "
+        f"{start}, {_told(setting.best)} {_chosen(setting)}: a change of "
         f"{_told(setting.change)} ({seeds}); {ends[setting.verdict]}.{after}"
     )
 
@@ -195,9 +205,9 @@ def headlines(settings: Sequence[Setting]) -> list[str]:
     lowest = min(settings, key=lambda setting: setting.best[0])
     floor = statistics.mean(run.curve.scalars["fcd_floor"] for run in lowest.runs)
     told.append(
-        f"The lowest FCD is {_told(lowest.best)}, of {_name(lowest)} at step "
-        f"{lowest.best_step:g}; real images have {_number(floor)}. It is the lowest of "
-        f"{len(settings)}, so by chance a little too low."
+        f"The lowest FCD is {_told(lowest.best)}, of {_name(lowest)} {_chosen(lowest)}; real "
+        f"images have {_number(floor)}. It is the lowest of {len(settings)}, so by chance a "
+        "little too low."
     )
     moved = [setting for setting in settings if setting.verdict == "better"]
     if moved:
@@ -205,7 +215,8 @@ def headlines(settings: Sequence[Setting]) -> list[str]:
         share = most.best[0] / most.start[0]
         told.append(
             f"The chain helps {_name(most)} most: from {_told(most.start)} to "
-            f"{_told(most.best)} in {most.best_step:g} steps, {share:.2f} of where it began."
+            f"{_told(most.best)} {_chosen(most)}, {share:.2f} of where it began; by chance a "
+            f"little too much, being the most of {len(moved)}."
         )
     drifted = [s for s in settings if s.last and s.last[1] is not None and s.last[1] > 0]
     if drifted:
@@ -213,6 +224,13 @@ def headlines(settings: Sequence[Setting]) -> list[str]:
             f"In {len(drifted)} settings the last recorded step is worse than no MCMC at all."
         )
     return told
+
+
+def _chosen(setting: Setting) -> str:
+    step = f"{setting.best_step:g}"
+    if len(setting.runs) == 1:
+        return f"at step {step}, chosen on validation"
+    return f"with each seed at the step that it chose on validation (median {step})"
 
 
 def _name(setting: Setting) -> str:

@@ -26,7 +26,7 @@ function drawMatrix() {
   forget(byId("matrix"));
   keepFocus(byId("matrix"), () => byId("matrix").replaceChildren(some.length
     ? grid(some, CELL_MOST, tile)
-    : el("p", { class: "state" }, "No setting fits these choices.")));
+    : el("p", { class: "state" }, NOTHING)));
   drawCompare();
 }
 
@@ -97,13 +97,13 @@ function drawHeat() {
   const some = shown(), place = byId("heat");
   forget(place);
   if (!some.length) {
-    place.replaceChildren(el("p", { class: "state" }, "No setting fits these choices."));
+    place.replaceChildren(el("p", { class: "state" }, NOTHING));
     return;
   }
   place.replaceChildren(
     heat(some, () => metricName(state.metric), (now) => ` after ${stepWord(now)}`,
       (s, now) => at(s, state.metric, now)[0], metricBetter(state.metric) !== "high", format),
-    heat(some, () => "Recommended step (median over seeds)", () => "",
+    heat(some, () => `Recommended step (${state.seed === "mean" ? "median over seeds" : `seed ${state.seed}`})`, () => "",
       (s) => median(scalar(s, "fcd_recommended_step")), true, String));
 }
 function heat(some, name, when, value, low, words) {

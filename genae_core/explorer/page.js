@@ -4,7 +4,8 @@
 function keepFocus(place, draw) {
   const held = place.contains(document.activeElement) ? document.activeElement.id : "";
   draw();
-  if (held && byId(held)) byId(held).focus({ preventScroll: true });
+  const again = held && byId(held);
+  if (again) (again.disabled ? place.querySelector("button:enabled") : again)?.focus({ preventScroll: true });
 }
 
 // A browser takes only so many addresses a second: a step waits until the slider rests.
@@ -14,11 +15,12 @@ function remember(wait) {
   remembering = setTimeout(() => history.replaceState(null, "", toHash()), wait);
 }
 
+const PINS = ["a", "b", "flip"];
 function set(changes) {
   state = { ...state, ...changes };
-  const light = Object.keys(changes).every((key) => ["step", "a", "b"].includes(key));
+  const light = Object.keys(changes).every((key) => ["step", ...PINS].includes(key));
   if (light) {
-    if ("a" in changes || "b" in changes) drawCompare();
+    if (PINS.some((key) => key in changes)) drawCompare();
     drawStep();
     remember(200);
   } else {
@@ -45,8 +47,11 @@ function drawStep() {
 function drawControls() {
   const steps = stepsShown();
   byId("step").max = Math.max(0, steps.length - 1);
+  // As many figures as there is room for, the last among them.
+  const every = Math.ceil(steps.length / 20), last = steps.length - 1;
+  const told = (i) => i === last || (i % every === 0 && last - i >= every);
   byId("marks").replaceChildren(...steps.map((k, i) => {
-    const mark = el("span", {}, k);
+    const mark = el("span", {}, told(i) ? k : "");
     mark.style.setProperty("--at", steps.length > 1 ? i / (steps.length - 1) : 0);
     return mark;
   }));
@@ -65,7 +70,7 @@ function drawControls() {
   keepFocus(byId("choices"), () => byId("choices").replaceChildren(
     ...[
       several("scale") ? choice("scale", "Dataset", OPTIONS.scale, (i) => data.scales[i].name) : null,
-      choice("metric", "Metric", metrics, metricName),
+      metrics.length ? choice("metric", "Metric", metrics, metricName) : null,
       ...Object.keys(FACETS).filter(several).map((key) => choice(key, FACETS[key], first(OPTIONS[key]))),
       choice("seed", "Seed", OPTIONS.seed, (s) => (s === "mean" ? "mean over seeds" : `seed ${s}`)),
       choice("y", "Scale", OPTIONS.y),
@@ -86,7 +91,7 @@ function drawFound() {
         : "This sweep has no runs.")]),
     some.length ? el("details", { ontoggle: (event) => event.target.lastChild.replaceChildren(
       ...some.map((s) => el("li", {}, el("strong", {}, `${fullName(s)}: `), s.words))) },
-      el("summary", {}, `Each of the ${some.length} settings that are shown`), el("ul", {})) : "");
+      el("summary", {}, some.length === 1 ? "The one setting that is shown" : `Each of the ${some.length} settings that are shown`), el("ul", {})) : "");
 }
 
 function drawRest() {
@@ -172,7 +177,7 @@ byId("play").addEventListener("click", () => {
 byId("copy").addEventListener("click", async () => {
   let said = "Copied";
   try {
-    await navigator.clipboard.writeText(location.href);
+    await navigator.clipboard.writeText(location.href.split("#")[0] + toHash());
   } catch {
     said = "Copy it from the address bar"; // a browser may refuse it to a page from a file
   }
@@ -191,10 +196,9 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
-window.addEventListener("hashchange", () => {
-  // The skip link's own fragment is no state.
-  if (!location.hash.startsWith("#page")) open();
-});
+window.addEventListener("hashchange", open);
+// Followed, its fragment would take the place of the state.
+byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("page").focus(); });
 
 byId("about").textContent =
   `${data.runs.length} finished runs, ${data.settings.length} settings` +

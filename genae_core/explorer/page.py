@@ -98,6 +98,7 @@ def described(
     """What the page shows beside its pictures."""
     number = {run.curve.run_id: place for place, run in enumerate(runs)}
     scales = list(dict.fromkeys(setting.scale for setting in settings))
+    several = len({setting.sweep for setting in settings}) > 1
     blanks = {
         metric: sum(run.values.get(metric, []).count(None) for run in runs)
         for metric in dict.fromkeys(name for run in runs for name in run.values)
@@ -113,7 +114,7 @@ def described(
         ],
         "settings": [
             {
-                **facets(setting),
+                **facets(setting, several),
                 **curves_of(setting),
                 "chain": setting.group.chain,
                 "scale": scales.index(setting.scale),

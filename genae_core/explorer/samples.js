@@ -23,7 +23,9 @@ function runNumber(setting) {
 
 // What of a setting is shown at the step: its picture and the place of the block, or why not.
 function block(setting, step) {
-  const number = runNumber(setting), run = data.runs[number], held = data.pictures[number].sprite;
+  const number = runNumber(setting);
+  if (number === undefined) return { why: `seed ${state.seed} has no result` };
+  const run = data.runs[number], held = data.pictures[number].sprite;
   const place = run.steps.indexOf(step);
   if (place < 0) return { why: `step ${step} was not recorded` };
   if (held) return { held, place, count: run.steps.length };
@@ -59,14 +61,15 @@ function samples(setting, more = "") {
 }
 
 function caption(setting, now) {
-  const run = data.runs[runNumber(setting)], place = run.steps.indexOf(now);
+  const run = data.runs[runNumber(setting)];
+  if (!run) return `seed ${state.seed} has no result`;
+  const place = run.steps.indexOf(now);
   return `FCD ${format(place >= 0 ? run.values.fcd[place] : null)}, seed ${run.seed}`;
 }
 const fullName = (s) =>
   [s.family, `latent dimension ${s.dim}`, s.chain, label(s, ["family", "dim", "sampler", "norm", "scale"])]
     .filter(Boolean).join(", ");
 
-let flip = "A"; // what the comparison shows: A, B or the difference
 function drawCompare() {
   const place = byId("compare");
   forget(place);
@@ -79,11 +82,11 @@ function drawCompare() {
       return;
     }
     const views = ["A", "B", "difference"].map((view) => el("button", {
-      type: "button", id: `flip-${view}`, "aria-pressed": flip === view,
-      onclick: () => { flip = view; drawCompare(); },
+      type: "button", id: `flip-${view}`, "aria-pressed": String(state.flip === view),
+      onclick: () => set({ flip: view }),
     }, view === "difference" ? "Difference" : view));
-    const both = flip === "difference";
-    const layers = both ? [samples(a), samples(b, "over")] : [samples(flip === "A" ? a : b)];
+    const both = state.flip === "difference";
+    const layers = both ? [samples(a), samples(b, "over")] : [samples(state.flip === "A" ? a : b)];
     const words = [a, b].map((s) => el("span", {}));
     place.replaceChildren(
       el("div", { class: "bar" }, views,
@@ -146,12 +149,12 @@ function latent(held, now, seed) {
       if (open) pen.stroke(); else pen.fill();
     }
   };
-  draw(0, held.codes, "--line");
+  draw(0, held.codes, "--soft");
   const chains = (at, color, open) => draw(held.codes + at * held.chains, held.chains, color, open);
-  chains(0, "--soft", true);
+  chains(0, "--c0", true);
   if (place >= 0) chains(place, "--c1");
   canvas.ariaLabel = `Latent space: ${held.codes / 2} codes of images, ${held.chains / 2} chains after ${stepWord(now)}`;
-  const share = held.explained < 0.995 ? `, their two main axes, ${Math.round(100 * held.explained)} % of the variance` : "";
+  const share = held.explained < 0.995 ? `, the codes' two main axes, ${Math.round(100 * held.explained)} % of the variance` : "";
   return el("figure", { class: "latent" },
     el("figcaption", {}, `Latent space (seed ${seed})${share}`), canvas,
     el("p", { class: "hint" }, "Grey: codes of images. Rings: the chains at step 0. " +

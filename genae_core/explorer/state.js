@@ -71,11 +71,21 @@ function optionsOf() {
   options.metric = metrics.includes("fcd") ? ["fcd", ...metrics.filter((m) => m !== "fcd")] : metrics;
   options.y = ["log", "linear"];
   options.pick = ["median", "best", "worst"];
-  options.rows = ["family", ...Object.keys(FACETS)];
-  options.cols = ["dim", ...Object.keys(AXES).filter((a) => a !== "dim")];
+  options.flip = ["A", "B", "difference"];
+  // The axes in which the settings differ come first: a noise study has one latent dimension.
+  const varied = (axes) => {
+    const differ = (a) => new Set(data.settings.map((s) => s[a])).size > 1;
+    return [...axes.filter(differ), ...axes.filter((a) => !differ(a))];
+  };
+  const axes = ["family", ...Object.keys(FACETS)];
+  options.rows = varied(axes);
+  const others = varied(["dim", ...axes.filter((a) => a !== "dim")]);
+  options.cols = [...others.filter((a) => a !== options.rows[0]), options.rows[0]];
   return options;
 }
 const OPTIONS = optionsOf();
+const NOTHING = data.settings.length
+  ? "No setting fits these choices: widen one of them." : "No run has a result yet.";
 const opening = () => ({
   ...Object.fromEntries(Object.entries(OPTIONS).map(([key, values]) => [key, values[0] ?? ""])),
   off: [], step: null, a: null, b: null, sort: "best", down: false,
@@ -185,10 +195,10 @@ function fromHash(hash) {
     const value = query.get(key);
     if (key === "off") found.off = query.getAll("off").filter((f) => families.includes(f));
     else if (key === "step" && /^\d{1,9}$/.test(value)) found.step = Number(value);
-    else if ((key === "a" || key === "b") && data.settings[value]) found[key] = Number(value);
+    else if ((key === "a" || key === "b") && /^\d{1,9}$/.test(value) && data.settings[value]) found[key] = Number(value);
     else if (key === "sort" && /^[a-z0-9]{1,20}$/i.test(value)) found.sort = value;
     else if (key === "down") found.down = value === "true";
-    else if (OPTIONS[key] && OPTIONS[key].includes(value)) found[key] = value;
+    else if (Object.hasOwn(OPTIONS, key) && OPTIONS[key].includes(value)) found[key] = value;
     else unknown.push(`${key}=${value}`);
   }
   return [found, unknown];

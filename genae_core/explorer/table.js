@@ -11,8 +11,8 @@ const COLUMNS = [
   ["seeds", "seeds", (s) => (state.seed === "mean" ? s.runs.length : 1)],
   ["now", "", (s) => at(s, state.metric, stepNow()), withInterval],
   ["start", "FCD without MCMC", (s) => (state.seed === "mean" ? s.start : one(s, "fcd_step0")), withInterval],
-  ["best", "FCD at best step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
-  ["bestStep", "best step", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
+  ["best", "FCD at the chosen step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
+  ["bestStep", "chosen step (median)", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
   ["change", "change", (s) => (state.seed === "mean" ? s.change : [one(s, "fcd_best")[0] - one(s, "fcd_step0")[0], null, null]), withInterval],
   ["seconds", "seconds a run", (s) => meanOf(runsOf(s).map((run) => run.seconds)), (v) => (v === null ? "–" : v.toFixed(0))],
 ];
@@ -48,12 +48,12 @@ function drawTable() {
   const rows = sorted(), columns = columnsShown(), now = columns.findIndex(([key]) => key === "now");
   byId("table-bar").replaceChildren(
     el("button", { type: "button", id: "csv", disabled: !rows.length, onclick: saveCsv }, "Save as CSV"),
-    el("span", { class: "hint" }, `${rows.length} settings; means with 95 % intervals over seeds. ` +
+    el("span", { class: "hint" }, `${rows.length} settings; ${state.seed === "mean" ? "means with 95 % intervals over seeds" : `seed ${state.seed} alone`}. ` +
       "Seconds are a run's from its start to its end: training and every chain of that training." +
       (data.server ? "" : " The store is a file: to follow runs, open it with an MLflow server and build this page from its address.")));
   forget(byId("table"));
   if (!rows.length) {
-    byId("table").replaceChildren(el("p", { class: "state" }, "No setting fits these choices."));
+    byId("table").replaceChildren(el("p", { class: "state" }, NOTHING));
     return;
   }
   const head = (column) => {
@@ -94,7 +94,7 @@ const link = (run) => el("a", {
 function csvField(value) {
   const text = value === null || value === undefined ? "" : String(value);
   // A spreadsheet would run a text that begins like a formula.
-  const safe = typeof value === "string" && !/^-?\d/.test(text) && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = typeof value === "string" && text !== "-" && !/^-?\d/.test(text) && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 function csv() {

@@ -1,5 +1,7 @@
 """The page in a real browser: what moves together, what a link holds, and that nothing leaves."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +102,56 @@ def test_pin_flip_difference(seen: Seen) -> None:
     page.click("#flip-B")
     assert page.locator(".stack .samples").get_attribute("style") != first
     page.click("#flip-difference")
+    pressed = {view: f"#flip-{view}" for view in ("A", "B", "difference")}
+    said = {view: page.get_attribute(place, "aria-pressed") for view, place in pressed.items()}
+    assert said == {"A": "false", "B": "false", "difference": "true"}
     blend = "getComputedStyle(document.querySelector('.stack .over')).mixBlendMode"
     assert page.evaluate(blend) == "difference"
     assert page.locator(".stack .samples").count() == 2
     page.wait_for_url("**a=*b=*")
+    assert "flip=difference" in page.url
     page.click("#unpin")
     assert page.locator("#compare").is_hidden()
+
+
+def test_a_pinned_setting_may_lack_the_chosen_seed(
+    explorer: Path, browser: Any, tmp_path: Path
+) -> None:
+    """As where one trial failed."""
+
+    def without(block: re.Match[str]) -> str:
+        data = json.loads(block[2])
+        runs = data["settings"][0]["runs"]
+        runs[:] = [number for number in runs if data["runs"][number]["seed"] == "0"]
+        return block[1] + json.dumps(data).replace("<", "\\u003c") + block[3]
+
+    text = explorer.read_text()
+    block = r'(<script type="application/json" id="data">)(.*?)(</script>)'
+    (tmp_path / "page.html").write_text(re.sub(block, without, text, flags=re.DOTALL))
+    with browser.new_context() as context:
+        page, wrong = context.new_page(), list[str]()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto((tmp_path / "page.html").as_uri() + "#norm=all&a=0&b=1&seed=1")
+        page.locator("#page[aria-busy=false]").wait_for()
+        assert "seed 1 has no result" in words(page, "#compare")
+        assert not wrong
+
+
+@pytest.mark.parametrize("link", ["constructor=1", "__proto__=1", "a=length", "flip=C"])
+def test_a_link_that_means_nothing_breaks_nothing(seen: Seen, link: str) -> None:
+    seen.page.goto(seen.page.url.split("#")[0] + f"#{link}")
+    assert f"no {link}" in words(seen.page, "#notice")
+    assert seen.page.locator("#table tbody tr").count() > 0
+
+
+def test_skipping_the_controls_keeps_the_choices(seen: Seen) -> None:
+    page = seen.page
+    page.select_option("#choose-dim", "3")
+    page.wait_for_url("**dim=3*")
+    page.locator("#skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "page"
+    assert "dim=3" in page.url
 
 
 def test_zoom_opens_steps_and_closes(seen: Seen) -> None:
@@ -191,12 +237,18 @@ def test_everything_has_a_name_and_fits_a_narrow_screen(seen: Seen) -> None:
     page = seen.page
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, select, input, img, svg[role]")]
-            .filter((n) => !(n.textContent.trim() || n.alt || n.ariaLabel || n.labels?.length))
+            .filter((n) => !((n.tagName !== "SELECT" && n.textContent.trim())
+                || n.alt || n.ariaLabel || n.labels?.length))
             .length"""
     )
     assert nameless == 0
     page.set_viewport_size({"width": 380, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    for part in page.locator("section").all():  # which cuts off what is too wide
+        part.scroll_into_view_if_needed()
+        assert part.evaluate("n => n.scrollWidth - n.clientWidth") <= 0
+    for value in page.locator(".readings .value, .tile .value").all():
+        assert value.evaluate("n => n.scrollWidth - n.clientWidth") <= 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
