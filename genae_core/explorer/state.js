@@ -74,13 +74,12 @@ function optionsOf() {
   options.flip = ["A", "B", "difference"];
   // The axes in which the settings differ come first: a noise study has one latent dimension.
   const varied = (axes) => {
-    const differ = (a) => new Set(data.settings.map((s) => s[a])).size > 1;
+    const differ = (a) => (options[a]?.[0] ?? ALL) === ALL && new Set(data.settings.map((s) => s[a])).size > 1;
     return [...axes.filter(differ), ...axes.filter((a) => !differ(a))];
   };
-  const axes = ["family", ...Object.keys(FACETS)];
-  options.rows = varied(axes);
-  const others = varied(["dim", ...axes.filter((a) => a !== "dim")]);
-  options.cols = [...others.filter((a) => a !== options.rows[0]), options.rows[0]];
+  options.cols = varied([...Object.keys(FACETS), "family"]);
+  const [taken] = options.cols;
+  options.rows = [...varied(["family", ...Object.keys(FACETS)]).filter((a) => a !== taken), taken];
   return options;
 }
 const OPTIONS = optionsOf();
