@@ -28,11 +28,10 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
     Whether the run's end was among it.
 
     One that is sent again, because this was cut off between the two, changes nothing: a run is
-    found by its key, a metric's time is the start of its run, an image is known by its step, a
-    file by its name. Raises Undelivered at the first event that the store does not take.
+    found by its key, a metric's time is the start of its run, an image and a file are known by
+    their names. Raises Undelivered at the first event that the store does not take.
     """
     run: RunAt | None = None
-    shown: set[int] | None = None
     ended = False
     try:
         for event in events(folder):
@@ -43,9 +42,7 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
             if event.kind == "metrics":
                 tracker.log_metrics(run, event.fields["rows"])
             elif event.kind == "image":
-                shown = tracker.image_steps(run) if shown is None else shown
-                if event.fields["step"] not in shown:
-                    tracker.log_image(run, event.folder / "picture.png", event.fields["step"])
+                tracker.log_image(run, event.folder / "picture.png", event.fields["step"])
             elif event.kind == "files":
                 tracker.log_files(run.run_id, event.folder / "files")
             elif event.kind == "finish":

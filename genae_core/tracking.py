@@ -6,6 +6,8 @@ Uses MlflowClient with explicit run ids; the fluent API's global run clashes bet
 import logging
 import os
 import re
+import shutil
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -24,11 +26,13 @@ for _noisy in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
 import mlflow.entities as entities  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
-from PIL import Image  # noqa: E402
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 
 TIMEOUT_S = 10
 CURVES = ("fcd_val", "fcd", "fcd_ratio")
 IMAGES = "samples"  # the key of the grids
+SMALL = 256  # pixels across of the copy that MLflow's grid shows
 
 
 StoreError = MlflowException  # what a store that cannot be read or written raises
@@ -172,17 +176,18 @@ class Tracker:
             self.client.log_batch(run.run_id, metrics=metrics[first : first + 1000])
 
     def log_image(self, run: RunAt, path: Path, step: int) -> None:
-        """A picture of the sampling step, for the image grid of MLflow's UI."""
-        with Image.open(path) as picture:
-            self.client.log_image(
-                run.run_id, picture, key=IMAGES, step=step, timestamp=run.start, synchronous=True
-            )
+        """A picture of the sampling step, for the image grid of MLflow's UI.
 
-    def image_steps(self, run: RunAt) -> set[int]:
-        """The steps of which the run has a picture."""
-        files = self.client.list_artifacts(run.run_id, "images")
-        found = [re.search(rf"{IMAGES}[+%]step[+%](\d+)[+%].*compressed", f.path) for f in files]
-        return {int(match[1]) for match in found if match}
+        Under names that are the same each time, so that what is logged twice is stored once:
+        MLflow's own log_image makes new ones, and cut off between its two files leaves the first.
+        """
+        name = f"{IMAGES}+step+{step}+timestamp+{run.start}+{run.run_id}"
+        with tempfile.TemporaryDirectory() as scratch, Image.open(path) as picture:
+            shutil.copy(path, Path(scratch) / f"{name}.png")
+            small = ImageOps.contain(picture, (SMALL, SMALL))
+            small.save(Path(scratch) / f"{name}+compressed.webp")
+            self.client.log_artifacts(run.run_id, scratch, "images")
+        self.client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, True)
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Values without a step, as they are found after the run has ended."""

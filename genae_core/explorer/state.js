@@ -72,9 +72,12 @@ function optionsOf() {
   options.y = ["log", "linear"];
   options.pick = ["median", "best", "worst"];
   options.flip = ["A", "B", "difference"];
-  // The axes in which the settings differ come first: a noise study has one latent dimension.
+  // The axes that tell settings apart come first: a noise study has one latent dimension, and
+  // where only the denoising families have noise the family says it already.
   const varied = (axes) => {
-    const differ = (a) => (options[a]?.[0] ?? ALL) === ALL && new Set(data.settings.map((s) => s[a])).size > 1;
+    const several = (some, a) => new Set(some.map((s) => s[a])).size > 1;
+    const within = (a) => families.some((f) => several(data.settings.filter((s) => s.family === f), a));
+    const differ = (a) => (a === "family" ? families.length > 1 : options[a][0] === ALL && within(a));
     return [...axes.filter(differ), ...axes.filter((a) => !differ(a))];
   };
   options.cols = varied([...Object.keys(FACETS), "family"]);

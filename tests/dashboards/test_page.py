@@ -108,7 +108,7 @@ def test_pin_flip_difference(seen: Seen) -> None:
     blend = "getComputedStyle(document.querySelector('.stack .over')).mixBlendMode"
     assert page.evaluate(blend) == "difference"
     assert page.locator(".stack .samples").count() == 2
-    page.wait_for_url("**a=*b=*flip=difference*")
+    page.wait_for_url("**flip=difference*a=*b=*")
     page.click("#unpin")
     assert page.locator("#compare").is_hidden()
 

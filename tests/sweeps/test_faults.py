@@ -17,6 +17,7 @@ from contracts.store import s3
 from mlflow.tracking import MlflowClient
 
 from genae_core import checkpoint
+from genae_core.cell import SHARES
 
 pytestmark = pytest.mark.faults
 
@@ -58,11 +59,6 @@ def wait_for_state(home: Path, name: str, least: int = 1) -> Path:
                 return path
         time.sleep(0.02)
     raise AssertionError("no state within two minutes")
-
-
-def training(home: Path, name: str) -> bool:
-    """Whether a training has begun."""
-    return any((home / "sweeps" / name / "states").glob("*/lives"))
 
 
 def family(pid: int) -> list[int]:
@@ -136,9 +132,9 @@ def test_a_worker_that_is_told_to_end_keeps_its_state_first(undisturbed: Undistu
     while not workers(process) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = workers(process)
-    while not training(home, "notice") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)  # into the training
+    while not any((home / "sweeps" / "notice" / SHARES).glob("*")):  # its first epoch is over
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     os.kill(worker, signal.SIGTERM)
     told = time.monotonic()
     wait_for_state(home, "notice")

@@ -479,7 +479,11 @@ def test_ctrl_c_keeps_what_has_finished_and_says_how_to_go_on(swept: tuple[Path,
         for line in process.stdout:
             if "running vae" in line:
                 break
-        time.sleep(8)  # the worker imports torch and starts its run
+        deadline = time.monotonic() + 120
+        while not any((home / "sweeps" / "cut" / "states").glob("*/lives")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(2)  # its start is delivered
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=120)
     finally:
@@ -490,4 +494,4 @@ def test_ctrl_c_keeps_what_has_finished_and_says_how_to_go_on(swept: tuple[Path,
     experiment = client.get_experiment_by_name("latent_dim")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.sweep = 'cut'")
-    assert all(r.info.status != "RUNNING" for r in runs)
+    assert runs and all(r.info.status == "KILLED" for r in runs)
