@@ -180,7 +180,8 @@ def run_cell(
                 warn(f"seed {seed} was not trained at once: it went on from step {keeper.went_on}")
             _log(experiment, result, journals)
         except Preempted:
-            raise  # the run goes on elsewhere
+            linger = 0.0  # the run goes on elsewhere, and this process has seconds
+            raise
         except BaseException as error:
             # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
             status = "FAILED" if isinstance(error, Exception) else "KILLED"

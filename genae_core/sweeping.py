@@ -43,11 +43,12 @@ def open_store(
 ) -> tracking.Tracker:
     """The store, made once here, and proof that the name is free or continues the same sweep."""
     mirror = mirror_of(name, options)
+    before: dict[str, Any] = {}
     if options.resume:
         if mirror is not None and not (folder / MANIFEST).exists() and mirror.exists(MANIFEST):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / MANIFEST).write_bytes(mirror.read(MANIFEST))
-        _check_same(folder, cells, options)
+        before = _check_same(folder, cells, options)
     taken = (
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
@@ -59,13 +60,13 @@ def open_store(
     tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(taken)
-    if options.resume and options.tracking_uri is None:
-        before = json.loads((folder / MANIFEST).read_text())["tracking_uri"]
-        config.require(
-            before == tracking.redact(tracker.uri),
-            f"--resume: the sweep was started with --tracking-uri {before}; give it again, or "
-            "where its store is now",
-        )
+    here = tracking.redact(tracker.uri)
+    there = before.get("tracking_uri", here)
+    config.require(
+        options.tracking_uri is not None or there == here,
+        f"--resume: the sweep was started with --tracking-uri {there}; give it again, or where "
+        "its store is now",
+    )
     return tracker
 
 
@@ -381,9 +382,12 @@ def write_manifest(
         mirror.write(MANIFEST, text.encode())
 
 
-def _check_same(folder: Path, cells: dict[str, Experiment], options: LaunchOptions) -> None:
+def _check_same(
+    folder: Path, cells: dict[str, Experiment], options: LaunchOptions
+) -> dict[str, Any]:
+    """What sweep.json says. Raises ValueError where it is missing or of another sweep."""
     try:
-        before = json.loads((folder / MANIFEST).read_text())
+        before: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (OSError, json.JSONDecodeError):
         raise ValueError(
             f"no sweep to continue in {folder}; leave out --resume to start it"
@@ -399,3 +403,4 @@ def _check_same(folder: Path, cells: dict[str, Experiment], options: LaunchOptio
                 f"--resume: cell {key} is not what the sweep in {folder} was started "
                 "with; give the same flags, or another --name"
             )
+    return before

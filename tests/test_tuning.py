@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,9 +133,8 @@ def test_a_search_that_is_stopped_says_so_whatever_tune_returns(
 
     monkeypatch.setattr(tuning, "tuner", lambda *_: SimpleNamespace(fit=fit))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    anything: Callable[..., Any] = SimpleNamespace
-    given: Any = anything(tags={"dataset": "digits"})
-    plan = tuning.Plan([{}], {}, anything(), None, 60.0)
+    given: Any = SimpleNamespace(tags={"dataset": "digits"})
+    plan = tuning.Plan([{}], {}, given, None, 60.0)
     try:
         found = tuning.run_trials(plan, given, given, given, tmp_path, 1, LaunchOptions())
         assert signal.getsignal(signal.SIGINT) is handlers[signal.SIGINT]

@@ -1,7 +1,7 @@
 """What a search knows before its first trial."""
 
 import sys
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,12 @@ def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
     assert search.cell_of(options, vae).model.latent_dim == 10
 
 
-def test_tpe_learns_from_the_cells_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are finished trials of its study, under the distributions of the space itself; what it
-    proposes then is near the good ones more often than where nothing is known."""
-    options = search.Options(families=("vae", "ex_post_ae"))
-    known = [(search.usual(options, "vae", 10 + k), 100.0 + k) for k in range(10)] + [
-        (search.usual(options, "ex_post_ae", 10 + k), 10.0 + k) for k in range(5)
-    ]
+def planner(monkeypatch: pytest.MonkeyPatch, options: search.Options) -> Callable[..., Any]:
+    """What launch.search would run, of these of its settings; nothing is run."""
     plans: list[Any] = []
     monkeypatch.setattr(launch, "_launch", lambda study, plan, *_: plans.append(plan()) or 0)
 
-    def searcher(known: Any) -> Any:
+    def planned(**settings: Any) -> Any:
         launch.search(
             "search",
             search.usual(options, "vae", 10),
@@ -51,18 +46,29 @@ def test_tpe_learns_from_the_cells_that_are_known(monkeypatch: pytest.MonkeyPatc
             lambda params: search.cell_of(options, params),
             options,
             1.0,
-            known=known,
+            **settings,
         )
-        return plans[-1].searcher
+        return plans[-1]
 
-    informed = searcher(known)
+    return planned
+
+
+def test_tpe_learns_from_the_cells_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are finished trials of its study, under the distributions of the space itself; what it
+    proposes then is near the good ones more often than where nothing is known."""
+    options = search.Options(families=("vae", "ex_post_ae"))
+    known = [(search.usual(options, "vae", 10 + k), 100.0 + k) for k in range(10)] + [
+        (search.usual(options, "ex_post_ae", 10 + k), 10.0 + k) for k in range(5)
+    ]
+    planned = planner(monkeypatch, options)
+    informed = planned(known=known).searcher
     trials = informed._ot_study.trials
     assert [trial.value for trial in trials] == [value for _, value in known]
     assert all(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
     assert [trial.params for trial in trials] == [params for params, _ in known]
     proposed = [informed.suggest(str(number))["family"] for number in range(20)]
     assert proposed.count("ex_post_ae") > 14
-    blind = searcher(())
+    blind = planned(known=()).searcher
     first = blind.suggest("0")
     assert (first["family"], first["latent_dim"]) == ("vae", 10)
 
@@ -92,22 +98,11 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     sweeping.note_stopped(folder, {**stopped, "experiment": "{}"})
     assert sweeping.searched("search", options) == ([(done, 50.0)], [cut_off])
 
-    plans: list[Any] = []
-    monkeypatch.setattr(launch, "_launch", lambda study, plan, *_: plans.append(plan()) or 0)
-    searched = partial(
-        launch.search,
-        "search",
-        search.usual(options, "vae", 10),
-        lambda trial: search.suggest(options, trial),
-        lambda params: search.cell_of(options, params),
-        options,
-        1.0,
-    )
-    searched(trials=3)
-    (plan,) = plans
+    planned = planner(monkeypatch, options)
+    plan = planned(trials=3)
     assert plan.most == 2
     assert [t.value for t in plan.searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
     first = plan.searcher.suggest("0")
     assert first["latent_dim"] == cut_off["latent_dim"]
     with pytest.raises(ValueError, match="has had its trials"):
-        searched(trials=1)
+        planned(trials=1)
