@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import BasicVariantGenerator
 
 from genae_core import tuning
 from genae_core.options import LaunchOptions
-from genae_core.tuning import FAILED, PausingASHA
+from genae_core.tuning import ASHA, FAILED, PausingASHA
 
 
 class Trial:
@@ -49,7 +50,7 @@ def begun(count: int, **settings: Any) -> tuple[PausingASHA, Controller]:
 
 
 def reported(
-    scheduler: PausingASHA, controller: Controller, number: int, fcd: float, percent: int = 12
+    scheduler: ASHA, controller: Controller, number: int, fcd: float, percent: int = 12
 ) -> str:
     result = {"fcd_val": fcd, "percent": percent}
     return scheduler.on_trial_result(controller, controller.trials[number], result)
@@ -84,6 +85,23 @@ def test_no_trial_goes_on_where_there_is_no_room() -> None:
     assert scheduler.choose_trial_to_run(controller) is None  # the first one runs
     controller.trials[0].status = "TERMINATED"
     assert scheduler.choose_trial_to_run(controller) is controller.trials[1]
+
+
+def test_asha_ends_the_trial_that_is_behind() -> None:
+    scheduler, controller = ASHA(), Controller(3)
+    for trial in controller.trials:
+        scheduler.on_trial_add(controller, trial)
+    assert reported(scheduler, controller, 0, 10.0) == TrialScheduler.CONTINUE
+    assert reported(scheduler, controller, 1, 20.0) == TrialScheduler.STOP
+    assert reported(scheduler, controller, 2, 5.0) == TrialScheduler.CONTINUE
+    assert controller.ended == []  # Tune ends them
+
+
+@pytest.mark.parametrize("asha", [True, False])
+def test_a_sweep_has_the_scheduler_that_was_asked_for(tmp_path: Path, asha: bool) -> None:
+    plan = tuning.Plan([{}], {}, BasicVariantGenerator(), None)
+    made = tuning.tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(asha=asha), [])
+    assert isinstance(made._local_tuner._tune_config.scheduler, ASHA) == asha
 
 
 def test_a_trial_that_has_done_its_steps_ends() -> None:

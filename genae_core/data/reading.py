@@ -21,9 +21,7 @@ from genae_core.data.base import Split, Splits
 from genae_core.data.folder import Folder
 from genae_core.data.shards import (
     Manifest,
-    open_shard,
-    read_images,
-    read_labels,
+    ShardReader,
     read_manifest,
 )
 from genae_core.draw import Draw
@@ -80,12 +78,12 @@ def _copy_split(manifest: Manifest, folder: Folder, home: Path, split: str) -> N
         images = open_memmap(partial / "images.npy", "w+", np.uint8, shape)
         labels = []
         for shard in manifest.of(split):
-            with open_shard(folder, shard) as file:
-                for group in range(file.num_row_groups):
-                    pixels = read_images(file, group)
+            with ShardReader(folder, shard) as reader:
+                for group in range(reader.groups):
+                    pixels = reader.images(group)
                     images[first : first + len(pixels)] = pixels
                     first += len(pixels)
-                labels.append(read_labels(file))
+                labels.append(reader.labels())
         require(first == rows, f"the {split} shards hold {first} rows", in_the_manifest=rows)
         images.flush()
         np.save(partial / "labels.npy", np.concatenate(labels), allow_pickle=False)
@@ -129,7 +127,7 @@ class StreamedImages:
         self.capacity = max(1, groups - READING_GROUPS)
         self.window_rows = min(self.shape[0], self.capacity * manifest.group_rows)
         self.kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self.files: dict[int, Any] = {}
+        self.readers: dict[int, ShardReader] = {}
 
     def __reduce__(self) -> tuple[type["StreamedImages"], tuple[Any, ...]]:
         return StreamedImages, self.arguments
@@ -162,7 +160,7 @@ class StreamedImages:
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.uint8]:
         """The labels of all images, in their order."""
-        return np.concatenate([read_labels(self._file(n)) for n in range(len(self.shards))])
+        return np.concatenate([self._reader(n).labels() for n in range(len(self.shards))])
 
     def _group(self, group: int) -> NDArray[np.uint8]:
         if group in self.kept:
@@ -172,11 +170,10 @@ class StreamedImages:
             self.kept.popitem(last=False)
         position, number, _ = self.groups[group]
         # A copy, so that Parquet's own memory goes back at once.
-        self.kept[group] = read_images(self._file(position), number).copy()
+        self.kept[group] = self._reader(position).images(number).copy()
         return self.kept[group]
 
-    def _file(self, position: int) -> Any:
-        """The open shard, checked against the manifest when it is opened."""
-        if position not in self.files:
-            self.files[position] = open_shard(self.folder, self.shards[position])
-        return self.files[position]
+    def _reader(self, position: int) -> ShardReader:
+        if position not in self.readers:
+            self.readers[position] = ShardReader(self.folder, self.shards[position])
+        return self.readers[position]

@@ -194,6 +194,7 @@ def _writer(file: Written, schema: Any) -> Any:
         compression="lz4",
         write_batch_size=2**17,  # values: of some ten images, not a twelfth of one
         write_statistics=False,
+        write_page_checksum=True,
     )
 
 
@@ -264,32 +265,53 @@ def read_manifest(folder: Folder) -> Manifest:
     return manifest
 
 
-def open_shard(folder: Folder, shard: Shard) -> Any:
-    """The shard as an open pyarrow.parquet.ParquetFile.
+class ShardReader:
+    """A shard, open; a context manager that closes it.
 
-    Raises ValueError where its bytes are not those that the manifest names.
+    Raises ValueError, when it is opened or at a read, where its bytes are not those that the
+    manifest names: it may change while it is open.
     """
-    import pyarrow.parquet as pq
 
-    found = folder.sha256(shard.file)
-    if found != shard.sha256:
-        raise ValueError(
-            f"{folder.path_of(shard.file)} is not the shard that was written: its sha256 is "
-            f"{found}, the manifest says {shard.sha256}; prepare the data anew"
+    def __init__(self, folder: Folder, shard: Shard) -> None:
+        import pyarrow.parquet as pq
+
+        self.folder, self.shard = folder, shard
+        self._check()
+        self.file = pq.ParquetFile(folder.open(shard.file), page_checksum_verification=True)
+        self.groups: int = self.file.num_row_groups
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def images(self, group: int) -> NDArray[np.uint8]:
+        """The images [N, C, H, W] of a row group."""
+        images: NDArray[np.uint8] = self._column(IMAGE, group).to_numpy_ndarray()
+        return images
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.uint8]:
+        """The labels, int64 [N] or uint8 [N, A]."""
+        (name,) = {LABEL, ATTRIBUTES} & set(self.file.schema_arrow.names)
+        column = self._column(name, *range(self.groups))
+        labels: NDArray[np.int64] = (
+            column.to_numpy() if name == LABEL else column.to_numpy_ndarray()
         )
-    return pq.ParquetFile(folder.open(shard.file))
+        return labels
 
+    def _column(self, name: str, *groups: int) -> Any:
+        try:
+            table = self.file.read_row_groups(groups, columns=[name], use_threads=False)
+        except Exception:  # a page against its checksum, or its header: pyarrow has many names
+            self._check()
+            raise
+        return table.column(name).combine_chunks()
 
-def read_images(file: Any, group: int) -> NDArray[np.uint8]:
-    """The images [N, C, H, W] of a row group of an open shard."""
-    table = file.read_row_group(group, columns=[IMAGE], use_threads=False)
-    images: NDArray[np.uint8] = table.column(IMAGE).combine_chunks().to_numpy_ndarray()
-    return images
-
-
-def read_labels(file: Any) -> NDArray[np.int64] | NDArray[np.uint8]:
-    """The labels of an open shard, int64 [N] or uint8 [N, A]."""
-    (name,) = {LABEL, ATTRIBUTES} & set(file.schema_arrow.names)
-    column = file.read(columns=[name], use_threads=False).column(name).combine_chunks()
-    labels: NDArray[np.int64] = column.to_numpy() if name == LABEL else column.to_numpy_ndarray()
-    return labels
+    def _check(self) -> None:
+        found = self.folder.sha256(self.shard.file)
+        if found != self.shard.sha256:
+            raise ValueError(
+                f"{self.folder.path_of(self.shard.file)} is not the shard that was written: its "
+                f"sha256 is {found}, the manifest says {self.shard.sha256}; prepare the data anew"
+            )

@@ -101,7 +101,7 @@ def test_attributes_come_along(tmp_path: Path) -> None:
 
     folder = Folder(tmp_path)
     shard, _ = shards.write_shard(Bits(), ShardSpec("val", 0, 0, 20), folder, (1, 8, 8))
-    labels = shards.read_labels(shards.open_shard(folder, shard))
+    labels = shards.ShardReader(folder, shard).labels()
     np.testing.assert_array_equal(labels, bits[:20])
     assert labels.dtype == np.uint8
 

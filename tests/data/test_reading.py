@@ -2,11 +2,13 @@
 
 import multiprocessing
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +20,7 @@ from genae_core.data.folder import Folder
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.prepare import prepare
 from genae_core.data.reading import StreamedImages, open_shards
+from genae_core.data.shards import ShardReader
 from genae_core.draw import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
@@ -151,15 +154,39 @@ def test_an_epoch_reads_each_row_group_about_once(
 ) -> None:
     images = stream(prepared, tmp_path, 3)
     reads: list[int] = []
-    read = reading.read_images
+    read = ShardReader.images
     monkeypatch.setattr(
-        reading, "read_images", lambda file, group: reads.append(group) or read(file, group)
+        ShardReader, "images", lambda reader, group: reads.append(group) or read(reader, group)
     )
     order = images.order(COUNT, Draw(0, "training"))
     for start in range(0, COUNT, 4):
         images[order[start : start + 4]]
     # A batch on the edge of two windows may ask for a group that has just made room.
     assert len(images.groups) <= len(reads) <= 1.5 * len(images.groups)
+
+
+@pytest.mark.parametrize("where", ["pixel", "page header", "end"])
+def test_a_shard_that_changes_while_it_is_open_is_not_read(
+    prepared: Folder, tmp_path: Path, where: str
+) -> None:
+    shutil.copytree(prepared.uri, tmp_path / "shards")
+    images = stream(Folder(tmp_path / "shards"), tmp_path, 2)
+    before = images[np.arange(1)]
+    path = Path(images.folder.path_of(images.shards[0].file))
+    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    first, size = column.data_page_offset, column.total_compressed_size
+    content = bytearray(path.read_bytes())
+    if where == "end":
+        del content[first:]
+    else:
+        content[first + (size // 2 if where == "pixel" else 1)] ^= 0xFF
+    with path.open("r+b") as file:  # the same file, which the reader has open
+        file.write(content)
+        file.truncate()
+    np.testing.assert_array_equal(images[np.arange(1)], before)  # kept, and as it was
+    second = images.firsts[1]
+    with pytest.raises(ValueError, match="is not the shard that was written.*prepare the data"):
+        images[np.arange(second, second + 1)]
 
 
 def test_a_stream_travels_to_another_process(
@@ -212,11 +239,13 @@ def test_batches_gathered_on_the_device_are_the_same(whole: Splits) -> None:
 STREAM = """
 import resource, sys
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from genae_core.data.base import Split
 from genae_core.data.batches import Batches
 from genae_core.data.folder import Folder
 from genae_core.data.reading import StreamedImages, open_shards
+from genae_core.data.shards import ShardReader
 from genae_core.draw import Draw
 from genae_core.models.base import Batch, Examples
 from genae_core.models.vae import VAEConfig

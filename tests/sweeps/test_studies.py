@@ -216,7 +216,7 @@ def test_mcmc_steps_runs_every_sampler_from_one_training(swept: tuple[Path, str]
         "mcmc_steps.py",
         *("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "3", "4"),
         *("--models", "vae-4", "daae-4"),
-        *("--seeds", "0", "1", "--record", "0", "1", "4", "--asha", "--name", "steps"),
+        *("--seeds", "0", "1", "--record", "0", "1", "4", "--name", "steps"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     client = client_of(home)
