@@ -179,6 +179,9 @@ def run_cell(
             if keeper.went_on is not None:
                 warn(f"seed {seed} was not trained at once: it went on from step {keeper.went_on}")
             _log(experiment, result, journals)
+            if result.failed:
+                chain, why = next(iter(result.failed.items()))
+                raise FloatingPointError(f"{chain_label(chain)}: {why}")
         except Preempted:
             linger = 0.0  # the run goes on elsewhere, and this process has seconds
             raise
@@ -186,7 +189,8 @@ def run_cell(
             # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
             status = "FAILED" if isinstance(error, Exception) else "KILLED"
             for journal in journals.values():
-                journal.finish(status, f"{type(error).__name__}: {error}")
+                if journal.done() is None:
+                    journal.finish(status, f"{type(error).__name__}: {error}")
             if isinstance(error, ValueError | ArithmeticError):
                 keeper.forget()  # from there it would fail again
             if not isinstance(error, Exception):

@@ -93,14 +93,15 @@ def real_of(subject: Subject) -> Real:
     return Real(val, test, features_of(classifier, test), torch.cat(codes), prior)
 
 
-def compare(made: Made, real: Real) -> dict[str, Estimate]:
-    """The metrics of one recorded step by name."""
+def compare(made: Made, real: Real, coupled: int = 1) -> dict[str, Estimate]:
+    """The metrics of one recorded step by name. coupled: chains in a row that depend on one
+    another."""
     val, test = made.val.flatten(1), made.test.flatten(1)
     bandwidth = choose_bandwidth(val, real.val.flatten(1), BANDWIDTHS)
     parzen = log_likelihood([test], real.test.flatten(1), bandwidth)
-    to_codes, to_prior = latent_gap(made.z, real.codes), latent_gap(made.z, real.prior)
+    to_codes, to_prior = (latent_gap(made.z, law, coupled) for law in (real.codes, real.prior))
     found = {
-        "kid": kernel_distance(real.features, made.features),
+        "kid": kernel_distance(real.features, made.features, coupled),
         **quality(real.features, made.features)._asdict(),
         "parzen": Estimate(*parzen),
         "z_posterior_mmd": to_codes.mmd,
@@ -152,8 +153,10 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(subject: Subject, real: Real) -> Diagnosis:
-    """The model's reconstruction error and its posterior's deviation; and how the chains of a
-    sub-batch mix, at every step up to the last recorded one.
+    """The model's reconstruction error; the deviation of its posterior, and that of its codes over
+    the images, z ~ q(z), which is below 1 where they do not fill N(0, I): what Creswell et al.
+    2017, section 5, observe of AAEs; and how the chains of a sub-batch mix, at every step up to
+    the last recorded one.
 
     The curve "rhat" is the largest split R-hat of a latent dimension over steps 0, ..., k.
     """
@@ -166,20 +169,21 @@ def diagnose(subject: Subject, real: Real) -> Diagnosis:
             errors.append((model.decode(q.mean).mean - x).square().flatten(1).mean(1))
             z.append(q.sample(draw, (DRAWS,)))
     error = mean_of(torch.cat(errors))
-    sd = posterior_sd(torch.cat(z, 1))
+    sd, codes_sd = posterior_sd(torch.cat(z, 1)), real.codes.double().std(0)
     scalars = {
         "reconstruction_error": error.value,
         "reconstruction_error_se": error.error,
         "posterior_sd": float(sd.mean()),
+        "codes_sd": float(codes_sd.mean()),
     }
-    parts: dict[str, Any] = {"posterior_sd": sd.tolist()}
+    parts: dict[str, Any] = {"posterior_sd": sd.tolist(), "codes_sd": codes_sd.tolist()}
     last = chain.record[-1]
     if last + 1 < FEWEST or chain.sampler.starts_from == "images":
         return Diagnosis({}, scalars, parts)
     every = dataclasses.replace(chain, record=tuple(range(last + 1)))
     trace, seen = [], []
     for record in run_chain(model, every, chain.sub_batch, device=subject.device, law=subject.law):
-        trace.append(record.chain.z[:MIXED])
+        trace.append(record.chain.z[:MIXED].clone())  # a view would keep the whole sub-batch
         mean = as_data(record.chain.mean[:MIXED], subject.binarize)
         with torch.no_grad():
             seen.append(trace_classes(subject.classifier(mean)))

@@ -53,6 +53,15 @@ def from_json(text: str) -> Any:
     return from_dict(data)
 
 
+def strict(value: Any) -> Any:
+    """The value as every JSON reader takes it: null where a number is not finite."""
+    if isinstance(value, dict):
+        return {name: strict(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
     """Dotted names to primitives, e.g. {"model.latent_dim": 10, "model.prior": "NormalPrior"}.
 

@@ -95,10 +95,13 @@ class ChainResult(NamedTuple):
 
 class _Kept:
     """What is kept of one recorded step: the moments of all chains' features, by blocks of each
-    half, and the first chains of the halves themselves, for what has no streaming form."""
+    half, and the first chains of the halves themselves, for what has no streaming form.
 
-    def __init__(self, width: int, count: int) -> None:
-        self.count = count
+    A block is a tenth of a half, or whole sub-batches where these share a batch's statistics:
+    such chains are not independent of one another."""
+
+    def __init__(self, width: int, count: int, chain: ChainConfig) -> None:
+        self.count, self.chain = count, chain
         self.compared = min(COMPARED, count)
         self.halves = [[Gaussian(width) for _ in range(BLOCKS)] for _ in range(2)]
         self.shown: list[Tensor] = []
@@ -110,19 +113,26 @@ class _Kept:
     def take(self, record: Recorded, features: Tensor) -> None:
         chain, first = record.chain, record.first
         if first < SHOWN:
-            self.shown.append(chain.mean[: SHOWN - first].cpu())
+            self.shown.append(chain.mean[: SHOWN - first].cpu().clone())
         if chain.accepted is not None:
             self.accepted.append(chain.accepted)
         for half, blocks in enumerate(self.halves):
             start = half * self.count - first  # where the half begins in this record
-            for number, gaussian in enumerate(blocks):
-                low, high = (start + edge * self.count // BLOCKS for edge in (number, number + 1))
-                gaussian.update(features[max(0, low) : max(0, high)])
+            if self.chain.batch_norm == "batch":
+                whole = features[max(0, start) : max(0, start + self.count)]
+                blocks[first // self.chain.sub_batch % BLOCKS].update(whole)
+            else:
+                for number, gaussian in enumerate(blocks):
+                    edges = (number * self.count // BLOCKS, (number + 1) * self.count // BLOCKS)
+                    low, high = (max(0, start + edge) for edge in edges)
+                    gaussian.update(features[low:high])
             rows = slice(max(0, start), max(0, start + self.compared))
-            self.images[half].append(chain.mean[rows])
+            if len(chain.z[rows]) == 0:
+                continue  # even an empty view would keep the whole sub-batch
+            self.images[half].append(chain.mean[rows].clone())
             if half:
-                self.features.append(features[rows])
-                self.z.append(chain.z[rows])
+                self.features.append(features[rows].clone())
+                self.z.append(chain.z[rows].clone())
 
     def made(self) -> Made:
         accepted = torch.cat(self.accepted) if self.accepted else None
@@ -151,7 +161,7 @@ def evaluate(
     law = law_of(model, chain, splits, binarize, device)
     subject = Subject(model, chain, splits, classifier, binarize, device, law)
     moments = real or references(splits, classifier, count, binarize, device)
-    steps = {step: _Kept(classifier.top.in_features, count) for step in chain.record}
+    steps = {step: _Kept(classifier.top.in_features, count, chain) for step in chain.record}
     watch = Stopwatch()
     for record, features in _seen(subject, 2 * count, watch):
         steps[record.step].take(record, features)
@@ -165,7 +175,8 @@ def evaluate(
     if count >= FEWEST_COMPARED:
         beside = real_of(subject)
         made = {step: steps[step].made() for step in chain.record}
-        each = [compare(found, beside) for found in made.values()]
+        coupled = chain.sub_batch if chain.batch_norm == "batch" else 1
+        each = [compare(found, beside, coupled) for found in made.values()]
         latent = projected(beside.codes, {step: found.z for step, found in made.items()})
         for name in each[0]:
             curves[name] = [found[name].value for found in each]

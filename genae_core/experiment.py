@@ -13,9 +13,11 @@ from genae_core.config import require, require_int
 from genae_core.data.base import DataConfig, Splits
 from genae_core.draw import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
+from genae_core.metrics.fcd import too_few
 from genae_core.models.base import ModelConfig
 from genae_core.nets.base import Shape
-from genae_core.samplers.base import ChainConfig, sampling_mode
+from genae_core.priors.normal import IsotropicNormal
+from genae_core.samplers.base import ChainConfig, WithLaw, sampling_mode
 from genae_core.training import TrainingConfig
 
 
@@ -109,14 +111,15 @@ def _check_samplers(experiment: Experiment) -> None:
 def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None:
     """Raise ValueError where a sampler cannot run on this family: an encoder or a latent law
     without a density, for one that needs it. Two chains are begun, on untrained weights."""
-    if chain.law is not None:
-        return  # fitted to the codes, it has a density
     with Draw(0, "dry").as_global():
         model: Any = config.build(shape)
+    target = model
+    if chain.law is not None:  # what is fitted to the codes has a density, as this has
+        target = WithLaw(model, IsotropicNormal(config.latent_dim))
     images = chain.sampler.starts_from == "images"
     start = torch.zeros(2, *shape) if images else 2
     with sampling_mode(model, "running"):
-        chain.sampler.init(model, start, Draw(0))
+        chain.sampler.init(target, start, Draw(0))
 
 
 def _check_labels(experiment: Experiment, splits: Splits) -> None:
@@ -150,9 +153,4 @@ def warnings_of(experiment: Experiment) -> list[str]:
     """What a user must know about a resolved experiment before believing its figures."""
     width = experiment.classifier.feature_width or 0
     fewest = min(chain.num_chains or 0 for chain in experiment.chains) // 2
-    if fewest < 10 * width:
-        return [
-            f"the FCD compares {fewest} images on {width} features, fewer than 10 images a "
-            "feature: its values are biased upwards and noisy"
-        ]
-    return []
+    return [text for text in (too_few(fewest, width),) if text]

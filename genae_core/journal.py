@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from genae_core.config import require
+from genae_core.config import require, strict
 from genae_core.evaluation import ChainResult
 from genae_core.figures import Picture
 
@@ -153,10 +153,10 @@ def record_chain(journal: Journal, result: ChainResult) -> None:
     with journal.files() as folder:
         Image.fromarray(result.strip).save(folder / "strip.png")
         save_sprite(result.sprite, folder / SPRITE)
-        curve = _strict({"step": list(steps), **curves})
+        curve = strict({"step": list(steps), **curves})
         (folder / "curve.json").write_text(json.dumps(curve, indent=1))
         if result.mixing:
-            mixing = _strict(result.mixing)
+            mixing = strict(result.mixing)
             (folder / "mixing.json").write_text(json.dumps(mixing, indent=1))
         if result.latent:
             (folder / LATENT).write_text(json.dumps(result.latent))
@@ -170,12 +170,3 @@ def save_sprite(picture: Picture, path: Path) -> None:
 def _now() -> int:
     """ms since 1970."""
     return int(1000 * time.time())
-
-
-def _strict(value: Any) -> Any:
-    """The value as every JSON reader takes it: null where a number is not finite."""
-    if isinstance(value, dict):
-        return {name: _strict(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

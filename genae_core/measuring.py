@@ -25,7 +25,7 @@ from genae_core.metrics.kid import polynomial_mmd
 from genae_core.models.base import GenerativeModel
 from genae_core.references import as_data, features_of, fitted, some
 from genae_core.samplers.base import ChainConfig, run_chain
-from genae_core.sampling import Part, parts_of
+from genae_core.sampling import Part, on_device, parts_of
 
 PARTS = 20  # at least, where there are sub-batches enough: blocks of the errors, and of the work
 PART = 10_000  # samples in a part, at most, but for one sub-batch
@@ -59,12 +59,12 @@ class Worker(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is kept of a part's samples at one step: the moments of their features, a kernel
-    distance of each whole block, how many were taken for each class, and the sum of the share of
-    accepted proposals (None where none is refused)."""
+    """What is kept of a part's samples at one step: the moments of their features, the mean of
+    their whole blocks' kernel distances (None where no block is whole), how many were taken for
+    each class, and the sum of the share of accepted proposals (None where none is refused)."""
 
     features: Gaussian
-    kid: list[float]
+    kid: float | None
     classes: NDArray[np.int64]
     accepted: float | None
 
@@ -87,7 +87,7 @@ class Measured(NamedTuple):
 
 class Report(NamedTuple):
     """num_samples, num_real: of the FCD. floor: the FCD of as many training images as there are
-    test images, against these."""
+    samples, or as there are test images if these are fewer, against these."""
 
     num_samples: int
     num_real: int
@@ -102,6 +102,7 @@ Each = Callable[[Job, Sequence[Part]], Iterator[Looked]]  # in any order
 def started(job: Job) -> Worker:
     """The job with its models on the worker's device."""
     model = checkpoint.model_of(job.tensors, job.description, "the job").to(job.device)
+    job = job._replace(law=on_device(job.law, job.device))
     return Worker(job, model, job.classifier.to(job.device))
 
 
@@ -112,7 +113,7 @@ def one_by_one(job: Job, parts: Sequence[Part]) -> Iterator[Looked]:
 
 
 def fewest_samples(features: int) -> int:
-    """As many as a covariance of F features and the errors need."""
+    """As many as a covariance of F features and the kernel distance need."""
     return max(features + 1, 2 * FEWEST)
 
 
@@ -132,7 +133,8 @@ def measure(
 
     found: a checkpoint, as `checkpoint.read` gives it. on_part: sees the number of samples of each
     part that was measured. device: the workers'; the real images are seen here. The errors are
-    over the samples; the real images are taken as they are.
+    over the samples, by parts of whole sub-batches, whose chains may depend on one another: NaN
+    where there is one alone. The real images are taken as they are.
     Raises ValueError for fewer samples than the metrics need, a model of other images than these,
     and a chain that starts from images; FloatingPointError where a chain is not finite.
     """
@@ -157,21 +159,22 @@ def measure(
     )
     count = len(splits.test.images)
     test = fitted(splits.test, classifier, count, binarize, "cpu")
-    train = fitted(splits.train, classifier, min(count, len(splits.train.images)), binarize, "cpu")
+    alike = min(count, num_samples, len(splits.train.images))
+    train = fitted(splits.train, classifier, alike, binarize, "cpu")
     chosen = some(count, REAL)
     pixels = to_pixels(splits.test.images[chosen], binarize, torch.device("cpu"))
+    parts = parts_of(chain.sub_batch, num_samples, min(PART, -(-num_samples // PARTS)))
     job = Job(
         *found,
         chain,
         law,
         classifier,
         features_of(classifier, pixels),
-        max(2, min(BLOCK, num_samples // PARTS, len(chosen) // FEWEST)),
+        max(2, min(BLOCK, parts[0].last - parts[0].first, len(chosen) // FEWEST)),
         splits.test.labels.ndim == 1 and turns_of(splits, splits.test) is None,
         binarize,
         device,
     )
-    parts = parts_of(chain.sub_batch, num_samples, min(PART, -(-num_samples // PARTS)))
     blocks = {step: [Gaussian(width) for _ in range(PARTS)] for step in chain.record}
     seen: dict[int, list[Seen]] = {step: [] for step in chain.record}
     for part, result in _in_order(each(job, parts)):
@@ -215,22 +218,24 @@ def look(worker: Worker, part: Part) -> Looked:
         gaussian.update(all_features)
         result[step] = Seen(
             gaussian,
-            _kernel_distances(job, part, all_features),
+            _kernel_distance(job, part, all_features),
             _classes(worker, all_features),
             sum(accepted[step]) if accepted[step] else None,
         )
     return part, result
 
 
-def _kernel_distances(job: Job, part: Part, features: Tensor) -> list[float]:
-    """Of each whole block of the samples, and the next block of the real images, in turns."""
+def _kernel_distance(job: Job, part: Part, features: Tensor) -> float | None:
+    """The mean over the whole blocks of the samples, each against the next block of the real
+    images, in turns."""
     real = [block for block in torch.split(job.real, job.block) if len(block) == job.block]
     made = [block for block in torch.split(features, job.block) if len(block) == job.block]
     first = part.first // job.block
-    return [
+    found = [
         float(polynomial_mmd(real[(first + number) % len(real)].to(block.device), block))
         for number, block in enumerate(made)
     ]
+    return sum(found) / len(found) if found else None
 
 
 def _classes(worker: Worker, features: Tensor) -> NDArray[np.int64]:
@@ -251,7 +256,7 @@ def _measured(
     return Measured(
         step,
         frechet_estimate(blocks, test),
-        mean_of(torch.tensor([value for part in seen for value in part.kid])),
+        mean_of(torch.tensor([part.kid for part in seen if part.kid is not None])),
         (classes / max(1, classes.sum())).tolist(),
         sum(accepted) / num_samples if accepted else None,
     )

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from genae_core import checkpoint, config
 from genae_core.config import require, require_positive_int
@@ -105,7 +106,12 @@ def job_of(
 def started(job: Job) -> Worker:
     """The job with its model on the worker's device."""
     model = checkpoint.model_of(job.tensors, job.description, "the job").to(job.device)
-    return Worker(job, model)
+    return Worker(job._replace(law=on_device(job.law, job.device)), model)
+
+
+def on_device(law: Distribution | None, device: str) -> Distribution | None:
+    """A law that was fitted elsewhere."""
+    return law.to(device) if isinstance(law, nn.Module) else law
 
 
 def one_by_one(job: Job, parts: Sequence[Part]) -> Iterator[int]:
@@ -146,8 +152,13 @@ def draw_samples(
     parts = parts_of(job.chain.sub_batch, num_samples, images)
     todo = [part for part in parts if not job.out.exists(part.receipt)]
     on_plan(num_samples, num_samples - sum(part.last - part.first for part in todo))
-    for count in each(job, todo) if todo else ():
-        on_part(count)
+    try:
+        for count in each(job, todo) if todo else ():
+            on_part(count)
+    except FloatingPointError:
+        if not any(job.out.exists(part.receipt) for part in parts):
+            job.out.delete(PLAN)  # the folder is free again for a chain that does not run away
+        raise
     job.out.delete_unfinished()
     files = [json.loads(job.out.read(part.receipt)) for part in parts]
     manifest = {"plan": json.loads(text), "parts": files}
@@ -225,9 +236,17 @@ def _png(
 
 def _about(job: Job, num_samples: int) -> dict[str, Any]:
     """All that decides the samples."""
-    law = None if job.law is None else type(job.law).__name__
+    law: dict[str, str] | None = None
+    if job.law is not None:
+        law = {"law": type(job.law).__name__}
+        if isinstance(job.law, nn.Module):
+            digest = hashlib.sha256()
+            for name, tensor in job.law.state_dict().items():
+                digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+            law["sha256"] = digest.hexdigest()
     return {
         "samples": num_samples,
+        "device": torch.device(job.device).type,
         "format": job.format,
         "model": job.description["model"],
         "weights": job.description["sha256"],

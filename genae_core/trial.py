@@ -13,16 +13,21 @@ from genae_core.evaluation import ChainResult, evaluate
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
 from genae_core.references import references
+from genae_core.samplers.base import ChainConfig
 from genae_core.training import Keeper, Point, Progress, fit
 
 
 class TrialResult(NamedTuple):
-    """A trained model in evaluation mode, its stream, its loss terms, and its chains."""
+    """A trained model in evaluation mode, its stream, its loss terms, and its chains.
+
+    failed: why, of the chains that have left the numbers a float can hold.
+    """
 
     model: nn.Module
     draw: Draw
     history: list[Point]
     chains: list[ChainResult]
+    failed: dict[ChainConfig, FloatingPointError]
 
 
 def run_trial(
@@ -37,7 +42,7 @@ def run_trial(
 
     experiment: resolved against the same splits. on_epoch: sees the model after each epoch.
     keeper: see `fit`.
-    Raises NonFiniteLossError as `fit` does.
+    Raises NonFiniteLossError as `fit` does. A chain that is not finite fails alone.
     """
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
@@ -55,10 +60,11 @@ def run_trial(
     binarize = experiment.data.binarize
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     real = {half: references(splits, classifier, half, binarize, device) for half in halves}
-    chains = [
-        evaluate(
-            model, chain, splits, classifier, binarize, device, real[(chain.num_chains or 0) // 2]
-        )
-        for chain in experiment.chains
-    ]
-    return TrialResult(model, draw, history, chains)
+    chains, failed = [], {}
+    for chain in experiment.chains:
+        beside = real[(chain.num_chains or 0) // 2]
+        try:
+            chains.append(evaluate(model, chain, splits, classifier, binarize, device, beside))
+        except FloatingPointError as error:
+            failed[chain] = error
+    return TrialResult(model, draw, history, chains, failed)

@@ -9,6 +9,7 @@ jobs/sample.py writes. Precision, recall and the like, of 2,000 samples, are in 
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import tempfile
@@ -25,11 +26,13 @@ from tqdm import tqdm
 
 from genae_core import checkpoint, cluster
 from genae_core.cli import cli
-from genae_core.config import require
+from genae_core.config import require, strict
+from genae_core.data.folder import Folder
 from genae_core.data.obtain import obtain
 from genae_core.home import home
 from genae_core.measuring import Job, Looked, Report, look, measure, one_by_one, started
 from genae_core.metrics.classifier import cached_classifier, load_classifier
+from genae_core.metrics.fcd import too_few
 from genae_core.report import lined
 from genae_core.sampling import Part
 
@@ -79,17 +82,17 @@ def table(report: Report) -> str:
 
 
 def _with_error(estimate: tuple[float, float]) -> str:
-    return f"{estimate[0]:.4g} ± {estimate[1]:.2g}"
+    value, error = estimate
+    return f"{value:.4g} ± {error:.2g}" if math.isfinite(error) else f"{value:.4g}"
 
 
 def main(options: Options) -> int:
     """Measure, with a progress bar; print the table, and write the file where asked."""
     began = time.perf_counter()
-    require(
-        options.out is None or not options.out.exists(),
-        "--out must not exist yet",
-        out=options.out,
-    )
+    if options.out is not None:
+        require(not options.out.exists(), "--out must not exist yet", out=options.out)
+        folder = options.out.absolute().parent
+        require(folder.is_dir(), f"--out: there is no folder {folder}", out=options.out)
     with tempfile.TemporaryDirectory() as scratch:
         found = trained(options.source, options.tracking_uri, Path(scratch))
         chain = found.chain_with(options.batch_norm, options.seed)
@@ -114,6 +117,8 @@ def main(options: Options) -> int:
         ),
     )
     print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
+    classifier = load_classifier(folder)
+    width = classifier.top.in_features
     bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
 
     def each(job: Job, parts: Sequence[Part]) -> Iterator[Looked]:
@@ -133,7 +138,7 @@ def main(options: Options) -> int:
                 chain,
                 law,
                 splits,
-                load_classifier(folder),
+                classifier,
                 data.binarize,
                 options.num_samples,
                 each,
@@ -146,8 +151,18 @@ def main(options: Options) -> int:
         f"{report.num_samples:,} samples against {report.num_real:,} test images of {data.name}; "
         f"real training images: FCD {report.floor:.4g}\n{table(report)}"
     )
+    notes = [too_few(report.num_samples, width)]
+    if report.num_samples <= chain.sub_batch:
+        notes.append(
+            f"all samples are one sub-batch of {chain.sub_batch} chains, so they have no standard "
+            "errors: take more"
+        )
+    for note in notes:
+        if note:
+            print(f"warning: {note}")
     if options.out is not None:
-        options.out.write_text(json.dumps(_plain(options, report), indent=1) + "\n")
+        text = json.dumps(strict(_plain(options, report)), indent=1, allow_nan=False) + "\n"
+        Folder(options.out.absolute().parent).write(options.out.name, text.encode())
     print(f"{time.perf_counter() - began:.1f} s")
     return 0
 

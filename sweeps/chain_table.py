@@ -198,8 +198,10 @@ def paragraph(model: Model, chains: Mapping[str, Sequence[Curve]], of: Sequence[
 def _verdict(end: list[float], start: list[float], best: list[float], last: int) -> str:
     if _certain(end, start) > 0:
         return f"{last} steps leave the samples worse than none"
-    if _certain(end, best) > 0:
+    if _certain(end, best) > 0 and _certain(best, start) < 0:
         return "a few steps help, more of them hurt"
+    if _certain(end, best) > 0:
+        return "more steps hurt, and the seeds do not settle whether a few help"
     if statistics.mean(end) <= statistics.mean(best):
         return "more steps do no harm"
     return "the seeds do not settle whether more steps hurt"

@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from genae_core.cell import chain_label
 from genae_core.cli import cli
-from genae_core.config import require_positive_int
+from genae_core.config import require, require_positive_int, strict
 from genae_core.data.base import Splits
 from genae_core.data.batches import Batches
+from genae_core.data.folder import Folder
 from genae_core.data.obtain import obtain
 from genae_core.draw import Draw
 from genae_core.evaluation import ChainResult, evaluate
@@ -71,6 +72,9 @@ class Options:
         require_positive_int(epochs=self.epochs, samples=self.samples)
         if self.images is not None:
             require_positive_int(images=self.images)
+        if self.json is not None:
+            folder = self.json.absolute().parent
+            require(folder.is_dir(), "--json: there is no such folder", json=str(self.json))
 
 
 def pythae_model(name: str, options: Options, splits: Splits, shape: Shape) -> Wrapped:
@@ -220,7 +224,8 @@ def main(options: Options) -> int:
     print(f"\n{lined(rows)}\nreal images: {found[0].floor:.1f}")
     if options.json is not None:
         told["floor"] = found[0].floor
-        options.json.write_text(json.dumps(told, indent=1) + "\n")
+        text = json.dumps(strict(told), indent=1, allow_nan=False) + "\n"
+        Folder(options.json.absolute().parent).write(options.json.name, text.encode())
     return 0
 
 

@@ -22,7 +22,7 @@ from genae_core.figures import Picture, grid, labelled_rows
 from genae_core.models.base import Autoencoder, GenerativeModel, encoded
 from genae_core.models.style_aae import StyleAAE
 from genae_core.priors.swiss_roll import SwissRoll
-from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+from genae_core.samplers.base import ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.interpolate import interpolated
 from genae_core.tracking import Curve, Tracker
@@ -113,8 +113,7 @@ def interpolations(
     config = dataclasses.replace(
         chain, sampler=EncodeDecode(), law=None, record=steps, batch_norm="running"
     )
-    with sampling_mode(model, "running"):
-        z = interpolated(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
+    z = interpolated(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
     count = pairs.shape[1]
     frames: dict[int, list[Tensor]] = {step: [] for step in steps}
     for record in run_chain(model, config, count * POINTS, z=z.flatten(0, 1)):

@@ -201,12 +201,17 @@ def test_a_sampler_that_the_family_cannot_run_is_refused_before_training() -> No
     metropolis = _chain(sampler=Metropolis(), batch_norm="running")
     resolve(_with(chains=(metropolis,)), _splits())
     pointed = AAEConfig(latent_dim=2, net=MLPConfig(widths=(8,)))
-    with pytest.raises(ValueError, match="Metropolis needs a density of the encoder, and AAE has"):
+    with pytest.raises(ValueError, match="Metropolis needs a density of the encoder"):
         resolve(_with(chains=(metropolis,), model=pointed), _splits())
     rolled = dataclasses.replace(pointed, prior=SwissRollPriorConfig())
     moves = _chain(sampler=Langevin())
     with pytest.raises(ValueError, match="Langevin needs a density of z, and SwissRoll has none"):
         resolve(_with(chains=(moves,), model=rolled), _splits())
-    # A law that is fitted to the codes has one.
+    # A law that is fitted to the codes has one; the encoder still has none.
+    law = ExPostMixture(components=2)
+    with pytest.raises(ValueError, match="Metropolis needs a density of the encoder"):
+        resolve(
+            _with(chains=(dataclasses.replace(metropolis, law=law),), model=pointed), _splits()
+        )
     fitted = dataclasses.replace(moves, law=ExPostMixture(components=2))
     resolve(_with(chains=(fitted,), model=rolled), _splits())

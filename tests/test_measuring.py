@@ -105,17 +105,38 @@ def test_parts_merge_to_what_all_samples_give(
 
 
 def test_a_kernel_distance_is_the_mean_over_blocks(of: Measure, monkeypatch: Any) -> None:
+    found: list[float] = []
     blocks: list[tuple[int, int]] = []
 
     def spy(a: Tensor, b: Tensor) -> Tensor:
         blocks.append((len(a), len(b)))
-        return polynomial_mmd(a, b)
+        found.append(float(polynomial_mmd(a, b)))
+        return torch.tensor(found[-1])
 
     monkeypatch.setattr("genae_core.measuring.polynomial_mmd", spy)
     report = of()
-    # 250 samples in 20 parts would be blocks of 12; 40 real images in 5 blocks are 8 each.
+    # A part of 16 samples would be one block; 40 real images in 5 blocks are 8 each.
     assert set(blocks) == {(8, 8)} and len(blocks) == 2 * (15 * 2 + 1)
+    # Part by part, of which the last has one block alone, and in each step after step.
+    parts = [found[4 * part : 4 * part + 4] for part in range(16)]
+    for number, at in enumerate(report.steps):
+        half = [part[number * len(part) // 2 :][: len(part) // 2] for part in parts]
+        means = [sum(each) / len(each) for each in half]
+        assert at.kid.value == pytest.approx(np.mean(means), rel=1e-5)
+        assert at.kid.error == pytest.approx(np.std(means, ddof=1) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [400, 1050, 1399, 1400])
+def test_there_is_a_kernel_distance_of_any_number_of_samples(of: Measure, count: int) -> None:
+    report = of(dataclasses.replace(CHAIN, sub_batch=50), count)
     assert all(math.isfinite(at.kid.value) and at.kid.error > 0 for at in report.steps)
+
+
+def test_one_sub_batch_has_values_without_errors(of: Measure) -> None:
+    report = of(dataclasses.replace(CHAIN, sub_batch=50), 50)
+    for at in report.steps:
+        assert math.isfinite(at.kid.value) and math.isfinite(at.fcd.value)
+        assert math.isnan(at.kid.error) and math.isnan(at.fcd.error)
 
 
 def test_the_order_in_which_parts_arrive_changes_no_bit(of: Measure) -> None:
@@ -130,11 +151,16 @@ def test_more_samples_only_narrow_the_error(of: Measure) -> None:
         assert abs(a.fcd.value - b.fcd.value) < 5 * a.fcd.error + 0.1 * b.fcd.value
 
 
-def test_the_share_of_accepted_proposals(of: Measure) -> None:
+def test_the_share_of_accepted_proposals(
+    of: Measure, found: tuple[dict[str, Tensor], dict[str, Any]]
+) -> None:
     chain = dataclasses.replace(CHAIN, sampler=Metropolis())
     first, last = of(chain).steps
-    assert first.accepted is not None and last.accepted is not None
-    assert 0 <= last.accepted <= 1
+    model = checkpoint.model_of(*found, "the test")
+    shares = [r.chain.accepted for r in run_chain(model, chain, COUNT) if r.step == 2]
+    wanted = float(torch.cat([share for share in shares if share is not None]).mean())
+    assert first.accepted == 0 and 0 < wanted < 1
+    assert last.accepted == pytest.approx(wanted)
 
 
 def test_metropolis_from_the_prior_keeps_its_fcd(splits: Splits, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from genae_core.data.folder import Folder
 from genae_core.draw import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
+from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.base import ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.reconstruction import Reconstruction
@@ -133,6 +134,29 @@ def test_other_samples_in_the_folder_are_left_alone(folder: Path, tmp_path: Path
     with pytest.raises(ValueError, match="must be empty"):
         draw_samples(_job(folder, full), 9)
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
+
+
+def test_a_chain_that_runs_away_leaves_the_folder_free(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = _job(folder, out)
+    broken = {name: tensor * np.nan for name, tensor in job.tensors.items()}
+    with pytest.raises(FloatingPointError, match="not finite by step 0"):
+        draw_samples(job._replace(tensors=broken), 9)
+    draw_samples(_job(folder, out, step=1), 9)
+    assert len(_rows(out)[2]) == 9
+
+
+def test_all_that_decides_the_samples_is_in_the_plan(folder: Path, tmp_path: Path) -> None:
+    """What another device draws, or another fitted law, are other samples."""
+    job = _job(folder, tmp_path / "out", law=ExPostMixture(components=2))
+    laws = [ExPostMixture(components=2).fit(Draw(n).normal((50, 2)), Draw(0)) for n in (0, 1)]
+    draw_samples(job._replace(law=laws[0]), 9)
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert plan["device"] == "cpu" and plan["law"]["law"] == "GaussianMixture"
+    for other in (job._replace(law=laws[1]), job._replace(law=laws[0], device="cuda")):
+        with pytest.raises(ValueError, match="holds other samples"):
+            draw_samples(other, 9)
+    draw_samples(job._replace(law=laws[0]), 9)
 
 
 def test_bad_input_is_refused_and_writes_nothing(folder: Path, tmp_path: Path) -> None:

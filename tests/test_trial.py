@@ -24,7 +24,7 @@ from genae_core.metrics.estimate import Estimate
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.references import references
-from genae_core.samplers.base import run_chain
+from genae_core.samplers.base import Chain, ChainConfig, Recorded, run_chain
 from genae_core.training import Progress
 from genae_core.trial import TrialResult, run_trial
 
@@ -283,3 +283,59 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
     real = references(splits, classifier, tiny.HALF, False)
     assert found.fcd_val[0] == pytest.approx(frechet_distance(halves[0], real.val), rel=1e-4)
     assert found.fcd[0] != result.chains[0].fcd[0]
+
+
+def test_a_chain_that_runs_away_fails_alone(
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    result: TrialResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = experiment.chains
+
+    def some(model: nn.Module, chain: ChainConfig, *given: Any) -> ChainResult:
+        if chain == first:
+            raise FloatingPointError("3 of 16 chains are not finite by step 1")
+        return evaluate(model, chain, *given)
+
+    monkeypatch.setattr("genae_core.trial.evaluate", some)
+    found = run_trial(experiment, splits, classifier)
+    assert [chain.config for chain in found.chains] == [second]
+    assert {chain: str(why) for chain, why in found.failed.items()} == {
+        first: "3 of 16 chains are not finite by step 1"
+    }
+    assert digest(found.model) == digest(result.model)
+
+
+def test_what_is_kept_of_a_step_is_no_more_than_is_compared(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view, even an empty one, would keep the images of its whole sub-batch."""
+    monkeypatch.setattr(evaluation, "COMPARED", 5)
+    monkeypatch.setattr(evaluation, "SHOWN", 3)
+    chain = dataclasses.replace(experiment.chains[0], sub_batch=8)
+    kept = evaluation._Kept(2, 40, chain)
+    for first in range(0, 80, 8):
+        z = torch.randn(8, 2)
+        record = Recorded(0, first, Chain(z, torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4)))
+        kept.take(record, torch.randn(8, 2))
+    for tensors, rows in ((kept.shown, 3), (kept.images[0], 5), (kept.images[1], 5)):
+        assert sum(t.untyped_storage().nbytes() for t in tensors) == rows * 16 * 4
+    for tensors in (kept.features, kept.z):
+        assert sum(t.untyped_storage().nbytes() for t in tensors) == 5 * 2 * 4
+
+
+@pytest.mark.parametrize(("batch_norm", "sizes"), [("batch", [16, 16, 8]), ("running", [4] * 10)])
+def test_chains_that_share_a_batch_are_in_one_block(
+    experiment: Experiment, batch_norm: Any, sizes: list[int]
+) -> None:
+    chain = dataclasses.replace(experiment.chains[0], sub_batch=16, batch_norm=batch_norm)
+    kept = evaluation._Kept(2, 40, chain)
+    for first in range(0, 80, 16):
+        images = torch.randn(16, 1, 4, 4)
+        kept.take(
+            Recorded(0, first, Chain(torch.randn(16, 2), images, images)), torch.randn(16, 2)
+        )
+    for blocks in kept.halves:
+        assert sorted((b.count for b in blocks if b.count), reverse=True) == sizes

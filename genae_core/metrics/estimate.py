@@ -29,14 +29,20 @@ def mean_of(values: Tensor) -> Estimate:
     return Estimate(float(v.mean()), error)
 
 
-def blocks(a: Tensor, b: Tensor, what: str) -> list[tuple[Tensor, Tensor]]:
+def blocks(a: Tensor, b: Tensor, what: str, coupled: int = 1) -> list[tuple[Tensor, Tensor]]:
     """Disjoint pairs of equal blocks of rows [N, ...] and [M, ...], of 1,000 where there are
-    enough, and five at least, so that `what` has an error. Raises ValueError below ten rows."""
+    enough, and five at least, so that `what` has an error. Raises ValueError below ten rows.
+
+    coupled: so many rows each of which depend on one another stay together, where there are two
+    such blocks; else the error is an upper bound for chains that a batch's statistics balance.
+    """
     count = min(len(a), len(b))
     require(
         count >= 2 * FEWEST, f"{what} needs at least {2 * FEWEST} rows of each side", rows=count
     )
     size = count // max(FEWEST, count // BLOCK)
+    if count >= 2 * coupled:
+        size = max(coupled, size // coupled * coupled)
     whole = size * (count // size)
     return list(zip(torch.split(a[:whole], size), torch.split(b[:whole], size), strict=True))
 

@@ -83,6 +83,16 @@ def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
     return jackknife(distance, without)
 
 
+def too_few(images: int, features: int) -> str | None:
+    """What a user must know of an FCD of so few images, if they are."""
+    if images >= 10 * features:
+        return None
+    return (
+        f"the FCD compares {images} images on {features} features, fewer than 10 images a "
+        "feature: its values are biased upwards and noisy"
+    )
+
+
 def frechet_distance(p: Gaussian, q: Gaussian) -> float:
     """|mu_p - mu_q|^2 + tr(S_p + S_q - 2 (S_p S_q)^(1/2)), in squared feature units.
 

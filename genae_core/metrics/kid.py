@@ -10,13 +10,13 @@ from torch import Tensor
 from genae_core.metrics.estimate import Estimate, blocks, mean_of
 
 
-def kernel_distance(real: Tensor, made: Tensor) -> Estimate:
+def kernel_distance(real: Tensor, made: Tensor, coupled: int = 1) -> Estimate:
     """MMD^2 with k(x, y) = (x . y / F + 1)^3, the mean over disjoint blocks of [N, F] and [M, F].
 
     Unbiased, so it may be negative, and unlike the FCD it does not depend on the number of images.
-    Raises ValueError as `blocks` does.
+    coupled: see `blocks`, which raises ValueError.
     """
-    pairs = blocks(real, made, "a kernel distance")
+    pairs = blocks(real, made, "a kernel distance", coupled)
     return mean_of(torch.stack([polynomial_mmd(a, b) for a, b in pairs]))
 
 

@@ -24,14 +24,14 @@ class Gap(NamedTuple):
     sliced_wasserstein: Estimate
 
 
-def latent_gap(z: Tensor, other: Tensor) -> Gap:
+def latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
     """Of latents [N, D] and as many of another law, the mean over disjoint blocks.
 
     MMD^2 is unbiased, with the inverse multi-quadratic kernels of Tolstikhin et al. 2018 at the
     scale of `other`; the sliced W2^2 (Bonneel et al. 2015, eq. 9) is above 0 also for one law, by
-    about the value that two draws of it give. Raises ValueError as `blocks` does.
+    about the value that two draws of it give. coupled: see `blocks`, which raises ValueError.
     """
-    pairs = blocks(z, other, "a latent gap")
+    pairs = blocks(z, other, "a latent gap", coupled)
     scale = float(other.std(0).square().mean().sqrt())
     require(scale > 0, "the other law must not be a point", standard_deviation=scale)
     mmd = MMD(bandwidth=scale)

@@ -83,8 +83,8 @@ def transitions(classes: NDArray[np.int64], num_classes: int) -> Transitions:
 
 def posterior_sd(z: Tensor) -> Tensor:
     """The empirical standard deviation of z ~ q(z|x), [D], the root mean variance over images, of
-    samples [S, B, D]: 0 for an encoder whose posterior has become a point, which Creswell et al.
-    2017, section 5, observe of AAEs. Raises ValueError below two samples an image."""
+    samples [S, B, D]: 0 for a deterministic encoder, or one whose posterior has become a point.
+    Raises ValueError below two samples an image."""
     require(len(z) >= 2, "a standard deviation needs at least 2 samples an image", samples=len(z))
     return z.double().var(0).mean(0).sqrt()
 

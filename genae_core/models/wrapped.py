@@ -41,13 +41,15 @@ def wrap(
     """
     model = Wrapped(module, encode, decode, latent_dim, noise, prior)
     with sampling_mode(model, "running"):
-        code = model.encode(torch.zeros(2, *shape)).mean
+        here = next((p.device for p in module.parameters()), torch.device("cpu"))
+        model.to(here)
+        code = model.encode(torch.zeros(2, *shape, device=here)).mean
         require(
             code.shape == (2, latent_dim),
             f"encode must give codes of shape (B, {latent_dim})",
             for_two_images=tuple(code.shape),
         )
-        images = model.decode(model.latent_prior().sample(Draw(0), (2,))).mean
+        images = model.decode(model.latent_prior().sample(Draw(0, device=here), (2,))).mean
     require(
         images.shape == (2, *shape),
         f"decode must give images of shape (B, {', '.join(map(str, shape))})",

@@ -6,6 +6,7 @@ Shapes: B chains of a sub-batch, D latent dimension, C channels, H rows, W colum
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -221,20 +222,17 @@ def run_chain(
             rows = torch.arange(first, first + config.sub_batch).clamp_max(num_chains - 1)
             start = z[rows].to(device)
         keep = min(config.sub_batch, num_chains - first)
-        records = []
         with sampling_mode(model, config.batch_norm):
             chain = config.sampler.init(target, start, draw)
-            for step in range(config.record[-1] + 1):
-                if step > 0:
+        for before, step in pairwise((0, *config.record)):
+            with sampling_mode(model, config.batch_norm):
+                for _ in range(before, step):
                     chain = config.sampler.step(target, chain, draw)
-                if step in config.record:
-                    _check_finite(chain, step)
-                    accepted = None if chain.accepted is None else chain.accepted[:keep]
-                    parts = (chain.z[:keep], chain.x[:keep], chain.mean[:keep])
-                    records.append(
-                        Recorded(step, first_chain + first, Chain(*parts, accepted=accepted))
-                    )
-        yield from records
+            _check_finite(chain, step)
+            accepted = None if chain.accepted is None else chain.accepted[:keep]
+            parts = (chain.z[:keep], chain.x[:keep], chain.mean[:keep])
+            # The model is in its own mode while whoever asked looks at the record.
+            yield Recorded(step, first_chain + first, Chain(*parts, accepted=accepted))
 
 
 def _check_finite(chain: Chain, step: int) -> None:

@@ -2,24 +2,25 @@
 2 and 3). Shapes: N pairs, P points, D latent dimension."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from genae_core.config import require, require_positive_int
 from genae_core.draw import Draw
-from genae_core.samplers.base import Sampleable, check_images
+from genae_core.samplers.base import check_images, sampling_mode
 
 Kind = Literal["linear", "spherical"]
 
 
 def interpolated(
-    model: Sampleable, images: Tensor, points: int, draw: Draw, kind: Kind = "linear"
+    model: Any, images: Tensor, points: int, draw: Draw, kind: Kind = "linear"
 ) -> Tensor:
     """z [N, P, D] from the encoding of each pair's first image to that of its second.
 
-    images: [2, N, C, H, W]; they are corrupted and encoded as in the chain. points: P >= 2, the
+    images: [2, N, C, H, W]; they are corrupted and encoded as in the chain, normalised by running
+    averages, as two images are no batch. points: P >= 2, the
     ends included. Run the chain on them by `run_chain(..., z=z.flatten(0, 1))`.
     Raises ValueError for images of another shape, and for fewer than two points.
     """
@@ -28,11 +29,12 @@ def interpolated(
         "images must be pairs, [2, N, C, H, W]",
         shape=tuple(images.shape),
     )
-    check_images(model, images)
     require_positive_int(points=points)
     require(points >= 2, "points must be >= 2, the ends included", points=points)
     require(kind in ("linear", "spherical"), 'kind must be "linear" or "spherical"', kind=kind)
-    first, second = (model.encode(model.corrupt(x, draw)).sample(draw) for x in images)
+    with sampling_mode(model, "running"):
+        check_images(model, images)
+        first, second = (model.encode(model.corrupt(x, draw)).sample(draw) for x in images)
     share = torch.linspace(0, 1, points, device=first.device)[:, None]
     way = lerp if kind == "linear" else slerp
     return way(first[:, None], second[:, None], share)

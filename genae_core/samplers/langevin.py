@@ -127,10 +127,12 @@ class Langevin:
 
 
 def score(law: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(z) [B] in nats and its gradient [B, D]."""
+    """log p(z) [B] in nats and its gradient [B, D], 0 for a density that is flat."""
     with torch.enable_grad():
         at = z.detach().requires_grad_()
         log_density = nats(law, at)
         total: Any = log_density.sum()
+        if not total.requires_grad:
+            return log_density, torch.zeros_like(z)
         (gradient,) = torch.autograd.grad(total, at)
     return log_density.detach(), gradient

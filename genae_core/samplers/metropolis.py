@@ -82,6 +82,5 @@ def check_densities(model: Sampleable, chain: Chain) -> None:
             density()
         except TypeError as error:
             raise ValueError(
-                f"Metropolis needs a density of the {name}, and {type(model).__name__} has none: "
-                f"{error}"
+                f"Metropolis needs a density of the {name}, and there is none: {error}"
             ) from None

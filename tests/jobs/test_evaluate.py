@@ -65,6 +65,30 @@ def test_here_and_over_a_cluster(
         job.main(job.Options(**flags, out=tmp_path / "here.json"))
 
 
+def test_what_few_samples_cannot_say_is_said(
+    job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = saved(tmp_path / "model", (1, 8, 8)), tmp_path / "few.json"
+    assert job.main(job.Options(source=str(model), num_samples=100, steps=(0,), out=out)) == 0
+    shown = capsys.readouterr().out
+    assert "warning: the FCD compares 100 images on" in shown and "biased upwards" in shown
+    assert "warning: all samples are one sub-batch of 500 chains" in shown and "nan" not in shown
+
+    def refused(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    (step,) = json.loads(out.read_text(), parse_constant=refused)["steps"]
+    assert step["fcd"] > 0 and step["fcd_se"] is None and step["kid_se"] is None
+
+
+def test_a_file_that_cannot_be_written_is_said_before_any_work(
+    job: ModuleType, tmp_path: Path
+) -> None:
+    model = saved(tmp_path / "model", (1, 8, 8))
+    with pytest.raises(ValueError, match="--out: there is no folder"):
+        job.main(job.Options(source=str(model), out=tmp_path / "missing" / "report.json"))
+
+
 def test_bad_input_is_said_before_any_work(job: ModuleType, tmp_path: Path) -> None:
     small, large = saved(tmp_path / "8", (1, 8, 8)), saved(tmp_path / "28", (1, 28, 28))
     for flags, words in (

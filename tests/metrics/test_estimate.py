@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from genae_core.draw import Draw
-from genae_core.metrics.estimate import jackknife, mean_of
+from genae_core.metrics.estimate import blocks, jackknife, mean_of
 
 
 def test_the_error_of_a_mean_is_its_spread_over_repeats() -> None:
@@ -27,3 +27,12 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     assert found.value == blocks.mean()
     assert found.error == pytest.approx(wanted, rel=1e-12)
     assert math.isnan(jackknife(1.0, [1.0]).error)
+
+
+def test_rows_that_depend_on_one_another_stay_together() -> None:
+    rows = torch.arange(2_000.0)
+    assert [len(a) for a, _ in blocks(rows, rows, "it")] == [400] * 5
+    assert [len(a) for a, _ in blocks(rows, rows, "it", coupled=500)] == [500] * 4
+    assert [len(a) for a, _ in blocks(rows, rows, "it", coupled=100)] == [400] * 5
+    assert [len(a) for a, _ in blocks(rows, rows, "it", coupled=150)] == [300] * 6
+    assert [len(a) for a, _ in blocks(rows, rows, "it", coupled=1_500)] == [400] * 5

@@ -198,6 +198,26 @@ def test_a_chain_that_leaves_the_floats_is_stopped_with_its_step() -> None:
         _run(model, (0, 2, 10), chains=6)
 
 
+def test_a_record_is_given_as_soon_as_it_is_there_and_the_model_is_then_in_its_own_mode() -> None:
+    """Memory would grow with the recorded steps of a sub-batch, were they given at its end."""
+    with Draw(0).as_global():
+        model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(8,))).build((1, 2, 2)).train()
+    steps = []
+
+    class Counted(EncodeDecode):
+        def step(self, *given: Any) -> Chain:
+            steps.append(not model.training)
+            return super().step(*given)
+
+    config = ChainConfig(sampler=Counted(), record=(0, 1, 5), sub_batch=4)
+    seen = []
+    for record in run_chain(model, config, 8):
+        seen.append((record.first, record.step, len(steps)))
+        assert model.training and torch.is_grad_enabled()
+    assert seen == [(0, 0, 0), (0, 1, 1), (0, 5, 5), (4, 0, 5), (4, 1, 6), (4, 5, 10)]
+    assert all(steps)
+
+
 def test_corruption_can_be_turned_off() -> None:
     chain = _run(Linear(NOISE), (0, STEPS), corrupt=False)[STEPS]
     _check(chain.z, solve_discrete_lyapunov(*_matrices("mean", 0.0)))

@@ -5,6 +5,8 @@ import torch
 from contracts.toys import Toy, images
 
 from genae_core.draw import Draw
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.mlp import MLPConfig
 from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.interpolate import interpolated, slerp
@@ -33,8 +35,8 @@ def test_along_one_line_it_is_straight(sign: float) -> None:
 def test_the_ends_are_the_encodings_and_the_chain_starts_there(kind: str) -> None:
     model = Toy(noise=0.0).eval()
     pairs = images(6).reshape(2, 3, 1, 3, 4)
+    z = interpolated(model, pairs, 5, Draw(0), kind)  # type: ignore[arg-type]
     with sampling_mode(model, "running"):
-        z = interpolated(model, pairs, 5, Draw(0), kind)  # type: ignore[arg-type]
         draw = Draw(0)
         first, second = (model.encode(x).sample(draw) for x in pairs)
     assert z.shape == (3, 5, 2)
@@ -63,3 +65,15 @@ def test_bad_input_is_refused() -> None:
     config = ChainConfig(sampler=EncodeDecode())
     with pytest.raises(ValueError, match=r"z must be 4 starts of latent dimension 2, got shape"):
         list(run_chain(model, config, 4, z=torch.zeros(4, 3)))
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    with Draw(0).as_global():
+        model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(8,), dropout=0.5)).build((1, 3, 4))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pairs = images(6).reshape(2, 3, 1, 3, 4)
+    z = interpolated(model, pairs, 5, Draw(0))
+    assert not z.requires_grad and model.training
+    torch.testing.assert_close(interpolated(model, pairs, 5, Draw(0)), z)  # without dropout
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name])

@@ -13,6 +13,7 @@ from genae_core.draw import Draw
 from genae_core.priors.flow import FlowConfig
 from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
+from genae_core.priors.uniform import UniformPriorConfig
 from genae_core.samplers.base import ChainConfig, WithLaw, run_chain
 from genae_core.samplers.langevin import OPTIMAL, Langevin, score
 
@@ -101,6 +102,17 @@ def test_the_score_is_the_gradient_of_the_density() -> None:
             slope = (law.log_prob(z + step) - law.log_prob(z - step)) / 2e-5
             torch.testing.assert_close(gradient[:, k], slope.detach(), rtol=1e-5, atol=1e-6)
     assert all(p.grad is None for p in flow.parameters())
+
+
+def test_on_a_flat_density_it_stays_on_the_support_and_fills_it() -> None:
+    law = UniformPriorConfig().build(2)
+    last = _run(Langevin(moves=20), law, (0, 20))[20]
+    inside = law.log_prob(last.z).reshape(CHAINS, -1).sum(1).isfinite()
+    assert inside.float().mean() > 0.99  # some begin outside, and may be far from it
+    assert 0 < float(last.accepted.mean()) < 1
+    kept = last.z[inside].double().numpy()
+    for column in kept.T:
+        assert stats.kstest(column, stats.uniform(-2, 4).cdf).pvalue > 1e-4
 
 
 def test_a_law_without_a_density_is_refused() -> None:

@@ -28,7 +28,7 @@ def test_an_encoder_without_a_density_is_refused() -> None:
     model = Pointed()
     with (
         sampling_mode(model, "running"),
-        pytest.raises(ValueError, match=r"density of the encoder, and Pointed has none"),
+        pytest.raises(ValueError, match=r"density of the encoder, and there is none"),
     ):
         Metropolis().init(model, 5, Draw(0))
 
