@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -10,9 +10,14 @@ T = TypeVar("T")
 
 
 def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
-    """Parse the flags and run `main`; 2 and one message where a flag is wrong."""
+    """Parse the flags and run `main`; 2 and one message, without a password, where a flag is wrong
+    or what it names does not answer."""
     try:
         return main(tyro.cli(options, description=description))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        tracking: Any = sys.modules.get("genae_core.tracking")  # where MLflow is in use
+        known = (ValueError, OSError, *([tracking.StoreError] if tracking else []))
+        if not isinstance(error, known):
+            raise
+        print(f"error: {tracking.redact(str(error)) if tracking else error}", file=sys.stderr)
         return 2

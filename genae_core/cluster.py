@@ -101,6 +101,13 @@ def on_a_gpu(function: Callable[..., R], *arguments: Any) -> R:
     return result
 
 
+def _cpus_here() -> float:
+    """CPUs that this process's node has for calls; a cluster's head may have none."""
+    me = _ray().get_runtime_context().get_node_id()
+    (here,) = (node for node in _ray().nodes() if node["NodeID"] == me)
+    return float(here["Resources"].get("CPU", 0))
+
+
 def object_store_bytes() -> float:
     """The shared memory of one node, bytes."""
     return float(resources().get("object_store_memory", 0)) / len(nodes())
@@ -124,11 +131,16 @@ def each(
     """Call function(shared, item) for every item, one to a CPU, and yield the results as they
     come; a call whose node is lost is made again.
 
-    shared: goes once to each node. here: on this node alone. keep: called with `shared` once by
+    shared: goes once to each node. here: on this node alone, in this process where the node has
+    no CPU for calls. keep: called with `shared` once by
     each worker, which then lives on; the function is given what it returned. num_gpus: of each
     worker. Raises what the function raises.
     """
     ray = _ray()
+    if here and _cpus_here() < 1:
+        given = shared if keep is None else keep(shared)
+        yield from (function(given, item) for item in items)
+        return
     here_alone = {"ray.io/node-id": ray.get_runtime_context().get_node_id()} if here else None
     reference = ray.put(shared)
     # Importing takes each worker seconds, which pass while Ray Data starts.
@@ -166,6 +178,8 @@ def each(
         there = resources()
         room = there.get("GPU", 0) / num_gpus if num_gpus > 0 else there.get("CPU", 1)
         most = max(1, min(len(items), int(there.get("CPU", 1)), int(room)))
+        if os.environ.get("RAY_ADDRESS") or len(nodes()) > 1:
+            most = len(items)  # the cluster may grow
         results = rows.map(Keeper, concurrency=(1, most), **how)
     for row in results.iter_rows():
         if isinstance(row["result"], _Raised):

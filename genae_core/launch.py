@@ -238,7 +238,9 @@ def _announce(
     )
     if options.price_per_node_hour is not None:
         nodes = -(-parallel // max(1, *cluster.slots(options.trial_resources)))
-        took = tracker.seconds(dataset=sweep.tags["dataset"], stage="model")
+        took: list[float] = []
+        with contextlib.suppress(tracking.StoreError):  # then what earlier runs took is unknown
+            took = tracker.seconds(dataset=sweep.tags["dataset"], stage="model")
         cost = projected(plan.most, len(sweep.seeds), parallel, nodes, took, options)
         print(cost, flush=True)
 

@@ -30,9 +30,12 @@ def projected(
             f"{median(seconds):.0f} s (median of {len(seconds)})"
         )
     if options.max_hours is None:
-        return f"cost: {about}; no bound: --max-hours sets one"
+        return f"cost of the trials' nodes: {about}; no bound: --max-hours sets one"
     most = options.max_hours * (options.max_nodes or nodes)
-    return f"cost: {about}; at most {_cost(most, price)}"
+    return (
+        f"cost of the trials' nodes: {about}; while trials run, at most {_cost(most, price)}. A "
+        "head, and minutes in which nodes start and are idle, come on top"
+    )
 
 
 def _cost(node_hours: float, price: float) -> str:

@@ -51,9 +51,12 @@ def main(options: Options) -> int:
         uri = tracking.resolve_uri(uri)
         tracker = tracking.Tracker.create(uri, study, home() / "mlartifacts")
         left = deliver_all(tracker, journals, options.patience)
-        tracker.close(folder.name, {path.name for path in left})
+        try:
+            tracker.close(folder.name, {path.name for path in left})
+        except tracking.StoreError as error:
+            left = left or {journals: str(error)}
     for journal, reason in left.items():
-        print(f"left: {journal}: {reason}")
+        print(f"left: {journal}: {tracking.redact(reason)}")
     print(f"delivered {len(runs) - len(left)} of {len(runs)}")
     return 1 if left else 0
 

@@ -38,6 +38,7 @@ SECRET = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|(^|_)(API|ACCESS)?_?KEY(_|$)
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STOPPED = 130  # as a shell says of what Ctrl-C ended
+STOP_S = 90  # that a job has to end after it was told to
 LOST_S = 60  # without an answer, before the following is given up
 
 
@@ -100,6 +101,11 @@ def connect(options: Options) -> "JobSubmissionClient":
             f"{address}: the token would cross the network for all to read; open a tunnel "
             "(ray dashboard, kubectl port-forward, ssh -L), and give its end on this machine"
         )
+    if url.hostname in LOOPBACK:
+        # requests would give a proxy what is for this machine: the token and the files.
+        for name in ("NO_PROXY", "no_proxy"):
+            known = [host for host in os.environ.get(name, "").split(",") if host]
+            os.environ[name] = ",".join([*known, url.hostname])
     here = local is not None and address == local.address.replace("127.0.0.1", url.hostname)
     token = options.token or (node.token_file() if here else None)
     token = token or _path(os.environ.get("RAY_AUTH_TOKEN_PATH"))
@@ -181,6 +187,8 @@ def main(options: Options) -> int:
     entrypoint = shlex.join(script(options.command, files))
     client = connect(options)
     environment = {name: os.environ[name] for name in options.env} | commit
+    # Ray would kill it after 3 s; a sweep delivers what it logged, and says how to go on.
+    environment["RAY_JOB_STOP_WAIT_TIME_S"] = str(STOP_S)
     runtime: dict[str, Any] = {"env_vars": environment}
     if options.install:
         runtime["pip"] = {"packages": requirements(), "pip_check": False}

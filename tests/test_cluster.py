@@ -72,3 +72,22 @@ def test_a_sweep_of_its_own_listens_on_loopback_alone() -> None:
     found = re.findall(r"listens (\S+)", done.stdout)
     assert len(found) > 3, done.stdout  # GCS, raylet, its agent
     assert all(re.match(r"127\.|\[(::ffff:127\.|::1\])", address) for address in found), found
+
+
+HEAD = """
+from genae_core import cluster
+cluster.connect(None, 0)
+print(list(cluster.each(lambda given, item: given + item, 10, [1, 2, 3], here=True)))
+kept = cluster.each(lambda given, item: given + item, 10, [1], here=True, keep=lambda n: n * 2)
+print(list(kept))
+cluster.disconnect()
+"""
+
+
+def test_a_head_without_cpus_does_itself_what_must_be_done_there() -> None:
+    """Calls would wait for ever for CPUs that no other node can bring."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["[11, 12, 13]", "[21]"]

@@ -45,6 +45,7 @@ permissions+=,compute.instances.list,compute.instances.setLabels,compute.instanc
 permissions+=,compute.instances.setServiceAccount,compute.instances.setTags
 permissions+=,compute.disks.create,compute.images.useReadOnly,compute.zoneOperations.get
 permissions+=,compute.subnetworks.use,compute.subnetworks.useExternalIp
+there iam roles undelete genaeAutoscaler || true  # --delete leaves it for a week, and unusable
 there iam roles describe genaeAutoscaler ||
     on iam roles create genaeAutoscaler --title "genae autoscaler" --permissions "$permissions"
 on projects add-iam-policy-binding "$project" --condition=None --format=none \

@@ -20,6 +20,7 @@ SPOT = {
 LONGEST = {"RayCluster": 53, "RayJob": 47}  # letters of a name, for those made from it
 MOST_WORKERS = 8
 LONGEST_JOB = 24 * 3600
+METRICS = 8080  # where KubeRay has Ray tell its figures
 
 
 @cache
@@ -216,6 +217,11 @@ def _policy(documents: list[Document], pods: dict[str, Document]) -> Iterator[st
         labels = pod.get("metadata", {}).get("labels", {})
         if not spec["podSelector"]["matchLabels"].items() <= labels.items():
             yield f"NetworkPolicy: does not cover {name}"
+    open_ports = {
+        port["port"] for rule in spec.get("ingress", []) for port in rule.get("ports", [])
+    }
+    if METRICS not in open_ports:
+        yield f"NetworkPolicy: Prometheus cannot read port {METRICS}"
     for rule in spec.get("ingress", []):
         froms = rule.get("from", [])
         if not froms or not all(

@@ -60,6 +60,8 @@ def _spending(config: Config) -> Iterator[str]:
                 yield f"{name}: the head runs trials"
         elif node_type.get("min_workers") != 0:
             yield f"{name}: min_workers is not 0"
+        elif config["provider"].get("type") == "gcp" and not node_type["resources"].get("memory"):
+            yield f"{name}: Ray would not start it for a trial that asks for memory"
     if "--num-cpus=0" not in " ".join(config["head_start_ray_commands"]):
         yield "head_start_ray_commands: the head runs trials"
 

@@ -114,6 +114,7 @@ BOTH = [
     ("1.spec.podSelector.matchLabels", {"a": "b"}, "does not cover head"),
     ("1.spec.ingress.0.from", [], "lets in whom it does not name"),
     ("1.spec.ingress.0.from.0", {"ipBlock": {"cidr": "0.0.0.0/0"}}, "whom it does not name"),
+    ("1.spec.ingress.2.ports.0.port", 80, "Prometheus cannot read port 8080"),
     ("1.spec.ingress.0.form", [], "ingress[0].form: unknown field"),
     ("1.spec.ingres", [], "NetworkPolicy.ingres: unknown field"),
 ]

@@ -112,6 +112,7 @@ AWS = [
     (put("provider.security_group", {"IpPermissions": []}), "provider.security_group"),
 ]
 GCP = [
+    (drop(f"{WORKER}.resources.memory"), "for a trial that asks for memory"),
     (put(f"{NODE}.machinetype", "g2-standard-4"), "node_config.machinetype: unknown field"),
     (put(f"{NODE}.scheduling.preemptable", True), "scheduling.preemptable: unknown field"),
     (put(f"{NODE}.scheduling", [{"preemptible": True}]), "scheduling: not a Scheduling"),

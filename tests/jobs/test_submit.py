@@ -2,6 +2,7 @@
 before anything is sent."""
 
 import asyncio
+import http.server
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -26,7 +28,7 @@ GIT = ["git", "-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "comm
 PASSWORD = "a-password-that-no-log-may-hold"
 # Run by the jobs of these tests: says what it was given, and ends as it is told.
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 import genae_core.data
 import genae_core.home
 print("ARGS", sys.argv[1:])
@@ -34,7 +36,12 @@ print("CODE", os.path.relpath(genae_core.home.__file__), os.path.relpath(genae_c
 print("SENT", sorted(name for name in os.listdir(".") if name in ("data", "mine.db", "ignored")))
 print("ENV", os.environ["GENAE_COMMIT"], os.environ["GENAE_DIRTY"], os.environ.get("COLOUR"))
 print("GONE", "MLFLOW_TRACKING_PASSWORD" in os.environ, flush=True)
+def leave(*_):
+    time.sleep(5)  # as a sweep that delivers what it logged
+    print("LEFT WELL", flush=True)
+    sys.exit(0)
 if "sleep" in sys.argv:
+    signal.signal(signal.SIGTERM, leave)
     time.sleep(600)
 sys.exit(int(sys.argv[-1]))
 """
@@ -215,6 +222,8 @@ def test_ctrl_c_leaves_the_job_and_stop_ends_it_while_nothing_is_open(cluster: C
     done = run(["-m", "ray.scripts.scripts", *words[1:]], cluster.home, **known)
     assert done.returncode == 0, done.stderr
     assert details(cluster, printed)["status"] == "STOPPED"
+    log = run(["-m", "ray.scripts.scripts", "job", "logs", *words[3:]], cluster.home, **known)
+    assert "LEFT WELL" in log.stdout, log.stdout + log.stderr  # it was given the time to
 
 
 def heed_ctrl_c() -> None:
@@ -291,7 +300,8 @@ def test_a_sweep_runs_as_a_job_and_its_runs_know_the_commit(cluster: Cluster) ->
 
     store = MlflowClient(f"sqlite:///{cluster.home}/mlflow.db")
     found = store.search_experiments(filter_string="name = 'latent_dim'")[0]
-    tags = store.search_runs([found.experiment_id])[0].data.tags
+    (run,) = store.search_runs([found.experiment_id], "tags.stage = 'model'")
+    tags = run.data.tags
     assert tags["git_commit"] == git(cluster.repository, "rev-parse", "HEAD")
 
 
@@ -358,6 +368,37 @@ def test_a_cluster_that_cannot_be_used_is_said(
     options = submitting.Options(command=("jobs/hello.py",), address=address)
     with pytest.raises(ValueError, match=words):
         submitting.connect(options)
+
+
+def test_a_proxy_sees_nothing_of_what_stays_on_this_machine(
+    submitting: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token and the files would go to it in clear."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "example.org")
+    asked: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+        address = f"http://127.0.0.1:{free_port()}"
+        try:
+            with pytest.raises(ValueError, match="no Ray cluster answers"):
+                submitting.connect(submitting.Options(command=("a.py",), address=address))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == []
+    assert os.environ["NO_PROXY"] == "example.org,127.0.0.1"
 
 
 def test_what_is_no_dashboard_is_said(submitting: ModuleType) -> None:
