@@ -27,6 +27,7 @@ from genae_core.journal import Journal, record_chain, record_training
 from genae_core.keeping import Generations, Preempted, warn
 from genae_core.meters import tell
 from genae_core.metrics.classifier import Classifier
+from genae_core.nets.base import ComputeConfig
 from genae_core.progress import note_share, shown
 from genae_core.samplers.base import ChainConfig
 from genae_core.tracking import StoreError, Tracker
@@ -58,6 +59,7 @@ class Sweep:
     linger: float  # seconds that a trial waits at its end for what it logged to be delivered
     checkpoint_seconds: float  # between two states of a training
     cells: dict[str, Experiment]  # by cell_key of its params
+    compute: ComputeConfig = ComputeConfig()  # of every trial
 
 
 def cell_key(params: Params) -> str:
@@ -74,8 +76,10 @@ def cell_of(params: Params, sweep: Sweep, splits: Splits) -> Experiment:
     """The trial's experiment, complete: of the grid, or the one that a search handed along."""
     if EXPERIMENT in params:
         handed: Experiment = config.from_json(params[EXPERIMENT])
-        return resolve(handed, splits)
-    return sweep.cells[cell_key(params)]
+        cell = resolve(handed, splits)
+    else:
+        cell = sweep.cells[cell_key(params)]
+    return dataclasses.replace(cell, compute=sweep.compute)
 
 
 def label(params: Params) -> str:

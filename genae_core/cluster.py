@@ -91,12 +91,12 @@ def resources() -> dict[str, float]:
     return found
 
 
-def on_a_gpu(function: Callable[..., R], *arguments: Any) -> R:
-    """Call the function once, where it has a GPU for itself; on a cluster that grows, as soon as
-    there is one. Raises what it raises."""
+def once(function: Callable[..., R], *arguments: Any, cpus: int = 1, gpus: float = 0.0) -> R:
+    """Call the function once, where it has so many CPUs and GPUs for itself; on a cluster that
+    grows, as soon as there are. Raises what it raises."""
     ray = _ray()
-    # A worker of its own, so that nothing of it stays on the GPU.
-    call = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)(function)
+    # A worker of its own, so that nothing of it stays on a GPU.
+    call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(function)
     result: R = ray.get(call.remote(*arguments))
     return result
 

@@ -15,7 +15,7 @@ from genae_core.draw import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
 from genae_core.metrics.fcd import too_few
 from genae_core.models.base import ModelConfig
-from genae_core.nets.base import Shape
+from genae_core.nets.base import ComputeConfig, Shape
 from genae_core.priors.normal import IsotropicNormal
 from genae_core.samplers.base import ChainConfig, WithLaw, sampling_mode
 from genae_core.training import TrainingConfig
@@ -25,7 +25,8 @@ from genae_core.training import TrainingConfig
 class Experiment:
     """One training and the chains run from it.
 
-    seed: of the weights, the order of the images and the training's noise.
+    compute: how the model's networks do, in the training and in its chains. seed: of the weights,
+    the order of the images and the training's noise.
     """
 
     data: DataConfig
@@ -33,6 +34,7 @@ class Experiment:
     training: TrainingConfig
     chains: tuple[ChainConfig, ...]
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    compute: ComputeConfig = ComputeConfig()
     seed: int = 0
 
     def __post_init__(self) -> None:

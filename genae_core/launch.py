@@ -189,6 +189,8 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 options = replace(options, gpus_per_trial=share)
                 sweep = replace(sweep, gpus=share)
                 parallel = _parallel(options)
+            compute = sweeping.compute_of(folder, sweep, splits, options)
+            sweep = replace(sweep, compute=compute)
         except (ValueError, OSError, tracking.StoreError) as error:
             cluster.disconnect()
             print(f"error: {tracking.redact(str(error))}", file=sys.stderr)
@@ -197,7 +199,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
             cluster.disconnect()
             print("\nstopped before any trial had started", file=sys.stderr)
             return 130
-        sweeping.write_manifest(study, folder, plan.cells, tracker, options)
+        sweeping.write_manifest(study, folder, plan.cells, tracker, options, sweep.compute)
         began = time.monotonic()
         _announce(plan, sweep, parallel, tracker, options)
         count, errors, interrupted = run_trials(

@@ -46,6 +46,9 @@ class LaunchOptions(ShardOptions):
     gpus_per_trial: float | Literal["auto"] = 0.0
     """GPUs of a trial; a fraction such as 0.25 puts several trials on one GPU, "auto" measures the
     largest model once and puts as many on one as fit."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """How the models compute; bf16: matrix products and convolutions in bfloat16, all else in
+    fp32. "auto" takes what a few steps of the largest model are fastest with, if that is clear."""
     memory_per_trial: float | None = None
     """GiB of memory of a trial: as many run at a time as a node's memory holds, and one that
     takes more fails alone (default: no limit)."""

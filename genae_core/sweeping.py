@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from genae_core.data.prepare import Done, Each, Job, Work, one_by_one
 from genae_core.data.shards import ShardSpec
 from genae_core.delivery import deliver_all
 from genae_core.experiment import Experiment, resolve, warnings_of
+from genae_core.fastest import choices, fastest, few_images, has_bf16, measure
 from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
+from genae_core.nets.base import ComputeConfig
 from genae_core.options import LaunchOptions
 
 # ASHA compares trials when they have done a ninth and a third of their steps.
@@ -252,7 +255,7 @@ def gpu_share(
     print("measuring how many trials a GPU holds, once ...", flush=True)
     cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
     try:
-        peak = cluster.on_a_gpu(packing.measure, cell, splits, classifier)
+        peak = cluster.once(packing.measure, cell, splits, classifier, gpus=1)
     except RuntimeError as error:  # torch's: no GPU it can use, or too small a one
         raise ValueError(
             f"--gpus-per-trial auto: the trial that was to be measured failed: {error}"
@@ -265,6 +268,32 @@ def gpu_share(
         f"{1 / found:.0f} on a GPU"
     )
     return found
+
+
+def compute_of(
+    folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions
+) -> ComputeConfig:
+    """What --precision comes to: as the sweep began, or measured now where there is a choice.
+
+    Raises ValueError where the hardware cannot.
+    """
+    if options.resume:
+        before = json.loads((folder / MANIFEST).read_text()).get("compute")
+        if before is not None:
+            return ComputeConfig(**before)
+    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    gpu = options.gpus > 0
+    # On a CPU the driver's own says whether there is a choice, before a worker is asked.
+    if not gpu and len(ways := choices(cell, options.precision, has_bf16())) == 1:
+        return ways[0]
+    print("measuring how the models compute fastest, once ...", flush=True)
+    images = few_images(cell, splits.train)
+    threads = options.cpus_per_trial
+    given = (cell, images, options.precision, gpu, threads)
+    timings = cluster.once(measure, *given, cpus=threads, gpus=float(gpu))
+    for timing in timings:
+        print(f"  {timing.compute}: {1000 * timing.seconds:.1f} ms a step")
+    return fastest(timings)
 
 
 def conclude(
@@ -369,12 +398,14 @@ def write_manifest(
     cells: dict[str, Experiment],
     tracker: tracking.Tracker,
     options: LaunchOptions,
+    compute: ComputeConfig,
 ) -> None:
     """sweep.json, from which `--resume` and jobs/replay_tracking.py know the sweep again."""
     about = {
         "study": study,
         "tracking_uri": tracking.redact(tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
+        "compute": asdict(compute),
     }
     text = json.dumps({**about, **_manifest(cells, options)}, indent=1) + "\n"
     Folder(folder).write(MANIFEST, text.encode())

@@ -281,10 +281,14 @@ class _Run:
 
 def _adam_state(adam: torch.optim.Adam, saved: dict[str, Tensor], player: str) -> dict[str, Any]:
     """A state_dict from the tensors that `_Run.state` names PLAYER.NUMBER.MOMENT."""
+    parameters = [p for group in adam.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in saved.items():
         of, number, moment = name.rsplit(".", 2)
         if of == player:
+            like = parameters[int(number)]
+            if tensor.shape == like.shape:  # a fused step reads both in the order of their memory
+                tensor = torch.empty_like(like).copy_(tensor)
             moments.setdefault(int(number), {})[moment] = tensor
     return {"state": moments, "param_groups": adam.state_dict()["param_groups"]}
 

@@ -43,7 +43,7 @@ def test_without_a_gpu_the_measurement_says_so(
     def fails(*_: Any) -> Peak:
         raise RuntimeError("Found no NVIDIA driver on your system")
 
-    monkeypatch.setattr(sweeping.cluster, "on_a_gpu", lambda call, *given: call(*given))
+    monkeypatch.setattr(sweeping.cluster, "once", lambda call, *given, gpus: call(*given))
     monkeypatch.setattr(packing, "measure", fails)
     splits: Any = tiny.splits()
     experiment = tiny.experiment()

@@ -16,6 +16,8 @@ from genae_core.models.base import Batch, Examples
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.training import Point, Progress, State, TrainingConfig, fit
 
@@ -28,7 +30,9 @@ FAMILIES: dict[str, Any] = {
     "aae": AAEConfig(latent_dim=2, net=NET, critic=CRITIC),
     "flow": FlowAEConfig(autoencoder=AUTOENCODER, epochs=2),
     "ex post": ExPostAEConfig(autoencoder=AUTOENCODER, components=2),
+    "convolutions": VAEConfig(latent_dim=2, net=DCGANConfig(width=2)),
 }
+SHAPES = {"convolutions": (1, 32, 32)}
 
 
 class Stopped(Exception):
@@ -62,8 +66,10 @@ def train(
 ) -> tuple[str, list[Point], bytes]:
     draw = Draw(0, "training")
     with draw.as_global():
-        model = FAMILIES[family].build(SHAPE)
-    x = (Draw(1).uniform((COUNT, *SHAPE)) > 0.5).float()
+        shape = SHAPES.get(family, SHAPE)
+        model = FAMILIES[family].build(shape)
+    compute_as(model, ComputeConfig(channels_last=True))  # what is read back lies otherwise
+    x = (Draw(1).uniform((COUNT, *shape)) > 0.5).float()
     labels = torch.zeros(COUNT, dtype=torch.int64)
     examples = Examples(COUNT, lambda i: Batch(x[i], labels[i]))
     config = TrainingConfig(epochs=3, batch_size=4, decay=decay)  # 5 steps an epoch

@@ -42,7 +42,7 @@ class AdamConfig:
 
     def build(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
         betas = (self.beta1, self.beta2)
-        return torch.optim.Adam(parameters, lr=self.learning_rate, betas=betas)
+        return torch.optim.Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
 
 
 class Player(NamedTuple):

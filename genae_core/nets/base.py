@@ -1,15 +1,73 @@
-"""What a network config gives: the two bodies of an autoencoder. Nothing else knows layers.
+"""What a network config gives: the two bodies of an autoencoder, and how they compute. Nothing
+else knows layers.
 
 Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from genae_core.config import require
 
 Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How networks compute.
+
+    precision: "fp32", or "bf16": matrix products and convolutions in bfloat16, the weights, their
+    gradients, losses and optimisers in float32 (torch's autocast). channels_last: the values of a
+    pixel lie together, which convolutions can be faster with.
+    """
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.precision in ("fp32", "bf16"),
+            'precision must be "fp32" or "bf16"',
+            precision=self.precision,
+        )
+        require(
+            isinstance(self.channels_last, bool),
+            "channels_last must be True or False",
+            channels_last=self.channels_last,
+        )
+
+
+class Net(nn.Sequential):
+    """Layers, one after the other, that compute as `compute_as` has told them; float32 in and
+    out."""
+
+    compute = ComputeConfig()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.compute.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self.compute.precision == "fp32":
+            return self._layers(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self._layers(x).float()
+
+    def _layers(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return out
+
+
+def compute_as(model: nn.Module, compute: ComputeConfig) -> None:
+    """Have the networks of a model compute so, from now on."""
+    layout = torch.channels_last if compute.channels_last else torch.contiguous_format
+    for net in model.modules():
+        if isinstance(net, Net):
+            net.compute = compute
+            net.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 class NetConfig(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from genae_core.config import require, require_positive_int
-from genae_core.nets.base import Shape
+from genae_core.nets.base import Net, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class DCGANConfig:
     def __post_init__(self) -> None:
         require_positive_int(width=self.width)
 
-    def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
+    def build_encoder(self, shape: Shape, num_outputs: int) -> Net:
         layers: list[nn.Module] = []
         fan_in = shape[0]
         for width in self._widths(shape):
@@ -31,9 +31,9 @@ class DCGANConfig:
             layers += [nn.ReLU()]
             fan_in = width
         layers += [nn.Conv2d(fan_in, num_outputs, 4), nn.Flatten()]
-        return nn.Sequential(*layers).apply(_start)
+        return Net(*layers).apply(_start)
 
-    def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
+    def build_decoder(self, latent_dim: int, shape: Shape) -> Net:
         widths = self._widths(shape)[::-1]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
         layers += [nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False)]
@@ -42,7 +42,7 @@ class DCGANConfig:
             layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=False)]
             layers += [nn.BatchNorm2d(width), nn.ReLU()]
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
-        return nn.Sequential(*layers).apply(_start)
+        return Net(*layers).apply(_start)
 
     def _widths(self, shape: Shape) -> list[int]:
         """Channels after each halving, from the image down to 4 x 4."""

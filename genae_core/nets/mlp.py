@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from genae_core.config import require, require_positive_int
 from genae_core.draw import Draw
-from genae_core.nets.base import Shape
+from genae_core.nets.base import Net, Shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 
@@ -45,10 +45,10 @@ class MLPConfig:
         )
 
     def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), self._body(math.prod(shape), num_outputs, self.dropout))
+        return Net(nn.Flatten(), self._body(math.prod(shape), num_outputs, self.dropout))
 
     def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
-        return nn.Sequential(self._body(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
+        return Net(self._body(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
 
     def _body(self, num_inputs: int, num_outputs: int, dropout: float = 0.0) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -117,4 +117,4 @@ class GeneratorConfig:
         layers: list[nn.Module] = []
         for fan_in, width in pairwise((latent_dim, *self.widths)):
             layers += [nn.Linear(fan_in, width), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(self.widths[-1], latent_dim))
+        return Net(*layers, nn.Linear(self.widths[-1], latent_dim))

@@ -1,0 +1,116 @@
+"""How the networks of a sweep compute fastest, measured before it: --precision auto."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from genae_core.config import require
+from genae_core.data.base import Split
+from genae_core.data.batches import Batches
+from genae_core.draw import Draw
+from genae_core.experiment import Experiment
+from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.training import fit
+
+Precision = Literal["auto", "fp32", "bf16"]
+STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
+WORTH = 0.95  # of the first's seconds: what is hardly faster here may be slower the next time
+
+
+class Timing(NamedTuple):
+    """One way to compute and the median seconds of an optimiser step."""
+
+    compute: ComputeConfig
+    seconds: float
+
+
+def choices(experiment: Experiment, precision: Precision, bf16: bool) -> list[ComputeConfig]:
+    """What there is to choose from, the plainest first. bf16: whether the hardware computes with
+    it. Raises ValueError where it is asked for and the hardware does not."""
+    require(
+        precision != "bf16" or bf16,
+        "this hardware does not compute in bfloat16: leave the choice to --precision auto",
+        precision=precision,
+    )
+    with torch.device("meta"):
+        model = experiment.model.build(experiment.data.shape)
+    images = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
+    kinds: list[Literal["fp32", "bf16"]] = ["fp32", "bf16"] if bf16 else ["fp32"]
+    return [
+        ComputeConfig(precision=kind, channels_last=last)
+        for kind in kinds
+        if precision in ("auto", kind)
+        for last in ((False, True) if images else (False,))
+    ]
+
+
+def has_bf16(device: torch.device | str = "cpu") -> bool:
+    """Whether the hardware multiplies bfloat16 matrices: AVX-512 BF16 or AMX, or a GPU's."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def few_images(experiment: Experiment, split: Split) -> Split:
+    """As many images as a measurement trains on."""
+    rows = np.arange(experiment.training.batch_size * STEPS) % len(split.images)
+    return Split(split.images[rows], split.labels[rows])
+
+
+def measure(
+    experiment: Experiment, images: Split, precision: Precision, gpu: bool, threads: int
+) -> list[Timing]:
+    """Train the experiment's first stage for a few steps each way, in turns; alone where there is
+    nothing to choose."""
+    device = torch.device("cuda" if gpu else "cpu")
+    ways = choices(experiment, precision, has_bf16(device))
+    if len(ways) == 1:
+        return [Timing(ways[0], 0.0)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        each: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
+        for number in range(1 + ROUNDS):
+            for way, seconds in each.items():
+                took = _seconds(experiment, images, way, device)
+                if number:  # the first warms up
+                    seconds.append(took / STEPS)
+    finally:
+        torch.set_num_threads(before)
+    return [Timing(way, statistics.median(seconds)) for way, seconds in each.items()]
+
+
+def fastest(timings: Sequence[Timing]) -> ComputeConfig:
+    """The fastest, or the first where none is clearly faster."""
+    first, best = timings[0], min(timings, key=lambda timing: timing.seconds)
+    return best.compute if best.seconds < WORTH * first.seconds else first.compute
+
+
+def _seconds(
+    experiment: Experiment, images: Split, compute: ComputeConfig, device: torch.device
+) -> float:
+    draw = Draw(0, "measuring", device=device)
+    with draw.as_global():
+        model = experiment.model.build(experiment.data.shape).to(device)
+    compute_as(model, compute)
+    training = dataclasses.replace(
+        experiment.training, epochs=1, max_images=None, num_labelled=None
+    )
+    examples = Batches(images, len(images.images), experiment.data.binarize, device).examples()
+    stage = model.stages()[0]._replace(epochs=1)
+    _wait(device)
+    began = time.perf_counter()
+    fit(model, (stage,), examples, training, draw)
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

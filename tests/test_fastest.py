@@ -1,0 +1,105 @@
+"""How the models of a sweep compute: what there is to choose from, and what is chosen."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from contracts import tiny
+
+from genae_core import fastest, sweeping
+from genae_core.data.base import Split
+from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.experiment import Experiment
+from genae_core.fastest import Timing, choices, few_images, measure
+from genae_core.nets.base import ComputeConfig
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.options import LaunchOptions
+
+PLAIN, LAST = ComputeConfig(), ComputeConfig(channels_last=True)
+BF16 = ComputeConfig(precision="bf16")
+
+
+def of_images() -> Experiment:
+    small = tiny.experiment()
+    model = dataclasses.replace(small.model, net=DCGANConfig(width=2))  # type: ignore[type-var]
+    data = ImageFolderConfig(root="nowhere", size=32)
+    return dataclasses.replace(small, model=model, data=data)
+
+
+def test_only_what_can_matter_is_measured() -> None:
+    assert choices(tiny.experiment(), "auto", bf16=False) == [PLAIN]
+    assert choices(tiny.experiment(), "auto", bf16=True) == [PLAIN, BF16]
+    assert choices(tiny.experiment(), "bf16", bf16=True) == [BF16]
+    assert choices(of_images(), "auto", bf16=False) == [PLAIN, LAST]
+    assert choices(of_images(), "fp32", bf16=True) == [PLAIN, LAST]
+    both = dataclasses.replace(BF16, channels_last=True)
+    assert choices(of_images(), "auto", bf16=True) == [PLAIN, LAST, BF16, both]
+
+
+def test_what_the_hardware_cannot_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not compute in bfloat16.*got precision='bf16'"):
+        choices(tiny.experiment(), "bf16", bf16=False)
+
+
+def test_the_plain_way_is_left_only_for_what_is_clearly_faster() -> None:
+    def chosen(*seconds: float) -> ComputeConfig:
+        ways = (PLAIN, LAST, BF16)
+        return fastest.fastest([Timing(*pair) for pair in zip(ways, seconds, strict=False)])
+
+    assert chosen(1.0) == PLAIN
+    assert chosen(1.0, 0.97) == PLAIN
+    assert chosen(1.0, 0.9) == LAST
+    assert chosen(1.0, 0.9, 0.5) == BF16
+
+
+def test_each_way_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "has_bf16", lambda device: True)
+    splits = tiny.splits()
+    images = few_images(tiny.experiment(), splits.train)
+    assert len(images.images) == 60
+    timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
+    assert [timing.compute for timing in timings] == [PLAIN, BF16]
+    assert all(timing.seconds > 0 for timing in timings)
+
+
+@pytest.fixture
+def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One of images, whose measurements say that channels last is twice as fast."""
+
+    def once(function: Any, *given: Any, cpus: int, gpus: float) -> list[Timing]:
+        assert function is measure and (cpus, gpus) == (2, 0.0)
+        return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
+
+    monkeypatch.setattr(sweeping.cluster, "once", once)
+    return SimpleNamespace(cells={"a": of_images()})
+
+
+def splits_of_images() -> Any:
+    train = Split(np.zeros((50, 3, 32, 32), np.uint8), np.zeros(50, np.int64))
+    return SimpleNamespace(train=train)
+
+
+def test_a_sweep_measures_once_and_a_resume_keeps_it(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = LaunchOptions(cpus_per_trial=2)
+    found = sweeping.compute_of(tmp_path, sweep, splits_of_images(), options)
+    assert found == LAST
+    assert "1000.0 ms a step" in capsys.readouterr().out
+    (tmp_path / sweeping.MANIFEST).write_text(json.dumps({"compute": dataclasses.asdict(BF16)}))
+    resumed = dataclasses.replace(options, resume=True, name="s")
+    assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
+
+
+def test_where_there_is_no_choice_nothing_is_measured(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.cells = {"a": tiny.experiment()}
+    if fastest.has_bf16():
+        pytest.skip("this CPU has bfloat16 to choose")
+    found = sweeping.compute_of(tmp_path, sweep, tiny.splits(), LaunchOptions())
+    assert found == PLAIN and capsys.readouterr().out == ""
