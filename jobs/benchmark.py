@@ -1,8 +1,9 @@
 """What genae costs, as ratios against the best plain code that does the same job.
 
 Arms are interleaved in one run and a median of the repeats is taken; a ratio above 1 is better
-than the baseline. The suite "chain" needs neither Ray nor MLflow.
+than the baseline. The suites "train", "chain" and "fcd" need neither Ray nor MLflow.
 
+  python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py data --json data.json
   python jobs/benchmark.py chain --json chain.json
   python jobs/benchmark.py overhead --json overhead.json
@@ -10,6 +11,7 @@ than the baseline. The suite "chain" needs neither Ray nor MLflow.
   python jobs/benchmark.py explorer --json explorer.json
 """
 
+import importlib
 import json
 import os
 import platform
@@ -26,7 +28,7 @@ from bench_rows import Row
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
 
-Suite = Literal["data", "chain", "overhead", "scale", "explorer"]
+Suite = Literal["train", "chain", "fcd", "data", "overhead", "scale", "explorer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,10 @@ class Options:
     """The flags of this job."""
 
     suite: Annotated[Suite, tyro.conf.Positional]
-    """What to measure. data: preparing and reading shards. chain: steps of the chain. overhead:
-    launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this host.
-    explorer: the page of a thousand runs, built, opened and played in Chromium."""
+    """What to measure. train: steps of the training. chain: steps of the chain. fcd: the distance
+    of many samples. data: preparing and reading shards. overhead: launching empty trials. scale: a
+    thousand trials on a cluster of 16 nodes on this host. explorer: the page of a thousand runs,
+    built, opened and played in Chromium."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -44,7 +47,7 @@ class Options:
     images: int = 100_000
     """data: generated JPEGs of 178 x 218 pixels."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """chain: where it runs."""
+    """train, chain and fcd: where it runs."""
 
     def __post_init__(self) -> None:
         require_positive_int(repeats=self.repeats, images=self.images)
@@ -52,10 +55,10 @@ class Options:
 
 def measured(options: Options) -> list[Row]:
     """The suite's rows. Each suite is imported alone, with what it alone needs."""
-    if options.suite == "chain":
-        import bench_chain
-
-        return bench_chain.rows(options.repeats, options.device)
+    if options.suite in ("train", "chain", "fcd"):
+        suite = importlib.import_module(f"bench_{options.suite}")
+        found: list[Row] = suite.rows(options.repeats, options.device)
+        return found
     if options.suite in ("overhead", "scale"):
         import bench_sweep
 
