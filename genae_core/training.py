@@ -180,10 +180,11 @@ class _Run:
         self.epoch_stream = self.draw.generator.get_state()
         players = {phase.player.name: phase.player for phase in stage.phases}
         self.adams = {name: p.optimizer.build(p.parameters) for name, p in players.items()}
-        last_factor = 0.0 if self.config.decay == "linear" else 1.0
         length = self.steps_an_epoch * self.lengths[self.stage]
         self.decays = {
-            name: LinearLR(adam, 1.0, last_factor, length) for name, adam in self.adams.items()
+            name: LinearLR(adam, 1.0, 0.0, length)
+            for name, adam in self.adams.items()
+            if self.config.decay == "linear"
         }
         self.begun = True
 
@@ -266,9 +267,11 @@ class _Run:
                 self.model.load_state_dict(parts["model"])  # what the stage's inputs have set
                 for player, adam in self.adams.items():
                     adam.load_state_dict(_adam_state(adam, parts.get("adam", {}), player))
-                    decay = values["decays"][player]
-                    self.decays[player].load_state_dict(decay)
-                    for group, rate in zip(adam.param_groups, decay["_last_lr"], strict=True):
+                for player, decay in self.decays.items():
+                    kept = values["decays"][player]
+                    decay.load_state_dict(kept)
+                    groups = self.adams[player].param_groups
+                    for group, rate in zip(groups, kept["_last_lr"], strict=True):
                         group["lr"] = rate
             self.history = [Point(step, terms) for step, terms in values["history"]]
         except (KeyError, IndexError, RuntimeError, TypeError) as error:

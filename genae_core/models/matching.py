@@ -48,7 +48,8 @@ class Match(NamedTuple):
         self, model: nn.Module, batch: Batch, draw: Draw
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic tells the target from the codes."""
-        codes = self.codes(model, batch, draw).detach()
+        with torch.no_grad():
+            codes = self.codes(model, batch, draw)
         target = self.target(model, batch, draw)
         score = self.score(model, batch, draw)
         loss = self.divergence.critic_loss(score, target, codes, draw)
