@@ -41,13 +41,11 @@ def choices(experiment: Experiment, precision: Precision, bf16: bool) -> list[Co
     with torch.device("meta"):
         model = experiment.model.build(experiment.data.shape)
     images = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
-    kinds: list[Literal["fp32", "bf16"]] = ["fp32", "bf16"] if bf16 else ["fp32"]
-    return [
-        ComputeConfig(precision=kind, channels_last=last)
-        for kind in kinds
-        if precision in ("auto", kind)
-        for last in ((False, True) if images else (False,))
-    ]
+    lower = ComputeConfig(precision="bf16", channels_last=images)
+    if precision != "auto":
+        return [lower if precision == "bf16" else ComputeConfig()]
+    plain = [ComputeConfig(), *([ComputeConfig(channels_last=True)] if images else [])]
+    return plain + ([lower] if bf16 else [])
 
 
 def has_bf16(device: torch.device | str = "cpu") -> bool:

@@ -48,7 +48,8 @@ class LaunchOptions(ShardOptions):
     largest model once and puts as many on one as fit."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """How the models compute; bf16: matrix products and convolutions in bfloat16, all else in
-    fp32. "auto" takes what a few steps of the largest model are fastest with, if that is clear."""
+    fp32. "auto" tries a few steps of the largest model each way, also with the values of a pixel
+    together (channels last), and leaves plain fp32 only for what is clearly faster."""
     memory_per_trial: float | None = None
     """GiB of memory of a trial: as many run at a time as a node's memory holds, and one that
     takes more fails alone (default: no limit)."""
