@@ -104,7 +104,8 @@ def search(
         config.require(minutes > 0, "minutes must be > 0", minutes=minutes)
         if trials is not None:
             config.require_positive_int(trials=trials)
-        done, begun = sweeping.searched(study, options) if options.resume else ([], [])
+        nothing = sweeping.Searched([], [], 0)
+        done, begun, over = sweeping.searched(study, options) if options.resume else nothing
         learnt = [*known, *done]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -124,8 +125,9 @@ def search(
         searcher.scheduler = PausingASHA() if options.asha else None
         most = min((n for n in (trials, options.max_trials) if n), default=None)
         if most is not None:
-            config.require(most > len(done), "the search has had its trials", trials=len(done))
-            most -= len(done)
+            had = len(done) + over
+            config.require(most > had, "the search has had its trials", trials=had)
+            most -= had
         return Plan([first], cells, searcher, most, 60 * minutes, searcher.scheduler)
 
     return _launch(study, plan, options, on_end)

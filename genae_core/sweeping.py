@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -96,11 +96,18 @@ def note_stopped(folder: Path, params: Params) -> None:
         file.write(cell_key(params) + "\n")
 
 
-def searched(
-    study: str, options: LaunchOptions
-) -> tuple[list[tuple[Params, float]], list[Params]]:
-    """The cells that a search has finished with all seeds, each with the mean over them of its
-    best validation FCD, and those that were cut off."""
+class Searched(NamedTuple):
+    """done: the cells that a search has finished with all seeds, each with the mean over them of
+    its best validation FCD. begun: those that were cut off. over: how many have failed, or were
+    stopped by the scheduler."""
+
+    done: list[tuple[Params, float]]
+    begun: list[Params]
+    over: int
+
+
+def searched(study: str, options: LaunchOptions) -> Searched:
+    """What has become of the trials of the search that is resumed."""
     assert options.name is not None
     values: dict[str, dict[str, float]] = {}
     over = set()  # failed, or stopped by the scheduler
@@ -128,7 +135,7 @@ def searched(
         for cell, of_cell in values.items()
         if of_cell.keys() != seeds and cell not in over
     ]
-    return done, begun
+    return Searched(done, begun, len(over - {cell_key(params) for params, _ in done}))
 
 
 @contextlib.contextmanager

@@ -96,13 +96,13 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     folder = sweeping.folder_of("s", options)
     folder.mkdir(parents=True)
     sweeping.note_stopped(folder, {**stopped, "experiment": "{}"})
-    assert sweeping.searched("search", options) == ([(done, 50.0)], [cut_off])
+    assert sweeping.searched("search", options) == ([(done, 50.0)], [cut_off], 2)
 
     planned = planner(monkeypatch, options)
-    plan = planned(trials=3)
+    plan = planned(trials=5)
     assert plan.most == 2
     assert [t.value for t in plan.searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
     first = plan.searcher.suggest("0")
     assert first["latent_dim"] == cut_off["latent_dim"]
     with pytest.raises(ValueError, match="has had its trials"):
-        planned(trials=1)
+        planned(trials=3)
