@@ -18,6 +18,7 @@ from genae_core.draw import Draw
 from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.references import features_of
+from genae_core.torchvision_import import torchvision_datasets
 
 COUNT, MANY = 10_000, 200_000  # samples of MNIST's shape
 BATCH = 500
@@ -89,6 +90,7 @@ class Features(nn.Module):
 
 
 def theirs(classifier: Classifier, count: int, device: str) -> float:
+    torchvision_datasets()  # torchmetrics imports it, which alone may fail
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(

@@ -1,14 +1,20 @@
 """The benchmark door on cases of a moment: its rows, and that it measures what it says."""
 
+import dataclasses
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from genae_core.models.ae import AEConfig
+from genae_core.nets.mlp import MLPConfig
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
@@ -55,14 +61,64 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert found["a"] < 0.02 <= found["b"] < 1
 
 
-def test_the_chain_suite_needs_neither_ray_nor_mlflow(
+@pytest.mark.parametrize("suite", ["bench_train", "bench_chain", "bench_fcd"])
+def test_a_suite_needs_neither_ray_nor_mlflow(suite: str) -> None:
+    refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{refuse}import {suite}\nassert {suite}.rows"],
+        cwd=JOBS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_train_suite_compares_loops_that_do_the_same(
     jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [n for n in sys.modules if n.split(".")[0] in ("bench_chain", "bench_rows")]:
-        monkeypatch.delitem(sys.modules, name)
-    for name in ("ray", "mlflow", "optuna"):
-        monkeypatch.setitem(sys.modules, name, None)
-    assert importlib.import_module("bench_chain").CASES
+    """From the same weights, on one batch without noise of its own, the plain step and genae's
+    follow the same gradient."""
+    train = importlib.import_module("bench_train")
+    case = train.CASES["adv_ae_mlp"]
+    small = case._replace(
+        batch=4,
+        steps=1,
+        model=dataclasses.replace(
+            case.model, autoencoder=AEConfig(latent_dim=2, net=MLPConfig(widths=(8,)))
+        ),
+    )
+    models = []
+    build = train.built
+    monkeypatch.setattr(train, "built", lambda *given: models.append(build(*given)) or models[-1])
+    images = train.images_of(small)
+    train.genae(small, images, train.PLAIN, "cpu")()
+    train.loop(small, images, train.PLAIN, "cpu", fused=False)()
+    pairs = [(a.grad, b.grad) for a, b in zip(*(m.parameters() for m in models), strict=True)]
+    followed = [(ours, plain) for ours, plain in pairs if plain is not None]
+    assert len(followed) == len(list(models[0].autoencoder.parameters()))
+    for ours, plain in followed:
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
+    monkeypatch.setattr(train, "CASES", {"small": small})
+    monkeypatch.setattr(train, "ROUNDS", 1)
+    rows = {row.name: row for row in train.rows(1, "cpu")}
+    assert rows.keys() == {"train_small_auto", "train_small_best"}
+    assert all(r.ratio == pytest.approx(r.value / r.baseline_value) for r in rows.values())
+
+
+def test_the_fcd_suite_compares_the_same_distance(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcd = importlib.import_module("bench_fcd")
+    monkeypatch.setattr(fcd, "BATCH", 100)
+    classifier = fcd.classifier_of("cpu")
+    ours, theirs = fcd.ours(classifier, 400, "cpu"), fcd.theirs(classifier, 400, "cpu")
+    assert ours == pytest.approx(theirs, rel=1e-3)
+    monkeypatch.setattr(fcd, "peak", lambda count, device: float(count))
+    monkeypatch.setattr(fcd, "COUNT", 200)
+    speed, memory = fcd.rows(1, "cpu")
+    assert speed.name == "fcd_10000" and speed.value > 0
+    assert memory.ratio == pytest.approx(200 / 200_000)
 
 
 def test_the_memory_of_a_chain_is_its_own_process_s(jobs: tuple[ModuleType, ModuleType]) -> None:
