@@ -59,7 +59,7 @@ class Sweep:
     linger: float  # seconds that a trial waits at its end for what it logged to be delivered
     checkpoint_seconds: float  # between two states of a training
     cells: dict[str, Experiment]  # by cell_key of its params
-    compute: ComputeConfig = ComputeConfig()  # of every trial
+    compute: ComputeConfig = ComputeConfig()  # of every trial that does not say
 
 
 def cell_key(params: Params) -> str:
@@ -79,7 +79,7 @@ def cell_of(params: Params, sweep: Sweep, splits: Splits) -> Experiment:
         cell = resolve(handed, splits)
     else:
         cell = sweep.cells[cell_key(params)]
-    return dataclasses.replace(cell, compute=sweep.compute)
+    return dataclasses.replace(cell, compute=cell.compute or sweep.compute)
 
 
 def label(params: Params) -> str:
@@ -232,9 +232,13 @@ def _kept(size: int) -> None:
 
 
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
-    """What makes a run itself: the sweep and all that decides its result."""
-    alone = dataclasses.replace(experiment, chains=(chain,))
-    return hashlib.sha256(f"{sweep}\n{config.to_json(alone)}".encode()).hexdigest()[:32]
+    """What makes a run itself: the sweep and all that decides its result. Plain computing is left
+    out, as runs had their keys before there was a choice."""
+    about = config.to_dict(dataclasses.replace(experiment, chains=(chain,)))
+    if experiment.compute in (None, ComputeConfig()):
+        del about["compute"]
+    text = json.dumps(about, indent=2, allow_nan=False)
+    return hashlib.sha256(f"{sweep}\n{text}".encode()).hexdigest()[:32]
 
 
 def _start(

@@ -25,7 +25,8 @@ from genae_core.training import TrainingConfig
 class Experiment:
     """One training and the chains run from it.
 
-    compute: how the model's networks do, in the training and in its chains. seed: of the weights,
+    compute: how the model's networks do, in the trial's training and chains; None leaves it to
+    the sweep, and is plain fp32 without one. seed: of the weights,
     the order of the images and the training's noise.
     """
 
@@ -34,7 +35,7 @@ class Experiment:
     training: TrainingConfig
     chains: tuple[ChainConfig, ...]
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
-    compute: ComputeConfig = ComputeConfig()
+    compute: ComputeConfig | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.training import fit
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
 STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
 WORTH = 0.95  # of the first's seconds: what is hardly faster here may be slower the next time
 
@@ -42,10 +42,22 @@ def choices(experiment: Experiment, precision: Precision, bf16: bool) -> list[Co
         model = experiment.model.build(experiment.data.shape)
     images = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
     lower = ComputeConfig(precision="bf16", channels_last=images)
-    if precision != "auto":
-        return [lower if precision == "bf16" else ComputeConfig()]
+    named = {
+        "fp32": ComputeConfig(),
+        "fp32-channels-last": ComputeConfig(channels_last=True),
+        "bf16": lower,
+    }
+    if precision in named:
+        return [named[precision]]
     plain = [ComputeConfig(), *([ComputeConfig(channels_last=True)] if images else [])]
     return plain + ([lower] if bf16 else [])
+
+
+def flag_of(compute: ComputeConfig) -> Precision:
+    """The --precision that asks for it."""
+    if compute.precision == "bf16":
+        return "bf16"
+    return "fp32-channels-last" if compute.channels_last else "fp32"
 
 
 def has_bf16(device: torch.device | str = "cpu") -> bool:

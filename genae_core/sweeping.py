@@ -24,7 +24,7 @@ from genae_core.data.prepare import Done, Each, Job, Work, one_by_one
 from genae_core.data.shards import ShardSpec
 from genae_core.delivery import deliver_all
 from genae_core.experiment import Experiment, resolve, warnings_of
-from genae_core.fastest import choices, fastest, few_images, has_bf16, measure
+from genae_core.fastest import choices, fastest, few_images, flag_of, has_bf16, measure
 from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
 from genae_core.nets.base import ComputeConfig
@@ -282,24 +282,29 @@ def compute_of(
 ) -> ComputeConfig:
     """What --precision comes to: as the sweep began, or measured now where there is a choice.
 
-    Raises ValueError where the hardware cannot.
+    Raises ValueError where bf16 is asked for and the hardware does not have it.
     """
     if options.resume:
-        before = json.loads((folder / MANIFEST).read_text()).get("compute")
-        if before is not None:
-            return ComputeConfig(**before)
-    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+        before = json.loads((folder / MANIFEST).read_text()).get("compute", {})
+        return ComputeConfig(**before)  # of a sweep from before there was a choice: plain
     gpu = options.gpus > 0
-    # On a CPU the driver's own says whether there is a choice, before a worker is asked.
-    if not gpu and len(ways := choices(cell, options.precision, has_bf16())) == 1:
+    # What this process's CPU can says nothing of a GPU, or of a cluster's other nodes.
+    bf16 = gpu or options.joins or has_bf16()
+    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    ways = choices(cell, options.precision, bf16)
+    if len(ways) == 1:
         return ways[0]
     print("measuring how the models compute fastest, once ...", flush=True)
-    images = few_images(cell, splits.train)
     threads = options.cpus_per_trial
-    given = (cell, images, options.precision, gpu, threads)
-    timings = cluster.once(measure, *given, cpus=threads, gpus=float(gpu))
+    given = (cell, few_images(cell, splits.train), options.precision, gpu, threads)
+    try:
+        timings = cluster.once(measure, *given, cpus=threads, gpus=min(1.0, options.gpus))
+    except Exception as error:  # a trial may fail so, and then fails alone
+        print(f"warning: it could not be measured, so it is plain fp32: {error!r:.300}")
+        return ComputeConfig()
     for timing in timings:
-        print(f"  {timing.compute}: {1000 * timing.seconds:.1f} ms a step")
+        shown = f"{1000 * timing.seconds:.1f} ms a step"
+        print(f"  --precision {flag_of(timing.compute)}: {shown}")
     return fastest(timings)
 
 
@@ -435,6 +440,8 @@ def _check_same(
         raise ValueError(
             f"--resume: the sweep was started with seeds {before['seeds']}, got {now['seeds']}"
         )
+    for cell in before["cells"].values():
+        cell.setdefault("compute", None)  # of a sweep from before there was a choice
     for key in sorted({*before["cells"], *now["cells"]}):
         if before["cells"].get(key) != now["cells"].get(key):
             raise ValueError(

@@ -12,7 +12,7 @@ from genae_core.draw import Draw
 from genae_core.evaluation import ChainResult, evaluate
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
-from genae_core.nets.base import compute_as
+from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.references import references
 from genae_core.samplers.base import ChainConfig
 from genae_core.training import Keeper, Point, Progress, fit
@@ -48,7 +48,7 @@ def run_trial(
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
         model = experiment.model.build(experiment.data.shape).to(device)
-    compute_as(model, experiment.compute)
+    compute_as(model, experiment.compute or ComputeConfig())
     training = experiment.training
     count = min(training.max_images or len(splits.train.images), len(splits.train.images))
     batches = Batches(

@@ -5,6 +5,7 @@ Needs neither Ray nor MLflow.
 """
 
 import multiprocessing
+import os
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -104,8 +105,12 @@ def theirs(classifier: Classifier, count: int, device: str) -> float:
 
 def peak(count: int, device: str) -> float:
     """Bytes that the distance of so many samples takes at most, in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return float(pool.apply(_peak, (count, device)))
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # else what glibc keeps for later counts
+    try:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return float(pool.apply(_peak, (count, device)))
+    finally:
+        del os.environ["MALLOC_MMAP_THRESHOLD_"]
 
 
 def _peak(count: int, device: str) -> int:

@@ -5,7 +5,7 @@ and checks nothing. Two of them: as one writes it (fp32, Adam as it comes), and 
 who knows this hardware (what --precision auto chose, fused Adam).
 """
 
-import importlib
+import importlib.util
 import io
 import tempfile
 from collections.abc import Callable
@@ -120,7 +120,7 @@ def rows(repeats: int, device: str) -> list[Row]:
             "plain": loop(case, images, PLAIN, device, fused=False),
             "best": loop(case, images, auto, device, fused=True),
         }
-        if name == "mlp" and importlib.util.find_spec("pythae"):
+        if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
             arms["pythae"] = pythae(case, images)
         seconds = interleaved(arms, repeats * ROUNDS, device)
         found += [

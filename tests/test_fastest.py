@@ -11,6 +11,7 @@ import pytest
 from contracts import tiny
 
 from genae_core import fastest, sweeping
+from genae_core.cell import cell_key, cell_of, run_key
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.experiment import Experiment
@@ -38,6 +39,9 @@ def test_only_what_can_matter_is_measured() -> None:
     assert choices(of_images(), "fp32", bf16=True) == [PLAIN]
     both = dataclasses.replace(BF16, channels_last=True)
     assert choices(of_images(), "bf16", bf16=True) == [both]
+    assert choices(of_images(), "fp32-channels-last", bf16=True) == [LAST]
+    for way in choices(of_images(), "auto", bf16=True):
+        assert choices(of_images(), fastest.flag_of(way), bf16=True) == [way]
     assert choices(of_images(), "auto", bf16=True) == [PLAIN, LAST, both]
 
 
@@ -94,6 +98,43 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     (tmp_path / sweeping.MANIFEST).write_text(json.dumps({"compute": dataclasses.asdict(BF16)}))
     resumed = dataclasses.replace(options, resume=True, name="s")
     assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
+
+
+def test_a_measurement_that_fails_stops_no_sweep(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any, **where: Any) -> None:
+        raise RuntimeError("the node has died")
+
+    monkeypatch.setattr(sweeping.cluster, "once", fails)
+    found = sweeping.compute_of(tmp_path, sweep, splits_of_images(), LaunchOptions())
+    assert found == PLAIN
+    assert "warning: it could not be measured" in capsys.readouterr().out
+    asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
+    assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
+
+
+def test_what_an_experiment_says_is_left_to_it() -> None:
+    cells = {
+        cell_key({"n": n}): dataclasses.replace(tiny.experiment(), compute=compute)
+        for n, compute in enumerate((None, PLAIN, BF16))
+    }
+    given: Any = SimpleNamespace(cells=cells, compute=LAST)
+    nothing: Any = None
+    found = [cell_of({"n": n}, given, nothing) for n in range(3)]
+    assert [cell.compute for cell in found] == [LAST, PLAIN, BF16]
+    keys = [run_key("s", cell, cell.chains[0]) for cell in found]
+    assert len(set(keys)) == 3
+    before = dataclasses.replace(found[1], compute=None)
+    assert run_key("s", before, before.chains[0]) == keys[1]
+
+
+def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
+    sweep: Any, tmp_path: Path
+) -> None:
+    (tmp_path / sweeping.MANIFEST).write_text("{}")
+    options = LaunchOptions(resume=True, name="s")
+    assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), options) == PLAIN
 
 
 def test_where_there_is_no_choice_nothing_is_measured(

@@ -73,14 +73,30 @@ class Gaussian:
 
 def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
     """The distance of all blocks' images to the real ones, and its standard error over the
-    generated images by leaving out one block at a time; the real ones are taken as they are."""
+    generated images by leaving out one block at a time; the real ones are taken as they are.
+
+    The error is that of the blocks of one size (to a tenth), as most are, scaled to all images by
+    sqrt(n): the distance of fewer images is larger, which would be taken for a spread.
+    """
     whole = functools.reduce(Gaussian.merged, blocks)
     distance = frechet_distance(whole, real)
-    parts = [block for block in blocks if block.count > 0]
-    if len(parts) < 2 or whole.count - max(part.count for part in parts) < 2:
+    parts = _alike([block for block in blocks if block.count > 0])
+    some = functools.reduce(Gaussian.merged, parts)
+    if len(parts) < 2 or some.count - max(part.count for part in parts) < 2:
         return Estimate(distance, math.nan)
-    without = [frechet_distance(whole.merged(part, -1), real) for part in parts]
-    return jackknife(distance, without)
+    without = [frechet_distance(some.merged(part, -1), real) for part in parts]
+    error = jackknife(distance, without).error
+    return Estimate(distance, error * math.sqrt(some.count / whole.count))
+
+
+def _alike(blocks: Sequence[Gaussian]) -> list[Gaussian]:
+    """The most blocks whose sizes agree to a tenth; of as many the larger ones."""
+
+    def like(size: int) -> list[Gaussian]:
+        return [block for block in blocks if 0.9 * size <= block.count <= size]
+
+    sizes = sorted({block.count for block in blocks}, reverse=True)
+    return max((like(size) for size in sizes), key=len)
 
 
 def too_few(images: int, features: int) -> str | None:

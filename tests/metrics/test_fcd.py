@@ -174,3 +174,24 @@ def test_the_error_of_a_distance_is_its_spread_over_repeats() -> None:
     # A deviation from 60 values is known to 9 %, a jackknife of ten blocks to about 25 %, their
     # mean over 60 to a few per cent.
     assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "used"),
+    [((100,) * 5, 500), ((200, 200, 200, 80), 600), ((100, 40), None), ((99, 100, 101), 300)],
+)
+def test_blocks_of_other_sizes_are_no_part_of_the_error(
+    sizes: tuple[int, ...], used: int | None
+) -> None:
+    """The distance of fewer images is larger: what a small block leaves would look spread."""
+    real = _gaussian(Draw(0).normal((2_000, 8)))
+    values, errors = [], []
+    for repeat in range(60):
+        draw = Draw(repeat, "made")
+        found = frechet_estimate([_gaussian(draw.normal((n, 8)) + 0.5) for n in sizes], real)
+        values.append(found.value)
+        errors.append(found.error)
+    if used is None:
+        assert all(math.isnan(error) for error in errors)
+    else:
+        assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.35)
