@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from genae_core.tracking import Curve
 
 STEPS = (0, 1, 5, 10)
 PANELS = "latent_dim"  # the axis that the figure's columns show
+TITLE = 36  # letters in a line of a panel's title
 
 Value = str | int | float | bool
 
@@ -137,6 +139,7 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
         figsize=(1.2 + 3.2 * len(dims), 0.8 + 2.6 * len(chains)),
         layout="constrained",
     )
+    drawn: dict[str, Any] = {}
     for group, runs in cells.items():
         dim = int(dict(group.cell).get(PANELS, 0))
         axis = axes[chains.index(group.chain)][dims.index(dim)]
@@ -145,7 +148,7 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
         mean = [statistics.mean(at) for at in values]
         sd = [statistics.stdev(at) if len(at) > 1 else 0.0 for at in values]
         color = f"C{lines.index(group.label)}"
-        axis.plot(steps, mean, marker="o", markersize=3, color=color, label=group.label)
+        (drawn[group.label],) = axis.plot(steps, mean, marker="o", markersize=3, color=color)
         axis.fill_between(
             steps,
             [m - s for m, s in zip(mean, sd, strict=True)],
@@ -154,12 +157,13 @@ def draw_curves(curves: list[Curve], path: Path) -> None:
             color=color,
         )
         where = f"latent dimension {dim}, " if dim else ""
-        axis.set_title(f"{where}{group.chain}", fontsize=9)
+        axis.set_title(textwrap.fill(f"{where}{group.chain}", TITLE), fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("MCMC step")
     for row in axes:
         row[0].set_ylabel("FCD")
-    axes[0][0].legend(fontsize=8)
+    # Of all panels: a setting that one family alone can have is drawn in a panel without the rest.
+    axes[0][0].legend(drawn.values(), drawn.keys(), fontsize=8)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
