@@ -61,11 +61,10 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert found["a"] < 0.02 <= found["b"] < 1
 
 
-@pytest.mark.parametrize("suite", ["bench_train", "bench_chain", "bench_fcd"])
-def test_a_suite_needs_neither_ray_nor_mlflow(suite: str) -> None:
+def test_three_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"{refuse}import {suite}\nassert {suite}.rows"],
+        [sys.executable, "-c", f"{refuse}import bench_train, bench_chain, bench_fcd"],
         cwd=JOBS,
         capture_output=True,
         text=True,
