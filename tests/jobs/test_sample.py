@@ -22,7 +22,7 @@ from genae_core.sampling import draw_samples, job_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (3, 64, 64)
-MANY = 24_000  # five parts
+MANY = 14_000  # three parts
 
 
 def command(*flags: str) -> list[str]:
