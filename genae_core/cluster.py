@@ -132,9 +132,8 @@ def each(
     come; a call whose node is lost is made again.
 
     shared: goes once to each node. here: on this node alone, in this process where the node has
-    no CPU for calls. keep: called with `shared` once by
-    each worker, which then lives on; the function is given what it returned. num_gpus: of each
-    worker. Raises what the function raises.
+    no CPU for calls. keep: called with `shared` once by each worker, which then lives on; the
+    function is given what it returned. num_gpus: of each worker. Raises what the function raises.
     """
     ray = _ray()
     if here and _cpus_here() < 1:

@@ -62,6 +62,11 @@ def strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def to_strict_json(value: Any) -> str:
+    """The value as a file's text, with `strict`'s nulls."""
+    return json.dumps(strict(value), indent=1, allow_nan=False) + "\n"
+
+
 def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
     """Dotted names to primitives, e.g. {"model.latent_dim": 10, "model.prior": "NormalPrior"}.
 

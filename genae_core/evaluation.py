@@ -118,7 +118,7 @@ class _Kept:
             self.accepted.append(chain.accepted)
         for half, blocks in enumerate(self.halves):
             start = half * self.count - first  # where the half begins in this record
-            if self.chain.batch_norm == "batch":
+            if self.chain.coupled > 1:
                 whole = features[max(0, start) : max(0, start + self.count)]
                 blocks[first // self.chain.sub_batch % BLOCKS].update(whole)
             else:
@@ -175,8 +175,7 @@ def evaluate(
     if count >= FEWEST_COMPARED:
         beside = real_of(subject)
         made = {step: steps[step].made() for step in chain.record}
-        coupled = chain.sub_batch if chain.batch_norm == "batch" else 1
-        each = [compare(found, beside, coupled) for found in made.values()]
+        each = [compare(found, beside, chain.coupled) for found in made.values()]
         latent = projected(beside.codes, {step: found.z for step, found in made.items()})
         for name in each[0]:
             curves[name] = [found[name].value for found in each]

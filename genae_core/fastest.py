@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from genae_core.data.batches import Batches
 from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.options import Precision
 from genae_core.training import fit
 
-Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
 STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
 WORTH = 0.95  # of the first's seconds: what is hardly faster here may be slower the next time
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from genae_core import config
 
+Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardOptions:
@@ -46,7 +48,7 @@ class LaunchOptions(ShardOptions):
     gpus_per_trial: float | Literal["auto"] = 0.0
     """GPUs of a trial; a fraction such as 0.25 puts several trials on one GPU, "auto" measures the
     largest model once and puts as many on one as fit."""
-    precision: Literal["auto", "fp32", "fp32-channels-last", "bf16"] = "auto"
+    precision: Precision = "auto"
     """How the models compute; bf16: matrix products and convolutions in bfloat16, all else in
     fp32. "auto" tries a few steps of the largest model each way, also with the values of a pixel
     together (channels last), and leaves plain fp32 only for what is clearly faster."""

@@ -302,10 +302,12 @@ def compute_of(
     except Exception as error:  # a trial may fail so, and then fails alone
         print(f"warning: it could not be measured, so it is plain fp32: {error!r:.300}")
         return ComputeConfig()
-    for timing in timings:
+    chosen = fastest(timings)
+    for timing in timings if len(timings) > 1 else ():
         shown = f"{1000 * timing.seconds:.1f} ms a step"
         print(f"  --precision {flag_of(timing.compute)}: {shown}")
-    return fastest(timings)
+    print(f"  taken: {flag_of(chosen)}")
+    return chosen
 
 
 def conclude(

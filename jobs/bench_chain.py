@@ -128,12 +128,17 @@ def wait(device: str) -> None:
 
 
 def peak(steps: int, device: str) -> float:
-    """Bytes that so many steps of two sub-batches take at most, in a process of their own."""
+    """Bytes that so many steps of two sub-batches take at most."""
+    return alone(_peak, steps, device)
+
+
+def alone(measured: Callable[..., int], *arguments: Any) -> float:
+    """The bytes that a function measures, in a process of its own."""
     # Else glibc raises this by itself, and what it keeps for later counts as used.
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     try:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return float(pool.apply(_peak, (steps, device)))
+            return float(pool.apply(measured, arguments))
     finally:
         del os.environ["MALLOC_MMAP_THRESHOLD_"]
 

@@ -4,14 +4,12 @@ module, and its memory.
 Needs neither Ray nor MLflow.
 """
 
-import multiprocessing
-import os
 import statistics
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from bench_chain import high_water, interleaved
+from bench_chain import alone, high_water, interleaved
 from bench_rows import Row
 from torch import Tensor, nn
 
@@ -104,13 +102,8 @@ def theirs(classifier: Classifier, count: int, device: str) -> float:
 
 
 def peak(count: int, device: str) -> float:
-    """Bytes that the distance of so many samples takes at most, in a process of its own."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # else what glibc keeps for later counts
-    try:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return float(pool.apply(_peak, (count, device)))
-    finally:
-        del os.environ["MALLOC_MMAP_THRESHOLD_"]
+    """Bytes that the distance of so many samples takes at most."""
+    return alone(_peak, count, device)
 
 
 def _peak(count: int, device: str) -> int:

@@ -6,103 +6,22 @@ who knows this hardware (what --precision auto chose, fused Adam).
 """
 
 import importlib.util
-import io
-import tempfile
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from bench_chain import interleaved
+from bench_pythae import pythae
 from bench_rows import Row
-from torch import Tensor, nn
-from torch.nn import functional as F
+from train_cases import CASES, PLAIN, Case, built, experiment_of, images_of
 
 from genae_core.data.base import Split
 from genae_core.data.batches import Batches
-from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.mnist import MNISTConfig
 from genae_core.draw import Draw
-from genae_core.experiment import Experiment
 from genae_core.fastest import fastest, measure
-from genae_core.models.aae import AAEConfig
-from genae_core.models.adv_ae import AdvAEConfig
-from genae_core.models.ae import AEConfig
-from genae_core.models.vae import VAEConfig
-from genae_core.nets.base import ComputeConfig, compute_as
-from genae_core.nets.dcgan import DCGANConfig
-from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.nets.base import ComputeConfig
 from genae_core.training import TrainingConfig, fit
 
 ROUNDS = 5  # of every arm in a repeat
-PLAIN = ComputeConfig()
-
-
-class Case(NamedTuple):
-    """A model as the studies train it, and the step of its plain loop. steps: in a round."""
-
-    model: Any
-    data: Any
-    batch: int
-    steps: int
-    plain: Callable[[Any, Tensor, dict[str, torch.optim.Adam]], None]
-
-
-def vae_step(model: Any, x: Tensor, adams: dict[str, torch.optim.Adam]) -> None:
-    mean, log_var = model.encoder(x).chunk(2, 1)
-    z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-    logits = model.decoder(z)
-    error = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
-    kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1).mean()
-    move(adams["autoencoder"], error + kl)
-
-
-def aae_step(model: Any, x: Tensor, adams: dict[str, torch.optim.Adam]) -> None:
-    """Reconstruct, tell codes from the prior, answer (Makhzani et al. 2016, section 2)."""
-    draw = Draw(0, device=x.device)
-    logits = model.decoder(model.encoder(x))
-    move(
-        adams["autoencoder"],
-        F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x),
-    )
-    with torch.no_grad():
-        codes = model.encoder(x)
-    real = model.critic(torch.randn_like(codes), draw)
-    made = model.critic(codes, draw)
-    move(adams["critic"], F.softplus(-real).mean() + F.softplus(made).mean())
-    move(adams["encoder"], F.softplus(-model.critic(model.encoder(x), draw)).mean())
-
-
-def reconstruction_step(model: Any, x: Tensor, adams: dict[str, torch.optim.Adam]) -> None:
-    autoencoder = model.autoencoder
-    logits = autoencoder.decoder(autoencoder.encoder(x))
-    error = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
-    move(adams["autoencoder"], error)
-
-
-def move(adam: torch.optim.Adam, loss: Tensor) -> None:
-    adam.zero_grad(set_to_none=True)
-    loss.backward(inputs=[p for group in adam.param_groups for p in group["params"]])  # type: ignore[no-untyped-call]
-    adam.step()
-
-
-DIGITS = MNISTConfig(root="generated")
-FACES = ImageFolderConfig(root="generated", size=64)
-CASES = {
-    "mlp": Case(VAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 10, vae_step),
-    "aae_mlp": Case(AAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 10, aae_step),
-    "adv_ae_mlp": Case(
-        AdvAEConfig(autoencoder=AEConfig(latent_dim=10, net=MLPConfig())),
-        DIGITS,
-        200,
-        10,
-        reconstruction_step,
-    ),
-    "dcgan64": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step),
-}
 
 
 def rows(repeats: int, device: str) -> list[Row]:
@@ -152,28 +71,6 @@ def told(compute: ComputeConfig) -> str:
     return f"{compute.precision}{', channels last' if compute.channels_last else ''}"
 
 
-def images_of(case: Case) -> Split:
-    shape = (case.batch * case.steps, *case.data.shape)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return Split(pixels, np.zeros(len(pixels), np.int64))
-
-
-def experiment_of(case: Case) -> Experiment:
-    return Experiment(
-        data=case.data,
-        model=case.model,
-        training=TrainingConfig(epochs=1, batch_size=case.batch),
-        chains=(ChainConfig(sampler=EncodeDecode()),),
-    )
-
-
-def built(case: Case, compute: ComputeConfig, device: str) -> Any:
-    with Draw(0).as_global():
-        model = case.model.build(case.data.shape).to(device)
-    compute_as(model, compute)
-    return model.train()
-
-
 def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
     """One round by genae's loop, of the model's first stage."""
     model, draw = built(case, compute, device), Draw(0, device=device)
@@ -207,61 +104,10 @@ def loop(
         for name, player in players.items()
     }
 
+    draw = Draw(0, device=device)
+
     def run() -> None:
         for rows in torch.split(torch.randperm(len(x), device=device), case.batch):
-            case.plain(model, x[rows], adams)
-
-    return run
-
-
-def pythae(case: Case, images: Split) -> Callable[[], None]:
-    """One round by Pythae's own trainer, of a VAE of the same layers."""
-    models = importlib.import_module("pythae.models")
-    trainers = importlib.import_module("pythae.trainers")
-    base = importlib.import_module("pythae.models.nn")
-    output = importlib.import_module("pythae.models.base.base_utils").ModelOutput
-    ours = built(case, PLAIN, "cpu")
-    latent_dim = case.model.latent_dim
-
-    class Encoder(base.BaseEncoder):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = ours.encoder
-
-        def forward(self, x: Tensor) -> Any:
-            mean, log_var = self.layers(x).chunk(2, 1)
-            return output(embedding=mean, log_covariance=log_var)
-
-    class Decoder(base.BaseDecoder):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(ours.decoder, nn.Sigmoid())
-
-        def forward(self, z: Tensor) -> Any:
-            return output(reconstruction=self.layers(z))
-
-    config = models.VAEConfig(
-        input_dim=case.data.shape, latent_dim=latent_dim, reconstruction_loss="bce"
-    )
-    model = models.VAE(config, encoder=Encoder(), decoder=Decoder())
-    data = (torch.from_numpy(images.images) > 127).float()
-
-    def run() -> None:
-        with tempfile.TemporaryDirectory() as scratch, redirect_stdout(io.StringIO()):
-            training = trainers.BaseTrainerConfig(
-                output_dir=scratch,
-                num_epochs=1,
-                per_device_train_batch_size=case.batch,
-                learning_rate=1e-3,
-                no_cuda=True,
-            )
-            dataset = importlib.import_module("pythae.data.datasets").BaseDataset(
-                data, torch.zeros(len(data))
-            )
-            trainer = trainers.BaseTrainer(
-                model=model, train_dataset=dataset, training_config=training
-            )
-            trainer.prepare_training()
-            trainer.train_step(1)
+            case.plain(model, x[rows], adams, draw)
 
     return run

@@ -6,6 +6,7 @@ than the baseline. The suites "train", "chain" and "fcd" need neither Ray nor ML
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py data --json data.json
   python jobs/benchmark.py chain --json chain.json
+  python jobs/benchmark.py fcd --json fcd.json
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
   python jobs/benchmark.py explorer --json explorer.json

@@ -8,7 +8,6 @@ jobs/sample.py writes. Precision, recall and the like, of 2,000 samples, are in 
 """
 
 import dataclasses
-import json
 import math
 import os
 import sys
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from genae_core import checkpoint, cluster
 from genae_core.cli import cli
-from genae_core.config import require, strict
+from genae_core.config import require, to_strict_json
 from genae_core.data.folder import Folder
 from genae_core.data.obtain import obtain
 from genae_core.home import home
@@ -161,7 +160,7 @@ def main(options: Options) -> int:
         if note:
             print(f"warning: {note}")
     if options.out is not None:
-        text = json.dumps(strict(_plain(options, report)), indent=1, allow_nan=False) + "\n"
+        text = to_strict_json(_plain(options, report))
         Folder(options.out.absolute().parent).write(options.out.name, text.encode())
     print(f"{time.perf_counter() - began:.1f} s")
     return 0

@@ -11,7 +11,6 @@ codes, along the chain. Needs the packages of the dev extra.
 import contextlib
 import importlib
 import io
-import json
 import logging
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from tqdm import tqdm
 
 from genae_core.cell import chain_label
 from genae_core.cli import cli
-from genae_core.config import require, require_positive_int, strict
+from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.data.base import Splits
 from genae_core.data.batches import Batches
 from genae_core.data.folder import Folder
@@ -224,7 +223,7 @@ def main(options: Options) -> int:
     print(f"\n{lined(rows)}\nreal images: {found[0].floor:.1f}")
     if options.json is not None:
         told["floor"] = found[0].floor
-        text = json.dumps(strict(told), indent=1, allow_nan=False) + "\n"
+        text = to_strict_json(told)
         Folder(options.json.absolute().parent).write(options.json.name, text.encode())
     return 0
 

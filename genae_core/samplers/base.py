@@ -127,6 +127,11 @@ class ChainConfig:
         if self.num_chains is not None:
             require_positive_int(num_chains=self.num_chains)
 
+    @property
+    def coupled(self) -> int:
+        """Chains in a row that depend on one another."""
+        return self.sub_batch if self.batch_norm == "batch" else 1
+
     def padded(self, num_chains: int) -> int:
         """num_chains rounded up to whole sub-batches: the images a start from images takes."""
         return -(-num_chains // self.sub_batch) * self.sub_batch

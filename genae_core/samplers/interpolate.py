@@ -20,8 +20,8 @@ def interpolated(
     """z [N, P, D] from the encoding of each pair's first image to that of its second.
 
     images: [2, N, C, H, W]; they are corrupted and encoded as in the chain, normalised by running
-    averages, as two images are no batch. points: P >= 2, the
-    ends included. Run the chain on them by `run_chain(..., z=z.flatten(0, 1))`.
+    averages, as two images are no batch. points: P >= 2, the ends included. Run the chain on them
+    by `run_chain(..., z=z.flatten(0, 1))`.
     Raises ValueError for images of another shape, and for fewer than two points.
     """
     require(
