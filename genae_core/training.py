@@ -1,6 +1,7 @@
 """fit(): the one training loop. Whatever lists stages of phases is trained by it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -216,7 +217,8 @@ class _Run:
         for phase in self.stages[self.stage].phases:
             for _ in range(phase.repeats):
                 adam = self.adams[phase.player.name]
-                terms = _play(phase, adam, self.model, batch, self.draw)
+                with masks_from(self.draw, self.model):
+                    terms = _play(phase, adam, self.model, batch, self.draw)
                 for name, term in terms.items():
                     share = term.detach() / phase.repeats
                     self.window[name] = self.window.get(name, torch.zeros_like(share)) + share
@@ -307,6 +309,12 @@ def _play(
     if phase.project is not None:
         phase.project(model)
     return terms
+
+
+def masks_from(draw: Draw, model: nn.Module) -> AbstractContextManager[None]:
+    """Have torch's dropout layers, which draw from its global state alone, draw from `draw`."""
+    layers = (m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
+    return draw.as_global() if any(layer.p > 0 for layer in layers) else nullcontext()
 
 
 def _any_order(count: int) -> Callable[[Draw], NDArray[np.int64]]:

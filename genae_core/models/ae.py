@@ -8,7 +8,7 @@ ex-post), or see what its prior gives. Shapes: B batch, C channels, H rows, W co
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from genae_core.config import require_finite, require_positive_int
 from genae_core.distributions import Delta, Distribution
@@ -73,9 +73,7 @@ class AE(Autoencoder):
 
     def stages(self) -> tuple[Stage, ...]:
         player = Player("autoencoder", list(self.parameters()), self.config.optimizer)
-        dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.modules())
-        loss = reconstruction_under_dropout if dropout else reconstruction_loss
-        return (Stage("autoencoder", (Phase(player, loss),)),)
+        return (Stage("autoencoder", (Phase(player, reconstruction_loss),)),)
 
 
 def reconstruction_loss(
@@ -86,11 +84,3 @@ def reconstruction_loss(
     z = model.encode(model.corrupt(batch.x, draw)).sample(draw)
     reconstruction = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
     return reconstruction, {"reconstruction": reconstruction}
-
-
-def reconstruction_under_dropout(
-    model: Autoencoder, batch: Batch, draw: Draw
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """`reconstruction_loss` of a model whose dropout layers draw from torch's global state."""
-    with draw.as_global():
-        return reconstruction_loss(model, batch, draw)

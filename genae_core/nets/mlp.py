@@ -19,8 +19,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 class MLPConfig:
     """Linear, batch normalisation, activation for each width, then a linear top.
 
-    dropout: after each hidden layer of the encoder, from torch's global state (see
-    `Draw.as_global`). batch_norm: False leaves the normalisation out.
+    dropout: after each hidden layer of the encoder, from torch's global state, which fit() seeds.
+    batch_norm: False leaves the normalisation out.
     """
 
     widths: tuple[int, ...] = (512, 512)

@@ -32,6 +32,10 @@ class TestDVAE(ModelContract):
     config = VAEConfig(latent_dim=3, net=NET, noise=noise)
 
 
+class TestDropoutVAE(ModelContract):
+    config = VAEConfig(latent_dim=3, net=MLPConfig(widths=(32,), dropout=0.2))
+
+
 class TestVAEConvolutional(ModelContract):
     shape = (3, 32, 32)
     config = VAEConfig(
