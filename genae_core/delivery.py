@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from genae_core.journal import events, pending, waiting
+from numpy.lib.format import open_memmap
+
+from genae_core.journal import PICTURE, events, pending, waiting
 from genae_core.meters import tell
 from genae_core.tracking import RunAt, Tracker, redact
 
@@ -42,7 +44,8 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
             if event.kind == "metrics":
                 tracker.log_metrics(run, event.fields["rows"])
             elif event.kind == "image":
-                tracker.log_image(run, event.folder / "picture.png", event.fields["step"])
+                picture = open_memmap(event.folder / PICTURE, mode="r")
+                tracker.log_image(run, picture, event.fields["step"])
             elif event.kind == "files":
                 tracker.log_files(run.run_id, event.folder / "files")
             elif event.kind == "finish":

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from genae_core.config import require, strict
@@ -23,6 +24,7 @@ from genae_core.figures import Picture
 
 EVENT = "event.json"  # in the folder of each event, beside the files that it brings
 SPRITE, LATENT = "sprite.avif", "latent.json"  # of a chain, for the explorer
+PICTURE = "picture.npy"  # of an event of the kind image
 DONE = "done.json"  # beside the events of a run that has finished
 
 Row = tuple[str, float, int]  # a metric's name, value and step
@@ -59,7 +61,7 @@ class Journal:
 
     def log_image(self, picture: Picture, step: int) -> None:
         with self._event("image", step=step) as folder:
-            Image.fromarray(picture).save(folder / "picture.png")
+            np.save(folder / PICTURE, picture)  # to make it a PNG takes longer: who sends it does
 
     def log_text(self, text: str, name: str) -> None:
         with self.files() as folder:

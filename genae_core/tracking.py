@@ -6,7 +6,6 @@ Uses MlflowClient with explicit run ids; the fluent API's global run clashes bet
 import logging
 import os
 import re
-import shutil
 import tempfile
 import time
 import urllib.error
@@ -24,9 +23,11 @@ for _noisy in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 import mlflow.entities as entities  # noqa: E402
+import numpy as np  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 from PIL import Image, ImageOps  # noqa: E402
 
 TIMEOUT_S = 10
@@ -175,16 +176,17 @@ class Tracker:
         for first in range(0, len(metrics), 1000):  # MLflow's limit a call
             self.client.log_batch(run.run_id, metrics=metrics[first : first + 1000])
 
-    def log_image(self, run: RunAt, path: Path, step: int) -> None:
-        """A picture of the sampling step, for the image grid of MLflow's UI.
+    def log_image(self, run: RunAt, picture: NDArray[np.uint8], step: int) -> None:
+        """A picture of the sampling step, uint8 [H, W, 3], for the image grid of MLflow's UI.
 
         Under names that are the same each time, so that what is logged twice is stored once:
         MLflow's own log_image makes new ones, and cut off between its two files leaves the first.
         """
         name = f"{IMAGES}+step+{step}+timestamp+{run.start}+{run.run_id}"
-        with tempfile.TemporaryDirectory() as scratch, Image.open(path) as picture:
-            shutil.copy(path, Path(scratch) / f"{name}.png")
-            small = ImageOps.contain(picture, (SMALL, SMALL))
+        image = Image.fromarray(picture)
+        with tempfile.TemporaryDirectory() as scratch:
+            image.save(Path(scratch) / f"{name}.png")
+            small = ImageOps.contain(image, (SMALL, SMALL))
             small.save(Path(scratch) / f"{name}+compressed.webp")
             self.client.log_artifacts(run.run_id, scratch, "images")
         self.client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, True)

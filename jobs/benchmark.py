@@ -7,40 +7,42 @@ than the baseline. The suites "train", "chain" and "fcd" need neither Ray nor ML
   python jobs/benchmark.py data --json data.json
   python jobs/benchmark.py chain --json chain.json
   python jobs/benchmark.py fcd --json fcd.json
+  python jobs/benchmark.py tracking --json tracking.json
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
   python jobs/benchmark.py explorer --json explorer.json
+  python jobs/benchmark.py all --json all.json
 """
 
 import importlib
-import json
 import os
 import platform
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import tyro
 from bench_rows import Row
 
 from genae_core.cli import cli
-from genae_core.config import require, require_positive_int
+from genae_core.config import require, require_positive_int, to_strict_json
 
-Suite = Literal["train", "chain", "fcd", "data", "overhead", "scale", "explorer"]
+Suite = Literal["train", "chain", "fcd", "data", "tracking", "overhead", "scale", "explorer"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The flags of this job."""
 
-    suite: Annotated[Suite, tyro.conf.Positional]
+    suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
     """What to measure. train: steps of the training. chain: steps of the chain. fcd: the distance
-    of many samples. data: preparing and reading shards. overhead: launching empty trials. scale: a
-    thousand trials on a cluster of 16 nodes on this host. explorer: the page of a thousand runs,
-    built, opened and played in Chromium."""
+    of many samples. data: preparing and reading shards. tracking: what logging costs a trial.
+    overhead: launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this
+    host. explorer: the page of a thousand runs, built, opened and played in Chromium. all: one
+    after the other, more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -54,25 +56,23 @@ class Options:
         require_positive_int(repeats=self.repeats, images=self.images)
 
 
-def measured(options: Options) -> list[Row]:
+def measured(suite: Suite, options: Options) -> list[Row]:
     """The suite's rows. Each suite is imported alone, with what it alone needs."""
-    if options.suite in ("train", "chain", "fcd"):
-        suite = importlib.import_module(f"bench_{options.suite}")
-        found: list[Row] = suite.rows(options.repeats, options.device)
-        return found
-    if options.suite in ("overhead", "scale"):
-        import bench_sweep
-
-        overhead = options.suite == "overhead"
-        return bench_sweep.overhead(options.repeats) if overhead else bench_sweep.scale()
+    sweep = suite in ("overhead", "scale")
+    module: Any = importlib.import_module("bench_sweep" if sweep else f"bench_{suite}")
+    found: list[Row]
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
-        if options.suite == "explorer":
-            import bench_explorer
-
-            return bench_explorer.rows(options.repeats, Path(scratch))
-        import bench_data
-
-        return bench_data.rows(options.images, options.repeats, Path(scratch))
+        if suite in ("train", "chain", "fcd"):
+            found = module.rows(options.repeats, options.device)
+        elif suite == "data":
+            found = module.rows(options.images, options.repeats, Path(scratch))
+        elif suite == "overhead":
+            found = module.overhead(options.repeats)
+        elif suite == "scale":
+            found = module.scale()
+        else:
+            found = module.rows(options.repeats, Path(scratch))
+    return found
 
 
 def machine(device: str) -> dict[str, str | int | None]:
@@ -99,14 +99,21 @@ def main(options: Options) -> int:
         raise ValueError(f"--json {options.json}: there is no such folder")
     there = options.device == "cpu" or torch.cuda.is_available()
     require(there, "this torch sees no GPU", device=options.device)
-    rows = measured(options)
-    print(f"\n{'row':<24} {'value':>12} {'baseline':>12} {'ratio':>7}")
-    for row in rows:
-        print(f"{row.name:<24} {row.value:>12.4g} {row.baseline_value:>12.4g} {row.ratio:>7.2f}")
-        print(f"{'':<24} {row.unit}; against {row.baseline}")
+    suites = get_args(Suite) if options.suite == "all" else (options.suite,)
+    rows: list[Row] = []
+    for suite in suites:
+        found = measured(suite, options)
+        rows += found
+        print(f"\n{'row':<24} {'value':>12} {'baseline':>12} {'ratio':>7}")
+        for row in found:
+            print(
+                f"{row.name:<24} {row.value:>12.4g} {row.baseline_value:>12.4g} {row.ratio:>7.2f}"
+            )
+            print(f"{'':<24} {row.unit}; against {row.baseline}", flush=True)
+        if options.json is not None:  # after each: a later suite may fail
+            report = {"machine": machine(options.device), "rows": [asdict(row) for row in rows]}
+            options.json.write_text(to_strict_json(report))
     if options.json is not None:
-        report = {"machine": machine(options.device), "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
         print(f"\n{options.json}")
     return 0
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from genae_core.delivery import Courier, Undelivered, deliver, deliver_all
-from genae_core.journal import EVENT, Journal, events, pending
+from genae_core.journal import EVENT, PICTURE, Journal, events, pending
 from genae_core.tracking import RunAt, Tracker
 
 GREY = np.full((4, 4, 3), 99, np.uint8)
@@ -63,7 +64,18 @@ def test_every_kind_of_event_arrives_and_leaves_the_disk(tracker: Tracker, tmp_p
     assert found["fcd"] == [(0, 5.0, found["start"]), (2, 4.0, found["start"])]
     assert set(found["files"]) == {"experiment.json", "images"}
     assert len(found["images"]) == 4  # two pictures, each also small
+    whole = next(path for path in found["images"] if path.endswith(".png"))
+    with Image.open(tracker.fetch(found["run_id"], whole, tmp_path)) as picture:
+        assert np.array_equal(np.asarray(picture), GREY)
     assert tracker.finished(tmp_path.name)["whole"] == 4.5
+
+
+def test_a_picture_that_is_a_pickle_is_not_opened(tracker: Tracker, tmp_path: Path) -> None:
+    journal = full(tmp_path / "pickle")
+    (picture, _) = sorted(journal.folder.glob(f"*/{PICTURE}"))
+    np.save(picture, np.array([Path("/")], dtype=object), allow_pickle=True)
+    with pytest.raises(Undelivered, match="Python objects"):
+        deliver(tracker, journal.folder)
 
 
 def test_what_is_sent_twice_is_stored_once(tracker: Tracker, tmp_path: Path) -> None:

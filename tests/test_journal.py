@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contracts import tiny
-from PIL import Image
 
 from genae_core.experiment import resolve
 from genae_core.journal import (
     EVENT,
+    PICTURE,
     Journal,
     events,
     pending,
@@ -33,8 +33,8 @@ def test_events_are_read_back_in_order_with_their_files(tmp_path: Path) -> None:
     assert [event.kind for event in found] == ["start", "metrics", "image", "files", "finish"]
     assert found[0].fields["params"] == {"lr": "0.001"}
     assert found[1].fields["rows"] == [["train/loss", 0.5, 1], ["train/loss", math.inf, 2]]
-    with Image.open(found[2].folder / "picture.png") as picture:
-        assert np.array_equal(np.asarray(picture), np.full((4, 6, 3), 7, np.uint8))
+    picture = np.load(found[2].folder / PICTURE, allow_pickle=False)
+    assert np.array_equal(picture, np.full((4, 6, 3), 7, np.uint8))
     assert found[2].fields == {"step": 5}
     assert (found[3].folder / "files" / "experiment.json").read_text() == "{}"
     assert found[4].fields.items() >= {"status": "FAILED", "reason": "it broke"}.items()

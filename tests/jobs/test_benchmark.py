@@ -153,3 +153,23 @@ def test_the_explorer_suite_builds_opens_and_plays(
     assert rows["open_1000_s"].ratio == pytest.approx(1 / rows["open_1000_s"].value)
     # Of 3 settings with 4, 4 and 1 seeds: 3, 3 and 1 of their samples, and what the median has.
     assert "9 finished runs, 0 without a result, 13 of 27 pictures" in capsys.readouterr().out
+
+
+def test_the_tracking_suite_stores_the_same_by_both_arms(
+    jobs: tuple[ModuleType, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = importlib.import_module("bench_tracking")
+    monkeypatch.setattr(tracking, "SIDE", 64)
+    monkeypatch.setattr(tracking, "POINTS", 2)
+    monkeypatch.setattr(tracking, "HISTORY", tracking.HISTORY[:2])
+    (row,) = tracking.rows(1, tmp_path)
+    assert row.name == "tracking_trial_s"
+    assert row.ratio == pytest.approx(row.baseline_value / row.value)
+    with tracking.server(tmp_path) as uri:  # the same store, started again
+        tracker = tracking.Tracker.create(uri, "tracking", tmp_path)
+        tracking.check(tracker, 2)
+        with pytest.raises(RuntimeError, match="genae: 2 runs .* not 3"):
+            tracking.check(tracker, 3)
+        for run in tracker.find(arm="genae"):
+            pictures = tracker.client.list_artifacts(run.info.run_id, "images")
+            assert len(pictures) == 2 * tracking.GRIDS  # each with its small copy
