@@ -6,11 +6,12 @@ not run again, so a trial may be repeated.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from genae_core import checkpoint, config
 from genae_core.data.base import Splits
 from genae_core.data.folder import Folder
-from genae_core.delivery import courier_of
+from genae_core.delivery import Courier, courier_of
 from genae_core.evaluation import validation_fcd
 from genae_core.experiment import Experiment, resolve
 from genae_core.journal import Journal, record_chain, record_training
@@ -29,10 +30,11 @@ from genae_core.meters import tell
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.progress import note_share, shown
+from genae_core.replicas import Replica, fit_together
 from genae_core.samplers.base import ChainConfig
 from genae_core.tracking import StoreError, Tracker
 from genae_core.training import Progress
-from genae_core.trial import TrialResult, run_trial
+from genae_core.trial import TrialResult, replica_of, run_trial
 
 Params = dict[str, Any]
 SHARES = "progress"  # beside a sweep's states: what of each running trial is done
@@ -60,6 +62,7 @@ class Sweep:
     checkpoint_seconds: float  # between two states of a training
     cells: dict[str, Experiment]  # by cell_key of its params
     compute: ComputeConfig = ComputeConfig()  # of every trial that does not say
+    together: bool = False  # whether the seeds of a cell are trained as one stacked model
 
 
 def cell_key(params: Params) -> str:
@@ -128,84 +131,58 @@ def run_cell(
     classifier = classifier.to(device)
     courier = courier_of(sweep.uri, sweep.experiment_id)
     cell = cell_of(params, sweep, splits)
-    finished = _finished(sweep)
-    best = []
+    family, finished = cell.model.family, _finished(sweep)
+    best, left = [], []
+    for seed in sweep.seeds:
+        run = _seed_of(dataclasses.replace(cell, seed=seed), sweep)
+        known = run.known(finished)
+        best += [] if known is None else [known]
+        left += [run] if known is None else []
     rungs = list(sweep.rungs)
-    for position, seed in enumerate(sweep.seeds):
-        experiment = dataclasses.replace(cell, seed=seed)
 
-        family, began = experiment.model.family, time.monotonic()
+    def watching(seeds: int) -> Callable[[torch.nn.Module, Progress], None]:
+        """Sees the epochs of so many seeds, trained at once; the others are in `best` or wait."""
+        began = time.monotonic()
 
-        def on_epoch(
-            model: torch.nn.Module,
-            progress: Progress,
-            experiment: Experiment = experiment,
-            position: int = position,
-            family: str = family,
-        ) -> None:
+        def on_epoch(model: torch.nn.Module, progress: Progress) -> None:
             nonlocal began
             tell("genae_epoch_seconds", time.monotonic() - began, family=family)
-            done = (position + progress.done) / len(sweep.seeds)
+            done = (len(best) + seeds * progress.done) / len(sweep.seeds)
             note_share(Path(sweep.states).parent / SHARES, label(params), done)
             if progress.last_stage and rungs and rungs[0] <= done < 1:
                 rungs[:] = [rung for rung in rungs if rung > done]
                 now = validation_fcd(
-                    model,
-                    experiment.chains[0],
-                    splits,
-                    classifier,
-                    experiment.data.binarize,
-                    device,
+                    model, cell.chains[0], splits, classifier, cell.data.binarize, device
                 )
                 report({"fcd_val": now, "percent": int(100 * done), "finished": False})
             began = time.monotonic()
 
-        keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
-        journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
-        known = [finished.get(key, journals[chain].done()) for chain, key in keys.items()]
-        if None not in known:
-            best.append(min(value for value in known if value is not None))
-            continue
-        for chain, journal in journals.items():
-            _start(journal, sweep, params, experiment, chain)
-            courier.add(journal.folder)
-        model_key, linger = keys[experiment.chains[0]], sweep.linger
-        keeper = Generations(
-            Path(sweep.states) / model_key,
-            sweep.checkpoint_seconds,
-            warn=warn,
-            kept=_kept,
-            mirror=Folder(sweep.mirror) / model_key if sweep.mirror else None,
-        )
-        try:
-            keeper.back_off()
-            result = run_trial(experiment, splits, classifier, device, on_epoch, keeper)
-            if keeper.went_on is not None:
-                warn(f"seed {seed} was not trained at once: it went on from step {keeper.went_on}")
-            _log(experiment, result, journals)
+        return on_epoch
+
+    together = sweep.together and len(left) > 1
+    if together:
+        with _tracked(left, sweep, params, courier):
+            _train_together(left, splits, device, watching(len(left)), warn)
+    for run in left:
+        with _tracked([run], sweep, params, courier):
+            run.keeper.back_off()
+            watch = watching(1)
+            result = run_trial(run.experiment, splits, classifier, device, watch, run.keeper)
+            went_on = run.keeper.went_on
+            if went_on is not None and not together:
+                warn(
+                    f"seed {run.experiment.seed} was not trained at once: it went on from step "
+                    f"{went_on}"
+                )
+            _log(run, result)
             if result.failed:
                 chain, why = next(iter(result.failed.items()))
                 raise FloatingPointError(f"{chain_label(chain)}: {why}")
-        except Preempted:
-            linger = 0.0  # the run goes on elsewhere, and this process has seconds
-            raise
-        except BaseException as error:
-            # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
-            status = "FAILED" if isinstance(error, Exception) else "KILLED"
-            for journal in journals.values():
-                if journal.done() is None:
-                    journal.finish(status, f"{type(error).__name__}: {error}")
-            if isinstance(error, ValueError | ArithmeticError):
-                keeper.forget()  # from there it would fail again
-            if not isinstance(error, Exception):
-                linger = 0.0  # Tune gives a trial that it stops two seconds; the courier goes on
-            raise
-        finally:
-            delivered = courier.settle([journal.folder for journal in journals.values()], linger)
+        delivered = courier.settle(run.folders(), sweep.linger)
         for found in result.chains:
             tell("genae_chain_step_seconds", found.step_seconds, family=family)
         if delivered or not sweep.linger:
-            keeper.forget()
+            run.keeper.forget()
         else:
             warn(
                 "the tracking store did not take what was logged, which only this node has: the "
@@ -213,7 +190,101 @@ def run_cell(
             )
         best.append(min(min(chain.fcd_val) for chain in result.chains))
     value = sum(best) / len(best)
-    report({"fcd_val": value, "percent": 100, "finished": True, "family": cell.model.family})
+    report({"fcd_val": value, "percent": 100, "finished": True, "family": family})
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """One seed of a cell: its journals by chain setting, and the keeper of its states."""
+
+    experiment: Experiment
+    sweep: Sweep
+    journals: dict[ChainConfig, Journal]
+
+    @functools.cached_property
+    def keeper(self) -> Generations:
+        key = run_key(self.sweep.name, self.experiment, self.experiment.chains[0])
+        return Generations(
+            Path(self.sweep.states) / key,
+            self.sweep.checkpoint_seconds,
+            warn=warn,
+            kept=_kept,
+            mirror=Folder(self.sweep.mirror) / key if self.sweep.mirror else None,
+        )
+
+    def known(self, finished: dict[str, float]) -> float | None:
+        """Its best validation FCD where all its runs have finished."""
+        values = [
+            finished.get(journal.folder.name, journal.done()) for journal in self.journals.values()
+        ]
+        found = [value for value in values if value is not None]
+        return min(found) if len(found) == len(values) else None
+
+    def folders(self) -> list[Path]:
+        return [journal.folder for journal in self.journals.values()]
+
+
+def _seed_of(experiment: Experiment, sweep: Sweep) -> _Seed:
+    keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
+    journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
+    return _Seed(experiment, sweep, journals)
+
+
+@contextlib.contextmanager
+def _tracked(
+    seeds: Sequence[_Seed], sweep: Sweep, params: Params, courier: Courier
+) -> Iterator[None]:
+    """Start the seeds' runs, and end those that an error ends."""
+    for seed in seeds:
+        for chain, journal in seed.journals.items():
+            _start(journal, sweep, params, seed.experiment, chain)
+            courier.add(journal.folder)
+    linger = sweep.linger
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Preempted):
+            linger = 0.0  # the run goes on elsewhere, and this process has seconds
+        else:
+            _end(seeds, error)
+            # Tune gives a trial that it stops two seconds; the courier goes on.
+            linger = linger if isinstance(error, Exception) else 0.0
+        courier.settle([folder for seed in seeds for folder in seed.folders()], linger)
+        raise
+
+
+def _end(seeds: Sequence[_Seed], error: BaseException) -> None:
+    # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
+    status = "FAILED" if isinstance(error, Exception) else "KILLED"
+    for seed in seeds:
+        for journal in seed.journals.values():
+            if journal.done() is None:
+                journal.finish(status, f"{type(error).__name__}: {error}")
+        if isinstance(error, ValueError | ArithmeticError):
+            seed.keeper.forget()  # from there it would fail again
+
+
+def _train_together(
+    seeds: Sequence[_Seed],
+    splits: Splits,
+    device: torch.device,
+    on_epoch: Callable[[torch.nn.Module, Progress], None],
+    warn: Callable[[str], None],
+) -> None:
+    """Leave each seed's trained state with its keeper, from which it goes on alone: to its chains,
+    or where it cannot be trained so, to its training."""
+    replicas: list[Replica] = []
+    seeds[0].keeper.back_off()
+    for seed in seeds:
+        compute = seed.experiment.compute or ComputeConfig()
+        rows = dataclasses.replace(compute, channels_last=False)  # the layout that vmap knows
+        experiment = dataclasses.replace(seed.experiment, compute=rows)
+        watch = (lambda *_: None) if replicas else on_epoch
+        replicas.append(replica_of(experiment, splits, device, watch, seed.keeper))
+    try:
+        fit_together(replicas, seeds[0].experiment.training)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        warn(f"the seeds are trained one after the other: {error}")
 
 
 def _finished(sweep: Sweep) -> dict[str, float]:
@@ -268,9 +339,8 @@ def _start(
     journal.log_text(config.to_json(alone), "experiment.json")
 
 
-def _log(
-    experiment: Experiment, result: TrialResult, journals: dict[ChainConfig, Journal]
-) -> None:
+def _log(run: _Seed, result: TrialResult) -> None:
+    experiment, journals = run.experiment, run.journals
     first = journals[experiment.chains[0]]
     record_training(first, result.history)
     with first.files() as folder:

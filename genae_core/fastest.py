@@ -1,6 +1,7 @@
 """How the networks of a sweep compute fastest, measured before it: --precision auto."""
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.options import Precision
+from genae_core.replicas import Replica, fit_together
 from genae_core.training import fit
 
 STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
+FILLED_S = 0.1  # of a step: one model that takes so long leaves a device no room for others
 WORTH = 0.95  # of the first's seconds: what is hardly faster here may be slower the next time
 
 
@@ -96,6 +99,30 @@ def measure(
     return [Timing(way, statistics.median(seconds)) for way, seconds in each.items()]
 
 
+def measure_seeds(
+    experiment: Experiment, images: Split, seeds: int, gpu: bool, threads: int
+) -> tuple[float, float]:
+    """The median seconds of an optimiser step of so many seeds, one after the other and as one
+    stacked model; infinity for that, untried, where one seed's step alone fills the device."""
+    device = torch.device("cuda" if gpu else "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        compute = experiment.compute or ComputeConfig()
+        alone = [_seconds(experiment, images, compute, device) / STEPS for _ in range(1 + ROUNDS)]
+        one = statistics.median(alone[1:])  # the first warms up
+        if one > FILLED_S:
+            return seeds * one, math.inf
+        stacked = []
+        for number in range(1 + ROUNDS):
+            alone.append(_seconds(experiment, images, compute, device) / STEPS)
+            took = _seconds(experiment, images, compute, device, seeds) / STEPS
+            stacked += [took] if number else []
+    finally:
+        torch.set_num_threads(before)
+    return seeds * statistics.median(alone[1:]), statistics.median(stacked)
+
+
 def fastest(timings: Sequence[Timing]) -> ComputeConfig:
     """The fastest, or the first where none is clearly faster."""
     first, best = timings[0], min(timings, key=lambda timing: timing.seconds)
@@ -103,20 +130,33 @@ def fastest(timings: Sequence[Timing]) -> ComputeConfig:
 
 
 def _seconds(
-    experiment: Experiment, images: Split, compute: ComputeConfig, device: torch.device
+    experiment: Experiment,
+    images: Split,
+    compute: ComputeConfig,
+    device: torch.device,
+    seeds: int = 1,
 ) -> float:
-    draw = Draw(0, "measuring", device=device)
-    with draw.as_global():
-        model = experiment.model.build(experiment.data.shape).to(device)
-    compute_as(model, compute)
+    """Of STEPS steps of the first stage of so many seeds, stacked where there are several."""
     training = dataclasses.replace(
         experiment.training, epochs=1, max_images=None, num_labelled=None
     )
-    examples = Batches(images, len(images.images), experiment.data.binarize, device).examples()
-    stage = model.stages()[0]._replace(epochs=1)
+    replicas = []
+    for seed in range(seeds):
+        draw = Draw(seed, "measuring", device=device)
+        with draw.as_global():
+            model = experiment.model.build(experiment.data.shape).to(device)
+        layout = compute.channels_last and seeds == 1
+        compute_as(model, dataclasses.replace(compute, channels_last=layout))
+        examples = Batches(images, len(images.images), experiment.data.binarize, device)
+        stages = (model.stages()[0]._replace(epochs=1),)
+        replicas.append(Replica(model, stages, examples.examples(), draw))
     _wait(device)
     began = time.perf_counter()
-    fit(model, (stage,), examples, training, draw)
+    if seeds == 1:
+        (only,) = replicas
+        fit(only.model, only.stages, only.examples, training, only.draw)
+    else:
+        fit_together(replicas, training)
     _wait(device)
     return time.perf_counter() - began
 

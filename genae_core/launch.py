@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
-from genae_core import cluster, config, sweeping, tracking
+from genae_core import choosing, cluster, config, sweeping, tracking
 from genae_core.cell import EXPERIMENT, Params, Sweep, cell_key
 from genae_core.experiment import Experiment
 from genae_core.options import LaunchOptions
@@ -187,12 +187,14 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 study, name, folder, plan.cells, tracker, parallel, options
             )
             if options.gpus_per_trial == "auto":
-                share = sweeping.gpu_share(folder, sweep, splits, classifier, options)
+                share = choosing.gpu_share(folder, sweep, splits, classifier, options)
                 options = replace(options, gpus_per_trial=share)
                 sweep = replace(sweep, gpus=share)
                 parallel = _parallel(options)
-            compute = sweeping.compute_of(folder, sweep, splits, options)
+            compute = choosing.compute_of(folder, sweep, splits, options)
             sweep = replace(sweep, compute=compute)
+            together = choosing.together_of(folder, sweep, splits, options)
+            sweep = replace(sweep, together=together)
         except (ValueError, OSError, tracking.StoreError) as error:
             cluster.disconnect()
             print(f"error: {tracking.redact(str(error))}", file=sys.stderr)
@@ -201,7 +203,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
             cluster.disconnect()
             print("\nstopped before any trial had started", file=sys.stderr)
             return 130
-        sweeping.write_manifest(study, folder, plan.cells, tracker, options, sweep.compute)
+        sweeping.write_manifest(study, folder, plan.cells, tracker, options, sweep)
         began = time.monotonic()
         _announce(plan, sweep, parallel, tracker, options)
         count, errors, interrupted = run_trials(

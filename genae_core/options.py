@@ -52,6 +52,10 @@ class LaunchOptions(ShardOptions):
     """How the models compute; bf16: matrix products and convolutions in bfloat16, all else in
     fp32. "auto" tries a few steps of the largest model each way, also with the values of a pixel
     together (channels last), and leaves plain fp32 only for what is clearly faster."""
+    seeds_together: Literal["auto", "yes", "no"] = "auto"
+    """Train the --seeds of a cell as one stacked model, each as it would be alone but for
+    rounding. "auto" tries a few steps of the largest model both ways, and leaves one after the
+    other only for what is clearly faster, as it can be on a GPU that one model does not fill."""
     memory_per_trial: float | None = None
     """GiB of memory of a trial: as many run at a time as a node's memory holds, and one that
     takes more fails alone (default: no limit)."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from genae_core import cluster, config, packing, report, tracking
+from genae_core import cluster, config, report, tracking
 from genae_core.cell import Params, Sweep, cell_key, label
 from genae_core.data.base import Splits
 from genae_core.data.folder import Folder
@@ -24,10 +24,8 @@ from genae_core.data.prepare import Done, Each, Job, Work, one_by_one
 from genae_core.data.shards import ShardSpec
 from genae_core.delivery import deliver_all
 from genae_core.experiment import Experiment, resolve, warnings_of
-from genae_core.fastest import choices, fastest, few_images, flag_of, has_bf16, measure
 from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
-from genae_core.nets.base import ComputeConfig
 from genae_core.options import LaunchOptions
 
 # ASHA compares trials when they have done a ninth and a third of their steps.
@@ -251,65 +249,6 @@ def prepare(
     return sweep, splits, load_classifier(kept)
 
 
-def gpu_share(
-    folder: Path, sweep: Sweep, splits: Splits, classifier: Classifier, options: LaunchOptions
-) -> float:
-    """What --gpus-per-trial auto comes to: as the sweep began, or measured now."""
-    if options.resume:
-        before = json.loads((folder / MANIFEST).read_text()).get("gpus_per_trial")
-        if before is not None:
-            return float(before)
-    print("measuring how many trials a GPU holds, once ...", flush=True)
-    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
-    try:
-        peak = cluster.once(packing.measure, cell, splits, classifier, gpus=1)
-    except RuntimeError as error:  # torch's: no GPU it can use, or too small a one
-        raise ValueError(
-            f"--gpus-per-trial auto: the trial that was to be measured failed: {error}"
-        ) from None
-    cpus = options.cpus_per_trial
-    most = max(have["CPU"] // (cpus * have["GPU"]) for have in cluster.nodes() if have.get("GPU"))
-    found = packing.share(peak, int(most))
-    print(
-        f"a trial takes {peak.used / 2**30:.2f} of {peak.total / 2**30:.2f} GiB: "
-        f"{1 / found:.0f} on a GPU"
-    )
-    return found
-
-
-def compute_of(
-    folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions
-) -> ComputeConfig:
-    """What --precision comes to: as the sweep began, or measured now where there is a choice.
-
-    Raises ValueError where bf16 is asked for and the hardware does not have it.
-    """
-    if options.resume:
-        before = json.loads((folder / MANIFEST).read_text()).get("compute", {})
-        return ComputeConfig(**before)  # of a sweep from before there was a choice: plain
-    gpu = options.gpus > 0
-    # What this process's CPU can says nothing of a GPU, or of a cluster's other nodes.
-    bf16 = gpu or options.joins or has_bf16()
-    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
-    ways = choices(cell, options.precision, bf16)
-    if len(ways) == 1:
-        return ways[0]
-    print("measuring how the models compute fastest, once ...", flush=True)
-    threads = options.cpus_per_trial
-    given = (cell, few_images(cell, splits.train), options.precision, gpu, threads)
-    try:
-        timings = cluster.once(measure, *given, cpus=threads, gpus=min(1.0, options.gpus))
-    except Exception as error:  # a trial may fail so, and then fails alone
-        print(f"warning: it could not be measured, so it is plain fp32: {error!r:.300}")
-        return ComputeConfig()
-    chosen = fastest(timings)
-    for timing in timings if len(timings) > 1 else ():
-        shown = f"{1000 * timing.seconds:.1f} ms a step"
-        print(f"  --precision {flag_of(timing.compute)}: {shown}")
-    print(f"  taken: {flag_of(chosen)}")
-    return chosen
-
-
 def conclude(
     study: str,
     name: str,
@@ -412,14 +351,15 @@ def write_manifest(
     cells: dict[str, Experiment],
     tracker: tracking.Tracker,
     options: LaunchOptions,
-    compute: ComputeConfig,
+    sweep: Sweep,
 ) -> None:
     """sweep.json, from which `--resume` and jobs/replay_tracking.py know the sweep again."""
     about = {
         "study": study,
         "tracking_uri": tracking.redact(tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
-        "compute": asdict(compute),
+        "compute": asdict(sweep.compute),
+        "together": sweep.together,
     }
     text = json.dumps({**about, **_manifest(cells, options)}, indent=1) + "\n"
     Folder(folder).write(MANIFEST, text.encode())

@@ -17,7 +17,7 @@ from genae_core.models.base import Examples, Phase, Stage
 
 # Each training keeps about this many points a curve, each the mean over its window of steps.
 POINTS = 100
-COUNTS = ("stage", "epoch", "batch", "step", "since")  # of a state, as `_Run` names them
+COUNTS = ("stage", "epoch", "batch", "step", "since")  # of a state, as `Run` names them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def fit(
         f"batch_size must be at most the {examples.count} training images",
         batch_size=config.batch_size,
     )
-    run = _Run(model, stages, examples, config, draw)
+    run = Run(model, stages, examples, config, draw)
     state = None if keeper is None else keeper.found()
     if state is not None:
         run.load(state)
@@ -130,7 +130,9 @@ def fit(
             run.begin(draw.generator.get_state())
         while run.epoch < run.lengths[run.stage]:
             model.train()  # a watcher may have sampled from it
-            for _ in run.steps():
+            for batch in run.batches():
+                run.moved(batch)
+                run.stepped()
                 if keeper is not None and keeper.due():
                     keeper.keep(run.state())
             on_epoch(run.progress())
@@ -141,9 +143,10 @@ def fit(
     return run.history
 
 
-class _Run:
+class Run:
     """A training as it stands: `stage` and `epoch` are the finished ones, `batch` of the epoch
-    that has begun; `begun`: whether the next stage has its examples and its optimisers."""
+    that has begun; `begun`: whether the next stage has its examples and its optimisers. Whoever
+    drives it has it `moved` by each of its batches, and then `stepped`."""
 
     def __init__(
         self,
@@ -195,8 +198,8 @@ class _Run:
         self.window, self.since = {}, 0
         self.stage, self.epoch, self.begun = self.stage + 1, 0, False
 
-    def steps(self) -> Iterator[None]:
-        """The steps that are left of an epoch, one at a time."""
+    def batches(self) -> Iterator[Any]:
+        """What is left of an epoch, a step's batch at a time."""
         now, again = self.draw.generator.get_state(), self.batch > 0
         if again:
             self.draw.generator.set_state(self.epoch_stream)
@@ -208,23 +211,33 @@ class _Run:
             self.draw.generator.set_state(now)
         size = self.config.batch_size
         while self.batch < self.steps_an_epoch:
-            self._step(self.given.batch(rows[self.batch * size : (self.batch + 1) * size]))
-            self.batch += 1
-            yield
+            yield self.given.batch(rows[self.batch * size : (self.batch + 1) * size])
         self.epoch, self.batch = self.epoch + 1, 0
 
-    def _step(self, batch: object) -> None:
+    def moved(self, batch: object) -> None:
+        """Make the moves of a batch and note their loss terms."""
         for phase in self.stages[self.stage].phases:
             for _ in range(phase.repeats):
                 adam = self.adams[phase.player.name]
                 with masks_from(self.draw, self.model):
-                    terms = _play(phase, adam, self.model, batch, self.draw)
-                for name, term in terms.items():
-                    share = term.detach() / phase.repeats
-                    self.window[name] = self.window.get(name, torch.zeros_like(share)) + share
+                    loss, terms = phase.loss(self.model, batch, self.draw)
+                adam.zero_grad(set_to_none=True)
+                loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
+                adam.step()
+                if phase.project is not None:
+                    phase.project(self.model)
+                self.note(phase, terms)
+
+    def note(self, phase: Phase, terms: dict[str, Tensor]) -> None:
+        for name, term in terms.items():
+            share = term.detach() / phase.repeats
+            self.window[name] = self.window.get(name, torch.zeros_like(share)) + share
+
+    def stepped(self) -> None:
+        """All moves of a batch are made and noted. Raises NonFiniteLossError."""
         for decay in self.decays.values():
             decay.step()
-        self.step, self.since = self.step + 1, self.since + 1
+        self.step, self.since, self.batch = self.step + 1, self.since + 1, self.batch + 1
         if self.step % self.every == 0:
             self.history.append(_point(self.step, self.window, self.since))
             self.window, self.since = {}, 0
@@ -285,7 +298,7 @@ class _Run:
 
 
 def _adam_state(adam: torch.optim.Adam, saved: dict[str, Tensor], player: str) -> dict[str, Any]:
-    """A state_dict from the tensors that `_Run.state` names PLAYER.NUMBER.MOMENT."""
+    """A state_dict from the tensors that `Run.state` names PLAYER.NUMBER.MOMENT."""
     parameters = [p for group in adam.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in saved.items():
@@ -298,23 +311,15 @@ def _adam_state(adam: torch.optim.Adam, saved: dict[str, Tensor], player: str) -
     return {"state": moments, "param_groups": adam.state_dict()["param_groups"]}
 
 
-def _play(
-    phase: Phase, adam: torch.optim.Adam, model: nn.Module, batch: object, draw: Draw
-) -> dict[str, Tensor]:
-    """One step of a phase; its loss terms."""
-    loss, terms = phase.loss(model, batch, draw)
-    adam.zero_grad(set_to_none=True)
-    loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
-    adam.step()
-    if phase.project is not None:
-        phase.project(model)
-    return terms
-
-
 def masks_from(draw: Draw, model: nn.Module) -> AbstractContextManager[None]:
     """Have torch's dropout layers, which draw from its global state alone, draw from `draw`."""
+    return draw.as_global() if has_dropout(model) else nullcontext()
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether it has layers of torch's that drop anything."""
     layers = (m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
-    return draw.as_global() if any(layer.p > 0 for layer in layers) else nullcontext()
+    return any(layer.p > 0 for layer in layers)
 
 
 def _any_order(count: int) -> Callable[[Draw], NDArray[np.int64]]:

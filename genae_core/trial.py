@@ -14,6 +14,7 @@ from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.references import references
+from genae_core.replicas import Replica
 from genae_core.samplers.base import ChainConfig
 from genae_core.training import Keeper, Point, Progress, fit
 
@@ -31,6 +32,30 @@ class TrialResult(NamedTuple):
     failed: dict[ChainConfig, FloatingPointError]
 
 
+def replica_of(
+    experiment: Experiment,
+    splits: Splits,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
+    keeper: Keeper | None = None,
+) -> Replica:
+    """What `run_trial` trains, not trained yet."""
+    draw = Draw(experiment.seed, "training", device=device)
+    with draw.as_global():
+        model = experiment.model.build(experiment.data.shape).to(device)
+    compute_as(model, experiment.compute or ComputeConfig())
+    training = experiment.training
+    count = min(training.max_images or len(splits.train.images), len(splits.train.images))
+    batches = Batches(
+        splits.train, count, experiment.data.binarize, draw.device, training.num_labelled
+    )
+
+    def watch(progress: Progress) -> None:
+        on_epoch(model, progress)
+
+    return Replica(model, model.stages(), batches.examples(), draw, watch, keeper)
+
+
 def run_trial(
     experiment: Experiment,
     splits: Splits,
@@ -45,20 +70,9 @@ def run_trial(
     keeper: see `fit`.
     Raises NonFiniteLossError as `fit` does. A chain that is not finite fails alone.
     """
-    draw = Draw(experiment.seed, "training", device=device)
-    with draw.as_global():
-        model = experiment.model.build(experiment.data.shape).to(device)
-    compute_as(model, experiment.compute or ComputeConfig())
-    training = experiment.training
-    count = min(training.max_images or len(splits.train.images), len(splits.train.images))
-    batches = Batches(
-        splits.train, count, experiment.data.binarize, draw.device, training.num_labelled
-    )
-
-    def watch(progress: Progress) -> None:
-        on_epoch(model, progress)
-
-    history = fit(model, model.stages(), batches.examples(), training, draw, watch, keeper)
+    replica = replica_of(experiment, splits, device, on_epoch, keeper)
+    model, stages, examples, draw, watch, keeper = replica
+    history = fit(model, stages, examples, experiment.training, draw, watch, keeper)
     binarize = experiment.data.binarize
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     real = {half: references(splits, classifier, half, binarize, device) for half in halves}

@@ -1,9 +1,11 @@
 """What genae costs, as ratios against the best plain code that does the same job.
 
 Arms are interleaved in one run and a median of the repeats is taken; a ratio above 1 is better
-than the baseline. The suites "train", "chain" and "fcd" need neither Ray nor MLflow.
+than the baseline. The suites "train", "replicas", "chain" and "fcd" need
+neither Ray nor MLflow.
 
   python jobs/benchmark.py train --json train.json
+  python jobs/benchmark.py replicas --json replicas.json
   python jobs/benchmark.py data --json data.json
   python jobs/benchmark.py chain --json chain.json
   python jobs/benchmark.py fcd --json fcd.json
@@ -30,7 +32,10 @@ from bench_rows import Row
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int, to_strict_json
 
-Suite = Literal["train", "chain", "fcd", "data", "tracking", "overhead", "scale", "explorer"]
+ALONE = ("train", "replicas", "chain", "fcd")  # without Ray and MLflow, on a GPU too
+Suite = Literal[
+    "train", "replicas", "chain", "fcd", "data", "tracking", "overhead", "scale", "explorer"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +43,11 @@ class Options:
     """The flags of this job."""
 
     suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
-    """What to measure. train: steps of the training. chain: steps of the chain. fcd: the distance
-    of many samples. data: preparing and reading shards. tracking: what logging costs a trial.
-    overhead: launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this
-    host. explorer: the page of a thousand runs, built, opened and played in Chromium. all: one
-    after the other, more than an hour."""
+    """What to measure. train: steps of the training. replicas: of eight seeds as one. chain: steps
+    of the chain. fcd: the distance of many samples. data: preparing and reading shards. tracking:
+    what logging costs a trial. overhead: launching empty trials. scale: a thousand trials on a
+    cluster of 16 nodes on this host. explorer: the page of a thousand runs, built, opened and
+    played in Chromium. all: one after the other, more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -50,7 +55,7 @@ class Options:
     images: int = 100_000
     """data: generated JPEGs of 178 x 218 pixels."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """train, chain and fcd: where it runs."""
+    """train, replicas, chain and fcd: where it runs."""
 
     def __post_init__(self) -> None:
         require_positive_int(repeats=self.repeats, images=self.images)
@@ -62,7 +67,7 @@ def measured(suite: Suite, options: Options) -> list[Row]:
     module: Any = importlib.import_module("bench_sweep" if sweep else f"bench_{suite}")
     found: list[Row]
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
-        if suite in ("train", "chain", "fcd"):
+        if suite in ALONE:
             found = module.rows(options.repeats, options.device)
         elif suite == "data":
             found = module.rows(options.images, options.repeats, Path(scratch))

@@ -195,10 +195,16 @@ def main(options: Options) -> int:
     splits = obtain(parts.data, home())
     half = min(len(splits.val.images), len(splits.test.images))
     folder, about = cached_classifier(
-        parts.classifier, parts.data.name, splits, True, home() / "classifiers"
+        parts.classifier,
+        parts.data.name,
+        splits,
+        True,
+        home() / "classifiers",
+        on_train=lambda: print("training the FCD's classifier, once ...", flush=True),
     )
     classifier = load_classifier(folder)
-    print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
+    accuracy = f"{about['accuracy']:.2%} accurate on held-out images"
+    print(f"classifier {folder.name}: {accuracy}", flush=True)
     chains = [
         ChainConfig(
             sampler=EncodeDecode(),

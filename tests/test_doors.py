@@ -37,6 +37,7 @@ BEHIND = (
     "cluster",
     "cell",
     "report",
+    "choosing",
     "sweeping",
     "explorer",
     "shared_view",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from contracts import tiny
 
-from genae_core import fastest, sweeping
+from genae_core import choosing, fastest, sweeping
 from genae_core.cell import cell_key, cell_of, run_key
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
@@ -79,7 +80,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
         assert function is measure and (cpus, gpus) == (2, 0.0)
         return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
 
-    monkeypatch.setattr(sweeping.cluster, "once", once)
+    monkeypatch.setattr(choosing.cluster, "once", once)
     return SimpleNamespace(cells={"a": of_images()})
 
 
@@ -92,12 +93,12 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = LaunchOptions(cpus_per_trial=2)
-    found = sweeping.compute_of(tmp_path, sweep, splits_of_images(), options)
+    found = choosing.compute_of(tmp_path, sweep, splits_of_images(), options)
     assert found == LAST
     assert "1000.0 ms a step" in capsys.readouterr().out
     (tmp_path / sweeping.MANIFEST).write_text(json.dumps({"compute": dataclasses.asdict(BF16)}))
     resumed = dataclasses.replace(options, resume=True, name="s")
-    assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
 
 
 def test_a_measurement_that_fails_stops_no_sweep(
@@ -106,12 +107,12 @@ def test_a_measurement_that_fails_stops_no_sweep(
     def fails(*given: Any, **where: Any) -> None:
         raise RuntimeError("the node has died")
 
-    monkeypatch.setattr(sweeping.cluster, "once", fails)
-    found = sweeping.compute_of(tmp_path, sweep, splits_of_images(), LaunchOptions())
+    monkeypatch.setattr(choosing.cluster, "once", fails)
+    found = choosing.compute_of(tmp_path, sweep, splits_of_images(), LaunchOptions())
     assert found == PLAIN
     assert "warning: it could not be measured" in capsys.readouterr().out
     asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
-    assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
 
 
 def test_what_an_experiment_says_is_left_to_it() -> None:
@@ -134,7 +135,7 @@ def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
 ) -> None:
     (tmp_path / sweeping.MANIFEST).write_text("{}")
     options = LaunchOptions(resume=True, name="s")
-    assert sweeping.compute_of(tmp_path, sweep, splits_of_images(), options) == PLAIN
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), options) == PLAIN
 
 
 def test_where_there_is_no_choice_nothing_is_measured(
@@ -143,5 +144,56 @@ def test_where_there_is_no_choice_nothing_is_measured(
     sweep.cells = {"a": tiny.experiment()}
     if fastest.has_bf16():
         pytest.skip("this CPU has bfloat16 to choose")
-    found = sweeping.compute_of(tmp_path, sweep, tiny.splits(), LaunchOptions())
+    found = choosing.compute_of(tmp_path, sweep, tiny.splits(), LaunchOptions())
     assert found == PLAIN and capsys.readouterr().out == ""
+
+
+def test_seeds_are_measured_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = few_images(tiny.experiment(), tiny.splits().train)
+    apart, stacked = fastest.measure_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    assert apart > 0 and 0 < stacked < math.inf
+    monkeypatch.setattr(fastest, "FILLED_S", 0.0)
+    apart, stacked = fastest.measure_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    assert apart > 0 and stacked == math.inf
+
+
+@pytest.mark.parametrize(
+    ("apart", "stacked", "together"),
+    [(2.0, 1.0, True), (2.0, 1.95, False), (2.0, math.inf, False)],
+)
+def test_seeds_become_one_model_where_that_is_clearly_faster(
+    apart: float,
+    stacked: float,
+    together: bool,
+    sweep: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def once(function: Any, cell: Any, images: Any, seeds: int, *_: Any, **__: Any) -> Any:
+        assert function is fastest.measure_seeds and seeds == 4 and cell.compute == LAST
+        return apart, stacked
+
+    monkeypatch.setattr(choosing.cluster, "once", once)
+    sweep.compute = LAST
+    options = LaunchOptions(seeds=(0, 1, 2, 3))
+    given = (tmp_path, sweep, splits_of_images())
+    assert choosing.together_of(*given, options) is together
+    said = capsys.readouterr().out
+    assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one fills'}" in said
+    assert f"taken: {'as one' if together else 'in turn'}" in said
+    manifest = json.dumps({"together": not together})
+    (tmp_path / sweeping.MANIFEST).write_text(manifest)
+    resumed = dataclasses.replace(options, resume=True, name="s")
+    assert choosing.together_of(*given, resumed) is not together
+
+
+def test_what_is_asked_of_the_seeds_is_not_measured(sweep: Any, tmp_path: Path) -> None:
+    def found(**flags: Any) -> bool:
+        options = LaunchOptions(**flags)
+        return choosing.together_of(tmp_path, sweep, splits_of_images(), options)
+
+    assert not found()  # one seed
+    assert found(seeds=(0, 1), seeds_together="yes")
+    assert not found(seeds=(0, 1), seeds_together="no")
+    assert not found(seeds=(0, 1), gpus_per_trial=0.25)

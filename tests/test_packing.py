@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from contracts import tiny
 
-from genae_core import packing, sweeping
+from genae_core import choosing, packing, sweeping
 from genae_core.options import LaunchOptions
 from genae_core.packing import Peak, largest, share
 
@@ -43,13 +43,13 @@ def test_without_a_gpu_the_measurement_says_so(
     def fails(*_: Any) -> Peak:
         raise RuntimeError("Found no NVIDIA driver on your system")
 
-    monkeypatch.setattr(sweeping.cluster, "once", lambda call, *given, gpus: call(*given))
+    monkeypatch.setattr(choosing.cluster, "once", lambda call, *given, gpus: call(*given))
     monkeypatch.setattr(packing, "measure", fails)
     splits: Any = tiny.splits()
     experiment = tiny.experiment()
     sweep: Any = dataclasses.make_dataclass("S", ["cells"])({"a": experiment})
     with pytest.raises(ValueError, match="no NVIDIA driver"):
-        sweeping.gpu_share(
+        choosing.gpu_share(
             tmp_path,
             sweep,
             splits,
@@ -62,5 +62,5 @@ def test_a_resumed_sweep_keeps_what_was_measured(tmp_path: Any) -> None:
     (tmp_path / sweeping.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
     options = LaunchOptions(gpus_per_trial="auto", resume=True, name="s")
     nothing: Any = None
-    assert sweeping.gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25
+    assert choosing.gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25
     assert isinstance(options.gpus, float)

@@ -61,10 +61,15 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert found["a"] < 0.02 <= found["b"] < 1
 
 
-def test_three_suites_need_neither_ray_nor_mlflow() -> None:
+def test_four_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
+    suites = "bench_train, bench_chain, bench_fcd, bench_replicas"
     done = subprocess.run(
-        [sys.executable, "-c", f"{refuse}import bench_train, bench_chain, bench_fcd"],
+        [
+            sys.executable,
+            "-c",
+            f"{refuse}import {suites}",
+        ],
         cwd=JOBS,
         capture_output=True,
         text=True,
@@ -153,6 +158,21 @@ def test_the_explorer_suite_builds_opens_and_plays(
     assert rows["open_1000_s"].ratio == pytest.approx(1 / rows["open_1000_s"].value)
     # Of 3 settings with 4, 4 and 1 seeds: 3, 3 and 1 of their samples, and what the median has.
     assert "9 finished runs, 0 without a result, 13 of 27 pictures" in capsys.readouterr().out
+
+
+def test_the_replicas_suite_trains_every_seed(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = importlib.import_module("bench_replicas")
+    small = suite.REPLICATED["mlp"]
+    small = small._replace(
+        model=dataclasses.replace(small.model, net=MLPConfig(widths=(8,))), batch=4, steps=2
+    )
+    monkeypatch.setattr(suite, "REPLICATED", {"mlp": small})
+    monkeypatch.setattr(suite, "ROUNDS", 1)
+    rows = {row.name: row for row in suite.rows(1, "cpu")}
+    assert rows.keys() == {"replicas_mlp8", "replicas_mlp8_one"}
+    assert all(row.ratio > 0 for row in rows.values())
 
 
 def test_the_tracking_suite_stores_the_same_by_both_arms(

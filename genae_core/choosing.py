@@ -1,0 +1,112 @@
+"""What a sweep measures before its first trial: how many trials fill a GPU, how its models compute
+fastest, whether its seeds are trained as one."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from genae_core import cluster, packing
+from genae_core.cell import Sweep
+from genae_core.data.base import Splits
+from genae_core.fastest import (
+    WORTH,
+    choices,
+    fastest,
+    few_images,
+    flag_of,
+    has_bf16,
+    measure,
+    measure_seeds,
+)
+from genae_core.metrics.classifier import Classifier
+from genae_core.nets.base import ComputeConfig
+from genae_core.options import LaunchOptions
+from genae_core.sweeping import MANIFEST
+
+
+def gpu_share(
+    folder: Path, sweep: Sweep, splits: Splits, classifier: Classifier, options: LaunchOptions
+) -> float:
+    """What --gpus-per-trial auto comes to: as the sweep began, or measured now."""
+    if options.resume:
+        before = json.loads((folder / MANIFEST).read_text()).get("gpus_per_trial")
+        if before is not None:
+            return float(before)
+    print("measuring how many trials a GPU holds, once ...", flush=True)
+    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    try:
+        peak = cluster.once(packing.measure, cell, splits, classifier, gpus=1)
+    except RuntimeError as error:  # torch's: no GPU it can use, or too small a one
+        raise ValueError(
+            f"--gpus-per-trial auto: the trial that was to be measured failed: {error}"
+        ) from None
+    cpus = options.cpus_per_trial
+    most = max(have["CPU"] // (cpus * have["GPU"]) for have in cluster.nodes() if have.get("GPU"))
+    found = packing.share(peak, int(most))
+    print(
+        f"a trial takes {peak.used / 2**30:.2f} of {peak.total / 2**30:.2f} GiB: "
+        f"{1 / found:.0f} on a GPU"
+    )
+    return found
+
+
+def compute_of(
+    folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions
+) -> ComputeConfig:
+    """What --precision comes to: as the sweep began, or measured now where there is a choice.
+
+    Raises ValueError where bf16 is asked for and the hardware does not have it.
+    """
+    if options.resume:
+        before = json.loads((folder / MANIFEST).read_text()).get("compute", {})
+        return ComputeConfig(**before)  # of a sweep from before there was a choice: plain
+    gpu = options.gpus > 0
+    # What this process's CPU can says nothing of a GPU, or of a cluster's other nodes.
+    bf16 = gpu or options.joins or has_bf16()
+    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    ways = choices(cell, options.precision, bf16)
+    if len(ways) == 1:
+        return ways[0]
+    print("measuring how the models compute fastest, once ...", flush=True)
+    threads = options.cpus_per_trial
+    given = (cell, few_images(cell, splits.train), options.precision, gpu, threads)
+    try:
+        timings = cluster.once(measure, *given, cpus=threads, gpus=min(1.0, options.gpus))
+    except Exception as error:  # a trial may fail so, and then fails alone
+        print(f"warning: it could not be measured, so it is plain fp32: {error!r:.300}")
+        return ComputeConfig()
+    chosen = fastest(timings)
+    for timing in timings if len(timings) > 1 else ():
+        shown = f"{1000 * timing.seconds:.1f} ms a step"
+        print(f"  --precision {flag_of(timing.compute)}: {shown}")
+    print(f"  taken: {flag_of(chosen)}")
+    return chosen
+
+
+def together_of(folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions) -> bool:
+    """What --seeds-together comes to: as the sweep began, or measured now where there is a
+    choice."""
+    if options.resume:
+        return bool(json.loads((folder / MANIFEST).read_text()).get("together", False))
+    if options.seeds_together != "auto" or len(options.seeds) == 1:
+        return options.seeds_together == "yes"
+    if 0 < options.gpus < 1:
+        return False  # the trials that share a GPU fill it
+    cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    cell = replace(cell, compute=sweep.compute)
+    count, threads = len(options.seeds), options.cpus_per_trial
+    print(f"measuring whether {count} seeds train faster as one model, once ...", flush=True)
+    given = (cell, few_images(cell, splits.train), count, options.gpus > 0, threads)
+    try:
+        apart, stacked = cluster.once(
+            measure_seeds, *given, cpus=threads, gpus=min(1.0, options.gpus)
+        )
+    except Exception as error:
+        print(f"warning: it could not be measured, so each trains alone: {error!r:.300}")
+        return False
+    together = bool(stacked < WORTH * apart)
+    one = f"{1000 * stacked:.1f} ms as one" if math.isfinite(stacked) else "one fills the device"
+    taken = "as one" if together else "in turn"
+    print(f"  a step of each: {1000 * apart:.1f} ms in turn, {one}; taken: {taken}")
+    return together

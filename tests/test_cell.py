@@ -1,0 +1,113 @@
+"""A cell's seeds in one trial, trained in turn or as one stacked model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts import tiny
+
+from genae_core import cell
+from genae_core.cell import Sweep, cell_key, run_cell
+from genae_core.experiment import resolve
+from genae_core.metrics.classifier import Classifier
+from genae_core.tracking import Curve, Tracker
+
+PARAMS = {"family": "vae", "latent_dim": 2}
+SEEDS = (4, 0, 2)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return tiny.classifier(tiny.splits())
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    folder = tmp_path_factory.mktemp("store")
+    return Tracker.create(f"sqlite:///{folder}/mlflow.db", "study", folder / "artifacts")
+
+
+def sweep(name: str, tracker: Tracker, folder: Path, together: bool, **more: Any) -> Sweep:
+    return Sweep(
+        name=name,
+        uri=tracker.uri,
+        experiment_id=tracker.experiment_id,
+        tags={"study": "study", "dataset": "digits"},
+        seeds=SEEDS,
+        threads=1,
+        gpus=0,
+        memory=None,
+        rungs=more.pop("rungs", ()),
+        states=str(folder / "states"),
+        mirror=None,
+        journals=str(folder / "journals"),
+        finished={},
+        linger=60,
+        checkpoint_seconds=600,
+        cells={cell_key(PARAMS): resolve(tiny.experiment(), tiny.splits())},
+        together=together,
+    )
+
+
+def ran(tracker: Tracker, name: str) -> dict[tuple[str, str], Curve]:
+    """By seed and chain; each once."""
+    curves = tracker.curves(name)
+    found = {(run.tags["seed"], run.tags["chain"]): run for run in curves}
+    assert len(found) == len(curves)
+    return found
+
+
+def test_seeds_trained_as_one_are_logged_as_those_trained_in_turn(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    reports: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    warnings: list[str] = []
+    for together in (False, True):
+        name = "together" if together else "in-turn"
+        given = sweep(name, tracker, tmp_path / name, together, rungs=(0.4,))
+        heard = reports[together].append
+        run_cell(PARAMS, given, tiny.splits(), classifier, heard, warnings.append)
+        assert not (tmp_path / name / "states").exists()  # all is logged: none is needed
+    assert warnings == []
+    alone, stacked = ran(tracker, "in-turn"), ran(tracker, "together")
+    assert len(alone) == 2 * len(SEEDS) and alone.keys() == stacked.keys()
+    for key, run in alone.items():
+        other = stacked[key]
+        assert run.status == other.status == "FINISHED"
+        assert run.params == other.params
+        for metric, curve in run.chain.items():
+            assert other.chain[metric] == pytest.approx(curve, rel=1e-2)
+    last, same = (reports[together][-1] for together in (False, True))
+    assert last["finished"] and last["fcd_val"] == pytest.approx(same["fcd_val"], rel=1e-2)
+    # Half of all steps: of one seed in turn, of each at once.
+    assert [len(reports[together]) for together in (False, True)] == [2, 2]
+    assert reports[True][0]["percent"] == 50
+
+
+def test_a_trial_that_is_stopped_while_its_seeds_are_one_ends_the_runs_of_all(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    def stop(_: dict[str, Any]) -> None:
+        raise SystemExit
+
+    given = sweep("stopped", tracker, tmp_path, together=True, rungs=(0.4,))
+    with pytest.raises(SystemExit):
+        run_cell(PARAMS, given, tiny.splits(), classifier, stop)
+    cell.courier_of(tracker.uri, tracker.experiment_id).settle(
+        [path for path in (tmp_path / "journals").iterdir()], 60
+    )
+    assert {run.status for run in ran(tracker, "stopped").values()} == {"KILLED"}
+
+
+def test_where_it_cannot_be_they_are_trained_in_turn_and_it_is_said(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("too much for this GPU")
+
+    monkeypatch.setattr(cell, "fit_together", full)
+    warnings: list[str] = []
+    given = sweep("full", tracker, tmp_path, together=True)
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert warnings == ["the seeds are trained one after the other: too much for this GPU"]
+    assert {run.status for run in ran(tracker, "full").values()} == {"FINISHED"}
