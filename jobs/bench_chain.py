@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import train_cases
 from bench_rows import Row
 
 from genae_core.draw import Draw
+from genae_core.fastest import fastest, measure
 from genae_core.models.vae import VAE, VAEConfig
-from genae_core.nets.base import NetConfig, Shape
+from genae_core.nets.base import ComputeConfig, NetConfig, Shape, compute_as
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.samplers.base import ChainConfig, run_chain
@@ -57,24 +59,32 @@ CASES = {
 
 
 def rows(repeats: int, device: str) -> list[Row]:
-    """chain_mlp and chain_dcgan64, in chain steps x images a second; memory_200_vs_5."""
+    """chain_mlp and chain_dcgan64, in chain steps x images a second, and the same computed as
+    --precision auto has it where that is not plain fp32; memory_200_vs_5."""
     found = []
     for name, case in CASES.items():
         model = case.model().to(device)
         arms = {"bare": partial(bare, model, case, device)}
-        arms["genae"] = partial(ours, model, case, device)
+        arms["plain"] = partial(ours, model, case, device)
+        auto = chosen(name, device)
+        if auto != ComputeConfig():
+            other = case.model().to(device)
+            compute_as(other, auto)
+            arms["auto"] = partial(ours, other, case, device)
         seconds = interleaved(arms, repeats * ROUNDS, device)
         work = case.batch * case.steps
-        found.append(
+        found += [
             Row(
-                name=f"chain_{name}",
-                value=work / seconds["genae"],
+                name=f"chain_{name}{'_auto' if arm == 'auto' else ''}",
+                value=work / seconds[arm],
                 unit="chain steps x images/s",
-                baseline="a bare decode-encode loop on the same modules, in inference mode",
+                baseline="a bare fp32 decode-encode loop on the same modules, in inference mode",
                 baseline_value=work / seconds["bare"],
-                ratio=seconds["bare"] / seconds["genae"],
+                ratio=seconds["bare"] / seconds[arm],
             )
-        )
+            for arm in arms
+            if arm != "bare"
+        ]
     peaks = {steps: [peak(steps, device) for _ in range(repeats)] for steps in (5, 200)}
     few, many = (statistics.median(peaks[steps]) for steps in (5, 200))
     found.append(
@@ -88,6 +98,14 @@ def rows(repeats: int, device: str) -> list[Row]:
         )
     )
     return found
+
+
+def chosen(name: str, device: str) -> ComputeConfig:
+    """What --precision auto is for the model that the suite "train" has of this name."""
+    case = train_cases.CASES[name]
+    experiment, images = train_cases.experiment_of(case), train_cases.images_of(case)
+    gpu, threads = device == "cuda", torch.get_num_threads()
+    return fastest(measure(experiment, images, "auto", gpu, threads))
 
 
 def ours(model: VAE, case: Case, device: str) -> None:

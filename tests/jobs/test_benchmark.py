@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from genae_core.models.ae import AEConfig
+from genae_core.nets.base import ComputeConfig
 from genae_core.nets.mlp import MLPConfig
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -36,12 +37,15 @@ def test_the_chain_suite_and_its_file(
     monkeypatch.setattr(chain, "CASES", {"mlp": small})
     monkeypatch.setattr(chain, "ROUNDS", 1)
     monkeypatch.setattr(chain, "peak", lambda steps, device: 1000.0 + steps)
+    monkeypatch.setattr(chain, "chosen", lambda name, device: ComputeConfig(precision="bf16"))
     file = tmp_path / "chain.json"
     assert door.main(door.Options(suite="chain", json=file, repeats=1)) == 0
     report = json.loads(file.read_text())
-    speed, memory = report["rows"]
-    assert speed["name"] == "chain_mlp" and memory["name"] == "memory_200_vs_5"
-    assert speed["ratio"] == pytest.approx(speed["value"] / speed["baseline_value"])
+    speed, auto, memory = report["rows"]
+    assert [row["name"] for row in (speed, auto)] == ["chain_mlp", "chain_mlp_auto"]
+    assert memory["name"] == "memory_200_vs_5"
+    for row in (speed, auto):
+        assert row["ratio"] == pytest.approx(row["value"] / row["baseline_value"])
     assert memory["ratio"] == pytest.approx(1005 / 1200)
     assert report["machine"]["threads"] >= 1 and "chain_mlp" in capsys.readouterr().out
 
