@@ -21,6 +21,7 @@ import torch
 from genae_core import checkpoint, config
 from genae_core.data.base import Splits
 from genae_core.data.folder import Folder
+from genae_core.data.reading import StreamedImages
 from genae_core.delivery import Courier, courier_of
 from genae_core.evaluation import validation_fcd
 from genae_core.experiment import Experiment, resolve
@@ -32,8 +33,8 @@ from genae_core.nets.base import ComputeConfig
 from genae_core.progress import note_share, shown
 from genae_core.replicas import Replica, fit_together
 from genae_core.samplers.base import ChainConfig
-from genae_core.tracking import StoreError, Tracker
-from genae_core.training import Progress
+from genae_core.tracking import SEEDS_TOGETHER, StoreError, Tracker
+from genae_core.training import Keeper, Progress, State
 from genae_core.trial import TrialResult, replica_of, run_trial
 
 Params = dict[str, Any]
@@ -159,36 +160,28 @@ def run_cell(
 
         return on_epoch
 
-    together = sweep.together and len(left) > 1
-    if together:
-        with _tracked(left, sweep, params, courier):
-            _train_together(left, splits, device, watching(len(left)), warn)
-    for run in left:
-        with _tracked([run], sweep, params, courier):
-            run.keeper.back_off()
-            watch = watching(1)
-            result = run_trial(run.experiment, splits, classifier, device, watch, run.keeper)
-            went_on = run.keeper.went_on
-            if went_on is not None and not together:
+    # Seeds that read a stream in orders of their own would push each other's images out.
+    streamed = isinstance(splits.train.images, StreamedImages)
+    together = sweep.together and len(left) > 1 and not streamed
+    keepers: dict[int, Keeper] = {}  # by seed, with what was trained together
+    with contextlib.ExitStack() as tracked:
+        if together:
+            tracked.enter_context(_tracked(left, sweep, params, courier))
+            keepers = _train_together(left, splits, device, watching(len(left)), warn)
+        for run in left:
+            with contextlib.nullcontext() if together else _tracked([run], sweep, params, courier):
+                if not together:
+                    run.keeper.back_off()
+                keeper = keepers.pop(run.experiment.seed, run.keeper)
+                result = _sampled(run, keeper, splits, classifier, device, watching(1), warn)
+            if courier.settle(run.folders(), sweep.linger) or not sweep.linger:
+                run.keeper.forget()
+            else:
                 warn(
-                    f"seed {run.experiment.seed} was not trained at once: it went on from step "
-                    f"{went_on}"
+                    "the tracking store did not take what was logged, which only this node has: "
+                    "the training's last state is kept, from which --resume logs it again"
                 )
-            _log(run, result)
-            if result.failed:
-                chain, why = next(iter(result.failed.items()))
-                raise FloatingPointError(f"{chain_label(chain)}: {why}")
-        delivered = courier.settle(run.folders(), sweep.linger)
-        for found in result.chains:
-            tell("genae_chain_step_seconds", found.step_seconds, family=family)
-        if delivered or not sweep.linger:
-            run.keeper.forget()
-        else:
-            warn(
-                "the tracking store did not take what was logged, which only this node has: the "
-                "training's last state is kept, from which --resume logs it again"
-            )
-        best.append(min(min(chain.fcd_val) for chain in result.chains))
+            best.append(min(min(chain.fcd_val) for chain in result.chains))
     value = sum(best) / len(best)
     report({"fcd_val": value, "percent": 100, "finished": True, "family": family})
 
@@ -237,7 +230,7 @@ def _tracked(
     """Start the seeds' runs, and end those that an error ends."""
     for seed in seeds:
         for chain, journal in seed.journals.items():
-            _start(journal, sweep, params, seed.experiment, chain)
+            _start(journal, sweep, params, seed.experiment, chain, len(seeds))
             courier.add(journal.folder)
     linger = sweep.linger
     try:
@@ -246,22 +239,45 @@ def _tracked(
         if isinstance(error, Preempted):
             linger = 0.0  # the run goes on elsewhere, and this process has seconds
         else:
-            _end(seeds, error)
+            # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            for journal in (journal for seed in seeds for journal in seed.journals.values()):
+                if journal.done() is None:
+                    journal.finish(status, f"{type(error).__name__}: {error}")
             # Tune gives a trial that it stops two seconds; the courier goes on.
             linger = linger if isinstance(error, Exception) else 0.0
         courier.settle([folder for seed in seeds for folder in seed.folders()], linger)
         raise
 
 
-def _end(seeds: Sequence[_Seed], error: BaseException) -> None:
-    # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended.
-    status = "FAILED" if isinstance(error, Exception) else "KILLED"
-    for seed in seeds:
-        for journal in seed.journals.values():
-            if journal.done() is None:
-                journal.finish(status, f"{type(error).__name__}: {error}")
-        if isinstance(error, ValueError | ArithmeticError):
-            seed.keeper.forget()  # from there it would fail again
+def _sampled(
+    run: _Seed,
+    keeper: Keeper,
+    splits: Splits,
+    classifier: Classifier,
+    device: torch.device,
+    on_epoch: Callable[[torch.nn.Module, Progress], None],
+    warn: Callable[[str], None],
+) -> TrialResult:
+    """Train a seed, from where its keeper has it, run its chains and log both."""
+    try:
+        result = run_trial(run.experiment, splits, classifier, device, on_epoch, keeper)
+        if run.keeper.went_on is not None:
+            warn(
+                f"seed {run.experiment.seed} was not trained at once: it went on from step "
+                f"{run.keeper.went_on}"
+            )
+        _log(run, result)
+        if result.failed:
+            chain, why = next(iter(result.failed.items()))
+            raise FloatingPointError(f"{chain_label(chain)}: {why}")
+    except (ValueError, ArithmeticError):
+        run.keeper.forget()  # from there it would fail again
+        raise
+    for found in result.chains:
+        family = run.experiment.model.family
+        tell("genae_chain_step_seconds", found.step_seconds, family=family)
+    return result
 
 
 def _train_together(
@@ -270,21 +286,43 @@ def _train_together(
     device: torch.device,
     on_epoch: Callable[[torch.nn.Module, Progress], None],
     warn: Callable[[str], None],
-) -> None:
-    """Leave each seed's trained state with its keeper, from which it goes on alone: to its chains,
-    or where it cannot be trained so, to its training."""
+) -> dict[int, Keeper]:
+    """Train the seeds as one model. Their keepers then have each one's state, from which it goes
+    on alone: to its chains, or where one could not be trained so, with its training."""
+    keepers: dict[int, Keeper] = {s.experiment.seed: _Remembering(s.keeper) for s in seeds}
     replicas: list[Replica] = []
     seeds[0].keeper.back_off()
-    for seed in seeds:
-        compute = seed.experiment.compute or ComputeConfig()
+    for run in seeds:
+        compute = run.experiment.compute or ComputeConfig()
         rows = dataclasses.replace(compute, channels_last=False)  # the layout that vmap knows
-        experiment = dataclasses.replace(seed.experiment, compute=rows)
+        experiment = dataclasses.replace(run.experiment, compute=rows)
+        keeper = keepers[experiment.seed]
+        examples = replicas[0].examples if replicas else None  # or each would hold the images
         watch = (lambda *_: None) if replicas else on_epoch
-        replicas.append(replica_of(experiment, splits, device, watch, seed.keeper))
+        replicas.append(replica_of(experiment, splits, device, watch, keeper, examples))
     try:
         fit_together(replicas, seeds[0].experiment.training)
-    except (ValueError, RuntimeError, MemoryError) as error:
-        warn(f"the seeds are trained one after the other: {error}")
+    except Exception as error:
+        warn(f"from here the seeds are trained one after the other: {error}")
+    return keepers
+
+
+class _Remembering:
+    """A keeper that has the newest state at hand, also where the disk did not take it."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.state: State | None = None
+
+    def found(self) -> State | None:
+        return self.state or self.keeper.found()
+
+    def due(self) -> bool:
+        return self.keeper.due()
+
+    def keep(self, state: State) -> None:
+        self.state = state
+        self.keeper.keep(state)
 
 
 def _finished(sweep: Sweep) -> dict[str, float]:
@@ -318,8 +356,10 @@ def _start(
     params: Params,
     experiment: Experiment,
     chain: ChainConfig,
+    together: int,
 ) -> None:
-    """The run, with its config and commit, before the first step."""
+    """The run, with its config and commit, before the first step. together: seeds trained at a
+    time."""
     first = experiment.chains[0]
     alone = dataclasses.replace(experiment, chains=(chain,))
     setting = chain_label(chain)
@@ -333,6 +373,7 @@ def _start(
         "cell": cell_key(params),
         "chain": setting,
         "model_run": run_key(sweep.name, experiment, first),
+        **({SEEDS_TOGETHER: str(together)} if together > 1 else {}),
     }
     name = f"{experiment.model.family}-{experiment.model.latent_dim} {setting} s{experiment.seed}"
     journal.start(name, tags, dict(config.flatten(alone)))

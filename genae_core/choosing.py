@@ -9,6 +9,7 @@ from pathlib import Path
 from genae_core import cluster, packing
 from genae_core.cell import Sweep
 from genae_core.data.base import Splits
+from genae_core.data.reading import StreamedImages
 from genae_core.fastest import (
     WORTH,
     choices,
@@ -91,10 +92,12 @@ def together_of(folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptio
         return bool(json.loads((folder / MANIFEST).read_text()).get("together", False))
     if options.seeds_together != "auto" or len(options.seeds) == 1:
         return options.seeds_together == "yes"
+    if isinstance(splits.train.images, StreamedImages):
+        return False  # seeds with orders of their own would each read it whole
     if 0 < options.gpus < 1:
         return False  # the trials that share a GPU fill it
     cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
-    cell = replace(cell, compute=sweep.compute)
+    cell = replace(cell, compute=cell.compute or sweep.compute)
     count, threads = len(options.seeds), options.cpus_per_trial
     print(f"measuring whether {count} seeds train faster as one model, once ...", flush=True)
     given = (cell, few_images(cell, splits.train), count, options.gpus > 0, threads)

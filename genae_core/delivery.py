@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from numpy.lib.format import open_memmap
 
 from genae_core.journal import PICTURE, events, pending, waiting
@@ -44,7 +45,7 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
             if event.kind == "metrics":
                 tracker.log_metrics(run, event.fields["rows"])
             elif event.kind == "image":
-                picture = open_memmap(event.folder / PICTURE, mode="r")
+                picture = np.array(open_memmap(event.folder / PICTURE, mode="r"))
                 tracker.log_image(run, picture, event.fields["step"])
             elif event.kind == "files":
                 tracker.log_files(run.run_id, event.folder / "files")

@@ -19,7 +19,7 @@ from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.options import Precision
 from genae_core.replicas import Replica, fit_together
-from genae_core.training import fit
+from genae_core.training import Progress, fit
 
 STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
 FILLED_S = 0.1  # of a step: one model that takes so long leaves a device no room for others
@@ -91,9 +91,9 @@ def measure(
         each: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
         for number in range(1 + ROUNDS):
             for way, seconds in each.items():
-                took = _seconds(experiment, images, way, device)
+                took = step_seconds(experiment, images, way, device)
                 if number:  # the first warms up
-                    seconds.append(took / STEPS)
+                    seconds.append(took)
     finally:
         torch.set_num_threads(before)
     return [Timing(way, statistics.median(seconds)) for way, seconds in each.items()]
@@ -109,14 +109,14 @@ def measure_seeds(
     torch.set_num_threads(threads)
     try:
         compute = experiment.compute or ComputeConfig()
-        alone = [_seconds(experiment, images, compute, device) / STEPS for _ in range(1 + ROUNDS)]
+        alone = [step_seconds(experiment, images, compute, device) for _ in range(1 + ROUNDS)]
         one = statistics.median(alone[1:])  # the first warms up
         if one > FILLED_S:
             return seeds * one, math.inf
         stacked = []
         for number in range(1 + ROUNDS):
-            alone.append(_seconds(experiment, images, compute, device) / STEPS)
-            took = _seconds(experiment, images, compute, device, seeds) / STEPS
+            alone.append(step_seconds(experiment, images, compute, device))
+            took = step_seconds(experiment, images, compute, device, seeds)
             stacked += [took] if number else []
     finally:
         torch.set_num_threads(before)
@@ -129,18 +129,25 @@ def fastest(timings: Sequence[Timing]) -> ComputeConfig:
     return best.compute if best.seconds < WORTH * first.seconds else first.compute
 
 
-def _seconds(
+def step_seconds(
     experiment: Experiment,
     images: Split,
     compute: ComputeConfig,
     device: torch.device,
     seeds: int = 1,
 ) -> float:
-    """Of STEPS steps of the first stage of so many seeds, stacked where there are several."""
+    """Of an optimiser step of the first stage of so many seeds, stacked where there are several:
+    of a second epoch, before which all is set up."""
     training = dataclasses.replace(
-        experiment.training, epochs=1, max_images=None, num_labelled=None
+        experiment.training, epochs=2, max_images=None, num_labelled=None
     )
-    replicas = []
+    ends: list[float] = []
+
+    def at_end(_: Progress) -> None:
+        _wait(device)
+        ends.append(time.perf_counter())
+
+    replicas: list[Replica] = []
     for seed in range(seeds):
         draw = Draw(seed, "measuring", device=device)
         with draw.as_global():
@@ -148,17 +155,15 @@ def _seconds(
         layout = compute.channels_last and seeds == 1
         compute_as(model, dataclasses.replace(compute, channels_last=layout))
         examples = Batches(images, len(images.images), experiment.data.binarize, device)
-        stages = (model.stages()[0]._replace(epochs=1),)
-        replicas.append(Replica(model, stages, examples.examples(), draw))
-    _wait(device)
-    began = time.perf_counter()
+        stages = (model.stages()[0]._replace(epochs=2),)
+        watch = (lambda _: None) if replicas else at_end
+        replicas.append(Replica(model, stages, examples.examples(), draw, watch))
     if seeds == 1:
         (only,) = replicas
-        fit(only.model, only.stages, only.examples, training, only.draw)
+        fit(only.model, only.stages, only.examples, training, only.draw, at_end)
     else:
         fit_together(replicas, training)
-    _wait(device)
-    return time.perf_counter() - began
+    return (ends[1] - ends[0]) / STEPS
 
 
 def _wait(device: torch.device) -> None:

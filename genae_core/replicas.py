@@ -7,7 +7,7 @@ rounding, and its state is one that `fit` goes on from.
 """
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ from genae_core.draw import Draw
 from genae_core.models.base import Examples, GenerativeModel, Loss, Phase, Stage
 from genae_core.training import (
     Keeper,
-    NonFiniteLossError,
     Point,
     Progress,
     Run,
@@ -42,14 +41,13 @@ class Replica(NamedTuple):
     keeper: Keeper | None = None
 
 
-def fit_together(
-    replicas: Sequence[Replica], config: TrainingConfig
-) -> list[list[Point] | NonFiniteLossError]:
-    """Train replicas of one config through their stages; each one's curve, or why it has none.
+def fit_together(replicas: Sequence[Replica], config: TrainingConfig) -> list[list[Point]]:
+    """Train replicas of one config through their stages; their curves.
 
-    One whose loss is not finite ends with its error and is not kept; the others go on.
     A stage whose losses cannot be run for all at once (see `Unstackable`) is played by one replica
-    after the other. Raises ValueError where their states stand at different steps.
+    after the other. States are kept by all keepers when one of them asks for its own.
+    Raises ValueError where their states stand at different steps, and NonFiniteLossError at the
+    first replica whose loss does: what its keeper has then is from before.
     """
     runs = [Run(r.model, r.stages, r.examples, config, r.draw) for r in replicas]
     for run, replica in zip(runs, replicas, strict=True):
@@ -58,7 +56,6 @@ def fit_together(
             run.load(state)
     places = {(run.stage, run.epoch, run.batch) for run in runs}
     require(len(places) == 1, "states must stand at one step", places=sorted(places))
-    failed: dict[int, NonFiniteLossError] = {}
     first = runs[0]
     while first.stage < len(first.stages):
         for run in runs:
@@ -75,24 +72,25 @@ def fit_together(
                 else:
                     for run, batch in zip(runs, batches, strict=True):
                         run.moved(batch)
-                for number, run in enumerate(runs):
-                    _unless_failed(run.stepped, number, failed)
-                _keep(replicas, runs, failed, always=False)
-            for number, (run, replica) in enumerate(zip(runs, replicas, strict=True)):
-                if number not in failed:
-                    replica.on_epoch(run.progress())
+                for run in runs:
+                    run.stepped()
+                if any(replica.keeper and replica.keeper.due() for replica in replicas):
+                    _keep(replicas, runs)
+            for run, replica in zip(runs, replicas, strict=True):
+                replica.on_epoch(run.progress())
         if stack is not None:
             stack.apart()
-        for number, run in enumerate(runs):
-            _unless_failed(run.end, number, failed)
-    _keep(replicas, runs, failed, always=True)
+        for run in runs:
+            run.end()
+    _keep(replicas, runs)
     for run in runs:
         run.model.eval()
-    return [failed.get(number, run.history) for number, run in enumerate(runs)]
+    return [run.history for run in runs]
 
 
 class Unstackable(Exception):
-    """A loss does what vmap cannot: it decides by its values, or draws from torch itself."""
+    """A loss does what vmap cannot: it decides by its values, draws from torch itself, or draws
+    other than what can be known beforehand."""
 
 
 class Stack:
@@ -104,7 +102,8 @@ class Stack:
         self.first = runs[0].model
         if has_dropout(self.first):
             raise Unstackable("dropout layers draw from torch's global state")
-        self.scripts = [self._script(number) for number in range(len(self.phases))]
+        batches = [run.given.batch(np.arange(run.config.batch_size)) for run in runs]
+        self.scripts = [self._script(number, batches[0]) for number in range(len(self.phases))]
         each = [dict(run.model.named_parameters()) for run in runs]
         held = [dict(run.model.named_buffers()) for run in runs]
         self.parameters = {n: _stacked([p[n] for p in each]).requires_grad_() for n in each[0]}
@@ -127,6 +126,7 @@ class Stack:
             for run in runs:
                 run.adams[name].step()  # of nothing: a decay expects one before its own first
             self._take(name)
+        self._try(_together(batches))
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -135,7 +135,7 @@ class Stack:
 
     def step(self, batches: Sequence[Any]) -> None:
         """All moves of a batch."""
-        together = tree_map(lambda *parts: torch.stack(parts), *batches)
+        together = _together(batches)
         for number, phase in enumerate(self.phases):
             for _ in range(phase.repeats):
                 terms = self.play(number, together)
@@ -144,13 +144,34 @@ class Stack:
 
     def play(self, number: int, together: Any) -> dict[str, Tensor]:
         """Make a move; its loss terms, [S] each."""
-        phase = self.phases[number]
-        player = phase.player.name
-        loss = _Loss(self.first, phase.loss)
+        player = self.phases[number].player.name
         drawn = [
             torch.stack([getattr(run.draw, kind)(shape) for run in self.runs])
             for kind, shape in self.scripts[number]
         ]
+        losses, terms = self._losses(number, self.buffers, together, drawn)
+        adam, leaves = self.adams[player], self.leaves[player]
+        for group, own in zip(
+            adam.param_groups, self.runs[0].adams[player].param_groups, strict=True
+        ):
+            group["lr"] = own["lr"]  # which a decay may have changed
+        adam.zero_grad(set_to_none=True)
+        losses.sum().backward(inputs=leaves)  # type: ignore[no-untyped-call]
+        known = bool(adam.state)
+        adam.step()
+        if not known:
+            self._give(player)
+        for run in self.runs:
+            same = run.stages[run.stage].phases[number]
+            if same.project is not None:
+                same.project(run.model)
+        return terms
+
+    def _losses(
+        self, number: int, buffers: dict[str, Tensor], together: Any, drawn: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A loss of each replica, [S], and its terms."""
+        loss = _Loss(self.first, self.phases[number].loss)
 
         def one(
             parameters: dict[str, Tensor],
@@ -164,22 +185,24 @@ class Stack:
             )
             return found
 
-        losses, terms = vmap(one)(self.parameters, self.buffers, together, drawn)
-        adam, leaves = self.adams[player], self.leaves[player]
-        for group, own in zip(
-            adam.param_groups, self.runs[0].adams[player].param_groups, strict=True
-        ):
-            group["lr"] = own["lr"]  # which a decay may have changed
-        adam.zero_grad(set_to_none=True)
-        losses.sum().backward(inputs=leaves)  # type: ignore[no-untyped-call]
-        known = bool(adam.state)
-        adam.step()
-        if not known:
-            self._give(player)
-        for run, same in zip(self.runs, self._same(number), strict=True):
-            if same.project is not None:
-                same.project(run.model)
-        return terms
+        found: tuple[Tensor, dict[str, Tensor]] = vmap(one)(
+            self.parameters, buffers, together, drawn
+        )
+        return found
+
+    def _try(self, together: Any) -> None:
+        """Each loss once, on copies of what it changes. Raises Unstackable."""
+        for number, script in enumerate(self.scripts):
+            buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+            drawn = [
+                torch.full((len(self.runs), *shape), 0.5, device=self.runs[0].draw.device)
+                for _, shape in script
+            ]
+            try:
+                self._losses(number, buffers, together, drawn)
+            except Exception as error:
+                self.apart()
+                raise Unstackable(f"{self.phases[number].player.name}: {error}") from error
 
     def apart(self) -> None:
         """Give each run's model tensors of its own again."""
@@ -187,20 +210,14 @@ class Stack:
             for tensor in (*run.model.parameters(), *run.model.buffers()):
                 tensor.data = tensor.data.clone()
 
-    def _same(self, number: int) -> list[Phase]:
-        return [run.stages[run.stage].phases[number] for run in self.runs]
-
-    def _script(self, number: int) -> list[tuple[str, tuple[int, ...]]]:
+    def _script(self, number: int, batch: Any) -> list[tuple[str, tuple[int, ...]]]:
         """What a loss draws, in order, found without touching a number."""
-        run = self.runs[0]
-        model: Any = copy.deepcopy(self.first).to("meta").train()
-        batch = run.given.batch(np.arange(run.config.batch_size))
-        batch = tree_map(lambda tensor: tensor.to("meta"), batch)
         noting = _Noting()
         try:
-            phase = model.stages()[run.stage].phases[number]
-            phase.loss(model, batch, noting)
-        except (RuntimeError, NotImplementedError) as error:
+            model: Any = copy.deepcopy(self.first).to("meta").train()
+            phase = model.stages()[self.runs[0].stage].phases[number]
+            phase.loss(model, tree_map(lambda tensor: tensor.to("meta"), batch), noting)
+        except Exception as error:  # whatever a loss does to what has no values
             raise Unstackable(f"{self.phases[number].player.name}: {error}") from error
         return noting.calls
 
@@ -214,7 +231,9 @@ class Stack:
         if not parts[0]:
             return
         for number, leaf in enumerate(self.leaves[player]):
-            each = [state[mine[number]] for state, mine in zip(parts, own, strict=True)]
+            each = [state.get(mine[number], {}) for state, mine in zip(parts, own, strict=True)]
+            if not all(each):  # of a parameter that no loss has used
+                continue
             self.adams[player].state[leaf] = {
                 "step": each[0]["step"],
                 **{n: _stacked([e[n] for e in each]) for n in ("exp_avg", "exp_avg_sq")},
@@ -227,6 +246,8 @@ class Stack:
             adam = run.adams[player]
             own = [p for group in adam.param_groups for p in group["params"]]
             for parameter, leaf in zip(own, self.leaves[player], strict=True):
+                if leaf not in self.adams[player].state:  # no loss has used it
+                    continue
                 moments = self.adams[player].state[leaf]
                 adam.state[parameter] = {
                     "step": moments["step"],
@@ -274,6 +295,10 @@ class _Reading(Draw):
         return next(self.drawn)
 
 
+def _together(batches: Sequence[Any]) -> Any:
+    return tree_map(lambda *parts: torch.stack(parts), *batches)
+
+
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack([part.detach() for part in parts])
 
@@ -286,28 +311,13 @@ def _stack(runs: Sequence[Run]) -> Stack | None:
         return None
 
 
-def _keep(
-    replicas: Sequence[Replica],
-    runs: Sequence[Run],
-    failed: Collection[int],
-    always: bool,
-) -> None:
-    """All states where one is due, also where keeping one raises (a process that is to end)."""
-    keepers = {n: r.keeper for n, r in enumerate(replicas) if r.keeper and n not in failed}
-    if always or any(keeper.due() for keeper in keepers.values()):
-        with ExitStack() as each:
-            for number, keeper in keepers.items():
-                each.callback(_keep_one, keeper, runs[number])
+def _keep(replicas: Sequence[Replica], runs: Sequence[Run]) -> None:
+    """All states, also where keeping one raises (a process that is to end)."""
+    with ExitStack() as each:
+        for run, replica in zip(runs, replicas, strict=True):
+            if replica.keeper is not None:
+                each.callback(_keep_one, replica.keeper, run)
 
 
 def _keep_one(keeper: Keeper, run: Run) -> None:
     keeper.keep(run.state())
-
-
-def _unless_failed(
-    call: Callable[[], None], number: int, failed: dict[int, NonFiniteLossError]
-) -> None:
-    try:
-        call()
-    except NonFiniteLossError as error:
-        failed.setdefault(number, error)

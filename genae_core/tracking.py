@@ -33,6 +33,7 @@ from PIL import Image, ImageOps  # noqa: E402
 TIMEOUT_S = 10
 CURVES = ("fcd_val", "fcd", "fcd_ratio")
 IMAGES = "samples"  # the key of the grids
+SEEDS_TOGETHER = "seeds_together"  # a tag of runs whose seeds were trained as one model: how many
 SMALL = 256  # pixels across of the copy that MLflow's grid shows
 
 
@@ -235,9 +236,11 @@ class Tracker:
         }
 
     def seconds(self, **tags: str) -> list[float]:
-        """How long each finished run of this experiment with these tags took."""
+        """How long each finished run of this experiment with these tags took; of seeds that were
+        trained together, each its part."""
         return [
-            (run.info.end_time - run.info.start_time) / 1000
+            (run.info.end_time - run.info.start_time)
+            / (1000 * int(run.data.tags.get(SEEDS_TOGETHER, 1)))
             for run in self.find(**tags)
             if run.info.status == "FINISHED"
         ]

@@ -115,16 +115,11 @@ def fit(
     CPU); its watcher may see an epoch twice.
     Raises NonFiniteLossError where a loss term does, ValueError where a state is of another model.
     """
-    fits = config.batch_size <= examples.count
-    require(
-        fits,
-        f"batch_size must be at most the {examples.count} training images",
-        batch_size=config.batch_size,
-    )
     run = Run(model, stages, examples, config, draw)
     state = None if keeper is None else keeper.found()
     if state is not None:
         run.load(state)
+    before = (run.stage, run.step)
     while run.stage < len(stages):
         if not run.begun:
             run.begin(draw.generator.get_state())
@@ -137,7 +132,7 @@ def fit(
                     keeper.keep(run.state())
             on_epoch(run.progress())
         run.end()
-    if keeper is not None:
+    if keeper is not None and (state is None or before != (run.stage, run.step)):
         keeper.keep(run.state())
     model.eval()
     return run.history
@@ -156,6 +151,11 @@ class Run:
         config: TrainingConfig,
         draw: Draw,
     ) -> None:
+        require(
+            config.batch_size <= examples.count,
+            f"batch_size must be at most the {examples.count} training images",
+            batch_size=config.batch_size,
+        )
         self.model, self.stages, self.examples = model, stages, examples
         self.config, self.draw = config, draw
         self.lengths = [(stage.epochs or config.epochs) if stage.phases else 0 for stage in stages]

@@ -12,6 +12,7 @@ from genae_core.draw import Draw
 from genae_core.evaluation import ChainResult, evaluate
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
+from genae_core.models.base import Examples
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.references import references
 from genae_core.replicas import Replica
@@ -38,22 +39,23 @@ def replica_of(
     device: torch.device | str = "cpu",
     on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
     keeper: Keeper | None = None,
+    examples: Examples | None = None,
 ) -> Replica:
-    """What `run_trial` trains, not trained yet."""
+    """What `run_trial` trains, not trained yet. examples: of another seed, to be shared."""
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
         model = experiment.model.build(experiment.data.shape).to(device)
     compute_as(model, experiment.compute or ComputeConfig())
-    training = experiment.training
-    count = min(training.max_images or len(splits.train.images), len(splits.train.images))
-    batches = Batches(
-        splits.train, count, experiment.data.binarize, draw.device, training.num_labelled
-    )
+    if examples is None:
+        training = experiment.training
+        count = min(training.max_images or len(splits.train.images), len(splits.train.images))
+        binarize, num_labelled = experiment.data.binarize, training.num_labelled
+        examples = Batches(splits.train, count, binarize, draw.device, num_labelled).examples()
 
     def watch(progress: Progress) -> None:
         on_epoch(model, progress)
 
-    return Replica(model, model.stages(), batches.examples(), draw, watch, keeper)
+    return Replica(model, model.stages(), examples, draw, watch, keeper)
 
 
 def run_trial(

@@ -3,28 +3,24 @@
 Needs neither Ray nor MLflow.
 """
 
-from collections.abc import Callable
+import statistics
 
 import torch
-from bench_chain import interleaved
 from bench_rows import Row
-from bench_train import genae
-from train_cases import CASES, Case, built, experiment_of, images_of, vae_step
+from train_cases import CASES, Case, experiment_of, images_of, vae_step
 
-from genae_core.data.batches import Batches
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.draw import Draw
+from genae_core.fastest import STEPS, step_seconds
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.dcgan import DCGANConfig
-from genae_core.replicas import Replica, fit_together
 
 SEEDS = 8
-ROUNDS = 3  # of every arm in a repeat
+ROUNDS = 5  # of every arm in a repeat
 SMALL = ImageFolderConfig(root="generated", size=32)
 REPLICATED = {
     "mlp": CASES["mlp"],
-    "dcgan32": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), SMALL, 64, 2, vae_step),
+    "dcgan32": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), SMALL, 64, STEPS, vae_step),
 }
 
 
@@ -33,49 +29,35 @@ def rows(repeats: int, device: str) -> list[Row]:
     replicas_MODEL8_one in seconds of a step, against one seed's."""
     found = []
     for name, case in REPLICATED.items():
-        images = images_of(case)
-        one = genae(case, images, ComputeConfig(), device)
-
-        def in_turn(one: Callable[[], None] = one) -> None:
-            for _ in range(SEEDS):
-                one()
-
-        arms = {"one": one, "turn": in_turn, "stacked": stacked(case, device)}
-        seconds = interleaved(arms, repeats * ROUNDS, device)
-        work = SEEDS * case.batch * case.steps
+        one, stacked = measured(case, repeats * ROUNDS, device)
+        work = SEEDS * case.batch
         found += [
             Row(
                 name=f"replicas_{name}{SEEDS}",
-                value=work / seconds["stacked"],
+                value=work / stacked,
                 unit="images/s over all seeds",
                 baseline=f"{SEEDS} seeds in turn",
-                baseline_value=work / seconds["turn"],
-                ratio=seconds["turn"] / seconds["stacked"],
+                baseline_value=work / (SEEDS * one),
+                ratio=SEEDS * one / stacked,
             ),
             Row(
                 name=f"replicas_{name}{SEEDS}_one",
-                value=1000 * seconds["stacked"] / case.steps,
+                value=1000 * stacked,
                 unit=f"ms a step of {SEEDS} seeds",
                 baseline="one seed",
-                baseline_value=1000 * seconds["one"] / case.steps,
-                ratio=seconds["one"] / seconds["stacked"],
+                baseline_value=1000 * one,
+                ratio=one / stacked,
             ),
         ]
     return found
 
 
-def stacked(case: Case, device: str) -> Callable[[], None]:
-    """One round of all seeds as one model; each has the same images in an order of its own."""
-    images, binarize = images_of(case), getattr(case.data, "binarize", False)
-    examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
-    training = experiment_of(case).training
-    replicas = []
-    for seed in range(SEEDS):
-        model = built(case, ComputeConfig(), device)
-        stage = model.stages()[0]._replace(epochs=1)
-        replicas.append(Replica(model, (stage,), examples, Draw(seed, device=device)))
-
-    def run() -> None:
-        fit_together(replicas, training)
-
-    return run
+def measured(case: Case, rounds: int, device: str) -> tuple[float, float]:
+    """The median seconds of a step of one seed and of all, in turns; the first round warms up."""
+    experiment, images, where = experiment_of(case), images_of(case), torch.device(device)
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        for seeds, each in zip((1, SEEDS), seconds, strict=True):
+            took = step_seconds(experiment, images, ComputeConfig(), where, seeds)
+            each.extend([took] if number else [])
+    return statistics.median(seconds[0]), statistics.median(seconds[1])

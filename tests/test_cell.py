@@ -1,5 +1,6 @@
 """A cell's seeds in one trial, trained in turn or as one stacked model."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from genae_core.cell import Sweep, cell_key, run_cell
 from genae_core.experiment import resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.tracking import Curve, Tracker
+from genae_core.training import NonFiniteLossError
 
 PARAMS = {"family": "vae", "latent_dim": 2}
 SEEDS = (4, 0, 2)
@@ -99,6 +101,42 @@ def test_a_trial_that_is_stopped_while_its_seeds_are_one_ends_the_runs_of_all(
     assert {run.status for run in ran(tracker, "stopped").values()} == {"KILLED"}
 
 
+def test_a_seed_that_fails_ends_the_others_runs_too(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = cell.run_trial
+
+    def fails(experiment: Any, *given: Any) -> Any:
+        if experiment.seed == SEEDS[1]:
+            raise NonFiniteLossError("it diverged")
+        return real(experiment, *given)
+
+    monkeypatch.setattr(cell, "run_trial", fails)
+    given = sweep("one-fails", tracker, tmp_path, together=True)
+    with pytest.raises(NonFiniteLossError):
+        run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None)
+    status = {seed: run.status for (seed, _), run in ran(tracker, "one-fails").items()}
+    assert status == {"4": "FINISHED", "0": "FAILED", "2": "FAILED"}
+    monkeypatch.undo()
+    warnings: list[str] = []
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert {run.status for run in ran(tracker, "one-fails").values()} == {"FINISHED"}
+    # The first is not run again; the third goes on from where it was trained to.
+    assert any("one after the other: states must stand at one step" in w for w in warnings)
+    assert any(w.startswith("seed 2 was not trained at once") for w in warnings)
+
+
+def test_runs_of_seeds_trained_together_each_took_their_part(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    given = sweep("parts", tracker, tmp_path, together=True)
+    began = time.monotonic()
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None)
+    took = time.monotonic() - began
+    parts = tracker.seconds(sweep="parts", stage="model")
+    assert len(parts) == len(SEEDS) and 0 < sum(parts) <= took
+
+
 def test_where_it_cannot_be_they_are_trained_in_turn_and_it_is_said(
     tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,5 +147,7 @@ def test_where_it_cannot_be_they_are_trained_in_turn_and_it_is_said(
     warnings: list[str] = []
     given = sweep("full", tracker, tmp_path, together=True)
     run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
-    assert warnings == ["the seeds are trained one after the other: too much for this GPU"]
+    assert warnings == [
+        "from here the seeds are trained one after the other: too much for this GPU"
+    ]
     assert {run.status for run in ran(tracker, "full").values()} == {"FINISHED"}
