@@ -8,6 +8,7 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+ONE = ("--trials-in-parallel", "1")  # where that is not the matter: a worker less has to start
 ROOT = Path(__file__).resolve().parents[2]
 
 

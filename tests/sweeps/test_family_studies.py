@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import client_of, run, trials_of
+from running import ONE, client_of, run, trials_of
 
 from genae_core import config
 
@@ -20,7 +20,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_of_families_with_one_stage_and_two(home: Path) -> None:
     """What is fitted to codes is trained, sampled, stored and read back like the others."""
     families = ("vae", "wae_gan", "flow_ae", "adv_ae", "gmmn_ae", "ex_post_ae")
-    flags = ("--smoke", "--epochs", "1", "--latent-dims", "3", "--families", *families)
+    flags = ("--smoke", "--epochs", "1", "--latent-dims", "3", "--families", *families, *ONE)
     done = run(home, "model_family.py", *flags, "--name", "rivals")
     assert done.returncode == 0, done.stdout + done.stderr
     client = client_of(home)
@@ -66,7 +66,7 @@ def test_a_search_stops_trials_and_compares_what_it_found(home: Path) -> None:
 
 def test_a_study_of_priors_leaves_out_what_means_nothing(home: Path) -> None:
     flags = ("--smoke", "--epochs", "1", "--families", "vae", "aae", "--priors", "ring", "uniform")
-    done = run(home, "prior_type.py", *flags)
+    done = run(home, "prior_type.py", *flags, *ONE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 trials, 0 failed; 3 finished runs" in done.stdout
     rows = [line.split()[:2] for line in done.stdout.splitlines() if "ring" in line.split()[:2]]

@@ -1,6 +1,8 @@
 """A study of one's own images."""
 
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ from PIL import Image
 from running import run
 
 
-def test_a_folder_of_mixed_images_is_swept_and_prepared_once(tmp_path: Path) -> None:
+def test_a_folder_of_mixed_images_is_swept_and_prepared_once(
+    tmp_path: Path, run_here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     """Without classes: the classifier then learns which way up an image is."""
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -29,7 +33,7 @@ def test_a_folder_of_mixed_images_is_swept_and_prepared_once(tmp_path: Path) -> 
         assert f"  --precision {precision}: " in first.stdout
     (shards,) = (tmp_path / "shards").glob("image_folder-*[0-9a-f]")
     shutil.rmtree(photos)
-    gone = run(tmp_path, "latent_dim.py", *flags, *cells)
+    gone = run_here(tmp_path, "latent_dim.py", *flags, *cells)
     assert gone.returncode == 2 and f"there is no folder {photos}" in gone.stderr
     again = run(
         tmp_path, "latent_dim.py", *flags, *cells, "--shards", str(shards), "--precision", "fp32"

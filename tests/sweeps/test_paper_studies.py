@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import client_of, run, trials_of
+from running import ONE, client_of, run, trials_of
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,7 @@ def test_mcmc_steps_runs_every_sampler_from_one_training(home: Path) -> None:
         *("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "3", "4"),
         *("--models", "vae-4", "daae-4"),
         *("--seeds", "0", "1", "--record", "0", "1", "4", "--name", "steps"),
+        *ONE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     client = client_of(home)
@@ -65,7 +66,7 @@ def test_the_papers_figures_are_files_and_artifacts(home: Path) -> None:
         "swiss_roll": {"codes", "walk", "neighbours"},
         "style": {"styles", "neighbours"},
     }
-    flags = ("--figures", *wanted, "--smoke", "--epochs", "1", "--name", "drawn")
+    flags = ("--figures", *wanted, "--smoke", "--epochs", "1", "--name", "drawn", *ONE)
     done = run(home, "paper_figures.py", *flags)
     assert done.returncode == 0, done.stdout + done.stderr
     client = client_of(home)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import ROOT, client_of, environment, run, trials_of
+from running import ONE, ROOT, client_of, environment, run, trials_of
 
 from genae_core import checkpoint, config
 
@@ -106,10 +106,10 @@ def test_a_run_holds_what_reproduces_it(swept: tuple[Path, str], tmp_path: Path)
 
 
 def test_a_name_that_exists_is_refused_and_resume_runs_nothing_twice(
-    swept: tuple[Path, str],
+    swept: tuple[Path, str], run_here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     home, _ = swept
-    again = run(home, "latent_dim.py", *QUICK, "--name", "first")
+    again = run_here(home, "latent_dim.py", *QUICK, "--name", "first")
     assert again.returncode == 2
     assert "'first' exists" in again.stderr
     assert "--resume" in again.stderr
@@ -143,6 +143,7 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
         "1e30",
         "--name",
         "diverges",
+        *ONE,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "NonFiniteLossError" in done.stdout
