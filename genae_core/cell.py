@@ -135,7 +135,7 @@ def run_cell(
     family, finished = cell.model.family, _finished(sweep)
     best, left = [], []
     for seed in sweep.seeds:
-        run = _seed_of(dataclasses.replace(cell, seed=seed), sweep)
+        run = _seed_of(dataclasses.replace(cell, seed=seed), sweep, warn)
         known = run.known(finished)
         best += [] if known is None else [known]
         left += [run] if known is None else []
@@ -193,6 +193,7 @@ class _Seed:
     experiment: Experiment
     sweep: Sweep
     journals: dict[ChainConfig, Journal]
+    warn: Callable[[str], None]
 
     @functools.cached_property
     def keeper(self) -> Generations:
@@ -200,7 +201,7 @@ class _Seed:
         return Generations(
             Path(self.sweep.states) / key,
             self.sweep.checkpoint_seconds,
-            warn=warn,
+            warn=self.warn,
             kept=_kept,
             mirror=Folder(self.sweep.mirror) / key if self.sweep.mirror else None,
         )
@@ -217,10 +218,10 @@ class _Seed:
         return [journal.folder for journal in self.journals.values()]
 
 
-def _seed_of(experiment: Experiment, sweep: Sweep) -> _Seed:
+def _seed_of(experiment: Experiment, sweep: Sweep, warn: Callable[[str], None]) -> _Seed:
     keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
     journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
-    return _Seed(experiment, sweep, journals)
+    return _Seed(experiment, sweep, journals, warn)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A cell's seeds in one trial, trained in turn or as one stacked model."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,17 @@ def test_where_it_cannot_be_they_are_trained_in_turn_and_it_is_said(
         "from here the seeds are trained one after the other: too much for this GPU"
     ]
     assert {run.status for run in ran(tracker, "full").values()} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_state_that_cannot_be_used_is_said_where_the_trial_is_heard(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, together: bool
+) -> None:
+    given = sweep(f"torn-{together}", tracker, tmp_path, together)
+    experiment = dataclasses.replace(given.cells[cell_key(PARAMS)], seed=SEEDS[0])
+    key = cell.run_key(given.name, experiment, experiment.chains[0])
+    torn = tmp_path / "states" / key / "state-000003"
+    torn.mkdir(parents=True)
+    warnings: list[str] = []
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert any("state-000003 cannot be used" in warning for warning in warnings)
