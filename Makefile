@@ -35,9 +35,13 @@ sweep: $(STAMP)
 	@echo "sweep: sweeps/latent_dim.py $(ARGS)"
 	@$(BIN)/python sweeps/latent_dim.py $(ARGS)
 
-test: lint
-	@echo "test: pytest $(ARGS)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
+# mypy takes a minute of one core, which the tests need not wait for.
+test: $(STAMP)
+	@echo "test: ruff, mypy, pytest $(ARGS)"
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy & typed=$$!; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS); \
+	tested=$$?; wait $$typed && exit $$tested
 
 test-faults: $(STAMP)
 	@echo "test-faults: pytest $(ARGS)"
