@@ -197,7 +197,7 @@ class _Seed:
 
     @functools.cached_property
     def keeper(self) -> Generations:
-        key = run_key(self.sweep.name, self.experiment, self.experiment.chains[0])
+        key = self.journals[self.experiment.chains[0]].folder.name
         return Generations(
             Path(self.sweep.states) / key,
             self.sweep.checkpoint_seconds,

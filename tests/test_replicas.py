@@ -1,6 +1,7 @@
 """Seeds trained as one stacked model are what each would be alone, but for rounding."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,16 @@ def test_one_that_diverges_stops_all_and_is_not_kept(
     assert [keeper.states for keeper in keepers] == [0, 0, 0]
 
 
+def check_same(made: Callable[[int], Replica], atol: float) -> None:
+    """Trained in turn and together, each seed's model makes the same images."""
+    apart, stacked = ([made(seed) for seed in SEEDS] for _ in range(2))
+    for one in apart:
+        alone(one)
+    fit_together(stacked, CONFIG)
+    for one, other in zip(apart, stacked, strict=True):
+        torch.testing.assert_close(decoded(other), decoded(one), rtol=0, atol=atol)
+
+
 class Odd(VAE):
     """Does what vmap does not know, but torch does; and leaves a parameter unused."""
 
@@ -202,38 +213,21 @@ class Odd(VAE):
 
 @pytest.mark.parametrize("how", ["decides", "draws from torch", "permutes", "nothing else"])
 def test_what_vmap_does_not_know_is_trained_in_turn(how: str) -> None:
-    found = []
-    for together in (False, True):
-        given = []
-        for seed in SEEDS:
-            one = replica("vae", seed)
-            with Draw(seed, "odd").as_global():
-                model = Odd(FAMILIES["vae"], shape_of("vae"), how)
-            given.append(one._replace(model=model, stages=model.stages()))
-        if together:
-            fit_together(given, CONFIG)
-        else:
-            for one in given:
-                alone(one)
-        found.append([decoded(one) for one in given])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(other, one, rtol=0, atol=0.02)
+    def made(seed: int) -> Replica:
+        with Draw(seed, "odd").as_global():
+            model = Odd(FAMILIES["vae"], shape_of("vae"), how)
+        return replica("vae", seed)._replace(model=model, stages=model.stages())
+
+    check_same(made, atol=0.02)
 
 
 def test_bfloat16_is_stacked_as_well() -> None:
-    found = []
-    for together in (False, True):
-        given = [replica("convolutions", seed) for seed in SEEDS]
-        for one in given:
-            compute_as(one.model, ComputeConfig(precision="bf16"))
-        if together:
-            fit_together(given, CONFIG)
-        else:
-            for one in given:
-                alone(one)
-        found.append([decoded(one) for one in given])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(other, one, rtol=0, atol=0.05)
+    def made(seed: int) -> Replica:
+        one = replica("convolutions", seed)
+        compute_as(one.model, ComputeConfig(precision="bf16"))
+        return one
+
+    check_same(made, atol=0.05)
 
 
 def test_what_cannot_be_stacked_says_why() -> None:
