@@ -384,7 +384,7 @@ def _start(
 def _log(run: _Seed, result: TrialResult) -> None:
     experiment, journals = run.experiment, run.journals
     first = journals[experiment.chains[0]]
-    record_training(first, result.history)
+    record_training(first, result.training.history)
     with first.files() as folder:
         checkpoint.save_model(
             folder / "checkpoint",
@@ -395,7 +395,8 @@ def _log(run: _Seed, result: TrialResult) -> None:
         )
     for chain in result.chains:
         journal = journals[chain.config]
-        record_chain(journal, chain)
+        took = {"training_seconds": result.training.seconds, "evaluation_seconds": chain.seconds}
+        record_chain(journal, chain, **took)
         journal.finish()
         journal.mark_done(min(chain.fcd_val))
 

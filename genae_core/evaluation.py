@@ -50,7 +50,8 @@ class ChainResult(NamedTuple):
     picture. strip: chains by steps. curves: the other metrics by name, each beside its standard
     error NAME_se (see `metrics/`). scalars: metrics of the model, or of the chain as a whole.
     mixing: what the chain's diagnostics give by latent dimension, class or step. latent: its z by
-    step among the codes of images, in a plane. step_seconds: that one step of all chains took.
+    step among the codes of images, in a plane. step_seconds: that one step of all chains took;
+    seconds: that the chains and all that was measured of them did.
     """
 
     config: ChainConfig
@@ -66,6 +67,7 @@ class ChainResult(NamedTuple):
     mixing: dict[str, Any] = {}
     latent: dict[str, Any] = {}
     step_seconds: float = 0.0
+    seconds: float = 0.0
 
     def summary(self) -> dict[str, float]:
         """The scalars: the step is chosen on validation and reported on test.

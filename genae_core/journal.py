@@ -137,8 +137,9 @@ def record_training(journal: Journal, points: Iterable[tuple[int, dict[str, floa
     )
 
 
-def record_chain(journal: Journal, result: ChainResult) -> None:
-    """chain/* by MCMC step, the scalars, a grid a step under one key, and its pictures."""
+def record_chain(journal: Journal, result: ChainResult, **scalars: float) -> None:
+    """chain/* by MCMC step, its scalars and these, a grid a step under one key, and its
+    pictures."""
     curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
     if result.floor > 0:
         curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
@@ -149,7 +150,8 @@ def record_chain(journal: Journal, result: ChainResult) -> None:
         for step, value in zip(steps, values, strict=True)
         if math.isfinite(value)
     ]
-    journal.log_metrics([*rows, *((name, value, 0) for name, value in result.summary().items())])
+    scalars |= result.summary()
+    journal.log_metrics([*rows, *((name, value, 0) for name, value in scalars.items())])
     for step, picture in zip(steps, result.grids, strict=True):
         journal.log_image(picture, step)
     with journal.files() as folder:

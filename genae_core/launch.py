@@ -213,7 +213,16 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
         took = time.monotonic() - began
         try:
             delivered = sweeping.conclude(
-                study, name, folder, tracker, count, errors, interrupted, took
+                study,
+                name,
+                folder,
+                tracker,
+                count,
+                errors,
+                interrupted,
+                took,
+                parallel,
+                sweep.finished,
             )
             if delivered and not interrupted:
                 on_end(tracker, name, folder)

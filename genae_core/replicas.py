@@ -22,9 +22,9 @@ from genae_core.draw import Draw
 from genae_core.models.base import Examples, GenerativeModel, Loss, Phase, Stage
 from genae_core.training import (
     Keeper,
-    Point,
     Progress,
     Run,
+    Trained,
     TrainingConfig,
     has_dropout,
 )
@@ -41,8 +41,8 @@ class Replica(NamedTuple):
     keeper: Keeper | None = None
 
 
-def fit_together(replicas: Sequence[Replica], config: TrainingConfig) -> list[list[Point]]:
-    """Train replicas of one config through their stages; their curves.
+def fit_together(replicas: Sequence[Replica], config: TrainingConfig) -> list[Trained]:
+    """Train replicas of one config through their stages; seconds: each one's part.
 
     A stage whose losses cannot be run for all at once (see `Unstackable`) is played by one replica
     after the other. States are kept by all keepers when one of them asks for its own.
@@ -73,7 +73,7 @@ def fit_together(replicas: Sequence[Replica], config: TrainingConfig) -> list[li
                     for run, batch in zip(runs, batches, strict=True):
                         run.moved(batch)
                 for run in runs:
-                    run.stepped()
+                    run.stepped(1 / len(runs))
                 if any(replica.keeper and replica.keeper.due() for replica in replicas):
                     _keep(replicas, runs)
             for run, replica in zip(runs, replicas, strict=True):
@@ -85,7 +85,7 @@ def fit_together(replicas: Sequence[Replica], config: TrainingConfig) -> list[li
     _keep(replicas, runs)
     for run in runs:
         run.model.eval()
-    return [run.history for run in runs]
+    return [Trained(run.history, run.seconds) for run in runs]
 
 
 class Unstackable(Exception):

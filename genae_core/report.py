@@ -101,6 +101,27 @@ def table(curves: list[Curve]) -> str:
     return lined(rows)
 
 
+def times(curves: Iterable[Curve], slots: int, seconds: float) -> str:
+    """What so many slots did in so many seconds of a sweep that gave these runs; "" for none.
+
+    The rest is what waits: processes that start, states and logs, and slots without a trial.
+    """
+    trained: dict[tuple[str, str], float] = {}  # one training may have several runs
+    evaluated = 0.0
+    for run in curves:
+        if run.status == "FINISHED" and "evaluation_seconds" in run.scalars:
+            trained[run.tags["cell"], run.tags["seed"]] = run.scalars["training_seconds"]
+            evaluated += run.scalars["evaluation_seconds"]
+    if not trained:
+        return ""
+    whole, training = slots * seconds, sum(trained.values())
+    rest = max(0.0, 1 - (training + evaluated) / whole)
+    return (
+        f"time:   {slots} x {seconds:.0f} s: {training / whole:.0%} training, "
+        f"{evaluated / whole:.0%} chains and metrics, {rest:.0%} the rest"
+    )
+
+
 def lined(rows: list[list[str]]) -> str:
     """The rows in columns, the first one as their head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

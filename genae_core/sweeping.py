@@ -7,7 +7,7 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -258,11 +258,14 @@ def conclude(
     errors: list[tuple[str, str]],
     interrupted: bool,
     seconds: float,
+    slots: int,
+    before: Collection[str],
 ) -> bool:
     """Deliver what is still on disk, and say how it went: the table, the failures, where
-    everything is, and how to see it. Whether the tracking store has it all."""
+    everything is, and how to see it. slots: trials at a time; before: keys of runs that an
+    earlier launch has finished. Whether the tracking store has it all."""
     left = deliver_all(tracker, folder / JOURNALS)
-    finished = "no answer about"
+    finished, times = "no answer about", ""
     try:
         tracker.close(name, {path.name for path in left})
         curves = tracker.curves(name)
@@ -271,6 +274,8 @@ def conclude(
         report.draw_curves(curves, folder / "curves.png")
         print(f"\n{table}\n")
         finished = str(sum(run.status == "FINISHED" for run in curves))
+        new = (run for run in curves if run.tags["key"] not in before)
+        times = report.times(new, slots, seconds)
     except tracking.StoreError as error:
         left = left or {folder / JOURNALS: str(error)}
     for cell, reason in errors:
@@ -279,6 +284,8 @@ def conclude(
         f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {trials} trials, "
         f"{len(errors)} failed; {finished} finished runs"
     )
+    if times:
+        print(times)
     print(f"runs:   {tracking.redact(tracker.uri)}, experiment {study}, tag sweep = {name}")
     print(f"files:  {folder} (table.txt, curves.png)")
     print(f"see it: {_how_to_see(tracker.uri)}")

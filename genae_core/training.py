@@ -1,5 +1,6 @@
 """fit(): the one training loop. Whatever lists stages of phases is trained by it."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -75,6 +76,13 @@ class Progress(NamedTuple):
     terms: dict[str, float]
 
 
+class Trained(NamedTuple):
+    """What a training gave beside its model; seconds: of its steps, whenever they were made."""
+
+    history: list[Point]
+    seconds: float
+
+
 class NonFiniteLossError(FloatingPointError):
     """A loss term became NaN or infinite; the message holds the step and all terms."""
 
@@ -106,7 +114,7 @@ def fit(
     draw: Draw,
     on_epoch: Callable[[Progress], None] = lambda _: None,
     keeper: Keeper | None = None,
-) -> list[Point]:
+) -> Trained:
     """Train `model` through its stages and leave it in evaluation mode.
 
     What does not fill a batch is left to the next epoch's. For each phase: zero, backward, step
@@ -135,7 +143,7 @@ def fit(
     if keeper is not None and (state is None or before != (run.stage, run.step)):
         keeper.keep(run.state())
     model.eval()
-    return run.history
+    return Trained(run.history, run.seconds)
 
 
 class Run:
@@ -166,6 +174,7 @@ class Run:
         self.stage = self.epoch = self.batch = self.step = 0
         self.window: dict[str, Tensor] = {}
         self.since = 0  # steps in the window
+        self.seconds, self.mark = 0.0, time.perf_counter()  # of the steps, and where they began
         self.begun = False
         self.adams: dict[str, torch.optim.Adam] = {}
         self.decays: dict[str, LinearLR] = {}
@@ -174,6 +183,7 @@ class Run:
 
     def begin(self, stream: Tensor) -> None:
         """The next stage, from its own examples; stream: where the draw then stood."""
+        self.mark = time.perf_counter()
         stage = self.stages[self.stage]
         self.stage_stream = stream
         self.draw.generator.set_state(stream)
@@ -191,6 +201,7 @@ class Run:
             if self.config.decay == "linear"
         }
         self.begun = True
+        self._count(1.0)
 
     def end(self) -> None:
         if self.since:
@@ -210,6 +221,7 @@ class Run:
         if again:
             self.draw.generator.set_state(now)
         size = self.config.batch_size
+        self.mark = time.perf_counter()  # a watcher's time is not the training's
         while self.batch < self.steps_an_epoch:
             yield self.given.batch(rows[self.batch * size : (self.batch + 1) * size])
         self.epoch, self.batch = self.epoch + 1, 0
@@ -233,14 +245,20 @@ class Run:
             share = term.detach() / phase.repeats
             self.window[name] = self.window.get(name, torch.zeros_like(share)) + share
 
-    def stepped(self) -> None:
-        """All moves of a batch are made and noted. Raises NonFiniteLossError."""
+    def stepped(self, share: float = 1.0) -> None:
+        """All moves of a batch are made and noted. share: of the time since the last one that was
+        this training's. Raises NonFiniteLossError."""
         for decay in self.decays.values():
             decay.step()
         self.step, self.since, self.batch = self.step + 1, self.since + 1, self.batch + 1
         if self.step % self.every == 0:
             self.history.append(_point(self.step, self.window, self.since))
             self.window, self.since = {}, 0
+        self._count(share)
+
+    def _count(self, share: float) -> None:
+        now = time.perf_counter()
+        self.seconds, self.mark = self.seconds + share * (now - self.mark), now
 
     def progress(self) -> Progress:
         last = self.history[-1].terms if self.history else {}
@@ -263,7 +281,7 @@ class Run:
         counts = {name: getattr(self, name) for name in COUNTS}
         decays = {name: decay.state_dict() for name, decay in self.decays.items()}
         history = [[point.step, point.terms] for point in self.history]
-        values = {**counts, "decays": decays, "history": history}
+        values = {**counts, "decays": decays, "history": history, "seconds": self.seconds}
         return State({name: tensor.clone() for name, tensor in tensors.items()}, values)
 
     def load(self, state: State) -> None:
@@ -289,6 +307,7 @@ class Run:
                     for group, rate in zip(groups, kept["_last_lr"], strict=True):
                         group["lr"] = rate
             self.history = [Point(step, terms) for step, terms in values["history"]]
+            self.seconds = float(values.get("seconds", 0.0))  # an older state has not counted
         except (KeyError, IndexError, RuntimeError, TypeError) as error:
             raise ValueError(f"the state is of another model or training: {error}") from None
         device = self.draw.device

@@ -1,5 +1,6 @@
 """run_trial(): one experiment from seed to metrics. Knows neither Tune nor MLflow."""
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,18 +18,19 @@ from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.references import references
 from genae_core.replicas import Replica
 from genae_core.samplers.base import ChainConfig
-from genae_core.training import Keeper, Point, Progress, fit
+from genae_core.training import Keeper, Progress, Trained, fit
 
 
 class TrialResult(NamedTuple):
-    """A trained model in evaluation mode, its stream, its loss terms, and its chains.
+    """A trained model in evaluation mode, its stream, its loss terms and what they took, and its
+    chains.
 
     failed: why, of the chains that have left the numbers a float can hold.
     """
 
     model: nn.Module
     draw: Draw
-    history: list[Point]
+    training: Trained
     chains: list[ChainResult]
     failed: dict[ChainConfig, FloatingPointError]
 
@@ -74,15 +76,20 @@ def run_trial(
     """
     replica = replica_of(experiment, splits, device, on_epoch, keeper)
     model, stages, examples, draw, watch, keeper = replica
-    history = fit(model, stages, examples, experiment.training, draw, watch, keeper)
+    trained = fit(model, stages, examples, experiment.training, draw, watch, keeper)
     binarize = experiment.data.binarize
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     real = {half: references(splits, classifier, half, binarize, device) for half in halves}
     chains, failed = [], {}
+    began = time.perf_counter()
     for chain in experiment.chains:
         beside = real[(chain.num_chains or 0) // 2]
         try:
-            chains.append(evaluate(model, chain, splits, classifier, binarize, device, beside))
+            found = evaluate(model, chain, splits, classifier, binarize, device, beside)
         except FloatingPointError as error:
             failed[chain] = error
-    return TrialResult(model, draw, history, chains, failed)
+            continue
+        now = time.perf_counter()
+        chains.append(found._replace(seconds=now - began))
+        began = now
+    return TrialResult(model, draw, trained, chains, failed)

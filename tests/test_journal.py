@@ -87,12 +87,12 @@ def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
     experiment = resolve(tiny.experiment(), splits)
     result = run_trial(experiment, splits, tiny.classifier(splits))
     journal = Journal(tmp_path / "key")
-    record_training(journal, result.history)
+    record_training(journal, result.training.history)
     chain = result.chains[0]
     record_chain(journal, chain)
     training, metrics, *images, files = events(tmp_path / "key")
     names = {name for name, _, _ in training.fields["rows"]}
-    assert names == {f"train/{name}" for name in result.history[0][1]}
+    assert names == {f"train/{name}" for name in result.training.history[0][1]}
     rows = {(name, step): value for name, value, step in metrics.fields["rows"]}
     for step, value in zip(chain.config.record, chain.fcd, strict=True):
         assert rows["chain/fcd", step] == value

@@ -67,7 +67,9 @@ def replica(family: str, seed: int, keeper: Any = None, poison: float = 0.0) -> 
 
 
 def alone(one: Replica) -> Any:
-    return fit(one.model, one.stages, one.examples, CONFIG, one.draw, one.on_epoch, one.keeper)
+    return fit(
+        one.model, one.stages, one.examples, CONFIG, one.draw, one.on_epoch, one.keeper
+    ).history
 
 
 def decoded(one: Replica) -> torch.Tensor:
@@ -83,7 +85,7 @@ def test_each_is_what_it_would_be_alone(family: str) -> None:
     apart = [replica(family, seed) for seed in SEEDS]
     curves = [alone(one) for one in apart]
     stacked = [replica(family, seed) for seed in SEEDS]
-    found = fit_together(stacked, CONFIG)
+    found = [trained.history for trained in fit_together(stacked, CONFIG)]
     for curve, other in zip(curves, found, strict=True):
         assert [point.step for point in curve] == [point.step for point in other]
         for point, same in zip(curve, other, strict=True):

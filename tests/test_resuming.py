@@ -73,7 +73,7 @@ def train(
     labels = torch.zeros(COUNT, dtype=torch.int64)
     examples = Examples(COUNT, lambda i: Batch(x[i], labels[i]))
     config = TrainingConfig(epochs=3, batch_size=4, decay=decay)  # 5 steps an epoch
-    history = fit(model, model.stages(), examples, config, draw, on_epoch, keeper)
+    history, _ = fit(model, model.stages(), examples, config, draw, on_epoch, keeper)
     return digest(model), history, draw.generator.get_state().numpy().tobytes()
 
 

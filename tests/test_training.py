@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from genae_core.training import (
     NonFiniteLossError,
     Point,
     Progress,
+    State,
     TrainingConfig,
     fit,
 )
@@ -57,7 +59,7 @@ def _fit(
 ) -> list[Point]:
     on_epoch = settings.pop("on_epoch", lambda _: None)
     config = TrainingConfig(epochs=epochs, batch_size=size, **settings)
-    return fit(model, stages, Examples(examples, batch), config, Draw(0), on_epoch)
+    return fit(model, stages, Examples(examples, batch), config, Draw(0), on_epoch).history
 
 
 def _stage(model: Weights, loss: Any, repeats: int = 1) -> Stage:
@@ -93,6 +95,29 @@ def test_a_phase_leaves_the_other_players_gradients_alone() -> None:
     model = Weights()
     _fit(model, (_stage(model, _counting()),))
     assert float(model.b.detach()) == 0 and model.b.grad is None
+
+
+def test_its_seconds_are_those_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a clock that a step moves by 1, and a watcher by 100."""
+    clock = [0.0]
+    monkeypatch.setattr("genae_core.training.time.perf_counter", lambda: clock[0])
+
+    def loss(model: Weights, batch: Any, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        clock[0] += 1
+        return model.a.sum(), {"a": model.a.detach().sum()}
+
+    def watch(_: Progress) -> None:
+        clock[0] += 100
+
+    model, config = Weights(), TrainingConfig(epochs=3, batch_size=2)
+    examples, states = Examples(10, lambda i: i), list[State]()
+    keeper = SimpleNamespace(found=lambda: None, due=lambda: True, keep=states.append)
+    trained = fit(model, (_stage(model, loss),), examples, config, Draw(0), watch, keeper)
+    assert trained.seconds == 3 * 5
+    again = SimpleNamespace(found=lambda: states[3], due=lambda: False, keep=lambda _: None)
+    clock[0] += 1000
+    resumed = fit(model, (_stage(model, loss),), examples, config, Draw(0), watch, again)
+    assert resumed.seconds == 3 * 5  # 4 of them before
 
 
 @pytest.mark.parametrize("epochs", [1, 20, 65])

@@ -72,7 +72,7 @@ def test_another_process_gives_the_same_trial_bit_for_bit(result: TrialResult) -
 
 def test_what_a_trial_gives(experiment: Experiment, result: TrialResult) -> None:
     assert not any(module.training for module in result.model.modules())
-    assert {"reconstruction", "kl"} == result.history[0].terms.keys()
+    assert {"reconstruction", "kl"} == result.training.history[0].terms.keys()
     assert [chain.config for chain in result.chains] == list(experiment.chains)
     for chain in result.chains:
         assert len(chain.fcd_val) == len(chain.fcd) == len(chain.grids) == 3
@@ -222,7 +222,7 @@ def test_only_the_first_images_train_where_the_config_says_so(
     changed = splits._replace(train=splits.train._replace(images=images))
     one, other = (run_trial(short, data, classifier) for data in (splits, changed))
     assert digest(one.model) == digest(other.model)
-    assert one.history[-1].step == 2 * 3  # epochs of 60 / 20 steps
+    assert one.training.history[-1].step == 2 * 3  # epochs of 60 / 20 steps
 
 
 def test_binarised_data_are_compared_with_binarised_samples(splits: Splits) -> None:

@@ -30,14 +30,13 @@ class Artifact(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A finished run. seconds: from its start to its end. values: {metric: one value a step}, None
-    where it is not finite. sprite: some samples at every step. strip: chains by steps. drawn:
-    interpolations. latent: z in a plane."""
+    """A finished run. values: {metric: one value a step}, None where it is not finite. sprite:
+    some samples at every step. strip: chains by steps. drawn: interpolations. latent: z in a
+    plane."""
 
     curve: Curve
     name: str
     experiment_id: str
-    seconds: float | None
     steps: list[int]
     values: dict[str, list[float | None]]
     sprite: Artifact | None
@@ -179,12 +178,11 @@ def _read(run: Any, artifacts: Artifacts) -> Read | Unread:
     }
     scalars = {key: value for key, value in data.metrics.items() if "/" not in key}
     curve = Curve(info.run_id, info.status, dict(data.tags), dict(data.params), scalars, chain)
-    seconds = (info.end_time - info.start_time) / 1000 if info.end_time else None
     files = {file.path: file for file in _listed(artifacts.listed, info.run_id, "")}
     figures = _listed(artifacts.listed, info.run_id, "figures")
     drawn = next((file for file in figures if file.path.startswith(DRAWN)), None)
     parts = (files.get(SPRITE), files.get(STRIP), drawn, files.get(LATENT))
-    return Read(curve, name, info.experiment_id, seconds, steps, values, *parts)
+    return Read(curve, name, info.experiment_id, steps, values, *parts)
 
 
 def _is_cell(value: Any) -> bool:

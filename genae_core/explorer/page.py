@@ -40,7 +40,7 @@ SCRIPTS = ("state.js", "live.js", "chart.js", "samples.js", "matrix.js", "table.
 MB = 10**6
 MOST_MB = 25.0  # of a page: what a mail server takes
 ROOM = 2**16  # bytes kept for what is written of the pictures themselves
-SHOWN = (*SCALARS, "fcd_recommended_step")
+SHOWN = (*SCALARS, "fcd_recommended_step", "training_seconds")
 
 
 class Built(NamedTuple):
@@ -135,7 +135,6 @@ def described(
                 "experiment": run.experiment_id,
                 "name": run.name,
                 "seed": run.curve.tags["seed"],
-                "seconds": run.seconds,
                 "steps": run.steps,
                 "values": {
                     metric: [None if value is None else short(value) for value in column]

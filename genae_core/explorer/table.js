@@ -14,7 +14,7 @@ const COLUMNS = [
   ["best", "FCD at the chosen step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
   ["bestStep", "chosen step (median)", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
   ["change", "change", (s) => (state.seed === "mean" ? s.change : [one(s, "fcd_best")[0] - one(s, "fcd_step0")[0], null, null]), withInterval],
-  ["seconds", "seconds a run", (s) => meanOf(runsOf(s).map((run) => run.seconds)), (v) => (v === null ? "–" : v.toFixed(0))],
+  ["seconds", "training seconds", (s) => meanOf(scalar(s, "training_seconds")), (v) => (v === null ? "–" : v.toFixed(0))],
 ];
 const TOGETHER = 20; // rows that follow the step as one
 const one = (s, name) => [scalar(s, name)[0], null, null];
@@ -23,8 +23,9 @@ const plain = (value) => (Array.isArray(value) ? value[0] : value);
 
 function columnsShown() {
   const some = shown();
-  const always = ["family", "dim", "seeds", "now", "start", "best", "bestStep", "change", "seconds"];
-  return COLUMNS.filter(([key, , get]) => always.includes(key) || new Set(some.map(get)).size > 1);
+  const always = ["family", "dim", "seeds", "now", "start", "best", "bestStep", "change"];
+  return COLUMNS.filter(([key, , get]) => always.includes(key) || new Set(some.map(get)).size > 1 ||
+    (key === "seconds" && some.length && get(some[0]) !== null));
 }
 const headOf = ([key, name]) =>
   (key === "now" ? `${metricName(state.metric)} after ${stepWord(stepNow())}` : name);
@@ -49,8 +50,7 @@ function drawTable() {
   byId("table-bar").replaceChildren(
     el("button", { type: "button", id: "csv", disabled: !rows.length, onclick: saveCsv }, "Save as CSV"),
     el("span", { class: "hint" }, `${rows.length} settings; ${state.seed === "mean" ? "means with 95 % intervals over seeds" : `seed ${state.seed} alone`}. ` +
-      "Seconds are a run's from its start to its end: training and every chain of that training." +
-      (data.server ? "" : " The store is a file: to follow runs, open it with an MLflow server and build this page from its address.")));
+      (data.server ? "" : "The store is a file: to follow runs, open it with an MLflow server and build this page from its address.")));
   forget(byId("table"));
   if (!rows.length) {
     byId("table").replaceChildren(el("p", { class: "state" }, NOTHING));

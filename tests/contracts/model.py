@@ -84,7 +84,9 @@ class ModelContract:
             return Batch(x[rows], labels[rows])
 
         config = TrainingConfig(epochs=epochs, batch_size=batch)
-        return fit(model, stages, Examples(len(x), gathered), config, Draw(seed, "training"))
+        return fit(
+            model, stages, Examples(len(x), gathered), config, Draw(seed, "training")
+        ).history
 
     def labels(self, count: int = IMAGES) -> Tensor:
         """The pattern of each toy image as its class, hidden in every third."""

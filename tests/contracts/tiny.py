@@ -60,7 +60,7 @@ def fingerprint(result: TrialResult) -> str:
     for name, tensor in result.model.state_dict().items():
         hasher.update(name.encode() + tensor.numpy().tobytes())
     hasher.update(result.draw.generator.get_state().numpy().tobytes())
-    hasher.update(repr(result.history).encode())
+    hasher.update(repr(result.training.history).encode())
     for chain in result.chains:
         hasher.update(repr((chain.config, chain.fcd_val, chain.fcd, chain.floor)).encode())
         for picture in (*chain.grids, chain.strip):

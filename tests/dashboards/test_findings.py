@@ -28,7 +28,7 @@ def run(seed: int, fcd: list[float], chosen: int, family: str = "VAE", images: i
     chain = {"fcd": dict(zip(STEPS, fcd, strict=True))}
     curve = Curve(f"{family}{seed}{images}", "FINISHED", tags, {}, scalars, chain)
     given = dict.fromkeys(Read._fields)
-    given |= {"curve": curve, "steps": STEPS, "values": {"fcd": list(fcd)}, "seconds": 1.0}
+    given |= {"curve": curve, "steps": STEPS, "values": {"fcd": list(fcd)}}
     return Read(**given)
 
 

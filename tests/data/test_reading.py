@@ -212,7 +212,7 @@ def test_the_same_seed_trains_the_same_by_streaming(prepared: Folder, tmp_path: 
         split = Split(images, np.zeros(len(images), np.int64))
         batches = Batches(split, len(images), False, torch.device("cpu"))
         training = TrainingConfig(epochs=2, batch_size=8)
-        points = fit(model, model.stages(), batches.examples(), training, draw)
+        points, _ = fit(model, model.stages(), batches.examples(), training, draw)
         return [value for point in points for value in point.terms.values()]
 
     assert train(stream(prepared, tmp_path, 3)) == train(stream(prepared, tmp_path, 3))

@@ -53,6 +53,25 @@ def test_the_table_agrees_with_the_curves_in_mlflow(swept: tuple[Path, str]) -> 
         assert shown == pytest.approx([curve[s] for s in (0, 1, 5, 10)], abs=0.051)
 
 
+def test_it_says_where_the_time_went(swept: tuple[Path, str]) -> None:
+    home, printed = swept
+    (said,) = re.findall(
+        r"time:   (\d+) x (\d+) s: (\d+)% training, (\d+)% chains and metrics, (\d+)% the rest",
+        printed,
+    )
+    slots, seconds, training, chains, rest = map(int, said)
+    assert 99 <= training + chains + rest <= 101
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    metrics = [r.data.metrics for r in trials_of(client, experiment.experiment_id)]
+    for name, share in (("training_seconds", training), ("evaluation_seconds", chains)):
+        found = sum(each[name] for each in metrics)
+        assert found > 0
+        low, high = (100 * found / (slots * (seconds + d)) for d in (0.5, -0.5))  # it was rounded
+        assert low - 0.5 <= share <= high + 0.5
+
+
 def test_a_sweep_leaves_a_page_a_summary_and_a_view(
     swept: tuple[Path, str], tmp_path: Path
 ) -> None:
