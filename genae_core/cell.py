@@ -39,6 +39,7 @@ from genae_core.trial import TrialResult, replica_of, run_trial
 
 Params = dict[str, Any]
 SHARES = "progress"  # beside a sweep's states: what of each running trial is done
+STEP_SECONDS = "chain_step_seconds"  # of each chain of a trial, in its last report
 EXPERIMENT = "experiment"  # the key under which a search hands it along, as JSON
 
 
@@ -120,7 +121,8 @@ def run_cell(
     report: Callable[[dict[str, Any]], None],
     warn: Callable[[str], None] = warn,
 ) -> None:
-    """Run the cell and report {"fcd_val": mean over seeds of the best, "finished": True}.
+    """Run the cell and report {"fcd_val": mean over seeds of the best, "finished": True}, with
+    the seconds of a step of each chain that ran here.
 
     A training that was cut off goes on from its last state, in the same run of MLflow. It also
     reports when the share of its steps that are done, over all seeds and stages, passes
@@ -133,7 +135,7 @@ def run_cell(
     courier = courier_of(sweep.uri, sweep.experiment_id)
     cell = cell_of(params, sweep, splits)
     family, finished = cell.model.family, _finished(sweep)
-    best, left = [], []
+    best, left, steps = [], [], []
     for seed in sweep.seeds:
         run = _seed_of(dataclasses.replace(cell, seed=seed), sweep, warn)
         known = run.known(finished)
@@ -182,8 +184,11 @@ def run_cell(
                     "the training's last state is kept, from which --resume logs it again"
                 )
             best.append(min(min(chain.fcd_val) for chain in result.chains))
+            steps += [chain.step_seconds for chain in result.chains]
     value = sum(best) / len(best)
-    report({"fcd_val": value, "percent": 100, "finished": True, "family": family})
+    # This worker may end before Ray has had its figures: the driver tells these.
+    told = {"family": family, STEP_SECONDS: steps}
+    report({"fcd_val": value, "percent": 100, "finished": True, **told})
 
 
 @dataclass(frozen=True)
@@ -275,9 +280,6 @@ def _sampled(
     except (ValueError, ArithmeticError):
         run.keeper.forget()  # from there it would fail again
         raise
-    for found in result.chains:
-        family = run.experiment.model.family
-        tell("genae_chain_step_seconds", found.step_seconds, family=family)
     return result
 
 

@@ -1,5 +1,6 @@
 """Ray beyond Tune: start or join a cluster. The only importer of it."""
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -99,6 +100,26 @@ def once(function: Callable[..., R], *arguments: Any, cpus: int = 1, gpus: float
     call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(function)
     result: R = ray.get(call.remote(*arguments))
     return result
+
+
+@contextlib.contextmanager
+def foreseen(trial: dict[str, float], count: int) -> Iterator[None]:
+    """Meanwhile ask a cluster that grows for what so many trials will need, so that its nodes
+    start beside the first. Nothing is reserved: the wish ends here, or with this process."""
+    ray = _ray()
+    call = ray.remote(
+        num_cpus=trial.get("cpu", 0), num_gpus=trial.get("gpu", 0), memory=trial.get("memory")
+    )(_nothing)
+    wishes = [call.remote() for _ in range(count - sum(slots(trial)))]
+    try:
+        yield
+    finally:
+        for wish in wishes:
+            ray.cancel(wish)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _cpus_here() -> float:

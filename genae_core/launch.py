@@ -191,10 +191,12 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 options = replace(options, gpus_per_trial=share)
                 sweep = replace(sweep, gpus=share)
                 parallel = _parallel(options)
-            compute = choosing.compute_of(folder, sweep, splits, options)
-            sweep = replace(sweep, compute=compute)
-            together = choosing.together_of(folder, sweep, splits, options)
-            sweep = replace(sweep, together=together)
+            # What is measured takes a trial's place.
+            with cluster.foreseen(options.trial_resources, parallel - 1):
+                compute = choosing.compute_of(folder, sweep, splits, options)
+                sweep = replace(sweep, compute=compute)
+                together = choosing.together_of(folder, sweep, splits, options)
+                sweep = replace(sweep, together=together)
         except (ValueError, OSError, tracking.StoreError) as error:
             cluster.disconnect()
             print(f"error: {tracking.redact(str(error))}", file=sys.stderr)

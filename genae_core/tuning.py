@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from genae_core import sweeping
-from genae_core.cell import SHARES, Params, Sweep, label, run_cell
+from genae_core.cell import SHARES, STEP_SECONDS, Params, Sweep, label, run_cell
 from genae_core.data.base import Splits
 from genae_core.experiment import Experiment
 from genae_core.keeping import Preempted, leave_soon
@@ -109,6 +109,8 @@ class _Watch(tune.Callback):
             self.board.finished(label(trial.config), last["fcd_val"])
             family = last["family"]
             self.best[family] = min(last["fcd_val"], self.best.get(family, math.inf))
+            for seconds in last[STEP_SECONDS]:
+                tell("genae_chain_step_seconds", seconds, family=family)
             tell("genae_best_fcd", self.best[family], family=family, dataset=self.dataset)
         elif last:
             self.board.stopped(label(trial.config), last["percent"], last["fcd_val"])

@@ -7,7 +7,9 @@ who knows this hardware (what --precision auto chose, fused Adam).
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from bench_chain import interleaved
 from bench_pythae import pythae
@@ -18,6 +20,7 @@ from genae_core.data.base import Split
 from genae_core.data.batches import Batches
 from genae_core.draw import Draw
 from genae_core.fastest import fastest, measure
+from genae_core.models.base import Examples, Stage
 from genae_core.nets.base import ComputeConfig
 from genae_core.training import TrainingConfig, fit
 
@@ -72,12 +75,10 @@ def told(compute: ComputeConfig) -> str:
 
 
 def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
-    """One round by genae's loop, of the model's first stage."""
+    """One round by genae's loop."""
     model, draw = built(case, compute, device), Draw(0, device=device)
-    binarize = getattr(case.data, "binarize", False)
-    examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
     config = TrainingConfig(epochs=1, batch_size=case.batch)
-    stage = model.stages()[0]._replace(epochs=1)
+    stage, examples = prepared(case, model, images, device)
 
     def run() -> None:
         fit(model, (stage,), examples, config, draw)
@@ -85,15 +86,25 @@ def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Cal
     return run
 
 
+def prepared(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
+    """The stage, one epoch long, and what it is trained on."""
+    binarize = getattr(case.data, "binarize", False)
+    examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
+    stage = model.stages()[case.stage]
+    if stage.inputs is not None:
+        examples = stage.inputs(model, examples, Draw(0, device=device))
+        model.train()
+    return stage._replace(epochs=1, inputs=None), examples
+
+
 def loop(
     case: Case, images: Split, compute: ComputeConfig, device: str, fused: bool
 ) -> Callable[[], None]:
     """One round by a plain loop."""
     model = built(case, compute, device)
-    x = torch.from_numpy(images.images).to(device)
-    binarize = getattr(case.data, "binarize", False)
-    x = (x > 127).float() if binarize else x.float() / 255
-    players = {phase.player.name: phase.player for phase in model.stages()[0].phases}
+    stage, examples = prepared(case, model, images, device)
+    x = examples.batch(np.arange(examples.count)).x.float()
+    players = {phase.player.name: phase.player for phase in stage.phases}
     adams = {
         name: torch.optim.Adam(
             player.parameters,

@@ -29,13 +29,15 @@ PLAIN = ComputeConfig()
 
 
 class Case(NamedTuple):
-    """A model as the studies train it, and the step of its plain loop. steps: in a round."""
+    """A model as the studies train it, and the step of its plain loop. steps: in a round. stage:
+    the one that is trained."""
 
     model: Any
     data: Any
     batch: int
     steps: int
     plain: Callable[[Any, Tensor, Adams, Draw], None]
+    stage: int = 0
 
 
 def vae_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
@@ -69,6 +71,22 @@ def reconstruction_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None
     move(adams["autoencoder"], error)
 
 
+def wgan_step(model: Any, u: Tensor, adams: Adams, draw: Draw) -> None:
+    """Five steps of the critic with a gradient penalty, one of the generator (Gulrajani et al.
+    2017, algorithm 1), on codes [B, D]."""
+    for _ in range(5):
+        with torch.no_grad():
+            made = model.generator(torch.randn_like(u))
+        share = torch.rand(len(u), 1, device=u.device)
+        between = (share * u + (1 - share) * made).requires_grad_()
+        score = model.critic(between, draw).sum()
+        (slope,) = torch.autograd.grad(score, between, create_graph=True)
+        penalty = 10 * (slope.norm(dim=1) - 1).square().mean()
+        loss = model.critic(made, draw).mean() - model.critic(u, draw).mean() + penalty
+        move(adams["code critic"], loss)
+    move(adams["generator"], -model.critic(model.generator(torch.randn_like(u)), draw).mean())
+
+
 def move(adam: torch.optim.Adam, loss: Tensor) -> None:
     adam.zero_grad(set_to_none=True)
     loss.backward(inputs=[p for group in adam.param_groups for p in group["params"]])  # type: ignore[no-untyped-call]
@@ -86,6 +104,14 @@ CASES = {
         200,
         10,
         reconstruction_step,
+    ),
+    "adv_ae_wgan": Case(
+        AdvAEConfig(autoencoder=AEConfig(latent_dim=10, net=MLPConfig())),
+        DIGITS,
+        200,
+        10,
+        wgan_step,
+        stage=1,
     ),
     "dcgan64": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step),
 }

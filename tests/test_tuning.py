@@ -13,6 +13,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from genae_core import tuning
 from genae_core.options import LaunchOptions
+from genae_core.progress import Board
 from genae_core.tuning import ASHA, FAILED, PausingASHA
 
 
@@ -160,3 +161,22 @@ def test_a_search_that_is_stopped_says_so_whatever_tune_returns(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert found == (0, [], cut)
+
+
+def test_the_driver_tells_the_figures_of_a_worker_that_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, float, str]] = []
+    monkeypatch.setattr(
+        tuning, "tell", lambda name, value, **labels: told.append((name, value, labels["family"]))
+    )
+    watch = tuning._Watch(Board(2), "digits", tmp_path)
+    for fcd, steps in ((4.0, [0.5, 0.25]), (6.0, [])):
+        last = {"finished": True, "fcd_val": fcd, "family": "VAE", "chain_step_seconds": steps}
+        watch.on_trial_complete(0, [], SimpleNamespace(config={"dim": 2}, last_result=last))
+    assert told == [
+        ("genae_chain_step_seconds", 0.5, "VAE"),
+        ("genae_chain_step_seconds", 0.25, "VAE"),
+        ("genae_best_fcd", 4.0, "VAE"),
+        ("genae_best_fcd", 4.0, "VAE"),
+    ]
