@@ -186,7 +186,7 @@ def run_cell(
             best.append(min(min(chain.fcd_val) for chain in result.chains))
             steps += [chain.step_seconds for chain in result.chains]
     value = sum(best) / len(best)
-    # This worker may end before Ray has had its figures: the driver tells these.
+    # The driver tells these: this worker may end before Ray has heard of them.
     told = {"family": family, STEP_SECONDS: steps}
     report({"fcd_val": value, "percent": 100, "finished": True, **told})
 

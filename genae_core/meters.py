@@ -1,7 +1,8 @@
 """The figures of a running sweep, for Prometheus through Ray's own exporter as ray_NAME.
 
 No label names a trial, a seed or a step: a sweep of any size has as many series as families, of
-each worker that tells them.
+each worker that tells them. Ray hears a process every 10 s and not at its end, so what a trial
+tells last is told by the driver.
 """
 
 import functools

@@ -460,7 +460,8 @@ def test_a_sweep_on_the_local_node_fills_the_panels(stage: Stage, node: ModuleTy
     with stage.watching(prometheus="prometheus") as process:
         assert "no node is up" not in until_ready(process)
         sweep = ["sweeps/latent_dim.py", "--smoke", "--families", "vae", "--latent-dims", "2", "8"]
-        sweep += ["--checkpoint-seconds", "0"]
+        # Long enough that Ray, which asks a worker every 10 s, hears of its epochs.
+        sweep += ["--checkpoint-seconds", "0", "--epochs", "300"]
         submit = [sys.executable, "jobs/submit.py", "--allow-dirty", "--", *sweep]
         done = subprocess.run(submit, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
