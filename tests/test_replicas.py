@@ -240,6 +240,21 @@ def test_what_cannot_be_stacked_says_why() -> None:
         Stack([run])
 
 
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "stackable" not in name])
+def test_every_stage_of_a_family_is_stacked(family: str) -> None:
+    """Nothing falls back to being trained in turn unseen."""
+    runs = [
+        Run(r.model, r.stages, r.examples, CONFIG, r.draw)
+        for r in (replica(family, seed) for seed in SEEDS)
+    ]
+    for _ in runs[0].stages:
+        for run in runs:
+            run.begin(run.draw.generator.get_state())
+        Stack(runs).apart()
+        for run in runs:
+            run.end()
+
+
 def test_a_stack_shares_its_memory_with_the_models_until_it_is_taken_apart() -> None:
     given = [replica("vae", seed) for seed in SEEDS]
     runs = [Run(r.model, r.stages, r.examples, CONFIG, r.draw) for r in given]
