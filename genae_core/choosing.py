@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from genae_core import cluster, packing
-from genae_core.cell import Sweep
 from genae_core.data.base import Splits
 from genae_core.data.reading import StreamedImages
 from genae_core.fastest import (
@@ -23,6 +22,7 @@ from genae_core.fastest import (
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.options import LaunchOptions
+from genae_core.runs import Sweep
 from genae_core.sweeping import MANIFEST
 
 

@@ -16,10 +16,10 @@ import optuna
 from ray.tune.search.optuna import OptunaSearch
 
 from genae_core import choosing, cluster, config, sweeping, tracking
-from genae_core.cell import EXPERIMENT, Params, Sweep, cell_key
 from genae_core.experiment import Experiment
 from genae_core.options import LaunchOptions
 from genae_core.publishing import publish
+from genae_core.runs import EXPERIMENT, Params, Sweep, cell_key
 from genae_core.spending import projected
 from genae_core.tracking import Tracker
 from genae_core.tuning import PausingASHA, Plan, run_trials

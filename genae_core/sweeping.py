@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from genae_core import cluster, config, report, tracking
-from genae_core.cell import Params, Sweep, cell_key, label
 from genae_core.data.base import Splits
 from genae_core.data.folder import Folder
 from genae_core.data.obtain import obtain
@@ -27,6 +26,7 @@ from genae_core.experiment import Experiment, resolve, warnings_of
 from genae_core.home import code_version, home
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
 from genae_core.options import LaunchOptions
+from genae_core.runs import Params, Sweep, cell_key, label
 
 # ASHA compares trials when they have done a ninth and a third of their steps.
 RUNGS = (1 / 9, 1 / 3)

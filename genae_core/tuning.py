@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from genae_core import sweeping
-from genae_core.cell import SHARES, STEP_SECONDS, Params, Sweep, label, run_cell
+from genae_core.cell import SHARES, STEP_SECONDS, run_cell
 from genae_core.data.base import Splits
 from genae_core.experiment import Experiment
 from genae_core.keeping import Preempted, leave_soon
@@ -28,6 +28,7 @@ from genae_core.meters import Reminder, tell
 from genae_core.metrics.classifier import Classifier
 from genae_core.options import LaunchOptions
 from genae_core.progress import Board, noted_shares
+from genae_core.runs import Params, Sweep, label
 
 FAILED = "failed"  # the key under which a trial reports why
 # Tune's, for people.

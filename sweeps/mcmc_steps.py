@@ -24,7 +24,6 @@ from chain_table import Setting, conclude
 from pictures import STEPS, draw_interpolations
 from recipes import StudyOptions, chain_of, experiment, recipe
 
-from genae_core.cell import chain_label
 from genae_core.cli import cli
 from genae_core.config import require
 from genae_core.data.obtain import obtain
@@ -33,6 +32,7 @@ from genae_core.home import home
 from genae_core.launch import launch
 from genae_core.models.base import ModelConfig
 from genae_core.priors.ex_post import ExPostMixture
+from genae_core.runs import chain_label
 from genae_core.samplers.base import ChainConfig, LawConfig, Sampler
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.langevin import Langevin

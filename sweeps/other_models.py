@@ -26,7 +26,6 @@ from recipes import DataOptions, recipe
 from torch import Tensor
 from tqdm import tqdm
 
-from genae_core.cell import chain_label
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.data.base import Splits
@@ -41,6 +40,7 @@ from genae_core.models.wrapped import Wrapped, wrap
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.report import lined
+from genae_core.runs import chain_label
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 

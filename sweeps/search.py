@@ -22,13 +22,13 @@ from families import DENOISING, TAKES, Family
 from recipes import StudyOptions, chain_of, experiment, parts_of, recipe
 
 from genae_core import config
-from genae_core.cell import coordinates
 from genae_core.cli import cli
 from genae_core.config import require
 from genae_core.experiment import Experiment
 from genae_core.home import home
 from genae_core.launch import launch, search
 from genae_core.models.base import AdamConfig
+from genae_core.runs import coordinates
 from genae_core.tracking import Curve, Tracker
 
 LOW, HIGH = 4, 64  # of the latent dimension

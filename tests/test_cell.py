@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from contracts import tiny
+from contracts.told import told
 
 from genae_core import cell
-from genae_core.cell import Sweep, cell_key, run_cell
+from genae_core.cell import run_cell
 from genae_core.experiment import resolve
 from genae_core.metrics.classifier import Classifier
+from genae_core.runs import Sweep, cell_key, run_key
 from genae_core.tracking import Curve, Tracker
 from genae_core.training import NonFiniteLossError
 
@@ -31,25 +33,9 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 def sweep(name: str, tracker: Tracker, folder: Path, together: bool, **more: Any) -> Sweep:
-    return Sweep(
-        name=name,
-        uri=tracker.uri,
-        experiment_id=tracker.experiment_id,
-        tags={"study": "study", "dataset": "digits"},
-        seeds=SEEDS,
-        threads=1,
-        gpus=0,
-        memory=None,
-        rungs=more.pop("rungs", ()),
-        states=str(folder / "states"),
-        mirror=None,
-        journals=str(folder / "journals"),
-        finished={},
-        linger=60,
-        checkpoint_seconds=600,
-        cells={cell_key(PARAMS): resolve(tiny.experiment(), tiny.splits())},
-        together=together,
-    )
+    cells = {cell_key(PARAMS): resolve(tiny.experiment(), tiny.splits())}
+    tags = {"study": "study", "dataset": "digits"}
+    return told(tracker, folder, cells, name, tags, seeds=SEEDS, together=together, **more)
 
 
 def ran(tracker: Tracker, name: str) -> dict[tuple[str, str], Curve]:
@@ -160,7 +146,7 @@ def test_a_state_that_cannot_be_used_is_said_where_the_trial_is_heard(
 ) -> None:
     given = sweep(f"torn-{together}", tracker, tmp_path, together)
     experiment = dataclasses.replace(given.cells[cell_key(PARAMS)], seed=SEEDS[0])
-    key = cell.run_key(given.name, experiment, experiment.chains[0])
+    key = run_key(given.name, experiment, experiment.chains[0])
     torn = tmp_path / "states" / key / "state-000003"
     torn.mkdir(parents=True)
     warnings: list[str] = []

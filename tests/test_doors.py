@@ -36,6 +36,7 @@ BEHIND = (
     "tuning",
     "cluster",
     "cell",
+    "runs",
     "report",
     "choosing",
     "sweeping",

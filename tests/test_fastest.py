@@ -12,7 +12,7 @@ import pytest
 from contracts import tiny
 
 from genae_core import choosing, fastest, sweeping
-from genae_core.cell import cell_key, cell_of, run_key
+from genae_core.cell import cell_of
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.experiment import Experiment
@@ -20,6 +20,7 @@ from genae_core.fastest import Timing, choices, few_images, measure
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.options import LaunchOptions
+from genae_core.runs import cell_key, run_key
 
 PLAIN, LAST = ComputeConfig(), ComputeConfig(channels_last=True)
 BF16 = ComputeConfig(precision="bf16")

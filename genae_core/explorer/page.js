@@ -200,9 +200,10 @@ window.addEventListener("hashchange", open);
 // Followed, its fragment would take the place of the state.
 byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("page").focus(); });
 
+const counted = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 byId("about").textContent =
-  `${data.runs.length} finished runs, ${data.settings.length} settings` +
-  `${data.unread.length ? `, ${data.unread.length} runs without a result` : ""}` +
+  `${counted(data.runs.length, "finished run")}, ${counted(data.settings.length, "setting")}` +
+  `${data.unread.length ? `, ${counted(data.unread.length, "run")} without a result` : ""}` +
   `${data.scales.length === 1 ? `; ${data.scales[0].name}` : ""}.`;
 drawRest();
 open();

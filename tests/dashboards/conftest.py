@@ -7,34 +7,15 @@ from typing import Any
 
 import pytest
 from contracts import tiny
+from contracts.told import told
 from exploring import CHROMIUM, FLAGS, HOSTILE, RECORD, Seen, Store, build
 
-from genae_core.cell import Sweep, cell_key, run_cell
+from genae_core.cell import run_cell
 from genae_core.experiment import resolve
+from genae_core.runs import cell_key
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.tracking import Tracker
-
-
-def sweep(store: Tracker, folder: Path, cells: dict[str, Any]) -> Sweep:
-    return Sweep(
-        name="small",
-        uri=store.uri,
-        experiment_id=store.experiment_id,
-        tags={"study": "latent_dim", "dataset": "digits", "classifier_sha256": "0" * 64},
-        seeds=(0, 1),
-        threads=1,
-        gpus=0,
-        memory=None,
-        rungs=(),
-        states=str(folder / "states"),
-        mirror=None,
-        journals=str(folder / "journals"),
-        finished={},
-        linger=60,
-        checkpoint_seconds=600,
-        cells=cells,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +48,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         )
         for params in every
     }
+    about = {"study": "latent_dim", "dataset": "digits", "classifier_sha256": "0" * 64}
+    given = told(tracker, folder, cells, "small", about)
     for params in every:
-        run_cell(params, sweep(tracker, folder, cells), data, classifier, lambda _: None)
+        run_cell(params, given, data, classifier, lambda _: None)
     tags = {"sweep": "small", "family": "AAE", "cell": "{}", "chain": "x", "seed": "0"}
     broken = tracker.start("broken", HOSTILE, tags, {"note": "</script>"}, 1)
     tracker.finish(broken.run_id, "FAILED", f"NonFiniteLossError: {HOSTILE}")

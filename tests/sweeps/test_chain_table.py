@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
 
 from chain_table import Model, Setting, grouped, paragraph, table
 
-from genae_core.cell import chain_label
 from genae_core.priors.ex_post import ExPostMixture
+from genae_core.runs import chain_label
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.tracking import Curve

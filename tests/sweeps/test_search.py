@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
 import search  # noqa: E402
 
 from genae_core import launch, sweeping  # noqa: E402
-from genae_core.cell import cell_key  # noqa: E402
+from genae_core.runs import cell_key  # noqa: E402
 from genae_core.tracking import Tracker  # noqa: E402
 
 
