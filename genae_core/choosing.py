@@ -23,7 +23,7 @@ from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.options import LaunchOptions
 from genae_core.runs import Sweep
-from genae_core.sweeping import MANIFEST
+from genae_core.sweep_folder import MANIFEST
 
 
 def gpu_share(

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
-from genae_core import choosing, cluster, config, sweeping, tracking
+from genae_core import choosing, cluster, config, sweep_folder, sweeping, tracking
 from genae_core.experiment import Experiment
 from genae_core.options import LaunchOptions
 from genae_core.publishing import publish
@@ -104,8 +104,8 @@ def search(
         config.require(minutes > 0, "minutes must be > 0", minutes=minutes)
         if trials is not None:
             config.require_positive_int(trials=trials)
-        nothing = sweeping.Searched([], [], 0)
-        done, begun, over = sweeping.searched(study, options) if options.resume else nothing
+        nothing = sweep_folder.Searched([], [], 0)
+        done, begun, over = sweep_folder.searched(study, options) if options.resume else nothing
         learnt = [*known, *done]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -178,10 +178,10 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 if plan.seconds:
                     print(f"  then what TPE proposes, for {plan.seconds / 60:g} minutes in all")
                 return 0
-            name = options.name or sweeping.new_name(study)
-            folder = sweeping.folder_of(name, options)
-            tracker = sweeping.open_store(study, name, folder, plan.cells, options)
-            held.enter_context(sweeping.lock(folder))
+            name = options.name or sweep_folder.new_name(study)
+            folder = sweep_folder.folder_of(name, options)
+            tracker = sweep_folder.open_store(study, name, folder, plan.cells, options)
+            held.enter_context(sweep_folder.lock(folder))
             parallel = _connect(tracker.uri, options)
             sweep, splits, classifier = sweeping.prepare(
                 study, name, folder, plan.cells, tracker, parallel, options
@@ -205,7 +205,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
             cluster.disconnect()
             print("\nstopped before any trial had started", file=sys.stderr)
             return 130
-        sweeping.write_manifest(study, folder, plan.cells, tracker, options, sweep)
+        sweep_folder.write_manifest(study, folder, plan.cells, tracker, options, sweep)
         began = time.monotonic()
         _announce(plan, sweep, parallel, tracker, options)
         count, errors, interrupted = run_trials(

@@ -18,7 +18,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from genae_core import sweeping
+from genae_core import sweep_folder, sweeping
 from genae_core.cell import SHARES, STEP_SECONDS, run_cell
 from genae_core.data.base import Splits
 from genae_core.experiment import Experiment
@@ -115,7 +115,7 @@ class _Watch(tune.Callback):
             tell("genae_best_fcd", self.best[family], family=family, dataset=self.dataset)
         elif last:
             self.board.stopped(label(trial.config), last["percent"], last["fcd_val"])
-            sweeping.note_stopped(self.folder, trial.config)
+            sweep_folder.note_stopped(self.folder, trial.config)
         else:
             self.board.failed(label(trial.config))
 

@@ -18,7 +18,7 @@ from genae_core.cli import cli
 from genae_core.delivery import deliver_all
 from genae_core.home import home
 from genae_core.journal import waiting
-from genae_core.sweeping import JOURNALS, MANIFEST, lock
+from genae_core.sweep_folder import JOURNALS, MANIFEST, lock
 
 
 @dataclass(frozen=True)

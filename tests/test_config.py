@@ -45,7 +45,9 @@ NOT_WALKED = {
     "meters",
     "cluster",
     "cell",
+    "runs",
     "report",
+    "sweep_folder",
     "sweeping",
 }
 # One value for each protocol, another than a field's default.

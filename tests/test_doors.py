@@ -39,6 +39,7 @@ BEHIND = (
     "runs",
     "report",
     "choosing",
+    "sweep_folder",
     "sweeping",
     "explorer",
     "shared_view",

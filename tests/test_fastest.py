@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from contracts import tiny
 
-from genae_core import choosing, fastest, sweeping
+from genae_core import choosing, fastest, sweep_folder
 from genae_core.cell import cell_of
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
@@ -97,7 +97,9 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     found = choosing.compute_of(tmp_path, sweep, splits_of_images(), options)
     assert found == LAST
     assert "1000.0 ms a step" in capsys.readouterr().out
-    (tmp_path / sweeping.MANIFEST).write_text(json.dumps({"compute": dataclasses.asdict(BF16)}))
+    (tmp_path / sweep_folder.MANIFEST).write_text(
+        json.dumps({"compute": dataclasses.asdict(BF16)})
+    )
     resumed = dataclasses.replace(options, resume=True, name="s")
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
 
@@ -134,7 +136,7 @@ def test_what_an_experiment_says_is_left_to_it() -> None:
 def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
     sweep: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / sweeping.MANIFEST).write_text("{}")
+    (tmp_path / sweep_folder.MANIFEST).write_text("{}")
     options = LaunchOptions(resume=True, name="s")
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), options) == PLAIN
 
@@ -184,7 +186,7 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
     assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one fills'}" in said
     assert f"taken: {'as one' if together else 'in turn'}" in said
     manifest = json.dumps({"together": not together})
-    (tmp_path / sweeping.MANIFEST).write_text(manifest)
+    (tmp_path / sweep_folder.MANIFEST).write_text(manifest)
     resumed = dataclasses.replace(options, resume=True, name="s")
     assert choosing.together_of(*given, resumed) is not together
 

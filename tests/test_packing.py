@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from contracts import tiny
 
-from genae_core import choosing, packing, sweeping
+from genae_core import choosing, packing, sweep_folder
 from genae_core.options import LaunchOptions
 from genae_core.packing import Peak, largest, share
 
@@ -59,7 +59,7 @@ def test_without_a_gpu_the_measurement_says_so(
 
 
 def test_a_resumed_sweep_keeps_what_was_measured(tmp_path: Any) -> None:
-    (tmp_path / sweeping.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
+    (tmp_path / sweep_folder.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
     options = LaunchOptions(gpus_per_trial="auto", resume=True, name="s")
     nothing: Any = None
     assert choosing.gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
 
 import search  # noqa: E402
 
-from genae_core import launch, sweeping  # noqa: E402
+from genae_core import launch, sweep_folder  # noqa: E402
 from genae_core.runs import cell_key  # noqa: E402
 from genae_core.tracking import Tracker  # noqa: E402
 
@@ -93,10 +93,10 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     logged(cut_off, 1, "KILLED")
     logged(failed, 0, "FAILED")
     logged(stopped, 0, "KILLED")
-    folder = sweeping.folder_of("s", options)
+    folder = sweep_folder.folder_of("s", options)
     folder.mkdir(parents=True)
-    sweeping.note_stopped(folder, {**stopped, "experiment": "{}"})
-    assert sweeping.searched("search", options) == ([(done, 50.0)], [cut_off], 2)
+    sweep_folder.note_stopped(folder, {**stopped, "experiment": "{}"})
+    assert sweep_folder.searched("search", options) == ([(done, 50.0)], [cut_off], 2)
 
     planned = planner(monkeypatch, options)
     plan = planned(trials=5)

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from genae_core import sweeping
+from genae_core import sweep_folder
 from genae_core.options import LaunchOptions
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path))
-    folder = sweeping.folder_of("s", LaunchOptions(name="s"))
+    folder = sweep_folder.folder_of("s", LaunchOptions(name="s"))
     folder.mkdir(parents=True)
     return folder
 
 
 def open_store(folder: Path, **flags: str | bool | None) -> None:
     options = LaunchOptions(name="s", **flags)  # type: ignore[arg-type]
-    sweeping.open_store("study", "s", folder, {}, options)
+    sweep_folder.open_store("study", "s", folder, {}, options)
 
 
 def test_a_launch_that_was_killed_while_it_prepared_leaves_the_name_free(folder: Path) -> None:
-    (folder / sweeping.LOCK).touch()
+    (folder / sweep_folder.LOCK).touch()
     open_store(folder)
     (folder / "table.txt").touch()
     with pytest.raises(ValueError, match="'s' exists; choose another --name"):
@@ -34,9 +34,9 @@ def test_a_resume_asks_for_the_store_that_the_sweep_was_started_with(
     folder: Path, tmp_path: Path
 ) -> None:
     about = {"seeds": [0], "cells": {}, "tracking_uri": "http://team:5000"}
-    (folder / sweeping.MANIFEST).write_text(json.dumps(about))
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
     with pytest.raises(ValueError, match="started with --tracking-uri http://team:5000"):
         open_store(folder, resume=True)
     open_store(folder, resume=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
-    (folder / sweeping.MANIFEST).write_text(json.dumps({"seeds": [0], "cells": {}}))
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps({"seeds": [0], "cells": {}}))
     open_store(folder, resume=True)  # of before the manifest named it
