@@ -104,13 +104,14 @@ def once(function: Callable[..., R], *arguments: Any, cpus: int = 1, gpus: float
 
 @contextlib.contextmanager
 def foreseen(trial: dict[str, float], count: int) -> Iterator[None]:
-    """Meanwhile ask a cluster that grows for what so many trials will need, so that its nodes
-    start beside the first. Nothing is reserved: the wish ends here, or with this process."""
+    """Meanwhile ask a cluster that has no room for a trial yet for what so many will need, so that
+    their nodes start beside the first. Nothing is reserved: the wish ends here, or with this
+    process."""
     ray = _ray()
     call = ray.remote(
         num_cpus=trial.get("cpu", 0), num_gpus=trial.get("gpu", 0), memory=trial.get("memory")
     )(_nothing)
-    wishes = [call.remote() for _ in range(count - sum(slots(trial)))]
+    wishes = [] if sum(slots(trial)) else [call.remote() for _ in range(count)]
     try:
         yield
     finally:

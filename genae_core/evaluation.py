@@ -159,6 +159,7 @@ def evaluate(
     the second with the test half, so the choice of the step never sees what is reported.
     """
     assert chain.num_chains is not None, "resolve the experiment, or give a number"
+    began = time.perf_counter()
     count = chain.num_chains // 2
     law = law_of(model, chain, splits, binarize, device)
     subject = Subject(model, chain, splits, classifier, binarize, device, law)
@@ -198,6 +199,7 @@ def evaluate(
         mixing=diagnosis.parts,
         latent=latent,
         step_seconds=watch.seconds / max(1, chain.record[-1]),
+        seconds=time.perf_counter() - began,
     )
 
 

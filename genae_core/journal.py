@@ -137,9 +137,8 @@ def record_training(journal: Journal, points: Iterable[tuple[int, dict[str, floa
     )
 
 
-def record_chain(journal: Journal, result: ChainResult, **scalars: float) -> None:
-    """chain/* by MCMC step, its scalars and these, a grid a step under one key, and its
-    pictures."""
+def record_chain(journal: Journal, result: ChainResult, training_seconds: float) -> None:
+    """chain/* by MCMC step, the scalars, a grid a step under one key, and its pictures."""
     curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
     if result.floor > 0:
         curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
@@ -150,7 +149,8 @@ def record_chain(journal: Journal, result: ChainResult, **scalars: float) -> Non
         for step, value in zip(steps, values, strict=True)
         if math.isfinite(value)
     ]
-    scalars |= result.summary()
+    took = {"training_seconds": training_seconds, "evaluation_seconds": result.seconds}
+    scalars = took | result.summary()
     journal.log_metrics([*rows, *((name, value, 0) for name, value in scalars.items())])
     for step, picture in zip(steps, result.grids, strict=True):
         journal.log_image(picture, step)

@@ -182,7 +182,8 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
             folder = sweep_folder.folder_of(name, options)
             tracker = sweep_folder.open_store(study, name, folder, plan.cells, options)
             held.enter_context(sweep_folder.lock(folder))
-            parallel = _connect(tracker.uri, options)
+            _connect(tracker.uri, options)
+            parallel = _parallel(options, plan.most)
             sweep, splits, classifier = sweeping.prepare(
                 study, name, folder, plan.cells, tracker, parallel, options
             )
@@ -190,7 +191,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 share = choosing.gpu_share(folder, sweep, splits, classifier, options)
                 options = replace(options, gpus_per_trial=share)
                 sweep = replace(sweep, gpus=share)
-                parallel = _parallel(options)
+                parallel = _parallel(options, plan.most)
             # What is measured takes a trial's place.
             with cluster.foreseen(options.trial_resources, parallel - 1):
                 compute = choosing.compute_of(folder, sweep, splits, options)
@@ -224,7 +225,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 interrupted,
                 took,
                 parallel,
-                sweep.finished,
+                options.resume,
             )
             if delivered and not interrupted:
                 on_end(tracker, name, folder)
@@ -262,8 +263,8 @@ def _announce(
         print(cost, flush=True)
 
 
-def _connect(uri: str, options: LaunchOptions) -> int:
-    """Join or start Ray; the number of trials at a time."""
+def _connect(uri: str, options: LaunchOptions) -> None:
+    """Join or start Ray. Raises ValueError where it cannot run these trials."""
     nodes = cluster.connect(options.ray_address, os.cpu_count() or 1)
     local = tracking.is_local(uri) and not options.shared_storage
     config.require(
@@ -281,16 +282,15 @@ def _connect(uri: str, options: LaunchOptions) -> int:
         "--memory-per-trial, or join a cluster that will grow and set --trials-in-parallel",
         cluster=cluster.resources(),
     )
-    return _parallel(options)
 
 
-def _parallel(options: LaunchOptions) -> int:
-    """Trials at a time."""
+def _parallel(options: LaunchOptions, most: int | None) -> int:
+    """Trials at a time, of so many in all."""
     slots = cluster.slots(options.trial_resources)
     parallel = options.trials_in_parallel or sum(slots)
     if options.max_nodes is not None:
         parallel = min(parallel, options.max_nodes * max(1, *slots))
-    return parallel
+    return min(parallel, most or parallel)
 
 
 def _suggest(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:

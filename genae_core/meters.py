@@ -31,7 +31,7 @@ METERS = {
     ),
     "genae_epoch_seconds": Meter("Histogram", "Training of one epoch.", ("family",)),
     "genae_chain_step_seconds": Meter(
-        "Histogram", "One step of all chains of a setting.", ("family",)
+        "Histogram", "One step of all chains of a setting, of finished trials.", ("family",)
     ),
     "genae_tracking_failures": Meter("Counter", "Calls that the tracking store did not take."),
     "genae_checkpoints": Meter("Counter", "States of trainings that were kept."),

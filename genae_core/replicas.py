@@ -317,6 +317,8 @@ def _keep(replicas: Sequence[Replica], runs: Sequence[Run]) -> None:
         for run, replica in zip(runs, replicas, strict=True):
             if replica.keeper is not None:
                 each.callback(_keep_one, replica.keeper, run)
+    for run in runs:
+        run.waited()
 
 
 def _keep_one(keeper: Keeper, run: Run) -> None:

@@ -102,23 +102,22 @@ def table(curves: list[Curve]) -> str:
 
 
 def times(curves: Iterable[Curve], slots: int, seconds: float) -> str:
-    """What so many slots did in so many seconds of a sweep that gave these runs; "" for none.
+    """What so many slots did in so many seconds of a sweep that gave these runs; "" where one of
+    them has not finished, as nothing is known of its time.
 
-    The rest is what waits: processes that start, states and logs, and slots without a trial.
+    The rest: processes that start, what real images give, states and logs, slots without a trial.
     """
-    trained: dict[tuple[str, str], float] = {}  # one training may have several runs
-    evaluated = 0.0
-    for run in curves:
-        if run.status == "FINISHED" and "evaluation_seconds" in run.scalars:
-            trained[run.tags["cell"], run.tags["seed"]] = run.scalars["training_seconds"]
-            evaluated += run.scalars["evaluation_seconds"]
-    if not trained:
+    runs = list(curves)
+    if not runs or any(run.status != "FINISHED" for run in runs):
         return ""
+    # One training may have several runs.
+    trained = {(r.tags["cell"], r.tags["seed"]): r.scalars["training_seconds"] for r in runs}
     whole, training = slots * seconds, sum(trained.values())
-    rest = max(0.0, 1 - (training + evaluated) / whole)
+    evaluated = sum(run.scalars["evaluation_seconds"] for run in runs)
     return (
         f"time:   {slots} x {seconds:.0f} s: {training / whole:.0%} training, "
-        f"{evaluated / whole:.0%} chains and metrics, {rest:.0%} the rest"
+        f"{evaluated / whole:.0%} chains and metrics, "
+        f"{1 - (training + evaluated) / whole:.0%} the rest"
     )
 
 

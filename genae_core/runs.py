@@ -152,8 +152,7 @@ def log(run: Seed, result: TrialResult) -> None:
         )
     for chain in result.chains:
         journal = journals[chain.config]
-        took = {"training_seconds": result.training.seconds, "evaluation_seconds": chain.seconds}
-        record_chain(journal, chain, **took)
+        record_chain(journal, chain, result.training.seconds)
         journal.finish()
         journal.mark_done(min(chain.fcd_val))
 

@@ -4,7 +4,7 @@ the last words."""
 import math
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from genae_core import cluster, report, tracking
@@ -121,11 +121,11 @@ def conclude(
     interrupted: bool,
     seconds: float,
     slots: int,
-    before: Collection[str],
+    resumed: bool,
 ) -> bool:
     """Deliver what is still on disk, and say how it went: the table, the failures, where
-    everything is, and how to see it. slots: trials at a time; before: keys of runs that an
-    earlier launch has finished. Whether the tracking store has it all."""
+    everything is, and how to see it. slots: trials at a time. Whether the tracking store has it
+    all."""
     left = deliver_all(tracker, folder / JOURNALS)
     finished, times = "no answer about", ""
     try:
@@ -136,8 +136,8 @@ def conclude(
         report.draw_curves(curves, folder / "curves.png")
         print(f"\n{table}\n")
         finished = str(sum(run.status == "FINISHED" for run in curves))
-        new = (run for run in curves if run.tags["key"] not in before)
-        times = report.times(new, slots, seconds)
+        # What a resume finds was done in another launch's time.
+        times = "" if resumed else report.times(curves, slots, seconds)
     except tracking.StoreError as error:
         left = left or {folder / JOURNALS: str(error)}
     for cell, reason in errors:

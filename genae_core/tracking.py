@@ -172,7 +172,8 @@ class Tracker:
 
     def log_metrics(self, run: RunAt, rows: Sequence[tuple[str, float, int]]) -> None:
         """(name, value, step), in one call a thousand. Their time is the run's start, so that
-        what is logged twice is stored once."""
+        what is logged twice is stored once (of what differs from time to time, as seconds do,
+        MLflow shows the largest)."""
         metrics = [entities.Metric(name, value, run.start, step) for name, value, step in rows]
         for first in range(0, len(metrics), 1000):  # MLflow's limit a call
             self.client.log_batch(run.run_id, metrics=metrics[first : first + 1000])

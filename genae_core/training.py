@@ -138,6 +138,7 @@ def fit(
                 run.stepped()
                 if keeper is not None and keeper.due():
                     keeper.keep(run.state())
+                    run.waited()
             on_epoch(run.progress())
         run.end()
     if keeper is not None and (state is None or before != (run.stage, run.step)):
@@ -183,7 +184,7 @@ class Run:
 
     def begin(self, stream: Tensor) -> None:
         """The next stage, from its own examples; stream: where the draw then stood."""
-        self.mark = time.perf_counter()
+        self.waited()
         stage = self.stages[self.stage]
         self.stage_stream = stream
         self.draw.generator.set_state(stream)
@@ -211,6 +212,7 @@ class Run:
 
     def batches(self) -> Iterator[Any]:
         """What is left of an epoch, a step's batch at a time."""
+        self.waited()
         now, again = self.draw.generator.get_state(), self.batch > 0
         if again:
             self.draw.generator.set_state(self.epoch_stream)
@@ -221,7 +223,6 @@ class Run:
         if again:
             self.draw.generator.set_state(now)
         size = self.config.batch_size
-        self.mark = time.perf_counter()  # a watcher's time is not the training's
         while self.batch < self.steps_an_epoch:
             yield self.given.batch(rows[self.batch * size : (self.batch + 1) * size])
         self.epoch, self.batch = self.epoch + 1, 0
@@ -255,6 +256,10 @@ class Run:
             self.history.append(_point(self.step, self.window, self.since))
             self.window, self.since = {}, 0
         self._count(share)
+
+    def waited(self) -> None:
+        """The time since the last step was not the training's: a watcher's, or a keeper's."""
+        self.mark = time.perf_counter()
 
     def _count(self, share: float) -> None:
         now = time.perf_counter()

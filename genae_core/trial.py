@@ -1,6 +1,5 @@
 """run_trial(): one experiment from seed to metrics. Knows neither Tune nor MLflow."""
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -81,15 +80,10 @@ def run_trial(
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     real = {half: references(splits, classifier, half, binarize, device) for half in halves}
     chains, failed = [], {}
-    began = time.perf_counter()
     for chain in experiment.chains:
         beside = real[(chain.num_chains or 0) // 2]
         try:
-            found = evaluate(model, chain, splits, classifier, binarize, device, beside)
+            chains.append(evaluate(model, chain, splits, classifier, binarize, device, beside))
         except FloatingPointError as error:
             failed[chain] = error
-            continue
-        now = time.perf_counter()
-        chains.append(found._replace(seconds=now - began))
-        began = now
     return TrialResult(model, draw, trained, chains, failed)

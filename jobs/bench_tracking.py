@@ -130,7 +130,7 @@ def journalled(tracker: Tracker, folder: Path) -> float:
     courier.add(journal.folder)
     record_training(journal, HISTORY)
     journal.log_metrics(CURVE)
-    record_chain(journal, found)
+    record_chain(journal, found, 100.0)
     journal.finish()
     journal.mark_done(min(found.fcd_val))
     took = time.perf_counter() - began

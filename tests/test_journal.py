@@ -89,7 +89,7 @@ def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "key")
     record_training(journal, result.training.history)
     chain = result.chains[0]
-    record_chain(journal, chain)
+    record_chain(journal, chain, 12.5)
     training, metrics, *images, files = events(tmp_path / "key")
     names = {name for name, _, _ in training.fields["rows"]}
     assert names == {f"train/{name}" for name in result.training.history[0][1]}
@@ -97,6 +97,8 @@ def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
     for step, value in zip(chain.config.record, chain.fcd, strict=True):
         assert rows["chain/fcd", step] == value
     assert rows["fcd_best", 0] == chain.summary()["fcd_best"]
+    assert rows["training_seconds", 0] == 12.5
+    assert rows["evaluation_seconds", 0] == chain.seconds > 0
     assert all(math.isfinite(value) for value in rows.values())
     assert [event.fields["step"] for event in images] == list(chain.config.record)
     curve = json.loads((files.folder / "files" / "curve.json").read_text())

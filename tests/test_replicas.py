@@ -240,6 +240,20 @@ def test_what_cannot_be_stacked_says_why() -> None:
         Stack([run])
 
 
+def test_each_is_said_to_have_taken_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, real = [0.0], Stack.step
+
+    def step(stack: Stack, batches: Any) -> None:
+        clock[0] += 3
+        real(stack, batches)
+
+    monkeypatch.setattr("genae_core.training.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Stack, "step", step)
+    found = fit_together([replica("vae", seed) for seed in SEEDS], CONFIG)
+    steps = CONFIG.epochs * (44 // CONFIG.batch_size)
+    assert [trained.seconds for trained in found] == pytest.approx([steps] * 3)
+
+
 @pytest.mark.parametrize("family", [name for name in FAMILIES if "stackable" not in name])
 def test_every_stage_of_a_family_is_stacked(family: str) -> None:
     """Nothing falls back to being trained in turn unseen."""

@@ -98,7 +98,7 @@ def test_a_phase_leaves_the_other_players_gradients_alone() -> None:
 
 
 def test_its_seconds_are_those_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a clock that a step moves by 1, and a watcher by 100."""
+    """Of a clock that a step moves by 1, a keeper by 10 and a watcher by 100."""
     clock = [0.0]
     monkeypatch.setattr("genae_core.training.time.perf_counter", lambda: clock[0])
 
@@ -111,7 +111,12 @@ def test_its_seconds_are_those_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> 
 
     model, config = Weights(), TrainingConfig(epochs=3, batch_size=2)
     examples, states = Examples(10, lambda i: i), list[State]()
-    keeper = SimpleNamespace(found=lambda: None, due=lambda: True, keep=states.append)
+
+    def keep(state: State) -> None:
+        clock[0] += 10
+        states.append(state)
+
+    keeper = SimpleNamespace(found=lambda: None, due=lambda: True, keep=keep)
     trained = fit(model, (_stage(model, loss),), examples, config, Draw(0), watch, keeper)
     assert trained.seconds == 3 * 5
     again = SimpleNamespace(found=lambda: states[3], due=lambda: False, keep=lambda _: None)

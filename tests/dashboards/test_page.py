@@ -1,5 +1,6 @@
 """The page in a real browser: what moves together, what a link holds, and that nothing leaves."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -180,6 +181,7 @@ def test_the_table_sorts_and_is_saved(seen: Seen, tmp_path: Path) -> None:
     download.value.save_as(tmp_path / "table.csv")
     lines = (tmp_path / "table.csv").read_text().splitlines()
     assert len(lines) == 1 + len(up)
+    assert all(float(row["training seconds"]) > 0 for row in csv.DictReader(lines))
     assert lines[0].startswith("family,latent dim,prior,noise,sampler,normalisation,")
 
 
