@@ -10,7 +10,7 @@ const watcher = new IntersectionObserver((entries) => {
       refresh(target);
     } else inSight.delete(target);
   }
-}, { rootMargin: "200px" });
+}, { rootMargin: "50px" });
 
 function follow(node, update) {
   parts.set(node, update);

@@ -155,6 +155,7 @@ function open() {
 
 let timer = null;
 function stop() {
+  if (timer === null) return;
   clearInterval(timer);
   timer = null;
   byId("play").textContent = "Play";

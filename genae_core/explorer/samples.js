@@ -39,8 +39,10 @@ function samples(setting, more = "") {
   let shownHeld = null;
   const update = (now) => {
     const { why, held, place, count } = block(setting, now);
-    image.hidden = Boolean(why);
-    blank.hidden = !why;
+    if (image.hidden !== Boolean(why) || blank.hidden === Boolean(why)) {
+      image.hidden = Boolean(why);
+      blank.hidden = !why;
+    }
     if (why) {
       blank.textContent = why;
       return;
