@@ -191,7 +191,7 @@ def sentence(setting: Setting) -> str:
 
 def headlines(settings: Sequence[Setting]) -> list[str]:
     """What holds over all settings of one scale."""
-    counts = Counter(setting.verdict for setting in settings)
+    counts, many = Counter(setting.verdict for setting in settings), len(settings)
     others = {
         "none": "no step is better than none",
         "worse": "the chosen step is worse on test",
@@ -199,30 +199,30 @@ def headlines(settings: Sequence[Setting]) -> list[str]:
     }
     also = "".join(f"; in {counts[v]} {text}" for v, text in others.items() if counts[v])
     told = [
-        f"Of {len(settings)} settings the chain improves the FCD in {counts['better']}, by the "
+        f"Of {many} settings the chain improves the FCD in {counts['better']}, by the "
         f"95 % interval of the change over seeds{also}."
     ]
     lowest = min(settings, key=lambda setting: setting.best[0])
     floor = statistics.mean(run.curve.scalars["fcd_floor"] for run in lowest.runs)
     told.append(
         f"The lowest FCD is {_told(lowest.best)}, of {_name(lowest)} {_chosen(lowest)}; real "
-        f"images have {_number(floor)}. It is the lowest of {len(settings)}, so by chance a "
-        "little too low."
+        f"images have {_number(floor)}."
+        + (f" It is the lowest of {many}, so by chance a little too low." if many > 1 else "")
     )
     moved = [setting for setting in settings if setting.verdict == "better"]
     if moved:
         most = min(moved, key=lambda setting: setting.best[0] / setting.start[0])
         share = most.best[0] / most.start[0]
+        alone = len(moved) == 1
         told.append(
-            f"The chain helps {_name(most)} most: from {_told(most.start)} to "
-            f"{_told(most.best)} {_chosen(most)}, {share:.2f} of where it began; by chance a "
-            f"little too much, being the most of {len(moved)}."
+            f"The chain helps {_name(most)}{'' if alone else ' most'}: from {_told(most.start)} "
+            f"to {_told(most.best)} {_chosen(most)}, {share:.2f} of where it began"
+            + ("." if alone else f"; by chance a little too much, being the most of {len(moved)}.")
         )
     drifted = [s for s in settings if s.last and s.last[1] is not None and s.last[1] > 0]
     if drifted:
-        told.append(
-            f"In {len(drifted)} settings the last recorded step is worse than no MCMC at all."
-        )
+        count = f"{len(drifted)} setting{'s' if len(drifted) > 1 else ''}"
+        told.append(f"In {count} the last recorded step is worse than no MCMC at all.")
     return told
 
 

@@ -71,8 +71,9 @@ def test_what_holds_over_all_settings() -> None:
     assert "Of 2 settings the chain improves the FCD in 1" in told
     assert "in 1 no step is better than none" in told
     assert "The lowest FCD is 50.5" in told and "of AAE latent dimension 2" in told
-    assert "The chain helps VAE latent dimension 2" in told
-    assert "In 1 settings the last recorded step is worse" in told
+    assert "The chain helps VAE latent dimension 2 (encode decode, batch BN): from" in told
+    assert "the lowest of 2, so by chance" in told and "being the most of" not in told
+    assert "In 1 setting the last recorded step is worse" in told
 
 
 def test_fcds_of_unequal_numbers_of_images_are_not_compared() -> None:
