@@ -30,6 +30,7 @@ from genae_core.tracking import Tracker
 
 STEPS, GRIDS = 20, 6  # of the curve, and pictures
 POINTS, TERMS = 40, 4  # of the training
+TRAINED_S = 100.0  # of the trial, as it logs it
 SIDE = 8 * 64  # pixels of a grid: faces, eight by eight
 START_S, DELIVER_S = 120.0, 60.0  # that a server and a delivery may take
 
@@ -130,7 +131,7 @@ def journalled(tracker: Tracker, folder: Path) -> float:
     courier.add(journal.folder)
     record_training(journal, HISTORY)
     journal.log_metrics(CURVE)
-    record_chain(journal, found, 100.0)
+    record_chain(journal, found, TRAINED_S)
     journal.finish()
     journal.mark_done(min(found.fcd_val))
     took = time.perf_counter() - began
@@ -158,6 +159,8 @@ def plainly(tracker: Tracker, folder: Path) -> float:
             for step, value in zip(found.config.record, values, strict=True)
         ),
         *((name, value, 0) for name, value in found.summary().items()),
+        ("training_seconds", TRAINED_S, 0),
+        ("evaluation_seconds", found.seconds, 0),
     ):
         client.log_metric(run, name, value, step=step)
     for step, picture in zip(found.config.record, found.grids, strict=True):
@@ -180,7 +183,7 @@ def check(tracker: Tracker, trials: int) -> None:
             for run in runs
             for name in run.data.metrics
         ]
-        expected = POINTS * TERMS + STEPS + 3 * GRIDS + len(result().summary())
+        expected = POINTS * TERMS + STEPS + 3 * GRIDS + len(result().summary()) + 2
         if len(runs) != trials or sum(points) != trials * expected:
             raise RuntimeError(
                 f"{arm}: {len(runs)} runs with {sum(points)} points in the store, "
