@@ -4,7 +4,6 @@ module, and its memory.
 Needs neither Ray nor MLflow.
 """
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +29,7 @@ def rows(repeats: int, device: str) -> list[Row]:
     arms: dict[str, Callable[[], Any]] = {"genae": lambda: ours(classifier, COUNT, device)}
     arms["torchmetrics"] = lambda: theirs(classifier, COUNT, device)
     seconds = interleaved(arms, repeats, device)
-    peaks = {n: [peak(n, device) for _ in range(repeats)] for n in (COUNT, MANY)}
-    few, many = (statistics.median(peaks[n]) for n in (COUNT, MANY))
+    few, many = (peak(n, device) for n in (COUNT, MANY))  # once: minutes, and it does not vary
     return [
         Row(
             name="fcd_10000",

@@ -18,10 +18,22 @@ from genae_core import checkpoint, config
 QUICK = ("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "2", "4")
 
 
+# What is secret in the environment of whoever sweeps, by names that stores and clouds use.
+SECRETS = {
+    name: f"canary-{number}-of-the-environment"
+    for number, name in enumerate(
+        ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MY_TOKEN")
+    )
+}
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     home = tmp_path_factory.mktemp("home")
-    done = run(home, "latent_dim.py", *QUICK, "--name", "first")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        done = run(home, "latent_dim.py", *QUICK, "--name", "first")
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done.stdout
 
@@ -51,6 +63,19 @@ def test_the_table_agrees_with_the_curves_in_mlflow(swept: tuple[Path, str]) -> 
         )
         shown = [float(value) for value in row[3:7]]
         assert shown == pytest.approx([curve[s] for s in (0, 1, 5, 10)], abs=0.051)
+
+
+def test_secrets_of_the_environment_are_in_no_log_param_or_artifact(
+    swept: tuple[Path, str],
+) -> None:
+    home, printed = swept
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert {"mlflow.db", "experiment.json", "explorer.html", "sweep.json"} <= {
+        path.name for path in files
+    }
+    for value in SECRETS.values():
+        assert value not in printed
+        assert not [path for path in files if value.encode() in path.read_bytes()]
 
 
 def test_it_says_where_the_time_went(swept: tuple[Path, str]) -> None:
