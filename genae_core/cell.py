@@ -146,8 +146,8 @@ def run_cell(
             steps += [chain.step_seconds for chain in result.chains]
     value = sum(best) / len(best)
     # The driver tells these: this worker may end before Ray has heard of them.
-    told = {"family": family, STEP_SECONDS: steps}
-    report({"fcd_val": value, "percent": 100, "finished": True, **told})
+    last = {"fcd_val": value, "percent": 100, "finished": True}
+    report({**last, "family": family, STEP_SECONDS: steps})
 
 
 def _sampled(

@@ -106,6 +106,8 @@ class Seed:
 
 
 def seed_of(experiment: Experiment, sweep: Sweep, warn: Callable[[str], None]) -> Seed:
+    """A seed with its journals in the sweep's folder of them. warn: hears of states that cannot be
+    used."""
     keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
     journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
     return Seed(experiment, sweep, journals, warn)
@@ -139,6 +141,8 @@ def tracked(
 
 
 def log(run: Seed, result: TrialResult) -> None:
+    """Journal a seed's training and model with its first run, and each chain with its own, which
+    then has finished."""
     experiment, journals = run.experiment, run.journals
     first = journals[experiment.chains[0]]
     record_training(first, result.training.history)

@@ -103,7 +103,7 @@ def loop(
     """One round by a plain loop."""
     model = built(case, compute, device)
     stage, examples = prepared(case, model, images, device)
-    x = examples.batch(np.arange(examples.count)).x.float()
+    x = examples.batch(np.arange(examples.count)).x
     players = {phase.player.name: phase.player for phase in stage.phases}
     adams = {
         name: torch.optim.Adam(

@@ -34,12 +34,12 @@ function block(setting, step) {
 
 // A square that shows a setting's samples, and what brings it to a step.
 function samples(setting, more = "") {
-  const image = el("div", { class: `samples ${more}`, role: "img" }), blank = el("p", { class: "blank" });
+  const image = el("div", { class: `samples ${more}`, role: "img" }), blank = el("p", { class: "blank", hidden: true });
   const name = fullName(setting);
   let shownHeld = null;
   const update = (now) => {
     const { why, held, place, count } = block(setting, now);
-    if (image.hidden !== Boolean(why) || blank.hidden === Boolean(why)) {
+    if (image.hidden !== Boolean(why)) {
       image.hidden = Boolean(why);
       blank.hidden = !why;
     }
