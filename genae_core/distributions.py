@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from genae_core.draw import Draw
 
+NEGATED = torch.tensor(-1.0)
+
 
 class Distribution(Protocol):
     """A law over tensors: its mean, a sample and, where it has one, its density."""
@@ -68,7 +70,8 @@ class Bernoulli:
         return (draw.uniform((*sample_shape, *self.logits.shape)) < self.mean).float()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return -F.binary_cross_entropy_with_logits(self.logits, value, reduction="none")
+        # The weight is the sign: in place, where a minus before it makes two copies of the images.
+        return F.binary_cross_entropy_with_logits(self.logits, value, NEGATED, reduction="none")
 
 
 class Delta:

@@ -167,6 +167,7 @@ class Run:
         )
         self.model, self.stages, self.examples = model, stages, examples
         self.config, self.draw = config, draw
+        self.drops = has_dropout(model)
         self.lengths = [(stage.epochs or config.epochs) if stage.phases else 0 for stage in stages]
         self.steps_an_epoch = examples.count // config.batch_size
         self.total = max(1, self.steps_an_epoch * sum(self.lengths))
@@ -232,7 +233,7 @@ class Run:
         for phase in self.stages[self.stage].phases:
             for _ in range(phase.repeats):
                 adam = self.adams[phase.player.name]
-                with masks_from(self.draw, self.model):
+                with masks_from(self.draw, self.drops):
                     loss, terms = phase.loss(self.model, batch, self.draw)
                 adam.zero_grad(set_to_none=True)
                 loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
@@ -243,8 +244,8 @@ class Run:
 
     def note(self, phase: Phase, terms: dict[str, Tensor]) -> None:
         for name, term in terms.items():
-            share = term.detach() / phase.repeats
-            self.window[name] = self.window.get(name, torch.zeros_like(share)) + share
+            share, seen = term.detach() / phase.repeats, self.window.get(name)
+            self.window[name] = share if seen is None else seen + share
 
     def stepped(self, share: float = 1.0) -> None:
         """All moves of a batch are made and noted. share: of the time since the last one that was
@@ -335,9 +336,12 @@ def _adam_state(adam: torch.optim.Adam, saved: dict[str, Tensor], player: str) -
     return {"state": moments, "param_groups": adam.state_dict()["param_groups"]}
 
 
-def masks_from(draw: Draw, model: nn.Module) -> AbstractContextManager[None]:
-    """Have torch's dropout layers, which draw from its global state alone, draw from `draw`."""
-    return draw.as_global() if has_dropout(model) else nullcontext()
+def masks_from(draw: Draw, drops: bool) -> AbstractContextManager[None]:
+    """Have torch's dropout layers, which draw from its global state alone, draw from `draw`.
+
+    drops: whether the model has any; to look takes as long as a small layer.
+    """
+    return draw.as_global() if drops else nullcontext()
 
 
 def has_dropout(model: nn.Module) -> bool:

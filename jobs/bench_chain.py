@@ -127,13 +127,15 @@ def bare(model: VAE, case: Case, device: str) -> None:
 def interleaved(
     arms: Mapping[str, Callable[[], None]], rounds: int, device: str
 ) -> dict[str, float]:
-    """The median seconds of each arm, in turns; the first round warms up."""
+    """The median seconds of each arm, taking turns at beginning a round; the first warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
+    names = list(arms)
     for number in range(rounds + 1):
-        for name, arm in arms.items():
+        names.append(names.pop(0))
+        for name in names:
             wait(device)
             began = time.perf_counter()
-            arm()
+            arms[name]()
             wait(device)
             if number:
                 seconds[name].append(time.perf_counter() - began)

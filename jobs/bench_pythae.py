@@ -46,22 +46,24 @@ def pythae(case: Case, images: Split) -> Callable[[], None]:
     model = models.VAE(config, encoder=Encoder(), decoder=Decoder())
     data = (torch.from_numpy(images.images) > 127).float()
 
+    dataset = importlib.import_module("pythae.data.datasets").BaseDataset(
+        data, torch.zeros(len(data))
+    )
+    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(io.StringIO()):
+        training = trainers.BaseTrainerConfig(
+            output_dir=scratch,  # a step writes nothing
+            num_epochs=1,
+            per_device_train_batch_size=case.batch,
+            learning_rate=1e-3,
+            no_cuda=True,
+        )
+        trainer = trainers.BaseTrainer(
+            model=model, train_dataset=dataset, training_config=training
+        )
+        trainer.prepare_training()
+
     def run() -> None:
-        with tempfile.TemporaryDirectory() as scratch, redirect_stdout(io.StringIO()):
-            training = trainers.BaseTrainerConfig(
-                output_dir=scratch,
-                num_epochs=1,
-                per_device_train_batch_size=case.batch,
-                learning_rate=1e-3,
-                no_cuda=True,
-            )
-            dataset = importlib.import_module("pythae.data.datasets").BaseDataset(
-                data, torch.zeros(len(data))
-            )
-            trainer = trainers.BaseTrainer(
-                model=model, train_dataset=dataset, training_config=training
-            )
-            trainer.prepare_training()
+        with redirect_stdout(io.StringIO()):
             trainer.train_step(1)
 
     return run

@@ -22,9 +22,10 @@ from genae_core.draw import Draw
 from genae_core.fastest import fastest, measure
 from genae_core.models.base import Examples, Stage
 from genae_core.nets.base import ComputeConfig
-from genae_core.training import TrainingConfig, fit
+from genae_core.training import Run, TrainingConfig
 
-ROUNDS = 5  # of every arm in a repeat
+ROUNDS = 15  # of every arm in a repeat
+EPOCHS = 100  # that genae's training is said to have: its curve has a point an epoch
 
 
 def rows(repeats: int, device: str) -> list[Row]:
@@ -75,26 +76,30 @@ def told(compute: ComputeConfig) -> str:
 
 
 def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
-    """One round by genae's loop."""
+    """An epoch of one training, as `training.fit` makes it."""
     model, draw = built(case, compute, device), Draw(0, device=device)
     config = TrainingConfig(epochs=1, batch_size=case.batch)
     stage, examples = prepared(case, model, images, device)
+    run = Run(model, (stage,), examples, config, draw)
+    run.begin(draw.generator.get_state())
 
-    def run() -> None:
-        fit(model, (stage,), examples, config, draw)
+    def epoch() -> None:
+        for batch in run.batches():
+            run.moved(batch)
+            run.stepped()
 
-    return run
+    return epoch
 
 
 def prepared(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
-    """The stage, one epoch long, and what it is trained on."""
+    """The stage and what it is trained on."""
     binarize = getattr(case.data, "binarize", False)
     examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
     stage = model.stages()[case.stage]
     if stage.inputs is not None:
         examples = stage.inputs(model, examples, Draw(0, device=device))
         model.train()
-    return stage._replace(epochs=1, inputs=None), examples
+    return stage._replace(epochs=EPOCHS, inputs=None), examples
 
 
 def loop(

@@ -96,24 +96,24 @@ def move(adam: torch.optim.Adam, loss: Tensor) -> None:
 DIGITS = MNISTConfig(root="generated")
 FACES = ImageFolderConfig(root="generated", size=64)
 CASES = {
-    "mlp": Case(VAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 40, vae_step),
-    "aae_mlp": Case(AAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 20, aae_step),
+    "mlp": Case(VAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 12, vae_step),
+    "aae_mlp": Case(AAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 6, aae_step),
     "adv_ae_mlp": Case(
         AdvAEConfig(autoencoder=AEConfig(latent_dim=10, net=MLPConfig())),
         DIGITS,
         200,
-        40,
+        12,
         reconstruction_step,
     ),
     "adv_ae_wgan": Case(
         AdvAEConfig(autoencoder=AEConfig(latent_dim=10, net=MLPConfig())),
         DIGITS,
         200,
-        20,
+        6,
         wgan_step,
         stage=1,
     ),
-    "dcgan64": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 3, vae_step),
+    "dcgan64": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step),
 }
 
 

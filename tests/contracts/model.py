@@ -35,7 +35,14 @@ from genae_core.models.base import (
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.training import NonFiniteLossError, Point, TrainingConfig, fit, masks_from
+from genae_core.training import (
+    NonFiniteLossError,
+    Point,
+    TrainingConfig,
+    fit,
+    has_dropout,
+    masks_from,
+)
 
 IMAGES, BATCH = 64, 16
 
@@ -173,11 +180,11 @@ class ModelContract:
             self.batch(other, twin)
             kept = batch.x.clone()
             for phase, same in zip(stage.phases, other.phases, strict=True):
-                with masks_from(Draw(1), model):
+                with masks_from(Draw(1), has_dropout(model)):
                     loss, terms = phase.loss(model, batch, Draw(0))
                 assert loss.shape == () and loss.isfinite() and loss.requires_grad
                 assert terms and all(t.shape == () and t.isfinite() for t in terms.values())
-                with masks_from(Draw(1), twin):
+                with masks_from(Draw(1), has_dropout(twin)):
                     again, _ = same.loss(twin, batch, Draw(0))
                 assert torch.equal(again, loss)
             assert torch.equal(batch.x, kept)
