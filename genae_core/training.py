@@ -175,6 +175,7 @@ class Run:
         self.history: list[Point] = []
         self.stage = self.epoch = self.batch = self.step = 0
         self.window: dict[str, Tensor] = {}
+        self.nothing = torch.zeros((), device=draw.device)
         self.since = 0  # steps in the window
         self.seconds, self.mark = 0.0, time.perf_counter()  # of the steps, and where they began
         self.begun = False
@@ -244,8 +245,8 @@ class Run:
 
     def note(self, phase: Phase, terms: dict[str, Tensor]) -> None:
         for name, term in terms.items():
-            share, seen = term.detach() / phase.repeats, self.window.get(name)
-            self.window[name] = share if seen is None else seen + share
+            seen = self.window.get(name, self.nothing)
+            self.window[name] = torch.add(seen, term.detach(), alpha=1 / phase.repeats)
 
     def stepped(self, share: float = 1.0) -> None:
         """All moves of a batch are made and noted. share: of the time since the last one that was
