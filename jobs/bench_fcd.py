@@ -20,6 +20,7 @@ from genae_core.torchvision_import import torchvision_datasets
 
 COUNT, MANY = 10_000, 200_000  # samples of MNIST's shape
 BATCH = 500
+ROUNDS = 5  # of every arm in a repeat
 SHAPE = (1, 28, 28)
 
 
@@ -28,7 +29,7 @@ def rows(repeats: int, device: str) -> list[Row]:
     classifier = classifier_of(device)
     arms: dict[str, Callable[[], Any]] = {"genae": lambda: ours(classifier, COUNT, device)}
     arms["torchmetrics"] = lambda: theirs(classifier, COUNT, device)
-    seconds = interleaved(arms, repeats, device)
+    seconds = interleaved(arms, repeats * ROUNDS, device)
     few, many = (peak(n, device) for n in (COUNT, MANY))  # once: minutes, and it does not vary
     return [
         Row(
