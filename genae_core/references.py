@@ -3,6 +3,7 @@
 Shapes: N images, F features, C channels, H rows, W columns.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +40,33 @@ def references(
     binarize: bool,
     device: torch.device | str = "cpu",
 ) -> References:
-    """The Gaussians of `count` seeded images of each half, and the floor."""
+    """The Gaussians of `count` seeded images of each half, and the floor.
+
+    Remembered in this process where the data have a fingerprint: what a process tries one after
+    the other, seeds and trials of a sweep, is compared with the same images.
+    """
+    known = (splits.sha256, _digest(classifier), count, binarize, str(device))
+    if splits.sha256 and known in _REMEMBERED:
+        return _REMEMBERED[known]
     val, test, train = (
         fitted(split, classifier, count, binarize, device)
         for split in (splits.val, splits.test, splits.train)
     )
-    return References(val, test, frechet_distance(train, test))
+    found = References(val, test, frechet_distance(train, test))
+    if splits.sha256:
+        _REMEMBERED[known] = found
+    return found
+
+
+_REMEMBERED: dict[tuple[str, str, int, bool, str], References] = {}
+
+
+def _digest(classifier: Classifier) -> str:
+    """sha256 (hex) over what gives its features."""
+    digest = hashlib.sha256(repr(classifier.config).encode())
+    for name, tensor in classifier.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def fitted(
