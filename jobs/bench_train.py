@@ -14,6 +14,7 @@ import torch
 from bench_chain import interleaved
 from bench_pythae import pythae
 from bench_rows import Row
+from torch.utils.flop_counter import FlopCounterMode
 from train_cases import CASES, PLAIN, Case, built, experiment_of, images_of
 
 from genae_core.data.base import Split
@@ -25,14 +26,18 @@ from genae_core.nets.base import ComputeConfig
 from genae_core.training import Run, TrainingConfig
 
 ROUNDS = 15  # of every arm in a repeat
+SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the hardware's peak
 EPOCHS = 100  # that genae's training is said to have: its curve has a point an epoch
 
 
 def rows(repeats: int, device: str) -> list[Row]:
     """train_MODEL_auto against the plain loop, train_MODEL_best against the best one, and the MLP
-    against Pythae's trainer where it is installed; all in images a second."""
+    against Pythae's trainer where it is installed, in images a second; train_MODEL_peak: the share
+    of what matrix products reach at the same precision, in the same run."""
     found = []
     for name, case in CASES.items():
+        if device == "cuda":  # where a step is short, and a small batch leaves it idle
+            case = case._replace(batch=max(case.batch, 128), steps=50)
         images = images_of(case)
         timings = measure(
             experiment_of(case), images, "auto", device == "cuda", torch.get_num_threads()
@@ -42,6 +47,7 @@ def rows(repeats: int, device: str) -> list[Row]:
             "genae": genae(case, images, auto, device),
             "plain": loop(case, images, PLAIN, device, fused=False),
             "best": loop(case, images, auto, device, fused=True),
+            "peak": product(auto, device),
         }
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
             arms["pythae"] = pythae(case, images)
@@ -55,7 +61,37 @@ def rows(repeats: int, device: str) -> list[Row]:
             )
             if arm in seconds
         ]
+        work = flops(genae(case, images, PLAIN, "cpu"))
+        reached, most = work / seconds["genae"], 2 * SIDE[device] ** 3 / seconds["peak"]
+        found.append(
+            Row(
+                name=f"train_{name}_peak",
+                value=reached / 1e9,
+                unit="GFLOP/s",
+                baseline=f"products of large matrices, {auto.precision}",
+                baseline_value=most / 1e9,
+                ratio=reached / most,
+            )
+        )
     return found
+
+
+def flops(run: Callable[[], None]) -> int:
+    """Of the matrix products and convolutions of a round, forwards and backwards."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def product(compute: ComputeConfig, device: str) -> Callable[[], None]:
+    """One product of large matrices at the precision that was chosen."""
+    dtype = torch.bfloat16 if compute.precision == "bf16" else torch.float32
+    a, b = (torch.rand(SIDE[device], SIDE[device], device=device, dtype=dtype) for _ in range(2))
+
+    def run() -> None:
+        torch.mm(a, b)
+
+    return run
 
 
 def row(name: str, arm: str, title: str, case: Case, seconds: dict[str, float]) -> Row:

@@ -111,7 +111,12 @@ def test_the_train_suite_compares_loops_that_do_the_same(
     monkeypatch.setattr(train, "CASES", {"small": small})
     monkeypatch.setattr(train, "ROUNDS", 1)
     rows = {row.name: row for row in train.rows(1, "cpu")}
-    assert rows.keys() == {"train_small_auto", "train_small_best"}
+    assert rows.keys() == {"train_small_auto", "train_small_best", "train_small_peak"}
+    # 784 x 8, 8 x 2 and back: of each layer one product forwards and two backwards, but for the
+    # first, whose input has no gradient; two operations a weight and image.
+    layers = [784 * 8, 8 * 2, 2 * 8, 8 * 784]
+    work = train.flops(train.genae(small, images, train.PLAIN, "cpu"))
+    assert work == 2 * small.batch * (3 * sum(layers) - layers[0])
     assert all(r.ratio == pytest.approx(r.value / r.baseline_value) for r in rows.values())
 
 
