@@ -163,7 +163,7 @@ def step_seconds(
         fit(only.model, only.stages, only.examples, training, only.draw, at_end)
     else:
         fit_together(replicas, training)
-    return (ends[1] - ends[0]) / STEPS
+    return (ends[1] - ends[0]) / (len(images.images) // training.batch_size)
 
 
 def _wait(device: torch.device) -> None:

@@ -6,6 +6,7 @@ precision, keeps nothing and checks nothing; it is the least that any sampler mu
 
 import multiprocessing
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ import train_cases
 from bench_rows import Row
 
 from genae_core.draw import Draw
-from genae_core.fastest import fastest, measure
+from genae_core.fastest import fastest, few_images, measure
 from genae_core.models.vae import VAE, VAEConfig
 from genae_core.nets.base import ComputeConfig, NetConfig, Shape, compute_as
 from genae_core.nets.dcgan import DCGANConfig
@@ -103,7 +104,8 @@ def rows(repeats: int, device: str) -> list[Row]:
 def chosen(name: str, device: str) -> ComputeConfig:
     """What --precision auto is for the model that the suite "train" has of this name."""
     case = train_cases.CASES[name]
-    experiment, images = train_cases.experiment_of(case), train_cases.images_of(case)
+    experiment = train_cases.experiment_of(case)
+    images = few_images(experiment, train_cases.images_of(case))
     gpu, threads = device == "cuda", torch.get_num_threads()
     return fastest(measure(experiment, images, "auto", gpu, threads))
 
@@ -127,11 +129,11 @@ def bare(model: VAE, case: Case, device: str) -> None:
 def interleaved(
     arms: Mapping[str, Callable[[], None]], rounds: int, device: str
 ) -> dict[str, float]:
-    """The median seconds of each arm, taking turns at beginning a round; the first warms up."""
+    """The median seconds of each arm, each round in another order; the first warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
-    names = list(arms)
+    names, order = list(arms), random.Random(0)
     for number in range(rounds + 1):
-        names.append(names.pop(0))
+        order.shuffle(names)
         for name in names:
             wait(device)
             began = time.perf_counter()

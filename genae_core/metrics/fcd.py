@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,58 +29,48 @@ class Gaussian:
 
     def __init__(self, num_features: int) -> None:
         self.count = 0
-        self._mean = torch.zeros(num_features, dtype=torch.float64)
-        self._scatter = torch.zeros(num_features, num_features, dtype=torch.float64)
+        self.mean: Array = np.zeros(num_features)
+        self._scatter: Array = np.zeros((num_features, num_features))
 
     def update(self, features: Tensor) -> None:
-        """Take in features [B, F], on their own device. Raises FloatingPointError where one is
-        not finite."""
-        # By torch on a CPU too: two libraries' threads, each waiting busily, halve the speed.
+        """Take in features [B, F]. Raises FloatingPointError where one is not finite."""
+        if len(features) == 0:
+            return
+        # By torch, on the features' device; on a CPU too, where the threads of numpy's matrix
+        # products and torch's, each waiting busily, would halve the speed.
         batch = features.detach().double()
         if not batch.isfinite().all():
             raise FloatingPointError(
                 "the classifier's features of the samples are not finite: "
                 "the chain has left the numbers a float can hold"
             )
-        if len(batch) == 0:
-            return
-        seen = Gaussian(0)
-        seen.count, seen._mean = len(batch), batch.mean(0)
-        centred = batch - seen._mean
-        seen._scatter = centred.T @ centred
-        # Kept where the features are.
-        self.count, self._mean, self._scatter = seen._with(self, 1)
+        centre = batch.mean(0)
+        centred = batch - centre
+        mean, scatter = (moment.cpu().numpy() for moment in (centre, centred.T @ centred))
+        count = self.count + len(batch)
+        shift = mean - self.mean
+        weight = self.count * len(batch) / count
+        self._scatter += scatter + weight * np.outer(shift, shift)
+        self.mean = self.mean + shift * (len(batch) / count)
+        self.count = count
 
     def merged(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
         """That of both one's images; with sign -1 of those that are in this one alone."""
-        both = Gaussian(len(self._mean))
-        if self.count + sign * other.count:
-            both.count, both._mean, both._scatter = self._with(other, sign)
+        both = Gaussian(len(self.mean))
+        both.count = self.count + sign * other.count
+        if both.count == 0:
+            return both
+        shift = other.mean - self.mean
+        both.mean = self.mean + sign * shift * (other.count / both.count)
+        weight = sign * self.count * other.count / both.count
+        both._scatter = self._scatter + sign * other._scatter + weight * np.outer(shift, shift)
         return both
-
-    def _with(self, other: "Gaussian", sign: int) -> tuple[int, Tensor, Tensor]:
-        """Both one's count, mean and scatter, on this one's device."""
-        mean, scatter = (t.to(self._mean.device) for t in (other._mean, other._scatter))
-        count = self.count + sign * other.count
-        shift = mean - self._mean
-        weight = sign * self.count * other.count / count
-        return (
-            count,
-            self._mean + sign * shift * (other.count / count),
-            self._scatter + sign * scatter + weight * torch.outer(shift, shift),
-        )
-
-    @property
-    def mean(self) -> Array:
-        """[F]."""
-        mean: Array = self._mean.cpu().numpy()
-        return mean
 
     @property
     def covariance(self) -> Array:
         """The unbiased covariance. Raises ValueError below two images."""
         require(self.count >= 2, "a covariance needs at least 2 images", count=self.count)
-        covariance: Array = (self._scatter / (self.count - 1)).cpu().numpy()
+        covariance: Array = self._scatter / (self.count - 1)
         return covariance
 
 
