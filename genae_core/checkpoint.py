@@ -115,6 +115,14 @@ def model_of(
     return trained
 
 
+def weights_digest(module: nn.Module) -> str:
+    """sha256 (hex) over a module's tensors and their names, as they are in memory."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -240,10 +240,7 @@ def _about(job: Job, num_samples: int) -> dict[str, Any]:
     if job.law is not None:
         law = {"law": type(job.law).__name__}
         if isinstance(job.law, nn.Module):
-            digest = hashlib.sha256()
-            for name, tensor in job.law.state_dict().items():
-                digest.update(name.encode() + tensor.cpu().numpy().tobytes())
-            law["sha256"] = digest.hexdigest()
+            law["sha256"] = checkpoint.weights_digest(job.law)
     return {
         "samples": num_samples,
         "device": torch.device(job.device).type,

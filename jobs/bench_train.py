@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from bench_chain import interleaved
+from bench_peak import SIDE, Counting, peak_of, product
 from bench_pythae import pythae
 from bench_rows import Row
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 from train_cases import CASES, PLAIN, Case, built, experiment_of, images_of
 
 from genae_core.data.base import Split
@@ -27,7 +26,6 @@ from genae_core.nets.base import ComputeConfig
 from genae_core.training import Run, TrainingConfig
 
 ROUNDS = 15  # of every arm in a repeat
-SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the hardware's peak
 EPOCHS = 100  # that genae's training is said to have: its curve has a point an epoch
 
 
@@ -77,24 +75,6 @@ def rows(repeats: int, device: str) -> list[Row]:
     return found
 
 
-class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what matrix products and convolutions compute, two operations a multiplication."""
-
-    # torch's own FlopCounterMode fails inside the gradient of a WGAN's penalty.
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
 def flops(case: Case, images: Split) -> int:
     """Of the matrix products and convolutions of a round, forwards and backwards."""
     one = Split(images.images[: case.batch], images.labels[: case.batch])
@@ -102,22 +82,6 @@ def flops(case: Case, images: Split) -> int:
     with Counting() as counting:
         step()
     return case.steps * int(counting.flops)
-
-
-def peak_of(compute: ComputeConfig, device: str) -> str:
-    """The precision of the peak: of a GPU bf16, else the one that was chosen."""
-    return "bf16" if device == "cuda" else compute.precision
-
-
-def product(compute: ComputeConfig, device: str) -> Callable[[], None]:
-    """One product of large matrices."""
-    dtype = torch.bfloat16 if peak_of(compute, device) == "bf16" else torch.float32
-    a, b = (torch.rand(SIDE[device], SIDE[device], device=device, dtype=dtype) for _ in range(2))
-
-    def run() -> None:
-        torch.mm(a, b)
-
-    return run
 
 
 def row(name: str, arm: str, title: str, case: Case, seconds: dict[str, float]) -> Row:
