@@ -66,23 +66,30 @@ def compute_of(
     # What this process's CPU can says nothing of a GPU, or of a cluster's other nodes.
     bf16 = gpu or options.joins or has_bf16()
     cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
-    ways = choices(cell, options.precision, bf16)
+    ways = choices(cell, options.precision, bf16, graphs=gpu and options.cuda_graphs)
     if len(ways) == 1:
         return ways[0]
     print("measuring how the models compute fastest, once ...", flush=True)
     threads = options.cpus_per_trial
-    given = (cell, few_images(cell, splits.train), options.precision, gpu, threads)
+    images, graphs = few_images(cell, splits.train), options.cuda_graphs
+    given = (cell, images, options.precision, gpu, threads, graphs)
     try:
         timings = cluster.once(measure, *given, cpus=threads, gpus=min(1.0, options.gpus))
     except Exception as error:  # a trial may fail so, and then fails alone
-        print(f"warning: it could not be measured, so it is plain fp32: {error!r:.300}")
-        return ComputeConfig()
+        told = _told(ways[0])
+        print(f"warning: it could not be measured, so it is plain {told}: {error!r:.300}")
+        return ways[0]
     chosen = fastest(timings)
     for timing in timings if len(timings) > 1 else ():
-        shown = f"{1000 * timing.seconds:.1f} ms a step"
-        print(f"  --precision {flag_of(timing.compute)}: {shown}")
-    print(f"  taken: {flag_of(chosen)}")
+        fails = "fails here, or gives other losses"
+        took = f"{1000 * timing.seconds:.1f} ms a step" if timing.seconds < math.inf else fails
+        print(f"  --precision {_told(timing.compute)}: {took}")
+    print(f"  taken: {_told(chosen)}")
     return chosen
+
+
+def _told(compute: ComputeConfig) -> str:
+    return flag_of(compute) + (" as CUDA graphs" if compute.cuda_graphs else "")
 
 
 def together_of(folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from genae_core.config import require
 from genae_core.data.base import Split
@@ -18,24 +18,38 @@ from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.options import Precision
+from genae_core.replaying import can_record
 from genae_core.replicas import Replica, fit_together
 from genae_core.training import Progress, fit
 
 STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
 FILLED_S = 0.1  # of a step: one model that takes so long leaves a device no room for others
+ALIKE = 1e-3  # of losses that differ by the order of their sums alone, after a few steps
 WORTH = 0.95  # of the first's seconds: what is hardly faster here may be slower the next time
 
 
 class Timing(NamedTuple):
-    """One way to compute and the median seconds of an optimiser step."""
+    """One way to compute and the median seconds of an optimiser step; infinity for a way that
+    fails here."""
 
     compute: ComputeConfig
     seconds: float
 
 
-def choices(experiment: Experiment, precision: Precision, bf16: bool) -> list[ComputeConfig]:
+class Tried(NamedTuple):
+    """A few optimiser steps: the seconds of one, the last loss terms, and where the draw stood."""
+
+    seconds: float
+    terms: dict[str, float]
+    stream: Tensor
+
+
+def choices(
+    experiment: Experiment, precision: Precision, bf16: bool, graphs: bool = False
+) -> list[ComputeConfig]:
     """What there is to choose from, the plainest first. bf16: whether the hardware computes with
-    it. Raises ValueError where it is asked for and the hardware does not."""
+    it. graphs: whether CUDA graphs are to be tried. Raises ValueError where bf16 is asked for and
+    the hardware does not have it."""
     require(
         precision != "bf16" or bf16,
         "this hardware does not compute in bfloat16: leave the choice to --precision auto",
@@ -51,13 +65,16 @@ def choices(experiment: Experiment, precision: Precision, bf16: bool) -> list[Co
         "bf16": lower,
     }
     if precision in named:
-        return [named[precision]]
-    plain = [ComputeConfig(), *([ComputeConfig(channels_last=True)] if images else [])]
-    return plain + ([lower] if bf16 else [])
+        ways = [named[precision]]
+    else:
+        plain = [ComputeConfig(), *([ComputeConfig(channels_last=True)] if images else [])]
+        ways = plain + ([lower] if bf16 else [])
+    recorded = [dataclasses.replace(way, cuda_graphs=True) for way in ways] if graphs else []
+    return ways + recorded
 
 
 def flag_of(compute: ComputeConfig) -> Precision:
-    """The --precision that asks for it."""
+    """The --precision that asks for it, with or without CUDA graphs."""
     if compute.precision == "bf16":
         return "bf16"
     return "fp32-channels-last" if compute.channels_last else "fp32"
@@ -77,12 +94,18 @@ def few_images(experiment: Experiment, split: Split) -> Split:
 
 
 def measure(
-    experiment: Experiment, images: Split, precision: Precision, gpu: bool, threads: int
+    experiment: Experiment,
+    images: Split,
+    precision: Precision,
+    gpu: bool,
+    threads: int,
+    graphs: bool = True,
 ) -> list[Timing]:
     """Train the experiment's first stage for a few steps each way, in turns; alone where there is
-    nothing to choose."""
+    nothing to choose. graphs: try CUDA graphs, which are passed over where they fail or do not
+    give what the same steps give without."""
     device = torch.device("cuda" if gpu else "cpu")
-    ways = choices(experiment, precision, has_bf16(device))
+    ways = choices(experiment, precision, has_bf16(device), graphs and can_record(device))
     if len(ways) == 1:
         return [Timing(ways[0], 0.0)]
     before = torch.get_num_threads()
@@ -90,8 +113,14 @@ def measure(
     try:
         each: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
         for number in range(1 + ROUNDS):
+            found: dict[ComputeConfig, Tried] = {}
             for way, seconds in each.items():
-                took = step_seconds(experiment, images, way, device)
+                if way.cuda_graphs:
+                    plain = found[dataclasses.replace(way, cuda_graphs=False)]
+                    took = _recorded(experiment, images, way, device, plain)
+                else:
+                    found[way] = tried(experiment, images, way, device)
+                    took = found[way].seconds
                 if number:  # the first warms up
                     seconds.append(took)
     finally:
@@ -109,14 +138,14 @@ def measure_seeds(
     torch.set_num_threads(threads)
     try:
         compute = experiment.compute or ComputeConfig()
-        alone = [step_seconds(experiment, images, compute, device) for _ in range(1 + ROUNDS)]
+        alone = [tried(experiment, images, compute, device).seconds for _ in range(1 + ROUNDS)]
         one = statistics.median(alone[1:])  # the first warms up
         if one > FILLED_S:
             return seeds * one, math.inf
         stacked = []
         for number in range(1 + ROUNDS):
-            alone.append(step_seconds(experiment, images, compute, device))
-            took = step_seconds(experiment, images, compute, device, seeds)
+            alone.append(tried(experiment, images, compute, device).seconds)
+            took = tried(experiment, images, compute, device, seeds).seconds
             stacked += [took] if number else []
     finally:
         torch.set_num_threads(before)
@@ -129,23 +158,41 @@ def fastest(timings: Sequence[Timing]) -> ComputeConfig:
     return best.compute if best.seconds < WORTH * first.seconds else first.compute
 
 
-def step_seconds(
+def _recorded(
+    experiment: Experiment, images: Split, way: ComputeConfig, device: torch.device, plain: Tried
+) -> float:
+    """The seconds of a step as a CUDA graph; infinity where it fails, or where its losses or its
+    draws are not those of the plain steps."""
+    try:
+        took = tried(experiment, images, way, device)
+    except Exception:  # what of it fails is the device's or its driver's to say
+        return math.inf
+    alike = took.terms.keys() == plain.terms.keys() and all(
+        math.isclose(term, plain.terms[name], rel_tol=ALIKE, abs_tol=ALIKE)
+        for name, term in took.terms.items()
+    )
+    return took.seconds if alike and torch.equal(took.stream, plain.stream) else math.inf
+
+
+def tried(
     experiment: Experiment,
     images: Split,
     compute: ComputeConfig,
     device: torch.device,
     seeds: int = 1,
-) -> float:
-    """Of an optimiser step of the first stage of so many seeds, stacked where there are several:
-    of a second epoch, before which all is set up."""
+) -> Tried:
+    """A few optimiser steps of the first stage of so many seeds, stacked where there are several;
+    timed are those of a second epoch, before which all is set up."""
     training = dataclasses.replace(
         experiment.training, epochs=2, max_images=None, num_labelled=None
     )
     ends: list[float] = []
+    terms: dict[str, float] = {}
 
-    def at_end(_: Progress) -> None:
+    def at_end(progress: Progress) -> None:
         _wait(device)
         ends.append(time.perf_counter())
+        terms.update(progress.terms)
 
     replicas: list[Replica] = []
     for seed in range(seeds):
@@ -163,7 +210,8 @@ def step_seconds(
         fit(only.model, only.stages, only.examples, training, only.draw, at_end)
     else:
         fit_together(replicas, training)
-    return (ends[1] - ends[0]) / (len(images.images) // training.batch_size)
+    seconds = (ends[1] - ends[0]) / (len(images.images) // training.batch_size)
+    return Tried(seconds, terms, replicas[0].draw.generator.get_state())
 
 
 def _wait(device: torch.device) -> None:

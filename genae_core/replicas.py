@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 from genae_core.config import require
 from genae_core.draw import Draw
 from genae_core.models.base import Examples, GenerativeModel, Loss, Phase, Stage
+from genae_core.replaying import Replay, replays
 from genae_core.training import (
     Keeper,
     Progress,
@@ -27,6 +28,7 @@ from genae_core.training import (
     Trained,
     TrainingConfig,
     has_dropout,
+    turns,
 )
 
 
@@ -99,7 +101,8 @@ class Stack:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
-        self.first = runs[0].model
+        self.first, self.stage = runs[0].model, runs[0].stages[runs[0].stage]
+        self.window: dict[str, Tensor] = {}  # the runs' together, [S] each
         if has_dropout(self.first):
             raise Unstackable("dropout layers draw from torch's global state")
         batches = [run.given.batch(np.arange(run.config.batch_size)) for run in runs]
@@ -127,20 +130,35 @@ class Stack:
                 run.adams[name].step()  # of nothing: a decay expects one before its own first
             self._take(name)
         self._try(_together(batches))
+        self.moves: Callable[[Any], list[dict[str, Tensor]]] = self._moves
+        if replays(self.first, runs[0].draw.device) and not runs[0].decays:
+            self.moves = Replay(self._moves, [run.draw for run in runs], list(self.adams.values()))
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        run = self.runs[0]
-        return run.stages[run.stage].phases
+        return self.stage.phases
 
     def step(self, batches: Sequence[Any]) -> None:
         """All moves of a batch."""
-        together = _together(batches)
-        for number, phase in enumerate(self.phases):
-            for _ in range(phase.repeats):
-                terms = self.play(number, together)
-                for index, run in enumerate(self.runs):
-                    run.note(phase, {name: term[index] for name, term in terms.items()})
+        moves = self.moves(_together(batches))
+        if not self.runs[0].window:  # a point of the curve has been made of it
+            self.window = {}
+        for phase, terms in zip(turns(self.stage), moves, strict=True):
+            for name, term in terms.items():
+                if name not in self.window:
+                    seen = [run.window.get(name, run.nothing) for run in self.runs]
+                    self.window[name] = _stacked(seen)
+                    for run, part in zip(self.runs, self.window[name].unbind(), strict=True):
+                        run.window[name] = part
+                self.window[name].add_(term, alpha=1 / phase.repeats)
+
+    def _moves(self, together: Any) -> list[dict[str, Tensor]]:
+        """Make them; the loss terms of each, [S]."""
+        return [
+            self.play(number, together)
+            for number, phase in enumerate(self.phases)
+            for _ in range(phase.repeats)
+        ]
 
     def play(self, number: int, together: Any) -> dict[str, Tensor]:
         """Make a move; its loss terms, [S] each."""
@@ -165,7 +183,7 @@ class Stack:
             same = run.stages[run.stage].phases[number]
             if same.project is not None:
                 same.project(run.model)
-        return terms
+        return {name: term.detach() for name, term in terms.items()}
 
     def _losses(
         self, number: int, buffers: dict[str, Tensor], together: Any, drawn: list[Tensor]
@@ -206,6 +224,7 @@ class Stack:
 
     def apart(self) -> None:
         """Give each run's model tensors of its own again."""
+        self.moves = self._moves
         for run in self.runs:
             for tensor in (*run.model.parameters(), *run.model.buffers()):
                 tensor.data = tensor.data.clone()

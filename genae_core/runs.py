@@ -198,10 +198,14 @@ def _kept(size: int) -> None:
 
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
     """What makes a run itself: the sweep and all that decides its result. Plain computing is left
-    out, as runs had their keys before there was a choice."""
+    out, as runs had their keys before there was a choice, and CUDA graphs are, which decide
+    nothing."""
     about = config.to_dict(dataclasses.replace(experiment, chains=(chain,)))
-    if experiment.compute in (None, ComputeConfig()):
+    compute = dataclasses.replace(experiment.compute or ComputeConfig(), cuda_graphs=False)
+    if compute == ComputeConfig():
         del about["compute"]
+    else:
+        del about["compute"]["cuda_graphs"]
     text = json.dumps(about, indent=2, allow_nan=False)
     return hashlib.sha256(f"{sweep}\n{text}".encode()).hexdigest()[:32]
 

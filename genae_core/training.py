@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LinearLR
 from genae_core.config import require, require_positive_int
 from genae_core.draw import Draw
 from genae_core.models.base import Examples, Phase, Stage
+from genae_core.replaying import Replay, replays
 
 # Each training keeps about this many points a curve, each the mean over its window of steps.
 POINTS = 100
@@ -179,6 +180,7 @@ class Run:
         self.since = 0  # steps in the window
         self.seconds, self.mark = 0.0, time.perf_counter()  # of the steps, and where they began
         self.begun = False
+        self.moves: Callable[[Any], list[dict[str, Tensor]]] = self._moves
         self.adams: dict[str, torch.optim.Adam] = {}
         self.decays: dict[str, LinearLR] = {}
         # The stream where this stage and this epoch began: what they drew first is drawn again.
@@ -203,6 +205,8 @@ class Run:
             for name, adam in self.adams.items()
             if self.config.decay == "linear"
         }
+        if replays(self.model, self.draw.device) and not (self.drops or self.decays):
+            self.moves = Replay(self._moves, [self.draw], list(self.adams.values()))
         self.begun = True
         self._count(1.0)
 
@@ -211,6 +215,7 @@ class Run:
             self.history.append(_point(self.step, self.window, self.since))
         self.window, self.since = {}, 0
         self.stage, self.epoch, self.begun = self.stage + 1, 0, False
+        self.moves = self._moves
 
     def batches(self) -> Iterator[Any]:
         """What is left of an epoch, a step's batch at a time."""
@@ -231,22 +236,26 @@ class Run:
 
     def moved(self, batch: object) -> None:
         """Make the moves of a batch and note their loss terms."""
-        for phase in self.stages[self.stage].phases:
-            for _ in range(phase.repeats):
-                adam = self.adams[phase.player.name]
-                with masks_from(self.draw, self.drops):
-                    loss, terms = phase.loss(self.model, batch, self.draw)
-                adam.zero_grad(set_to_none=True)
-                loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
-                adam.step()
-                if phase.project is not None:
-                    phase.project(self.model)
-                self.note(phase, terms)
+        moves = self.moves(batch)
+        for phase, terms in zip(turns(self.stages[self.stage]), moves, strict=True):
+            for name, term in terms.items():
+                seen = self.window.get(name, self.nothing)
+                self.window[name] = torch.add(seen, term, alpha=1 / phase.repeats)
 
-    def note(self, phase: Phase, terms: dict[str, Tensor]) -> None:
-        for name, term in terms.items():
-            seen = self.window.get(name, self.nothing)
-            self.window[name] = torch.add(seen, term.detach(), alpha=1 / phase.repeats)
+    def _moves(self, batch: Any) -> list[dict[str, Tensor]]:
+        """Make the moves; the loss terms of each."""
+        found = []
+        for phase in turns(self.stages[self.stage]):
+            adam = self.adams[phase.player.name]
+            with masks_from(self.draw, self.drops):
+                loss, terms = phase.loss(self.model, batch, self.draw)
+            adam.zero_grad(set_to_none=True)
+            loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
+            adam.step()
+            if phase.project is not None:
+                phase.project(self.model)
+            found.append({name: term.detach() for name, term in terms.items()})
+        return found
 
     def stepped(self, share: float = 1.0) -> None:
         """All moves of a batch are made and noted. share: of the time since the last one that was
@@ -321,6 +330,11 @@ class Run:
         self.window = {name: term.to(device) for name, term in parts.get("window", {}).items()}
         self.epoch_stream = tensors["stream of epoch"]
         self.draw.generator.set_state(tensors["stream"])
+
+
+def turns(stage: Stage) -> list[Phase]:
+    """The phases of a step, each as often as it is repeated."""
+    return [phase for phase in stage.phases for _ in range(phase.repeats)]
 
 
 def _adam_state(adam: torch.optim.Adam, saved: dict[str, Tensor], player: str) -> dict[str, Any]:

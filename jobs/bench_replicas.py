@@ -10,7 +10,7 @@ from bench_rows import Row
 from train_cases import CASES, Case, experiment_of, images_of, vae_step
 
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.fastest import STEPS, step_seconds
+from genae_core.fastest import STEPS, tried
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.dcgan import DCGANConfig
@@ -55,9 +55,10 @@ def rows(repeats: int, device: str) -> list[Row]:
 def measured(case: Case, rounds: int, device: str) -> tuple[float, float]:
     """The median seconds of a step of one seed and of all, in turns; the first round warms up."""
     experiment, images, where = experiment_of(case), images_of(case), torch.device(device)
+    compute = ComputeConfig(cuda_graphs=device == "cuda")
     seconds: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
         for seeds, each in zip((1, SEEDS), seconds, strict=True):
-            took = step_seconds(experiment, images, ComputeConfig(), where, seeds)
+            took = tried(experiment, images, compute, where, seeds).seconds
             each.extend([took] if number else [])
     return statistics.median(seconds[0]), statistics.median(seconds[1])

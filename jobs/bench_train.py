@@ -45,7 +45,7 @@ def rows(repeats: int, device: str) -> list[Row]:
         arms = {
             "genae": genae(case, images, auto, device),
             "plain": loop(case, images, PLAIN, device, fused=False),
-            "best": loop(case, images, auto, device, fused=True),
+            "best": loop(case, images, auto, device, fused=True),  # kernel by kernel
             "peak": product(auto, device),
         }
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):

@@ -3,15 +3,16 @@
 import dataclasses
 import json
 import math
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from contracts import tiny
+from contracts import replays, tiny
 
-from genae_core import choosing, fastest, sweep_folder
+from genae_core import choosing, fastest, replaying, sweep_folder
 from genae_core.cell import cell_of
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
@@ -73,6 +74,62 @@ def test_each_way_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(timing.seconds > 0 for timing in timings)
 
 
+def graphs_of(way: ComputeConfig) -> ComputeConfig:
+    return dataclasses.replace(way, cuda_graphs=True)
+
+
+def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
+    both = [PLAIN, BF16]
+    found = choices(tiny.experiment(), "auto", bf16=True, graphs=True)
+    assert found == both + [graphs_of(way) for way in both]
+    assert choices(tiny.experiment(), "fp32", True, graphs=True) == [PLAIN, graphs_of(PLAIN)]
+
+
+def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, float]:
+    """The seconds of plain fp32 and of its graphs, on a CPU that stands in for a GPU."""
+    replays.on_cpu(monkeypatch)
+    monkeypatch.setattr(fastest, "can_record", lambda device: True)
+    images = few_images(tiny.experiment(), tiny.splits().train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        timings = measure(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
+    return {timing.compute.cuda_graphs: timing.seconds for timing in timings}
+
+
+def test_graphs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = recording(monkeypatch)
+    assert set(found) == {False, True}
+    assert all(0 < seconds < math.inf for seconds in found.values())
+    assert set(recording(monkeypatch, graphs=False)) == {False}
+
+
+@pytest.mark.parametrize("what", ["losses", "draws", "fails"])
+def test_graphs_that_compute_something_else_are_passed_over(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = fastest.tried
+
+    def wrong(*given: Any, **more: Any) -> fastest.Tried:
+        found = plainly(*given, **more)
+        if not given[2].cuda_graphs:
+            return found
+        if what == "fails":
+            raise RuntimeError("CUDA error: out of memory")
+        if what == "draws":
+            return found._replace(stream=found.stream.flip(0))
+        return found._replace(terms={name: 1.01 * term for name, term in found.terms.items()})
+
+    monkeypatch.setattr(fastest, "tried", wrong)
+    found = recording(monkeypatch)
+    assert found[True] == math.inf > found[False]
+    timings = [Timing(PLAIN, found[False]), Timing(graphs_of(PLAIN), found[True])]
+    assert fastest.fastest(timings) == PLAIN
+
+
+def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
+    assert fastest.STEPS > replaying.WARM
+
+
 @pytest.fixture
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of images, whose measurements say that channels last is twice as fast."""
@@ -116,6 +173,32 @@ def test_a_measurement_that_fails_stops_no_sweep(
     assert "warning: it could not be measured" in capsys.readouterr().out
     asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
+
+
+def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(function: Any, *given: Any, **where: Any) -> list[Timing]:
+        *_, precision, gpu, _, graphs = given
+        assert (precision, gpu) == ("fp32", True) and graphs
+        return [Timing(PLAIN, 0.002), Timing(graphs_of(PLAIN), math.inf)]
+
+    monkeypatch.setattr(choosing.cluster, "once", once)
+    asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), asked) == PLAIN
+    told = capsys.readouterr().out
+    assert "--precision fp32 as CUDA graphs: fails here, or gives other losses" in told
+    refused = dataclasses.replace(asked, cuda_graphs=False)
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), refused) == PLAIN
+    assert not capsys.readouterr().out
+
+
+def test_graphs_make_no_other_run() -> None:
+    cell = dataclasses.replace(tiny.experiment(), compute=PLAIN)
+    for way in (PLAIN, BF16):
+        plain = dataclasses.replace(cell, compute=way)
+        other = dataclasses.replace(cell, compute=graphs_of(way))
+        assert run_key("s", plain, cell.chains[0]) == run_key("s", other, cell.chains[0])
 
 
 def test_what_an_experiment_says_is_left_to_it() -> None:

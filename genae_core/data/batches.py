@@ -62,7 +62,8 @@ class Batches:
 
     def __call__(self, index: NDArray[np.int64]) -> Batch:
         """The images and labels at int64 [B]."""
-        rows = torch.from_numpy(index).to(self.device)
+        # Not to wait: what is left to do of the last step hides what this one begins with.
+        rows = torch.from_numpy(index).to(self.device, non_blocking=True)
         if self.resident is None:
             x = to_pixels(self.images[index], self.binarize, self.device)
         else:
@@ -80,7 +81,8 @@ def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -
     Scaled by 1/255, or 1 where a binarised pixel is above one half and 0 elsewhere.
     """
     # Shared arrays are read-only, and torch wraps writable memory alone.
-    raw = torch.from_numpy(images if images.flags.writeable else images.copy()).to(device)
+    raw = torch.from_numpy(images if images.flags.writeable else images.copy())
+    raw = raw.to(device, non_blocking=True)
     return scaled(raw, binarize)
 
 

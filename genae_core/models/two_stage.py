@@ -155,7 +155,7 @@ def cached_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
     unknown = torch.full((len(u),), -1, device=u.device)
 
     def batch(index: Any) -> Batch:
-        rows = torch.from_numpy(index).to(u.device)
+        rows = torch.from_numpy(index).to(u.device, non_blocking=True)
         return Batch(u[rows], unknown[rows])
 
     return Examples(examples.count, batch)

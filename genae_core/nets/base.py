@@ -23,11 +23,14 @@ class ComputeConfig:
 
     precision: "fp32", or "bf16": matrix products and convolutions in bfloat16, the weights, their
     gradients, losses and optimisers in float32 (torch's autocast). channels_last: the values of a
-    pixel lie together, which convolutions can be faster with.
+    pixel lie together, which convolutions can be faster with. cuda_graphs: on a GPU, record a
+    step of the training and of a chain once and launch it as one, where that can be; the numbers
+    are the same.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -35,11 +38,9 @@ class ComputeConfig:
             'precision must be "fp32" or "bf16"',
             precision=self.precision,
         )
-        require(
-            isinstance(self.channels_last, bool),
-            "channels_last must be True or False",
-            channels_last=self.channels_last,
-        )
+        for name in ("channels_last", "cuda_graphs"):
+            given = getattr(self, name)
+            require(isinstance(given, bool), f"{name} must be True or False", **{name: given})
 
 
 class Net(nn.Sequential):

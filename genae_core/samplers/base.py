@@ -11,10 +11,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from genae_core.config import require, require_int, require_positive_int
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
+from genae_core.replaying import Replay, only_tensors, replays
 
 Start = int | Tensor
 
@@ -217,6 +219,9 @@ def run_chain(
         f"{type(config.sampler).__name__} starts from images and needs {padded} of them",
         images=given,
     )
+    # A recorded step draws from one stream, which is put where each sub-batch's begins.
+    recorded = Draw(config.seed, "chain", device=device)
+    replay = Replay(lambda chain: config.sampler.step(target, chain, recorded), [recorded])
     for first in range(0, num_chains, config.sub_batch):
         index = (first_chain + first) // config.sub_batch
         draw = Draw(config.seed, "chain", index, device=device)
@@ -229,15 +234,23 @@ def run_chain(
         keep = min(config.sub_batch, num_chains - first)
         with sampling_mode(model, config.batch_norm):
             chain = config.sampler.init(target, start, draw)
+        replayed = replays(model, draw.device) and only_tensors(chain)
+        if replayed:
+            recorded.generator.set_state(draw.generator.get_state())
         for before, step in pairwise((0, *config.record)):
             with sampling_mode(model, config.batch_norm):
                 for _ in range(before, step):
-                    chain = config.sampler.step(target, chain, draw)
+                    if replayed:
+                        chain = replay(chain)
+                    else:
+                        chain = config.sampler.step(target, chain, draw)
             _check_finite(chain, step)
             accepted = None if chain.accepted is None else chain.accepted[:keep]
-            parts = (chain.z[:keep], chain.x[:keep], chain.mean[:keep])
+            parts = Chain(chain.z[:keep], chain.x[:keep], chain.mean[:keep], accepted=accepted)
+            if replayed:  # the next step overwrites it
+                parts = tree_map(lambda leaf: leaf if leaf is None else leaf.clone(), parts)
             # The model is in its own mode while whoever asked looks at the record.
-            yield Recorded(step, first_chain + first, Chain(*parts, accepted=accepted))
+            yield Recorded(step, first_chain + first, parts)
 
 
 def _check_finite(chain: Chain, step: int) -> None:

@@ -9,6 +9,7 @@ for a model without one.
 
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from contracts import replays
 from contracts.toys import digest
 from contracts.toys import images as toy_images
 from genae_core.checkpoint import load_model, save_model
@@ -32,6 +34,7 @@ from genae_core.models.base import (
     Phase,
     Stage,
 )
+from genae_core.nets.base import ComputeConfig, Net, compute_as
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
 from genae_core.samplers.encode_decode import EncodeDecode
@@ -52,7 +55,7 @@ class ModelContract:
     epochs: of four steps each, enough to lower the reconstruction error of the toy images.
     size_field: what the config calls the size that makes its latent space.
     unmoved: parameters whose gradient is 0 by the formula, such as the height of a Wasserstein
-    critic."""
+    critic. waits: whether a library's layers wait for the device, as zuko's couplings do."""
 
     config: ModelConfig
     shape: tuple[int, int, int] = (1, 8, 8)
@@ -60,6 +63,7 @@ class ModelContract:
     epochs: int = 8
     size_field: str = "latent_dim"
     unmoved: tuple[str, ...] = ()
+    waits: bool = False
 
     def build(self, seed: int = 0) -> GenerativeModel:
         with Draw(seed, "model").as_global():
@@ -116,6 +120,35 @@ class ModelContract:
         before = torch.get_rng_state()
         assert digest(self.build(0)) == digest(self.build(0)) != digest(self.build(1))
         assert torch.equal(torch.get_rng_state(), before)
+
+    def test_no_step_waits_for_the_device(self) -> None:
+        """So that a GPU is never idle, and a step can be recorded."""
+        model = self.build()
+        if has_dropout(model):
+            pytest.skip("torch's dropout is seeded from the stream, at a number in Python")
+        waited = pytest.raises(AssertionError) if self.waits else nullcontext()
+        with waited:
+            for stage in model.stages():
+                batch = self.batch(stage, model)
+                for phase in stage.phases:
+                    with replays.NeverWaiting():
+                        loss, _ = phase.loss(model, batch, Draw(0))
+                        loss.backward(  # type: ignore[no-untyped-call]
+                            inputs=phase.player.parameters
+                        )
+                        if phase.project is not None:
+                            phase.project(model)
+
+    def test_what_is_recorded_trains_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain, other = self.build(), self.build()
+        before = self.train(plain, plain.stages(), 2)
+        recorded = replays.on_cpu(monkeypatch)
+        compute_as(other, ComputeConfig(cuda_graphs=True))
+        assert self.train(other, other.stages(), 2) == before
+        assert digest(other) == digest(plain)
+        stages = [stage for stage in plain.stages() if stage.phases]
+        netted = any(isinstance(module, Net) for module in plain.modules())
+        assert len(recorded) == (0 if has_dropout(plain) or not netted else len(stages))
 
     def test_the_config_describes_the_model(self) -> None:
         assert self.build().latent_dim == self.config.latent_dim

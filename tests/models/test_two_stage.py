@@ -39,6 +39,7 @@ SHAPE = (1, 8, 8)
 
 
 class TestFlowAE(ModelContract):
+    waits = True
     config = FlowAEConfig(autoencoder=AE, flow=FLOW)
 
 

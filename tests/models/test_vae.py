@@ -139,6 +139,7 @@ class TestRingVAE(ModelContract):
 
 
 class TestFlowPriorVAE(ModelContract):
+    waits = True
     config = VAEConfig(
         latent_dim=3,
         net=NET,
