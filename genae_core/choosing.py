@@ -36,6 +36,9 @@ def gpu_share(
             return float(before)
     print("measuring how many trials a GPU holds, once ...", flush=True)
     cell = packing.largest(sweep.cells.values(), splits.train.images.shape[1:])
+    # What is recorded has memory of its own.
+    graphs = replace(cell.compute or ComputeConfig(), cuda_graphs=options.cuda_graphs)
+    cell = replace(cell, compute=graphs)
     try:
         peak = cluster.once(packing.measure, cell, splits, classifier, gpus=1)
     except RuntimeError as error:  # torch's: no GPU it can use, or too small a one
@@ -81,7 +84,7 @@ def compute_of(
         return ways[0]
     chosen = fastest(timings)
     for timing in timings if len(timings) > 1 else ():
-        fails = "fails here, or gives other losses"
+        fails = "fails here, or comes to something else"
         took = f"{1000 * timing.seconds:.1f} ms a step" if timing.seconds < math.inf else fails
         print(f"  --precision {_told(timing.compute)}: {took}")
     print(f"  taken: {_told(chosen)}")

@@ -4,12 +4,14 @@ import dataclasses
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 from genae_core.config import require
 from genae_core.data.base import Split
@@ -18,13 +20,15 @@ from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.options import Precision
-from genae_core.replaying import can_record
+from genae_core.replaying import NotRecorded, can_record
 from genae_core.replicas import Replica, fit_together
-from genae_core.training import Progress, fit
+from genae_core.training import Point, Progress, fit, has_dropout
 
 STEPS, ROUNDS = 3, 3  # of the optimiser in a round, and rounds that are timed
 FILLED_S = 0.1  # of a step: one model that takes so long leaves a device no room for others
-ALIKE = 1e-3  # of losses that differ by the order of their sums alone, after a few steps
+# What the order of sums alone may change in a few steps: of a loss, and of the way that all
+# parameters have gone. Other noise in each step would turn that by far more.
+ALIKE, ASTRAY = 1e-3, 0.1
 WORTH = 0.95  # of the first's seconds: what is hardly faster here may be slower the next time
 
 
@@ -37,10 +41,12 @@ class Timing(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A few optimiser steps: the seconds of one, the last loss terms, and where the draw stood."""
+    """A few optimiser steps: the seconds of one, the loss terms of each, how far all parameters
+    have come, and where the draw stood."""
 
     seconds: float
-    terms: dict[str, float]
+    history: list[Point]
+    moved: Tensor
     stream: Tensor
 
 
@@ -48,8 +54,9 @@ def choices(
     experiment: Experiment, precision: Precision, bf16: bool, graphs: bool = False
 ) -> list[ComputeConfig]:
     """What there is to choose from, the plainest first. bf16: whether the hardware computes with
-    it. graphs: whether CUDA graphs are to be tried. Raises ValueError where bf16 is asked for and
-    the hardware does not have it."""
+    it. graphs: whether CUDA graphs are to be tried, which a training with dropout or a falling
+    learning rate does not have. Raises ValueError where bf16 is asked for and the hardware does
+    not have it."""
     require(
         precision != "bf16" or bf16,
         "this hardware does not compute in bfloat16: leave the choice to --precision auto",
@@ -69,8 +76,9 @@ def choices(
     else:
         plain = [ComputeConfig(), *([ComputeConfig(channels_last=True)] if images else [])]
         ways = plain + ([lower] if bf16 else [])
-    recorded = [dataclasses.replace(way, cuda_graphs=True) for way in ways] if graphs else []
-    return ways + recorded
+    if not graphs or has_dropout(model) or experiment.training.decay != "none":
+        return ways
+    return [dataclasses.replace(way, cuda_graphs=on) for way in ways for on in (False, True)]
 
 
 def flag_of(compute: ComputeConfig) -> Precision:
@@ -121,11 +129,14 @@ def measure(
                 else:
                     found[way] = tried(experiment, images, way, device)
                     took = found[way].seconds
-                if number:  # the first warms up
+                if number or took == math.inf:  # the first warms up
                     seconds.append(took)
     finally:
         torch.set_num_threads(before)
-    return [Timing(way, statistics.median(seconds)) for way, seconds in each.items()]
+    return [
+        Timing(way, math.inf if math.inf in seconds else statistics.median(seconds))
+        for way, seconds in each.items()
+    ]
 
 
 def measure_seeds(
@@ -153,25 +164,32 @@ def measure_seeds(
 
 
 def fastest(timings: Sequence[Timing]) -> ComputeConfig:
-    """The fastest, or the first where none is clearly faster."""
-    first, best = timings[0], min(timings, key=lambda timing: timing.seconds)
-    return best.compute if best.seconds < WORTH * first.seconds else first.compute
+    """The first, or each later one that is clearly faster than what was taken before it."""
+    taken = timings[0]
+    for timing in timings[1:]:
+        if timing.seconds < WORTH * taken.seconds:
+            taken = timing
+    return taken.compute
 
 
 def _recorded(
     experiment: Experiment, images: Split, way: ComputeConfig, device: torch.device, plain: Tried
 ) -> float:
-    """The seconds of a step as a CUDA graph; infinity where it fails, or where its losses or its
-    draws are not those of the plain steps."""
+    """The seconds of a step as a CUDA graph; infinity where it fails, or where what it has come to
+    is not what the plain steps have."""
     try:
-        took = tried(experiment, images, way, device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NotRecorded)
+            took = tried(experiment, images, way, device)
     except Exception:  # what of it fails is the device's or its driver's to say
         return math.inf
-    alike = took.terms.keys() == plain.terms.keys() and all(
-        math.isclose(term, plain.terms[name], rel_tol=ALIKE, abs_tol=ALIKE)
-        for name, term in took.terms.items()
+    alike = torch.equal(took.stream, plain.stream) and all(
+        math.isclose(term, before.terms[name], rel_tol=ALIKE, abs_tol=ALIKE)
+        for before, point in zip(plain.history, took.history, strict=True)
+        for name, term in point.terms.items()
     )
-    return took.seconds if alike and torch.equal(took.stream, plain.stream) else math.inf
+    astray = (took.moved - plain.moved).norm() / plain.moved.norm()
+    return took.seconds if alike and bool(astray < ASTRAY) else math.inf
 
 
 def tried(
@@ -187,12 +205,10 @@ def tried(
         experiment.training, epochs=2, max_images=None, num_labelled=None
     )
     ends: list[float] = []
-    terms: dict[str, float] = {}
 
-    def at_end(progress: Progress) -> None:
+    def at_end(_: Progress) -> None:
         _wait(device)
         ends.append(time.perf_counter())
-        terms.update(progress.terms)
 
     replicas: list[Replica] = []
     for seed in range(seeds):
@@ -205,13 +221,15 @@ def tried(
         stages = (model.stages()[0]._replace(epochs=2),)
         watch = (lambda _: None) if replicas else at_end
         replicas.append(Replica(model, stages, examples.examples(), draw, watch))
+    first = replicas[0]
+    before = parameters_to_vector(first.model.parameters()).detach().clone()
     if seeds == 1:
-        (only,) = replicas
-        fit(only.model, only.stages, only.examples, training, only.draw, at_end)
+        found = fit(first.model, first.stages, first.examples, training, first.draw, at_end)
     else:
-        fit_together(replicas, training)
+        found, *_ = fit_together(replicas, training)
     seconds = (ends[1] - ends[0]) / (len(images.images) // training.batch_size)
-    return Tried(seconds, terms, replicas[0].draw.generator.get_state())
+    moved = parameters_to_vector(first.model.parameters()).detach() - before
+    return Tried(seconds, found.history, moved, first.draw.generator.get_state())
 
 
 def _wait(device: torch.device) -> None:

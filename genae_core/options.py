@@ -53,8 +53,8 @@ class LaunchOptions(ShardOptions):
     fp32. "auto" tries a few steps of the largest model each way, also with the values of a pixel
     together (channels last), and leaves plain fp32 only for what is clearly faster."""
     cuda_graphs: bool = True
-    """On a GPU, try to record the steps of a training and of a chain once and to launch each as
-    one, and do so where it is clearly faster and gives the same losses."""
+    """On a GPU, try to record the steps of trainings and of chains once and to launch each as one,
+    and do so where a training of the largest model is clearly faster so and comes to the same."""
     seeds_together: Literal["auto", "yes", "no"] = "auto"
     """Train the --seeds of a cell as one stacked model, each as it would be alone but for
     rounding. "auto" tries a few steps of the largest model both ways, and leaves one after the

@@ -12,6 +12,7 @@ from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
+from genae_core.replaying import WARM
 from genae_core.trial import run_trial
 
 HEADROOM = 1.2  # the allocator's fragments, and cells that a search has not seen yet
@@ -27,13 +28,13 @@ class Peak(NamedTuple):
 
 def measure(experiment: Experiment, splits: Splits, classifier: Classifier) -> Peak:
     """Train the experiment for a few steps on this process's GPU and run its chains, all of them,
-    for one step. Raises what the trial raises."""
+    for a few steps. Raises what the trial raises."""
     training = experiment.training
     images = min(STEPS * training.batch_size, len(splits.train.images))
     short = dataclasses.replace(
         experiment,
         training=dataclasses.replace(training, epochs=1, max_images=images),
-        chains=tuple(dataclasses.replace(c, record=(0, 1)) for c in experiment.chains),
+        chains=tuple(dataclasses.replace(c, record=(0, WARM + 2)) for c in experiment.chains),
     )
     run_trial(short, splits, classifier.to("cuda"), "cuda")
     free, total = torch.cuda.mem_get_info()  # what the allocator has cached counts as used

@@ -130,9 +130,10 @@ class Stack:
                 run.adams[name].step()  # of nothing: a decay expects one before its own first
             self._take(name)
         self._try(_together(batches))
-        self.moves: Callable[[Any], list[dict[str, Tensor]]] = self._moves
-        if replays(self.first, runs[0].draw.device) and not runs[0].decays:
-            self.moves = Replay(self._moves, [run.draw for run in runs], list(self.adams.values()))
+        self.replay: Replay | None = None
+        device, draws = runs[0].draw.device, [run.draw for run in runs]
+        if replays(self.first, device) and not runs[0].decays:
+            self.replay = Replay(device, draws, list(self.adams.values()))
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -140,7 +141,8 @@ class Stack:
 
     def step(self, batches: Sequence[Any]) -> None:
         """All moves of a batch."""
-        moves = self.moves(_together(batches))
+        given = _together(batches)
+        moves = self._moves(given) if self.replay is None else self.replay(self._moves, given)
         if not self.runs[0].window:  # a point of the curve has been made of it
             self.window = {}
         for phase, terms in zip(turns(self.stage), moves, strict=True):
@@ -224,7 +226,6 @@ class Stack:
 
     def apart(self) -> None:
         """Give each run's model tensors of its own again."""
-        self.moves = self._moves
         for run in self.runs:
             for tensor in (*run.model.parameters(), *run.model.buffers()):
                 tensor.data = tensor.data.clone()

@@ -180,7 +180,7 @@ class Run:
         self.since = 0  # steps in the window
         self.seconds, self.mark = 0.0, time.perf_counter()  # of the steps, and where they began
         self.begun = False
-        self.moves: Callable[[Any], list[dict[str, Tensor]]] = self._moves
+        self.replay: Replay | None = None
         self.adams: dict[str, torch.optim.Adam] = {}
         self.decays: dict[str, LinearLR] = {}
         # The stream where this stage and this epoch began: what they drew first is drawn again.
@@ -206,7 +206,8 @@ class Run:
             if self.config.decay == "linear"
         }
         if replays(self.model, self.draw.device) and not (self.drops or self.decays):
-            self.moves = Replay(self._moves, [self.draw], list(self.adams.values()))
+            adams = list(self.adams.values())
+            self.replay = Replay(self.draw.device, [self.draw], adams)
         self.begun = True
         self._count(1.0)
 
@@ -215,7 +216,10 @@ class Run:
             self.history.append(_point(self.step, self.window, self.since))
         self.window, self.since = {}, 0
         self.stage, self.epoch, self.begun = self.stage + 1, 0, False
-        self.moves = self._moves
+        if self.replay is not None:
+            self.replay = None
+            for adam in self.adams.values():
+                adam.zero_grad(set_to_none=True)  # they lie in the recording's memory
 
     def batches(self) -> Iterator[Any]:
         """What is left of an epoch, a step's batch at a time."""
@@ -236,7 +240,7 @@ class Run:
 
     def moved(self, batch: object) -> None:
         """Make the moves of a batch and note their loss terms."""
-        moves = self.moves(batch)
+        moves = self._moves(batch) if self.replay is None else self.replay(self._moves, batch)
         for phase, terms in zip(turns(self.stages[self.stage]), moves, strict=True):
             for name, term in terms.items():
                 seen = self.window.get(name, self.nothing)

@@ -16,6 +16,7 @@ from genae_core import choosing, fastest, replaying, sweep_folder
 from genae_core.cell import cell_of
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.fastest import Timing, choices, few_images, measure
 from genae_core.nets.base import ComputeConfig
@@ -79,10 +80,12 @@ def graphs_of(way: ComputeConfig) -> ComputeConfig:
 
 
 def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
-    both = [PLAIN, BF16]
     found = choices(tiny.experiment(), "auto", bf16=True, graphs=True)
-    assert found == both + [graphs_of(way) for way in both]
+    assert found == [PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16)]
     assert choices(tiny.experiment(), "fp32", True, graphs=True) == [PLAIN, graphs_of(PLAIN)]
+    falling = dataclasses.replace(tiny.experiment().training, decay="linear")
+    never = dataclasses.replace(tiny.experiment(), training=falling)
+    assert choices(never, "fp32", True, graphs=True) == [PLAIN]
 
 
 def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, float]:
@@ -90,9 +93,7 @@ def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, flo
     replays.on_cpu(monkeypatch)
     monkeypatch.setattr(fastest, "can_record", lambda device: True)
     images = few_images(tiny.experiment(), tiny.splits().train)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        timings = measure(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
+    timings = measure(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
     return {timing.compute.cuda_graphs: timing.seconds for timing in timings}
 
 
@@ -103,7 +104,7 @@ def test_graphs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
     assert set(recording(monkeypatch, graphs=False)) == {False}
 
 
-@pytest.mark.parametrize("what", ["losses", "draws", "fails"])
+@pytest.mark.parametrize("what", ["losses", "draws", "weights", "fails", "not recorded"])
 def test_graphs_that_compute_something_else_are_passed_over(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,15 +116,38 @@ def test_graphs_that_compute_something_else_are_passed_over(
             return found
         if what == "fails":
             raise RuntimeError("CUDA error: out of memory")
+        if what == "not recorded":
+            warnings.warn("it waits for the device", replaying.NotRecorded, stacklevel=1)
         if what == "draws":
             return found._replace(stream=found.stream.flip(0))
-        return found._replace(terms={name: 1.01 * term for name, term in found.terms.items()})
+        if what == "weights":
+            return found._replace(moved=1.2 * found.moved)
+        point = found.history[0]
+        terms = {name: 1.01 * term for name, term in point.terms.items()}
+        return found._replace(history=[point._replace(terms=terms), *found.history[1:]])
 
     monkeypatch.setattr(fastest, "tried", wrong)
     found = recording(monkeypatch)
     assert found[True] == math.inf > found[False]
     timings = [Timing(PLAIN, found[False]), Timing(graphs_of(PLAIN), found[True])]
     assert fastest.fastest(timings) == PLAIN
+
+
+def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording whose kernels read the stream where it once stood, while the stream goes on."""
+    drawn: dict[tuple[int, ...], Any] = {}
+    plainly, normally = fastest.tried, Draw.normal
+
+    def stale(*given: Any, **more: Any) -> fastest.Tried:
+        def same(self: Draw, shape: tuple[int, ...]) -> Any:
+            new = normally(self, shape)
+            return drawn.setdefault(shape, new) if given[2].cuda_graphs else new
+
+        monkeypatch.setattr(Draw, "normal", same)
+        return plainly(*given, **more)
+
+    monkeypatch.setattr(fastest, "tried", stale)
+    assert recording(monkeypatch)[True] == math.inf
 
 
 def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
@@ -175,6 +199,12 @@ def test_a_measurement_that_fails_stops_no_sweep(
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
 
 
+def test_precision_is_not_left_for_what_graphs_alone_gain() -> None:
+    ways = (PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16))
+    timings = [Timing(*pair) for pair in zip(ways, (1.0, 0.4, 0.99, 0.399), strict=True)]
+    assert fastest.fastest(timings) == graphs_of(PLAIN)
+
+
 def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +217,7 @@ def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
     asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), asked) == PLAIN
     told = capsys.readouterr().out
-    assert "--precision fp32 as CUDA graphs: fails here, or gives other losses" in told
+    assert "--precision fp32 as CUDA graphs: fails here, or comes to something else" in told
     refused = dataclasses.replace(asked, cuda_graphs=False)
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), refused) == PLAIN
     assert not capsys.readouterr().out

@@ -2,7 +2,9 @@
 in for the GPU: it calls the function again, on the tensors that were recorded."""
 
 import dataclasses
+import gc
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +14,21 @@ from contracts import replays
 from contracts.toys import digest, images
 from torch import Tensor
 
-from genae_core import replaying
+from genae_core import replaying, training
 from genae_core.draw import Draw
 from genae_core.models.base import Batch, Examples
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.mlp import MLPConfig
-from genae_core.replaying import WARM, Replay
+from genae_core.replaying import WARM, NotRecorded, Recording, Replay
 from genae_core.replicas import Replica, fit_together
+from genae_core.samplers import base
 from genae_core.samplers.base import Chain, ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.metropolis import Metropolis
-from genae_core.training import State, TrainingConfig, fit
+from genae_core.training import Run, State, TrainingConfig, fit
 
+CPU = torch.device("cpu")
 CONFIG = TrainingConfig(epochs=2, batch_size=8)
 COUNT = 44  # five steps an epoch
 
@@ -61,11 +65,11 @@ def test_it_is_called_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> 
         sums.add_(x + draw.normal((3,)))
         return sums.clone(), None
 
-    replay, expected = Replay(add, [draw]), torch.zeros(3)
+    replay, expected = Replay(CPU, [draw]), torch.zeros(3)
     given = [torch.full((3,), float(n)) for n in range(5)]
     for x in given:
         expected += x + same.normal((3,))
-        out, nothing = replay(x)
+        out, nothing = replay(add, x)
         assert torch.equal(out, expected) and nothing is None
     assert len(recorded) == 1
     assert calls[0] is given[0] and calls[WARM] is calls[-1] is recorded[0].inputs
@@ -76,7 +80,7 @@ def fails(*_: Any) -> Any:
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
-def waits(function: Callable[[Any], Any], inputs: Any) -> tuple[Any, bool]:
+def waits(function: Callable[[Any], Any], inputs: Any, _: Any) -> tuple[Any, bool]:
     return function(inputs), True
 
 
@@ -90,10 +94,11 @@ def test_what_cannot_be_recorded_is_said_and_trains_on(
     expected = trained(replica(graphs=False))
     recorded = replays.on_cpu(monkeypatch)
     monkeypatch.setattr(replaying, name, instead)
-    with pytest.warns(RuntimeWarning, match=f"cannot be recorded.*{why}") as said:
+    with pytest.warns(NotRecorded, match=f"cannot be recorded.*{why}") as said:
         found = trained(replica(graphs=True))
     assert found == expected
     assert len(said) == 1 and not recorded
+    assert Replay.possible == (name == "aside")  # after a failure no other is tried
 
 
 def test_a_device_that_records_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +163,7 @@ def test_seeds_trained_as_one_are_recorded_as_one(monkeypatch: pytest.MonkeyPatc
 def test_chains_are_the_same_replayed(norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = replica(graphs=True)
     config = ChainConfig(sampler=EncodeDecode(), record=(0, 1, 4, 5), sub_batch=6, batch_norm=norm)
+    monkeypatch.setattr(base, "RECORDED", 14)
     expected = list(run_chain(one.model, config, 16))
     recorded = replays.on_cpu(monkeypatch)
     found = list(run_chain(one.model, config, 16))  # kept, as whoever compares steps does
@@ -169,12 +175,14 @@ def test_chains_are_the_same_replayed(norm: Any, monkeypatch: pytest.MonkeyPatch
         for name in ("z", "x", "mean"):
             assert torch.equal(getattr(record.chain, name), getattr(other.chain, name))
     later = list(run_chain(one.model, config, 4, first_chain=12))
+    assert len(recorded) == 1  # so short a run is not worth it
     assert torch.equal(later[-1].chain.z, expected[-1].chain.z)
 
 
 def test_a_sampler_that_counts_in_python_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     one = replica(graphs=True)
     config = ChainConfig(sampler=Metropolis(), record=(0, 4), sub_batch=6, batch_norm="running")
+    monkeypatch.setattr(base, "RECORDED", 0)
     expected = [record.chain for record in run_chain(one.model, config, 6)]
     recorded = replays.on_cpu(monkeypatch)
     found: list[Chain] = [record.chain for record in run_chain(one.model, config, 6)]
@@ -194,15 +202,15 @@ def test_optimisers_are_told_before_they_are_recorded(monkeypatch: pytest.Monkey
         told.append(adam.param_groups[0]["capturable"])
         return x
 
-    replay = Replay(look, [], [adam])
+    replay = Replay(CPU, [], [adam])
     for _ in range(WARM + 1):
-        replay(torch.zeros(1))
+        replay(look, torch.zeros(1))
     assert told == [False] * WARM + [True]
     monkeypatch.setattr(replaying, "record", fails)
-    failing = Replay(look, [], [adam])
-    with pytest.warns(RuntimeWarning):
+    failing = Replay(CPU, [], [adam])
+    with pytest.warns(NotRecorded):
         for _ in range(WARM + 1):
-            failing(torch.zeros(1))
+            failing(look, torch.zeros(1))
     assert told[-1] is False
 
 
@@ -213,7 +221,7 @@ class Waiting:
 
     def __getattr__(self, name: str) -> Any:
         stream: Any = type("Stream", (), {"wait_stream": lambda *_: None})
-        return {"current_stream": stream, "Stream": stream}[name]
+        return {"current_stream": lambda _: stream(), "Stream": lambda _: stream()}[name]
 
     def get_sync_debug_mode(self) -> int:
         return self.mode
@@ -235,7 +243,38 @@ def test_a_step_that_waits_is_told_from_one_that_warns(monkeypatch: pytest.Monke
         return text
 
     sync = "called a synchronizing CUDA operation (Triggered internally at CUDAFunctions.cpp:153.)"
-    assert replaying.aside(step, sync) == (sync, True)
+    assert replaying.aside(step, sync, CPU) == (sync, True)
     assert cuda.mode == 0
     with pytest.warns(UserWarning, match="a table is flat"):
-        assert replaying.aside(step, "a table is flat") == ("a table is flat", False)
+        assert replaying.aside(step, "a table is flat", CPU) == ("a table is flat", False)
+    with pytest.raises(ZeroDivisionError):
+        replaying.aside(lambda _: 1 / 0, None, CPU)
+    assert cuda.mode == 0
+
+
+def test_a_finished_training_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor with it the images, the moments and the recording that it has on a device."""
+    monkeypatch.setattr(replaying, "record", lambda *_: Recording(lambda: None, [{}]))
+    monkeypatch.setattr(replaying, "can_record", lambda device: True)
+    monkeypatch.setattr(replaying, "aside", lambda function, inputs, _: (function(inputs), False))
+    seen: list[Any] = []
+
+    class Seen(Run):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            seen.append(weakref.ref(self))
+
+    monkeypatch.setattr(training, "Run", Seen)
+    gc.disable()
+    try:
+        trained(replica(graphs=True))
+        assert len(seen) == 1 and seen[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_inputs_that_are_no_tensors_are_called_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = replays.on_cpu(monkeypatch)
+    replay, given = Replay(CPU, []), (torch.ones(1), 3)
+    assert all(replay(lambda x: x, given) is given for _ in range(WARM + 2))
+    assert not recorded

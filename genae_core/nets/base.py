@@ -24,8 +24,8 @@ class ComputeConfig:
     precision: "fp32", or "bf16": matrix products and convolutions in bfloat16, the weights, their
     gradients, losses and optimisers in float32 (torch's autocast). channels_last: the values of a
     pixel lie together, which convolutions can be faster with. cuda_graphs: on a GPU, record a
-    step of the training and of a chain once and launch it as one, where that can be; the numbers
-    are the same.
+    step of the training and of a chain once and launch it as one, where that can be; what is
+    computed stays the same.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -16,9 +16,10 @@ from torch.utils._pytree import tree_map
 from genae_core.config import require, require_int, require_positive_int
 from genae_core.distributions import Distribution
 from genae_core.draw import Draw
-from genae_core.replaying import Replay, only_tensors, replays
+from genae_core.replaying import Replay, replays
 
 Start = int | Tensor
+RECORDED = 50  # steps that a run has at least where it is worth to record one (CUDA graphs)
 
 
 class Chain(NamedTuple):
@@ -221,7 +222,13 @@ def run_chain(
     )
     # A recorded step draws from one stream, which is put where each sub-batch's begins.
     recorded = Draw(config.seed, "chain", device=device)
-    replay = Replay(lambda chain: config.sampler.step(target, chain, recorded), [recorded])
+    replay = Replay(recorded.device, [recorded])
+    steps = config.record[-1] * -(-num_chains // config.sub_batch)
+    replayed = replays(model, recorded.device) and steps > RECORDED
+
+    def step_of(chain: Chain) -> Chain:
+        return config.sampler.step(target, chain, recorded)
+
     for first in range(0, num_chains, config.sub_batch):
         index = (first_chain + first) // config.sub_batch
         draw = Draw(config.seed, "chain", index, device=device)
@@ -234,14 +241,13 @@ def run_chain(
         keep = min(config.sub_batch, num_chains - first)
         with sampling_mode(model, config.batch_norm):
             chain = config.sampler.init(target, start, draw)
-        replayed = replays(model, draw.device) and only_tensors(chain)
         if replayed:
             recorded.generator.set_state(draw.generator.get_state())
         for before, step in pairwise((0, *config.record)):
             with sampling_mode(model, config.batch_norm):
                 for _ in range(before, step):
                     if replayed:
-                        chain = replay(chain)
+                        chain = replay(step_of, chain)
                     else:
                         chain = config.sampler.step(target, chain, draw)
             _check_finite(chain, step)

@@ -11,6 +11,7 @@ import math
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from torch import Tensor
 from contracts import replays
 from contracts.toys import digest
 from contracts.toys import images as toy_images
+from genae_core import replaying
 from genae_core.checkpoint import load_model, save_model
 from genae_core.config import from_json, to_json
 from genae_core.draw import Draw
@@ -121,23 +123,41 @@ class ModelContract:
         assert digest(self.build(0)) == digest(self.build(0)) != digest(self.build(1))
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_no_step_waits_for_the_device(self) -> None:
-        """So that a GPU is never idle, and a step can be recorded."""
+    def test_a_step_can_be_recorded(self) -> None:
+        """It never waits for the device, and does the same each time but for what tensors hold."""
         model = self.build()
         if has_dropout(model):
             pytest.skip("torch's dropout is seeded from the stream, at a number in Python")
-        waited = pytest.raises(AssertionError) if self.waits else nullcontext()
-        with waited:
+        draw = Draw(0)
+
+        def watched(phase: Phase, adam: torch.optim.Adam, batch: Batch) -> list[Any]:
+            with replays.Watched() as watching:
+                loss, _ = phase.loss(model, batch, draw)
+                adam.zero_grad(set_to_none=True)
+                loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
+                adam.step()
+                if phase.project is not None:
+                    phase.project(model)
+            return watching.seen
+
+        with pytest.raises(AssertionError, match="in a step") if self.waits else nullcontext():
             for stage in model.stages():
                 batch = self.batch(stage, model)
                 for phase in stage.phases:
-                    with replays.NeverWaiting():
-                        loss, _ = phase.loss(model, batch, Draw(0))
-                        loss.backward(  # type: ignore[no-untyped-call]
-                            inputs=phase.player.parameters
-                        )
-                        if phase.project is not None:
-                            phase.project(model)
+                    adam = phase.player.optimizer.build(phase.player.parameters)
+                    _, *later = [watched(phase, adam, batch) for _ in range(replaying.WARM + 2)]
+                    assert all(seen == later[0] for seen in later)
+
+    def test_a_step_of_the_chain_can_be_recorded(self) -> None:
+        model, draw, sampler = self.autoencoder(), Draw(0), EncodeDecode()
+        chain = sampler.init(model, BATCH, draw)
+        each = []
+        with sampling_mode(model, "batch"):
+            for _ in range(2):
+                with replays.Watched() as watching:
+                    chain = sampler.step(model, chain, draw)
+                each.append(watching.seen)
+        assert each[0] == each[1]
 
     def test_what_is_recorded_trains_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plain, other = self.build(), self.build()

@@ -13,7 +13,8 @@ from genae_core import replaying
 from genae_core.draw import Draw
 
 # What hands a number to Python, or makes a shape of values: a GPU would be waited for.
-WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2"}
+WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "allclose"}
+WAITS |= {"_unique2", "unique_consecutive", "unique_dim", "repeat_interleave", "bincount"}
 BRINGS = {"lift_fresh"}  # torch.tensor(): from Python's memory to the device's
 
 
@@ -39,21 +40,27 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
     """Have the CPU record what it is asked to; what it has recorded."""
     recorded: list[Rerun] = []
 
-    def record(function: Callable[[Any], Any], inputs: Any, draws: Sequence[Draw]) -> Any:
+    def record(
+        function: Callable[[Any], Any], inputs: Any, draws: Sequence[Draw], device: torch.device
+    ) -> Any:
         recorded.append(Rerun(function, inputs))
         return recorded[-1]
 
     monkeypatch.setattr(replaying, "can_record", lambda device: True)
-    monkeypatch.setattr(replaying, "aside", lambda function, inputs: (function(inputs), False))
+    monkeypatch.setattr(replaying, "aside", lambda function, inputs, _: (function(inputs), False))
+    monkeypatch.setattr(replaying.Replay, "possible", True)  # put back after the test
     monkeypatch.setattr(replaying, "record", record)
     return recorded
 
 
-class NeverWaiting(TorchDispatchMode):
-    """Raises where a GPU would be waited for, or handed what lies in Python's memory."""
+class Watched(TorchDispatchMode):
+    """Raises where a GPU would be waited for or handed what lies in Python's memory, as far as a
+    CPU calls for it (not .numpy() or .tolist()). seen: each operation with what of its arguments a
+    recording would have for good."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[tuple[str, list[Any]]] = []
         self.ranges: list[Tensor] = []  # which one_hot looks at on a CPU alone
 
     def __torch_dispatch__(
@@ -62,6 +69,8 @@ class NeverWaiting(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         chosen = args[1] if name in ("index", "index_put_", "index_put") else ()
         by_mask = any(isinstance(i, Tensor) and i.dtype == torch.bool for i in chosen)
+        frozen = [v for v in tree_leaves((args, kwargs)) if isinstance(v, (bool, int, float, str))]
+        self.seen.append((name, frozen))
         looked = any(args[0] is tensor for tensor in self.ranges) if args else False
         if (name in WAITS | BRINGS and not looked) or by_mask:
             raise AssertionError(f"{name} in a step")
