@@ -1,12 +1,14 @@
 """The suite "train": genae's training loop against plain loops over the same modules.
 
-Needs neither Ray nor MLflow. A plain loop holds its images as floats, keeps no curve and no state,
-and checks nothing. Two of them: as one writes it (fp32, Adam as it comes), and as one writes it
-who knows this hardware (what --precision auto chose, fused Adam).
+Needs neither Ray nor MLflow. All train on as many images as the data has, a few steps at a time. A
+plain loop holds its images as floats, keeps no curve and no state, and checks nothing. There are
+two: as one writes it (fp32, Adam as it comes), and as one writes it who knows this hardware (what
+--precision auto chose, fused Adam).
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from bench_chain import interleaved
 from bench_peak import SIDE, Counting, peak_of, product
 from bench_pythae import pythae
 from bench_rows import Row
+from torch import Tensor
 from train_cases import CASES, PLAIN, Case, built, experiment_of, images_of
 
 from genae_core.data.base import Split
@@ -37,9 +40,9 @@ def rows(repeats: int, device: str) -> list[Row]:
     for name, case in CASES.items():
         if device == "cuda":  # where a step is short, and a small batch leaves it idle
             case = case._replace(batch=max(case.batch, 128), steps=50)
-        images = images_of(case)
+        images, of_round = images_of(case, case.images), images_of(case)
         experiment = experiment_of(case)
-        few = few_images(experiment, images)
+        few = few_images(experiment, of_round)
         timings = measure(experiment, few, "auto", device == "cuda", torch.get_num_threads())
         auto = fastest(timings)
         arms = {
@@ -49,7 +52,7 @@ def rows(repeats: int, device: str) -> list[Row]:
             "peak": product(auto, device),
         }
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
-            arms["pythae"] = pythae(case, images)
+            arms["pythae"] = pythae(case, of_round)
         seconds = interleaved(arms, repeats * ROUNDS, device)
         found += [
             row(name, arm, title, case, seconds)
@@ -78,7 +81,7 @@ def rows(repeats: int, device: str) -> list[Row]:
 def flops(case: Case, images: Split) -> int:
     """Of the matrix products and convolutions of a round, forwards and backwards."""
     one = Split(images.images[: case.batch], images.labels[: case.batch])
-    step = genae(case, one, PLAIN, "cpu")
+    step = genae(case._replace(steps=1), one, PLAIN, "cpu")
     with Counting() as counting:
         step()
     return case.steps * int(counting.flops)
@@ -102,19 +105,26 @@ def told(compute: ComputeConfig) -> str:
 
 
 def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
-    """An epoch of one training, as `training.fit` makes it."""
+    """The next steps of one training, as `training.fit` makes them."""
     model, draw = built(case, compute, device), Draw(0, device=device)
     config = TrainingConfig(epochs=1, batch_size=case.batch)
     stage, examples = prepared(case, model, images, device)
     run = Run(model, (stage,), examples, config, draw)
     run.begin(draw.generator.get_state())
 
-    def epoch() -> None:
-        for batch in run.batches():
+    batches = on_and_on(run.batches)
+
+    def steps() -> None:
+        for batch in islice(batches, case.steps):
             run.moved(batch)
             run.stepped()
 
-    return epoch
+    return steps
+
+
+def on_and_on(epoch: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    while True:
+        yield from epoch()
 
 
 def prepared(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
@@ -131,7 +141,7 @@ def prepared(case: Case, model: Any, images: Split, device: str) -> tuple[Stage,
 def loop(
     case: Case, images: Split, compute: ComputeConfig, device: str, fused: bool
 ) -> Callable[[], None]:
-    """One round by a plain loop."""
+    """The next steps of a plain loop."""
     model = built(case, compute, device)
     stage, examples = prepared(case, model, images, device)
     x = examples.batch(np.arange(examples.count)).x
@@ -147,9 +157,15 @@ def loop(
     }
 
     draw = Draw(0, device=device)
+    whole = len(x) // case.batch * case.batch
 
-    def run() -> None:
-        for rows in torch.split(torch.randperm(len(x), device=device), case.batch):
+    def epoch() -> Iterator[Tensor]:
+        yield from torch.split(torch.randperm(len(x), device=device)[:whole], case.batch)
+
+    batches = on_and_on(epoch)
+
+    def steps() -> None:
+        for rows in islice(batches, case.steps):
             case.plain(model, x[rows], adams, draw)
 
-    return run
+    return steps

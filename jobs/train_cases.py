@@ -29,14 +29,15 @@ PLAIN = ComputeConfig()
 
 
 class Case(NamedTuple):
-    """A model as the studies train it, and the step of its plain loop. steps: in a round. stage:
-    the one that is trained."""
+    """A model as the studies train it, and the step of its plain loop. steps: in a round. images:
+    that it is trained on, as many as the data has. stage: the one that is trained."""
 
     model: Any
     data: Any
     batch: int
     steps: int
     plain: Callable[[Any, Tensor, Adams, Draw], None]
+    images: int = 60_000
     stage: int = 0
 
 
@@ -113,12 +114,15 @@ CASES = {
         wgan_step,
         stage=1,
     ),
-    "dcgan64": Case(VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step),
+    "dcgan64": Case(
+        VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step, images=6_000
+    ),
 }
 
 
-def images_of(case: Case) -> Split:
-    shape = (case.batch * case.steps, *case.data.shape)
+def images_of(case: Case, count: int | None = None) -> Split:
+    """So many images, or those of a round."""
+    shape = (count or case.batch * case.steps, *case.data.shape)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return Split(pixels, np.zeros(len(pixels), np.int64))
 

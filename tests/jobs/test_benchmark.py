@@ -94,6 +94,7 @@ def test_the_train_suite_compares_loops_that_do_the_same(
     small = case._replace(
         batch=4,
         steps=1,
+        images=4,
         model=dataclasses.replace(
             case.model, autoencoder=AEConfig(latent_dim=2, net=MLPConfig(widths=(8,)))
         ),
