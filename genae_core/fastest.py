@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
 
 from genae_core.config import require
 from genae_core.data.base import Split
@@ -222,14 +221,19 @@ def tried(
         watch = (lambda _: None) if replicas else at_end
         replicas.append(Replica(model, stages, examples.examples(), draw, watch))
     first = replicas[0]
-    before = parameters_to_vector(first.model.parameters()).detach().clone()
+    before = _weights(first.model)
     if seeds == 1:
         found = fit(first.model, first.stages, first.examples, training, first.draw, at_end)
     else:
         found, *_ = fit_together(replicas, training)
     seconds = (ends[1] - ends[0]) / (len(images.images) // training.batch_size)
-    moved = parameters_to_vector(first.model.parameters()).detach() - before
-    return Tried(seconds, found.history, moved, first.draw.generator.get_state())
+    stream = first.draw.generator.get_state()
+    return Tried(seconds, found.history, _weights(first.model) - before, stream)
+
+
+def _weights(model: nn.Module) -> Tensor:
+    """A copy of all parameters, one after the other, whatever their layout."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
 
 
 def _wait(device: torch.device) -> None:

@@ -1,14 +1,15 @@
 """What genae costs, as ratios against the best plain code that does the same job.
 
 Arms are interleaved in one run and a median of the repeats is taken; a ratio above 1 is better
-than the baseline. The suites "train", "replicas", "chain" and "fcd" need
-neither Ray nor MLflow.
+than the baseline. The suites "train", "replicas", "chain", "fcd" and "precision" need neither Ray
+nor MLflow.
 
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py replicas --json replicas.json
   python jobs/benchmark.py data --json data.json
   python jobs/benchmark.py chain --json chain.json
   python jobs/benchmark.py fcd --json fcd.json
+  python jobs/benchmark.py precision --json precision.json
   python jobs/benchmark.py tracking --json tracking.json
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
@@ -32,9 +33,18 @@ from bench_rows import Row
 from genae_core.cli import cli
 from genae_core.config import require, require_positive_int, to_strict_json
 
-ALONE = ("train", "replicas", "chain", "fcd")  # without Ray and MLflow, on a GPU too
+ALONE = ("train", "replicas", "chain", "fcd", "precision")  # without Ray and MLflow, on a GPU too
 Suite = Literal[
-    "train", "replicas", "chain", "fcd", "data", "tracking", "overhead", "scale", "explorer"
+    "train",
+    "replicas",
+    "chain",
+    "fcd",
+    "precision",
+    "data",
+    "tracking",
+    "overhead",
+    "scale",
+    "explorer",
 ]
 
 
@@ -44,10 +54,11 @@ class Options:
 
     suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
     """What to measure. train: steps of the training. replicas: of eight seeds as one. chain: steps
-    of the chain. fcd: the distance of many samples. data: preparing and reading shards. tracking:
-    what logging costs a trial. overhead: launching empty trials. scale: a thousand trials on a
-    cluster of 16 nodes on this host. explorer: the page of a thousand runs, built, opened and
-    played in Chromium. all: one after the other, more than an hour."""
+    of the chain. fcd: the distance of many samples. precision: the FCDs of bf16 and of fp32 over
+    twice as many seeds as --repeats. data: preparing and reading shards. tracking: what logging
+    costs a trial. overhead: launching empty trials. scale: a thousand trials on a cluster of 16
+    nodes on this host. explorer: the page of a thousand runs, built, opened and played in
+    Chromium. all: one after the other, more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -55,7 +66,7 @@ class Options:
     images: int = 100_000
     """data: generated JPEGs of 178 x 218 pixels."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """train, replicas, chain and fcd: where it runs."""
+    """train, replicas, chain, fcd and precision: where it runs."""
 
     def __post_init__(self) -> None:
         require_positive_int(repeats=self.repeats, images=self.images)

@@ -154,6 +154,14 @@ def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
     assert fastest.STEPS > replaying.WARM
 
 
+def test_images_are_trained_in_each_layout() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
+    few = few_images(of_images(), Split(images, np.zeros(50, np.int64)))
+    timings = measure(of_images(), few, "auto", gpu=False, threads=1)
+    assert [timing.compute for timing in timings][:2] == [PLAIN, LAST]
+    assert all(0 < timing.seconds < math.inf for timing in timings)
+
+
 @pytest.fixture
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of images, whose measurements say that channels last is twice as fast."""

@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from genae_core.draw import Draw
 from genae_core.models.ae import AEConfig
-from genae_core.nets.base import ComputeConfig
+from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.mlp import MLPConfig
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -67,9 +69,9 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert found["a"] < 0.02 <= found["b"] < 1
 
 
-def test_four_suites_need_neither_ray_nor_mlflow() -> None:
+def test_five_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
-    suites = "bench_train, bench_chain, bench_fcd, bench_replicas"
+    suites = "bench_train, bench_chain, bench_fcd, bench_replicas, bench_precision"
     done = subprocess.run(
         [
             sys.executable,
@@ -143,6 +145,59 @@ def test_the_fcd_suite_compares_the_same_distance(
     speed, memory = fcd.rows(1, "cpu")
     assert speed.name == "fcd_10000" and speed.value > 0
     assert memory.ratio == pytest.approx(200 / 200_000)
+
+
+def gradients(model: Any, compute: ComputeConfig, how: Any) -> torch.Tensor:
+    with Draw(0).as_global():
+        encoder = model.build((1, 8, 8)).encoder
+    compute_as(encoder, compute)
+    with how:
+        encoder(Draw(1).uniform((64, 1, 8, 8))).square().sum().backward()
+    return torch.cat([p.grad.flatten() for p in encoder.parameters()])
+
+
+@pytest.mark.parametrize("family", ["vae", "daae"])
+def test_bf16_is_emulated_as_torch_computes_it(
+    jobs: tuple[ModuleType, ModuleType], family: str
+) -> None:
+    precision, bf16 = importlib.import_module("bench_precision"), ComputeConfig(precision="bf16")
+    model = precision.FAMILIES[family]
+    own = gradients(model, bf16, nullcontext())
+    emulated = gradients(model, bf16, precision.emulated())
+    plain = gradients(model, ComputeConfig(), nullcontext())
+    assert (emulated - own).norm() < 0.2 * (plain - own).norm()
+    assert torch.equal(gradients(model, ComputeConfig(), precision.emulated()), plain)
+
+
+def test_the_precision_suite_compares_seed_by_seed(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precision = importlib.import_module("bench_precision")
+    seen = []
+
+    def trial(experiment: Any, *_: Any) -> Any:
+        seen.append((experiment.seed, experiment.compute.precision, torch.autocast))
+        fcd = 10.0 + experiment.seed + (experiment.compute.precision == "bf16")
+        return SimpleNamespace(chains=[SimpleNamespace(fcd=[fcd] * 5)])
+
+    short = dataclasses.replace(precision.TRAINING, epochs=1)
+    looked = dataclasses.replace(precision.CLASSIFIER, training=short)
+    monkeypatch.setattr(precision, "CLASSIFIER", looked)
+    monkeypatch.setattr(precision, "run_trial", trial)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    first, *_ = rows = precision.rows(1, "cpu")
+    assert len(rows) == 15 and first.name == "precision_vae_0"
+    assert (first.value, first.baseline_value) == (11.5, 10.5)
+    assert (
+        "emulated; a seed's differs by 1.00 ± 0.00" in first.unit and "2 seeds" in first.baseline
+    )
+    assert [(seed, p) for seed, p, _ in seen[:4]] == [
+        (0, "fp32"),
+        (0, "bf16"),
+        (1, "fp32"),
+        (1, "bf16"),
+    ]
+    assert [autocast is torch.autocast for *_, autocast in seen[:2]] == [True, False]
 
 
 def test_the_memory_of_a_chain_is_its_own_process_s(jobs: tuple[ModuleType, ModuleType]) -> None:
