@@ -36,9 +36,8 @@ def test_the_chain_suite_and_its_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     door, chain = jobs
-    small = chain.CASES["mlp"]._replace(shape=(1, 4, 4), batch=8, steps=2)
+    small = chain.CASES["mlp"]._replace(shape=(1, 4, 4), batch=8, steps=2, rounds=1)
     monkeypatch.setattr(chain, "CASES", {"mlp": small})
-    monkeypatch.setattr(chain, "ROUNDS", 1)
     monkeypatch.setattr(chain, "peak", lambda steps, device: 1000.0 + steps)
     monkeypatch.setattr(chain, "chosen", lambda name, device: ComputeConfig(precision="bf16"))
     file = tmp_path / "chain.json"
