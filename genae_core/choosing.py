@@ -64,7 +64,8 @@ def compute_of(
     """
     if options.resume:
         before = json.loads((folder / MANIFEST).read_text()).get("compute", {})
-        return ComputeConfig(**before)  # of a sweep from before there was a choice: plain
+        found = ComputeConfig(**before)  # of a sweep from before there was a choice: plain
+        return replace(found, cuda_graphs=found.cuda_graphs and options.cuda_graphs)
     gpu = options.gpus > 0
     # What this process's CPU can says nothing of a GPU, or of a cluster's other nodes.
     bf16 = gpu or options.joins or has_bf16()

@@ -19,7 +19,7 @@ from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.options import Precision
-from genae_core.replaying import NotRecorded, can_record
+from genae_core.replaying import NotRecorded, Replay, can_record
 from genae_core.replicas import Replica, fit_together
 from genae_core.training import Point, Progress, fit, has_dropout
 
@@ -176,6 +176,8 @@ def _recorded(
 ) -> float:
     """The seconds of a step as a CUDA graph; infinity where it fails, or where what it has come to
     is not what the plain steps have."""
+    if not Replay.possible:  # one has failed in this process
+        return math.inf
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", NotRecorded)

@@ -12,7 +12,7 @@ from genae_core.draw import Draw
 from genae_core.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
-from genae_core.replaying import WARM
+from genae_core.samplers.base import RECORDED
 from genae_core.trial import run_trial
 
 HEADROOM = 1.2  # the allocator's fragments, and cells that a search has not seen yet
@@ -29,16 +29,28 @@ class Peak(NamedTuple):
 def measure(experiment: Experiment, splits: Splits, classifier: Classifier) -> Peak:
     """Train the experiment for a few steps on this process's GPU and run its chains, all of them,
     for a few steps. Raises what the trial raises."""
+    run_trial(short(experiment, len(splits.train.images)), splits, classifier.to("cuda"), "cuda")
+    free, total = torch.cuda.mem_get_info()
+    # What the allocator has cached counts as used, also where a recording has emptied its cache.
+    most, now = torch.cuda.max_memory_reserved(), torch.cuda.memory_reserved()
+    return Peak(total - free + most - now, total)
+
+
+def short(experiment: Experiment, images: int) -> Experiment:
+    """A few steps of it that take as much memory: chains that would be recorded are recorded.
+    images: that there are."""
     training = experiment.training
-    images = min(STEPS * training.batch_size, len(splits.train.images))
-    short = dataclasses.replace(
+    chains = []
+    for chain in experiment.chains:
+        batches = -(-(chain.num_chains or 0) // chain.sub_batch)
+        last = min(chain.record[-1], RECORDED // max(1, batches) + 1)
+        chains.append(dataclasses.replace(chain, record=(0, last) if last else (0,)))
+    few = min(STEPS * training.batch_size, images)
+    return dataclasses.replace(
         experiment,
-        training=dataclasses.replace(training, epochs=1, max_images=images),
-        chains=tuple(dataclasses.replace(c, record=(0, WARM + 2)) for c in experiment.chains),
+        training=dataclasses.replace(training, epochs=1, max_images=few),
+        chains=tuple(chains),
     )
-    run_trial(short, splits, classifier.to("cuda"), "cuda")
-    free, total = torch.cuda.mem_get_info()  # what the allocator has cached counts as used
-    return Peak(total - free, total)
 
 
 def share(peak: Peak, at_most: int) -> float:

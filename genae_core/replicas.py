@@ -82,6 +82,7 @@ def fit_together(replicas: Sequence[Replica], config: TrainingConfig) -> list[Tr
                 replica.on_epoch(run.progress())
         if stack is not None:
             stack.apart()
+            stack = None  # the next stage needs its memory
         for run in runs:
             run.end()
     _keep(replicas, runs)

@@ -101,6 +101,8 @@ def _check_same(
         )
     for cell in before["cells"].values():
         cell.setdefault("compute", None)  # of a sweep from before there was a choice
+        if cell["compute"] is not None:
+            cell["compute"].setdefault("cuda_graphs", False)
     for key in sorted({*before["cells"], *now["cells"]}):
         if before["cells"].get(key) != now["cells"].get(key):
             raise ValueError(

@@ -72,6 +72,8 @@ def rows(repeats: int, device: str) -> list[Row]:
                 )
                 with emulated() if precision == "bf16" and not native else nullcontext():
                     result = run_trial(resolve(given, splits), splits, classifier, device)
+                for error in result.failed.values():
+                    raise error
                 fcd[precision].append(result.chains[0].fcd)
         how = "" if native else ", emulated"
         found += [

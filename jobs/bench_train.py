@@ -1,9 +1,9 @@
 """The suite "train": genae's training loop against plain loops over the same modules.
 
-Needs neither Ray nor MLflow. All train on as many images as the data has, a few steps at a time. A
-plain loop holds its images as floats, keeps no curve and no state, and checks nothing. There are
-two: as one writes it (fp32, Adam as it comes), and as one writes it who knows this hardware (what
---precision auto chose, fused Adam).
+Needs neither Ray nor MLflow. All train on as many images as the data has, a few steps at a time,
+but for Pythae's, whose turn is an epoch of as few. A plain loop holds its images as floats, keeps
+no curve and no state, and checks nothing. There are two: as one writes it (fp32, Adam as it
+comes), and as one writes it who knows this hardware (what --precision auto chose, fused Adam).
 """
 
 import importlib.util

@@ -150,6 +150,19 @@ def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.Monk
     assert recording(monkeypatch)[True] == math.inf
 
 
+def test_after_a_recording_that_fails_no_way_is_taken_for_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replays.on_cpu(monkeypatch)
+    monkeypatch.setattr(fastest, "can_record", lambda device: True)
+    monkeypatch.setattr(fastest, "has_bf16", lambda device: True)
+    monkeypatch.setattr(replaying, "record", lambda *_: 1 / 0)
+    images = few_images(tiny.experiment(), tiny.splits().train)
+    timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
+    assert [timing.compute.cuda_graphs for timing in timings] == [False, True] * 2
+    assert [timing.seconds == math.inf for timing in timings] == [False, True] * 2
+
+
 def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
     assert fastest.STEPS > replaying.WARM
 
@@ -191,6 +204,12 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     )
     resumed = dataclasses.replace(options, resume=True, name="s")
     assert choosing.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
+    (tmp_path / sweep_folder.MANIFEST).write_text(
+        json.dumps({"compute": dataclasses.asdict(graphs_of(BF16))})
+    )
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), resumed) == graphs_of(BF16)
+    without = dataclasses.replace(resumed, cuda_graphs=False)
+    assert choosing.compute_of(tmp_path, sweep, splits_of_images(), without) == BF16
 
 
 def test_a_measurement_that_fails_stops_no_sweep(

@@ -9,6 +9,7 @@ from contracts import tiny
 from genae_core import choosing, packing, sweep_folder
 from genae_core.options import LaunchOptions
 from genae_core.packing import Peak, largest, share
+from genae_core.samplers.base import RECORDED
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,28 @@ def test_the_largest_model_is_measured() -> None:
     small = tiny.experiment()
     large = dataclasses.replace(small, model=dataclasses.replace(small.model, latent_dim=50))
     assert largest([small, large, small], (1, 8, 8)) is large
+
+
+@pytest.mark.parametrize(
+    ("chains", "record", "last"),
+    [
+        (10_000, (0, 1, 20), 3),  # 20 sub-batches of 500
+        (1_000, (0, 100), 26),
+        (1_000, (0, 20), 20),  # never recorded, and short
+        (500, (0,), 0),
+    ],
+)
+def test_chains_are_as_short_as_takes_their_memory(
+    chains: int, record: tuple[int, ...], last: int
+) -> None:
+    given = tiny.experiment()
+    chain = dataclasses.replace(given.chains[0], num_chains=chains, record=record, sub_batch=500)
+    few = packing.short(dataclasses.replace(given, chains=(chain,)), 10**6)
+    assert few.chains[0].record[-1] == last
+    steps, batches = record[-1] * (chains // 500), chains // 500
+    assert (last * batches > RECORDED) == (steps > RECORDED)
+    assert few.training.max_images == packing.STEPS * given.training.batch_size
+    assert few.training.epochs == 1
 
 
 def test_without_a_gpu_the_measurement_says_so(

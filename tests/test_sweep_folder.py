@@ -1,11 +1,14 @@
 """When a sweep's name may be taken, and when it is continued."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from contracts import tiny
 
 from genae_core import sweep_folder
+from genae_core.nets.base import ComputeConfig
 from genae_core.options import LaunchOptions
 
 
@@ -40,3 +43,20 @@ def test_a_resume_asks_for_the_store_that_the_sweep_was_started_with(
     open_store(folder, resume=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     (folder / sweep_folder.MANIFEST).write_text(json.dumps({"seeds": [0], "cells": {}}))
     open_store(folder, resume=True)  # of before the manifest named it
+
+
+def test_cells_that_say_how_they_compute_are_those_of_before(folder: Path) -> None:
+    """A sweep from before there were CUDA graphs, or any choice, is continued."""
+    options = LaunchOptions(name="s", resume=True)
+    cells = {
+        "plain": tiny.experiment(),
+        "last": dataclasses.replace(tiny.experiment(), compute=ComputeConfig(channels_last=True)),
+    }
+    about = json.loads(json.dumps(sweep_folder._manifest(cells, options)))
+    del about["cells"]["plain"]["compute"], about["cells"]["last"]["compute"]["cuda_graphs"]
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    sweep_folder._check_same(folder, cells, options)
+    about["cells"]["last"]["compute"]["channels_last"] = False
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="cell last is not what the sweep"):
+        sweep_folder._check_same(folder, cells, options)

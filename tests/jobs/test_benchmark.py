@@ -177,7 +177,7 @@ def test_the_precision_suite_compares_seed_by_seed(
     def trial(experiment: Any, *_: Any) -> Any:
         seen.append((experiment.seed, experiment.compute.precision, torch.autocast))
         fcd = 10.0 + experiment.seed + (experiment.compute.precision == "bf16")
-        return SimpleNamespace(chains=[SimpleNamespace(fcd=[fcd] * 5)])
+        return SimpleNamespace(chains=[SimpleNamespace(fcd=[fcd] * 5)], failed={})
 
     short = dataclasses.replace(precision.TRAINING, epochs=1)
     looked = dataclasses.replace(precision.CLASSIFIER, training=short)
