@@ -5,6 +5,7 @@ import gc
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
+
+_READ: list[Any] = []  # what `each` reads, until it is read to its end
+# Of Ray Data, by name. Each ends soon after what it reads for is closed; one that asks Ray for
+# something after this process has left the cluster ends the process without a word, or starts
+# another Ray.
+THREADS = ("iter_threaded", "StreamingExecutor", "ray-data")
+ENDS_S = 30.0
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves without being asked
 
@@ -53,6 +61,11 @@ def connect(address: str | None, num_cpus: int) -> int:
 
 def disconnect() -> None:
     """Leave the cluster, or stop the one that `connect` started."""
+    for rows in tuple(_READ):  # of an `each` that is not read to its end
+        rows.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREADS):
+            thread.join(ENDS_S)
     _ray().shutdown()
 
 
@@ -202,10 +215,16 @@ def each(
         if os.environ.get("RAY_ADDRESS") or len(nodes()) > 1:
             most = len(items)  # the cluster may grow
         results = rows.map(Keeper, concurrency=(1, most), **how)
-    for row in results.iter_rows():
-        if isinstance(row["result"], _Raised):
-            raise row["result"].error
-        yield row["result"]
+    found = iter(results.iter_rows())
+    _READ.append(found)
+    try:
+        for row in found:
+            if isinstance(row["result"], _Raised):
+                raise row["result"].error
+            yield row["result"]
+    finally:
+        found.close()
+        _READ.remove(found)
 
 
 class _Raised(NamedTuple):

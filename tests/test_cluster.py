@@ -84,6 +84,40 @@ cluster.disconnect()
 """
 
 
+LEFT = """
+import threading, time
+from genae_core import cluster
+
+def call(refuses, item):
+    if refuses and item == 3:
+        raise OSError("the disk refuses")
+    time.sleep(0.05)
+    return item
+
+def reading():
+    return [t.name for t in threading.enumerate() if t.name.startswith(cluster.THREADS)]
+
+cluster.connect(None, 2)
+try:
+    list(cluster.each(call, True, list(range(30)), here=True))
+except OSError as error:
+    held = error  # with all its frames, as whoever shows it does
+left = cluster.each(call, False, list(range(30)), here=True)
+print(next(left), len(reading()) > 0)
+cluster.disconnect()
+print(held, reading())
+"""
+
+
+def test_a_process_that_leaves_has_left_no_thread_that_asks() -> None:
+    """Ray would end it without a word, in the middle of what it has to say."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["0 True", "the disk refuses []"]
+
+
 def test_a_head_without_cpus_does_itself_what_must_be_done_there() -> None:
     """Calls would wait for ever for CPUs that no other node can bring."""
     done = subprocess.run(
