@@ -5,6 +5,7 @@ times as long, its arithmetic is computed in fp32 (`Rounding`).
 """
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,42 +20,35 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from genae_core.data.base import load
-from genae_core.data.digits import DigitsConfig
 from genae_core.experiment import Experiment, resolve
 from genae_core.fastest import has_bf16
-from genae_core.metrics.classifier import ClassifierConfig, cached_classifier, load_classifier
+from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.models.aae import AAEConfig
-from genae_core.models.base import AdamConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig
-from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.training import TrainingConfig
 from genae_core.trial import run_trial
 
-NET = MLPConfig(widths=(256, 256))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
+
+from recipes import DataOptions, chain_of, recipe
+
+RECIPE = recipe(DataOptions(dataset="digits"))
 FAMILIES: dict[str, Any] = {
-    "vae": VAEConfig(latent_dim=8, net=NET),
-    "dvae": VAEConfig(latent_dim=8, net=NET, noise=0.5),
-    "daae": AAEConfig(latent_dim=8, net=NET, noise=0.5),
+    "vae": VAEConfig(latent_dim=8, net=RECIPE.net),
+    "dvae": VAEConfig(latent_dim=8, net=RECIPE.net, noise=0.5),
+    "daae": AAEConfig(latent_dim=8, net=RECIPE.net, noise=0.5),
 }
-TRAINING = TrainingConfig(epochs=80, batch_size=50)
-CLASSIFIER = ClassifierConfig(
-    optimizer=AdamConfig(learning_rate=3e-3),
-    training=TrainingConfig(epochs=60, batch_size=50, decay="linear"),
-)
-CHAIN = ChainConfig(sampler=EncodeDecode(), record=(0, 1, 2, 5, 10), sub_batch=100)
+CHAIN = chain_of(RECIPE, sub_batch=100)
 PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d}
 
 
 def rows(repeats: int, device: str) -> list[Row]:
     """precision_FAMILY_K: the mean FCD at step K of the digits, of bf16 against fp32, over twice
     as many seeds as repeats."""
-    splits, seeds = load(DigitsConfig()), range(2 * repeats)
+    splits, seeds = load(RECIPE.data), range(2 * repeats)
     native = has_bf16(device)
     with tempfile.TemporaryDirectory() as scratch:
-        home, _ = cached_classifier(CLASSIFIER, "digits", splits, False, Path(scratch))
+        home, _ = cached_classifier(RECIPE.classifier, "digits", splits, False, Path(scratch))
         classifier = load_classifier(home).to(device)
     found = []
     for name, model in FAMILIES.items():
@@ -62,11 +56,11 @@ def rows(repeats: int, device: str) -> list[Row]:
         for seed in seeds:
             for precision in ("fp32", "bf16"):
                 given = Experiment(
-                    data=DigitsConfig(),
+                    data=RECIPE.data,
                     model=model,
-                    training=TRAINING,
+                    training=RECIPE.training,
                     chains=(CHAIN,),
-                    classifier=CLASSIFIER,
+                    classifier=RECIPE.classifier,
                     seed=seed,
                     compute=ComputeConfig(precision=precision),
                 )

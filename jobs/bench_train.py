@@ -40,9 +40,9 @@ def rows(repeats: int, device: str) -> list[Row]:
     for name, case in CASES.items():
         if device == "cuda":  # where a step is short, and a small batch leaves it idle
             case = case._replace(batch=max(case.batch, 128), steps=50)
-        images, of_round = images_of(case, case.images), images_of(case)
+        images = images_of(case, case.images)
         experiment = experiment_of(case)
-        few = few_images(experiment, of_round)
+        few = few_images(experiment, images)
         timings = measure(experiment, few, "auto", device == "cuda", torch.get_num_threads())
         auto = fastest(timings)
         arms = {
@@ -52,7 +52,7 @@ def rows(repeats: int, device: str) -> list[Row]:
             "peak": product(auto, device),
         }
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
-            arms["pythae"] = pythae(case, of_round)
+            arms["pythae"] = pythae(case, images_of(case))
         seconds = interleaved(arms, repeats * ROUNDS, device)
         found += [
             row(name, arm, title, case, seconds)

@@ -254,9 +254,8 @@ def test_a_step_that_waits_is_told_from_one_that_warns(monkeypatch: pytest.Monke
 
 def test_a_finished_training_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor with it the images, the moments and the recording that it has on a device."""
+    replays.on_cpu(monkeypatch)
     monkeypatch.setattr(replaying, "record", lambda *_: Recording(lambda: None, [{}]))
-    monkeypatch.setattr(replaying, "can_record", lambda device: True)
-    monkeypatch.setattr(replaying, "aside", lambda function, inputs, _: (function(inputs), False))
     seen: list[Any] = []
 
     class Seen(Run):

@@ -179,9 +179,10 @@ def test_the_precision_suite_compares_seed_by_seed(
         fcd = 10.0 + experiment.seed + (experiment.compute.precision == "bf16")
         return SimpleNamespace(chains=[SimpleNamespace(fcd=[fcd] * 5)], failed={})
 
-    short = dataclasses.replace(precision.TRAINING, epochs=1)
-    looked = dataclasses.replace(precision.CLASSIFIER, training=short)
-    monkeypatch.setattr(precision, "CLASSIFIER", looked)
+    given = precision.RECIPE
+    short = dataclasses.replace(given.training, epochs=1)
+    looked = dataclasses.replace(given.classifier, training=short)
+    monkeypatch.setattr(precision, "RECIPE", dataclasses.replace(given, classifier=looked))
     monkeypatch.setattr(precision, "run_trial", trial)
     monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     first, *_ = rows = precision.rows(1, "cpu")
