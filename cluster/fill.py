@@ -14,8 +14,8 @@ from typing import Annotated
 
 import tyro
 
-from genae_core.cli import cli
-from genae_core.home import home, secret
+from genae_core.config.cli import cli
+from genae_core.config.home import home, secret
 
 ROOT = Path(__file__).resolve().parents[1]
 

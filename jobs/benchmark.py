@@ -24,14 +24,16 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import torch
 import tyro
-from bench_rows import Row
 
-from genae_core.cli import cli
+if TYPE_CHECKING:
+    from jobs.benchmarks.rows import Row
+
 from genae_core.config import require, require_positive_int, to_strict_json
+from genae_core.config.cli import cli
 
 ALONE = ("train", "replicas", "chain", "fcd", "precision")  # without Ray and MLflow, on a GPU too
 Suite = Literal[
@@ -75,7 +77,7 @@ class Options:
 def measured(suite: Suite, options: Options) -> list[Row]:
     """The suite's rows. Each suite is imported alone, with what it alone needs."""
     sweep = suite in ("overhead", "scale")
-    module: Any = importlib.import_module("bench_sweep" if sweep else f"bench_{suite}")
+    module: Any = importlib.import_module(f"benchmarks.{'sweep' if sweep else suite}")
     found: list[Row]
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
         if suite in ALONE:

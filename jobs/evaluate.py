@@ -20,24 +20,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from source import trained
 from tqdm import tqdm
 
-from genae_core import checkpoint, cluster
-from genae_core.cli import cli
 from genae_core.config import require, to_strict_json
-from genae_core.data.folder import Folder
-from genae_core.data.obtain import obtain
-from genae_core.home import home
-from genae_core.measuring import Job, Looked, Report, look, measure, one_by_one, started
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.data.load import load_splits
+from genae_core.data.storage import Folder
+from genae_core.evaluation.generate import Part
+from genae_core.evaluation.streaming import Job, Looked, Report, look, measure, one_by_one, started
 from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.metrics.fcd import too_few
-from genae_core.report import lined
-from genae_core.sampling import Part
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
-
-from recipes import DataOptions, recipe
+from genae_core.recipes.recipes import DataOptions, recipe
+from genae_core.recipes.source import trained
+from genae_core.report.tables import lined
+from genae_core.sweep import ray_cluster
+from genae_core.training import checkpoint
 
 FEW = 20_000  # samples that are measured before a cluster has started
 
@@ -103,8 +101,10 @@ def main(options: Options) -> int:
         else:
             data, recipe_of_classifier = found.experiment.data, found.experiment.classifier
         given = checkpoint.read(found.folder)
-        splits = obtain(data, home(), options.shards, options.max_rejected, options.budget_bytes)
-        law = found.law(chain, splits)
+        splits = load_splits(
+            data, home(), options.shards, options.max_rejected, options.budget_bytes
+        )
+        fitted_prior = found.fitted_prior(chain, splits)
     folder, about = cached_classifier(
         recipe_of_classifier,
         data.name,
@@ -124,10 +124,10 @@ def main(options: Options) -> int:
         asked = options.ray_address or options.gpus_per_worker > 0
         if options.num_samples <= FEW and not asked:
             return one_by_one(job, parts)  # sooner than Ray starts
-        stack.callback(cluster.disconnect)
-        cluster.connect(options.ray_address, os.cpu_count() or 1)
+        stack.callback(ray_cluster.disconnect)
+        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
         gpus = options.gpus_per_worker
-        return cluster.each(look, job, parts, keep=started, num_gpus=gpus)
+        return ray_cluster.each(look, job, parts, keep=started, num_gpus=gpus)
 
     with ExitStack() as stack:
         stack.callback(bar.close)
@@ -135,7 +135,7 @@ def main(options: Options) -> int:
             report = measure(
                 given,
                 chain,
-                law,
+                fitted_prior,
                 splits,
                 classifier,
                 data.binarize,

@@ -16,16 +16,16 @@ from typing import Annotated, Literal
 import tyro
 from tqdm import tqdm
 
-from genae_core import cluster
-from genae_core.cli import cli
+from genae_core.config.cli import cli
 from genae_core.data.base import DataConfig, Source
 from genae_core.data.celeba import CelebAConfig
-from genae_core.data.folder import Folder
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.mnist import MNISTConfig
-from genae_core.data.prepare import MAX_REJECTED, REJECTED, Done, Job, Work, prepare
+from genae_core.data.preparation import MAX_REJECTED, REJECTED, Done, Job, Work, prepare
 from genae_core.data.shards import Shard, ShardSpec
+from genae_core.data.storage import Folder
 from genae_core.data.svhn import SVHNConfig
+from genae_core.sweep import ray_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +104,9 @@ def main(options: Options) -> int:
     def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
         nonlocal start  # Ray starts when the files are found to be in order, and are needed
         connecting = time.perf_counter()
-        cluster.connect(options.ray_address, os.cpu_count() or 1)
+        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
         start = time.perf_counter() - connecting
-        return cluster.each(work, job, specs, here)
+        return ray_cluster.each(work, job, specs, here)
 
     def on_shard(done: Done) -> None:
         bar.update(done.shard.rows_in)
@@ -117,7 +117,7 @@ def main(options: Options) -> int:
         manifest = prepare(data, out, options.max_rejected, each, on_plan, on_shard)
     finally:
         bar.close()
-        cluster.disconnect()
+        ray_cluster.disconnect()
     total = time.perf_counter() - began
     counts = ", ".join(f"{manifest.rows(split):,} {split}" for split in ("train", "val", "test"))
     print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")

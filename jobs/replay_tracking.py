@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from genae_core import tracking
-from genae_core.cli import cli
-from genae_core.delivery import deliver_all
-from genae_core.home import home
-from genae_core.journal import waiting
-from genae_core.sweep_folder import JOURNALS, MANIFEST, lock
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.sweep.sweep_folder import JOURNALS, MANIFEST, lock
+from genae_core.tracking import mlflow_store
+from genae_core.tracking.delivery import deliver_all
+from genae_core.tracking.journal import waiting
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,20 @@ def main(options: Options) -> int:
     with lock(folder):
         journals = folder / JOURNALS
         runs = waiting(journals)
-        print(f"{len(runs)} runs have something to deliver to {tracking.redact(uri)}", flush=True)
+        print(
+            f"{len(runs)} runs have something to deliver to {mlflow_store.redact(uri)}", flush=True
+        )
         if not runs:
             return 0
-        uri = tracking.resolve_uri(uri)
-        tracker = tracking.Tracker.create(uri, study, home() / "mlartifacts")
+        uri = mlflow_store.resolve_uri(uri)
+        tracker = mlflow_store.Tracker.create(uri, study, home() / "mlartifacts")
         left = deliver_all(tracker, journals, options.patience)
         try:
             tracker.close(folder.name, {path.name for path in left})
-        except tracking.StoreError as error:
+        except mlflow_store.StoreError as error:
             left = left or {journals: str(error)}
     for journal, reason in left.items():
-        print(f"left: {journal}: {tracking.redact(reason)}")
+        print(f"left: {journal}: {mlflow_store.redact(reason)}")
     print(f"delivered {len(runs) - len(left)} of {len(runs)}")
     return 1 if left else 0
 

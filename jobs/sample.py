@@ -19,13 +19,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from source import Trained, trained
 from tqdm import tqdm
 
-from genae_core import cluster
-from genae_core.cli import cli
-from genae_core.data.folder import Folder
-from genae_core.sampling import Job, Part, draw_samples, job_of, make, one_by_one, started
+from genae_core.config.cli import cli
+from genae_core.data.storage import Folder
+from genae_core.evaluation.generate import (
+    Job,
+    Part,
+    draw_samples,
+    job_of,
+    make,
+    one_by_one,
+    started,
+)
+from genae_core.recipes.source import Trained, trained
+from genae_core.sweep import ray_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +71,10 @@ def job_for(options: Options, found: Trained) -> Job:
         raise ValueError("a checkpoint recommends no step: give --steps")
     chain = found.chain_with(options.batch_norm, options.seed)
     device = "cuda" if options.gpus_per_worker > 0 else "cpu"
-    law = found.law(chain)
-    return job_of(found.folder, chain, steps, Folder(options.out), options.format, law, device)
+    fitted_prior = found.fitted_prior(chain)
+    return job_of(
+        found.folder, chain, steps, Folder(options.out), options.format, fitted_prior, device
+    )
 
 
 def main(options: Options) -> int:
@@ -84,9 +94,9 @@ def main(options: Options) -> int:
     def each(job: Job, parts: Sequence[Part]) -> Iterator[int]:
         if len(parts) == 1 and options.ray_address is None and options.gpus_per_worker == 0:
             return one_by_one(job, parts)  # Ray takes longer to start than a part
-        stack.callback(cluster.disconnect)
-        cluster.connect(options.ray_address, os.cpu_count() or 1)
-        return cluster.each(make, job, parts, here, started, options.gpus_per_worker)
+        stack.callback(ray_cluster.disconnect)
+        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
+        return ray_cluster.each(make, job, parts, here, started, options.gpus_per_worker)
 
     with ExitStack() as stack:
         stack.callback(bar.close)

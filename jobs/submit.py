@@ -22,12 +22,9 @@ from urllib.parse import urlsplit
 import tyro
 
 from genae_core import config
-from genae_core.cli import cli
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from cluster.local import node  # noqa: E402
-from cluster.sending import pack, requirements, script, to_send, version  # noqa: E402
+from genae_core.cluster import local_node as node
+from genae_core.cluster.upload import pack, requirements, script, to_send, version
+from genae_core.config.cli import cli
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -6,16 +6,12 @@ it is missing.
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sweeps"))
-
-from recipes import DataOptions, recipe
-
-from genae_core.cli import cli
-from genae_core.data.obtain import obtain
-from genae_core.home import home
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.data.load import load_splits
 from genae_core.metrics.classifier import cached_classifier
+from genae_core.recipes.recipes import DataOptions, recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +22,7 @@ class Options(DataOptions):
 def main(options: Options) -> int:
     """Train it, or find it, and say where it is and how well it does."""
     parts = recipe(options)
-    splits = obtain(
+    splits = load_splits(
         parts.data,
         home(),
         options.shards,

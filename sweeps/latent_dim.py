@@ -8,11 +8,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import StudyOptions, chain_of, experiment, recipe
-
-from genae_core.cli import cli
-from genae_core.experiment import Experiment
-from genae_core.launch import launch
+from genae_core.config.cli import cli
+from genae_core.experiment.experiment import Experiment
+from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, recipe
+from genae_core.sweep.launcher import launch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,29 +20,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from chain_table import Setting, conclude
-from pictures import STEPS, draw_interpolations
-from recipes import StudyOptions, chain_of, experiment, recipe
-
-from genae_core.cli import cli
 from genae_core.config import require
-from genae_core.data.obtain import obtain
-from genae_core.experiment import Experiment, check_sampler
-from genae_core.home import home
-from genae_core.launch import launch
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.data.load import load_splits
+from genae_core.experiment.experiment import Experiment, check_sampler
 from genae_core.models.base import ModelConfig
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.runs import chain_label
-from genae_core.samplers.base import ChainConfig, LawConfig, Sampler
+from genae_core.recipes.chain_table import Setting, conclude
+from genae_core.recipes.pictures import STEPS, draw_interpolations
+from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, recipe
+from genae_core.samplers.base import ChainConfig, FittedPriorConfig, Sampler
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.langevin import Langevin
 from genae_core.samplers.metropolis import Metropolis
-from genae_core.tracking import Tracker
+from genae_core.sweep.launcher import launch
+from genae_core.sweep.runs import chain_label
+from genae_core.tracking.mlflow_store import Tracker
 
 RECORD = (0, 1, 2, 3, 5, 10, 20, 50)
 
 SamplerName = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
-SAMPLERS: dict[SamplerName, tuple[Sampler, LawConfig | None, tuple[str, ...]]] = {
+SAMPLERS: dict[SamplerName, tuple[Sampler, FittedPriorConfig | None, tuple[str, ...]]] = {
     "encode_decode": (EncodeDecode(), None, ("batch", "running")),
     "clean": (EncodeDecode(corrupt=False), None, ("batch",)),
     "sample": (EncodeDecode(decode="sample"), None, ("running",)),
@@ -72,10 +71,14 @@ def settings(options: Options) -> Iterator[Setting]:
     """Every sampler with each of its normalisations."""
     found = recipe(options)
     for name in options.samplers:
-        sampler, law, modes = SAMPLERS[name]
+        sampler, fitted_prior, modes = SAMPLERS[name]
         for mode in modes:
             chain = chain_of(
-                found, sampler=sampler, law=law, batch_norm=mode, record=options.record
+                found,
+                sampler=sampler,
+                fitted_prior=fitted_prior,
+                batch_norm=mode,
+                record=options.record,
             )
             yield Setting(name, chain_label(chain), chain)
 
@@ -118,7 +121,7 @@ def main(options: Options) -> int:
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
         conclude(tracker, sweep, folder, every, refused)
-        splits = obtain(data, home(), options.shards)
+        splits = load_splits(data, home(), options.shards)
         drawn = draw_interpolations(
             tracker, sweep, splits.test, data.binarize, every[0].chain, folder / "figures"
         )

@@ -22,27 +22,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from recipes import DataOptions, recipe
 from torch import Tensor
 from tqdm import tqdm
 
-from genae_core.cli import cli
 from genae_core.config import require, require_positive_int, to_strict_json
+from genae_core.config.cli import cli
+from genae_core.config.home import home
 from genae_core.data.base import Splits
-from genae_core.data.batches import Batches
-from genae_core.data.folder import Folder
-from genae_core.data.obtain import obtain
-from genae_core.draw import Draw
-from genae_core.evaluation import ChainResult, evaluate
-from genae_core.home import home
+from genae_core.data.load import load_splits
+from genae_core.data.storage import Folder
+from genae_core.distributions.rng import Draw
+from genae_core.evaluation.chains import ChainResult, evaluate
 from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.models.wrapped import Wrapped, wrap
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.report import lined
-from genae_core.runs import chain_label
+from genae_core.recipes.recipes import DataOptions, recipe
+from genae_core.report.tables import lined
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.sweep.runs import chain_label
+from genae_core.training.batches import Batches
 
 RECORD = (0, 1, 2, 5, 10, 20)
 LATENT_DIM = 10  # of Pythae's
@@ -114,7 +114,7 @@ def pythae_model(name: str, options: Options, splits: Splits, shape: Shape) -> W
 def kl_model(options: Options, splits: Splits, shape: Shape) -> Wrapped:
     """An AutoencoderKL built from a config; squared error and KL, by Adam."""
     # Where the CPU's torch cannot load torchvision's operators, it is imported with care first.
-    importlib.import_module("genae_core.torchvision_import").torchvision_datasets()
+    importlib.import_module("genae_core.data.torchvision_import").torchvision_datasets()
     package: Any = importlib.import_module("diffusers")
     draw = Draw(options.seed, "kl")
     with draw.as_global():
@@ -133,17 +133,19 @@ def kl_model(options: Options, splits: Splits, shape: Shape) -> Wrapped:
         for _ in range(options.epochs):
             for rows in torch.split(draw.permutation(len(x)), 100):
                 batch = 2 * x[rows] - 1
-                law = model.encode(batch).latent_dist
-                error = (model.decode(law.sample()).sample - batch).square().flatten(1).sum(1)
-                loss = (error / 2 + KL_WEIGHT * law.kl()).mean()
+                posterior = model.encode(batch).latent_dist
+                error = (
+                    (model.decode(posterior.sample()).sample - batch).square().flatten(1).sum(1)
+                )
+                loss = (error / 2 + KL_WEIGHT * posterior.kl()).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
     side = shape[1] // 2 ** (len(CHANNELS) - 1)
 
     def encode(images: Tensor) -> tuple[Tensor, Tensor]:
-        law = model.encode(2 * images - 1).latent_dist
-        return law.mean.flatten(1), law.logvar.flatten(1)
+        posterior = model.encode(2 * images - 1).latent_dist
+        return posterior.mean.flatten(1), posterior.logvar.flatten(1)
 
     def decode(z: Tensor) -> Tensor:
         images: Tensor = model.decode(z.reshape(-1, 1, side, side)).sample
@@ -192,7 +194,7 @@ def verdict(chain: ChainResult) -> str:
 def main(options: Options) -> int:
     """Train, wrap, sample and compare each of them."""
     parts = recipe(DataOptions(dataset="mnist", data_root=options.data_root))
-    splits = obtain(parts.data, home())
+    splits = load_splits(parts.data, home())
     half = min(len(splits.val.images), len(splits.test.images))
     folder, about = cached_classifier(
         parts.classifier,
@@ -209,11 +211,11 @@ def main(options: Options) -> int:
         ChainConfig(
             sampler=EncodeDecode(),
             record=RECORD,
-            law=law,
+            fitted_prior=fitted_prior,
             num_chains=min(options.samples, 2 * half),
             batch_norm="running",
         )
-        for law in (None, ExPostMixture())
+        for fitted_prior in (None, ExPostMixture())
     ]
     rows = [["model", "chain", *(f"step {step}" for step in RECORD), "the chain"]]
     told: dict[str, Any] = {}

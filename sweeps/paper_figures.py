@@ -22,7 +22,24 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from pictures import (
+
+from genae_core.config import require
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.data.base import Splits
+from genae_core.data.load import load_splits
+from genae_core.evaluation.image_grids import Picture
+from genae_core.experiment.experiment import Experiment
+from genae_core.models.aae import AAEConfig
+from genae_core.models.base import AdamConfig, Autoencoder, ModelConfig
+from genae_core.models.style_aae import StyleAAE, StyleAAEConfig
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.mlp import CriticConfig
+from genae_core.priors.base import PriorConfig
+from genae_core.priors.mixture import GaussianMixture, RingPriorConfig
+from genae_core.priors.normal import NormalPriorConfig
+from genae_core.priors.swiss_roll import SwissRoll, SwissRollPriorConfig
+from genae_core.recipes.pictures import (
     codes,
     images_of,
     log_picture,
@@ -32,29 +49,12 @@ from pictures import (
     roll_walk,
     styles,
 )
-from recipes import DataOptions, Recipe, chain_of, recipe
-
-from genae_core.cli import cli
-from genae_core.config import require
-from genae_core.data.base import Splits
-from genae_core.data.obtain import obtain
-from genae_core.experiment import Experiment
-from genae_core.figures import Picture
-from genae_core.home import home
-from genae_core.launch import launch
-from genae_core.models.aae import AAEConfig
-from genae_core.models.base import AdamConfig, Autoencoder, ModelConfig
-from genae_core.models.style_aae import StyleAAE, StyleAAEConfig
-from genae_core.models.vae import VAEConfig
-from genae_core.nets.mlp import CriticConfig
-from genae_core.options import LaunchOptions
-from genae_core.priors.base import PriorConfig
-from genae_core.priors.mixture import GaussianMixture, RingPriorConfig
-from genae_core.priors.normal import NormalPriorConfig
-from genae_core.priors.swiss_roll import SwissRoll, SwissRollPriorConfig
-from genae_core.report import Cloud, scatter
+from genae_core.recipes.recipes import DataOptions, Recipe, chain_of, recipe
+from genae_core.report.plots import Cloud, scatter
 from genae_core.samplers.ancestral import Ancestral
-from genae_core.tracking import Curve, Tracker
+from genae_core.sweep.launcher import launch
+from genae_core.sweep.options import LaunchOptions
+from genae_core.tracking.mlflow_store import Curve, Tracker
 
 Figure = Literal[
     "gaussian_aae",
@@ -209,7 +209,7 @@ def main(options: Options) -> int:
         )
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        splits = obtain(found.data, home(), options.shards)
+        splits = load_splits(found.data, home(), options.shards)
         place = folder / "figures"
         place.mkdir(exist_ok=True)
         done = [run for run in tracker.curves(sweep) if run.status == "FINISHED"]

@@ -18,26 +18,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import parzen_table
 import torch
 import tyro
-from families import Family
-from pictures import images_of, model_of
-from recipes import StudyOptions, chain_of, experiment, recipe
 
-from genae_core.cli import cli
 from genae_core.config import require, require_positive_int
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.data.load import load_splits
 from genae_core.data.mnist import MNISTConfig
-from genae_core.data.obtain import obtain
-from genae_core.estimates import interval
-from genae_core.experiment import Experiment
-from genae_core.home import home
-from genae_core.launch import launch
+from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import Autoencoder
-from genae_core.options import LaunchOptions
-from genae_core.report import Cloud, scatter
+from genae_core.recipes import parzen_table
+from genae_core.recipes.families import Family
+from genae_core.recipes.pictures import images_of, model_of
+from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, recipe
+from genae_core.report.intervals import interval
+from genae_core.report.plots import Cloud, scatter
 from genae_core.samplers.ancestral import Ancestral
-from genae_core.tracking import Curve, Tracker
+from genae_core.sweep.launcher import launch
+from genae_core.sweep.options import LaunchOptions
+from genae_core.tracking.mlflow_store import Curve, Tracker
 
 LATENT_DIM = 10
 # Name in the paper, the FCD there, and the family here. The paper's own spline is an outlook.
@@ -181,7 +181,7 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) 
     from sklearn.manifold import TSNE
 
     data = recipe(study).data
-    test = obtain(data, home(), study.shards).test
+    test = load_splits(data, home(), study.shards).test
     count = min(PROJECTED, len(test.images))
     x = images_of(test, np.arange(count), data.binarize)
     for family, title in (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE")):
@@ -228,7 +228,7 @@ def main(options: Options) -> int:
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
         runs = [run for run in tracker.curves(sweep) if run.status == "FINISHED"]
         if parzen:
-            splits = obtain(cell({}).data, home(), study.shards)
+            splits = load_splits(cell({}).data, home(), study.shards)
             lines = parzen_table.lines(tracker, runs, splits, options.samples)
             rows = [row_of_line(line) for line in lines]
         else:

@@ -10,13 +10,12 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from families import TAKES, Family, PriorName
-from recipes import StudyOptions, chain_of, experiment, parts_of, recipe
-
-from genae_core.cli import cli
 from genae_core.config import require
-from genae_core.experiment import Experiment
-from genae_core.launch import launch
+from genae_core.config.cli import cli
+from genae_core.experiment.experiment import Experiment
+from genae_core.recipes.families import TAKES, Family, PriorName
+from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, parts_of, recipe
+from genae_core.sweep.launcher import launch
 
 
 @dataclass(frozen=True, kw_only=True)

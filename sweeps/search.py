@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 import optuna
-from families import DENOISING, TAKES, Family
-from recipes import StudyOptions, chain_of, experiment, parts_of, recipe
 
 from genae_core import config
-from genae_core.cli import cli
 from genae_core.config import require
-from genae_core.experiment import Experiment
-from genae_core.home import home
-from genae_core.launch import launch, search
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import AdamConfig
-from genae_core.runs import coordinates
-from genae_core.tracking import Curve, Tracker
+from genae_core.recipes.families import DENOISING, TAKES, Family
+from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, parts_of, recipe
+from genae_core.sweep.launcher import launch
+from genae_core.sweep.optuna_search import search
+from genae_core.sweep.runs import coordinates
+from genae_core.tracking.mlflow_store import Curve, Tracker
 
 LOW, HIGH = 4, 64  # of the latent dimension
 RATES = (5e-4, 5e-3)  # of Adam

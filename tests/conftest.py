@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-pytest.register_assert_rewrite("contracts")
+pytest.register_assert_rewrite("genae_core.testing")
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for one another
 
 

@@ -12,16 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from genae_core import checkpoint, config
-from genae_core.data.folder import Folder
+from genae_core import config
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.prepare import prepare
-from genae_core.data.reading import open_shards
+from genae_core.data.preparation import prepare
+from genae_core.data.shard_images import open_shards
 from genae_core.data.shards import MANIFEST
-from genae_core.draw import Draw
-from genae_core.journal import Journal, events, pending
+from genae_core.data.storage import Folder
+from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
+from genae_core.tracking.journal import Journal, events, pending
+from genae_core.training import checkpoint
 
 
 class Trap:
@@ -88,7 +89,7 @@ def test_a_pickle_in_a_checkpoint_is_refused(saved: Path, mark: Path, zipped: bo
 )
 def test_a_config_from_elsewhere_is_refused(saved: Path, path: str) -> None:
     rewrite(saved / checkpoint.DESCRIPTION, model={config.KEY: path, "latent_dim": 2})
-    with pytest.raises(ValueError, match="inside genae_core|no config|not a config"):
+    with pytest.raises(ValueError, match="no config"):
         checkpoint.load_model(saved)
 
 

@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from genae_core.cli import cli
-from genae_core.explorer.page import MOST_MB, build
-from genae_core.home import home
-from genae_core.tracking import resolve_uri
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.report.explorer.page import MOST_MB, build
+from genae_core.tracking.mlflow_store import resolve_uri
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ import sys
 import webbrowser
 from dataclasses import dataclass
 
-from genae_core.cli import cli
-from genae_core.home import home
-from genae_core.publishing import PAGE
+from genae_core.config.cli import cli
+from genae_core.config.home import home
+from genae_core.report.summary_run import PAGE
 
 
 @dataclass(frozen=True, kw_only=True)

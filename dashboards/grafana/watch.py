@@ -24,12 +24,9 @@ from typing import Any, NamedTuple, NoReturn
 from filelock import FileLock, Timeout
 
 from genae_core import config
-from genae_core.cli import cli
-from genae_core.home import private, secret
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from cluster.local import node  # noqa: E402
+from genae_core.cluster import local_node as node
+from genae_core.config.cli import cli
+from genae_core.config.home import private, secret
 
 HERE = Path(__file__).resolve().parent
 UP_S = 180  # an answer, also on a busy machine

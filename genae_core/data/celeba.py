@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genae_core.config import require, require_int
+from genae_core.config import register, require, require_int
 from genae_core.data.base import Rejected, Source
 from genae_core.data.celeba_lists import cut, read_attributes, skipped
 from genae_core.data.file_source import FileSource
-from genae_core.data.files import Layout, check_source, locate, stamp
-from genae_core.data.folder import Folder
 from genae_core.data.images import check_crop, check_size
+from genae_core.data.official_files import Layout, check_source, locate, stamp
+from genae_core.data.storage import Folder
 
 OFFICIAL = 202_599
 WIDTH, HEIGHT = 178, 218  # of the official images, in pixels
@@ -22,6 +22,7 @@ IMAGES, ATTRIBUTES, PARTITION = (
 LAYOUT = Layout("celeba", ("", "celeba"), (IMAGES, ATTRIBUTES))
 
 
+@register("data.celeba")
 @dataclass(frozen=True, kw_only=True)
 class CelebAConfig:
     """Faces with 40 attributes; the official partition, or a cut of our own where it is absent.

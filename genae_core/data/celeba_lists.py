@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.data.files import seeded_cut
-from genae_core.data.folder import Folder
+from genae_core.data.official_files import seeded_cut
+from genae_core.data.storage import Folder
 
 NUM_ATTRIBUTES = 40
 SPLITS = ("train", "val", "test")

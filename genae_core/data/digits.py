@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split, take
-from genae_core.data.files import check_flags, seeded_cut
+from genae_core.data.official_files import check_flags, seeded_cut
 
 NUM_VAL, NUM_TEST = 360, 360
 TOP = 16  # the largest value of load_digits
 
 
+@register("data.digits")
 @dataclass(frozen=True, kw_only=True)
 class DigitsConfig:
     """Small enough for tests and first steps; needs no files.

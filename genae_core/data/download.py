@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from genae_core.torchvision_import import torchvision_datasets
+from genae_core.data.torchvision_import import torchvision_datasets
 
 
 def _mnist(datasets: ModuleType, root: Path) -> None:

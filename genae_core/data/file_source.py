@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.data.base import Rejected, Rows
-from genae_core.data.folder import Folder
 from genae_core.data.images import decode, fit
+from genae_core.data.storage import Folder
 
 READERS = 16  # files fetched from an object store at a time
 TOGETHER = 64  # images that are resized at once, which costs a third of one by one

@@ -4,16 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genae_core.config import require, require_int
+from genae_core.config import register, require, require_int
 from genae_core.data.base import Source
 from genae_core.data.file_source import FileSource
-from genae_core.data.files import check_source, seeded_cut, stamp
-from genae_core.data.folder import Folder, Found
 from genae_core.data.images import check_crop, check_size
+from genae_core.data.official_files import check_source, seeded_cut, stamp
+from genae_core.data.storage import Folder, Found
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
+@register("data.image_folder")
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig:
     """The images below a folder, cut into 6/8 train, 1/8 val and 1/8 test by a seed.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split
-from genae_core.data.files import (
+from genae_core.data.official_files import (
     Layout,
     check_digest,
     check_flags,
@@ -18,7 +19,7 @@ from genae_core.data.files import (
     stamp,
     with_halves,
 )
-from genae_core.data.folder import Folder
+from genae_core.data.storage import Folder
 
 SHA256 = {  # of the unpacked official files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -31,6 +32,7 @@ LAYOUT = Layout("mnist", ("MNIST/raw", "mnist/MNIST/raw"), tuple(SHA256), ("", "
 UNSIGNED_BYTES = 0x08  # the third byte of an idx file's magic number; the fourth: dimensions
 
 
+@register("data.mnist")
 @dataclass(frozen=True, kw_only=True)
 class MNISTConfig:
     """60,000 training images of 28 x 28; val and test are the halves of the 10,000 test images.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from genae_core import config
 from genae_core.data.base import DataConfig, Rejected, Rows, Source
-from genae_core.data.folder import Folder, Written
+from genae_core.data.storage import Folder, Written
 
 FORMAT = 1
 MANIFEST = "manifest.json"

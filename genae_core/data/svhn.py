@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.io import loadmat
 
+from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split
-from genae_core.data.files import (
+from genae_core.data.images import check_size
+from genae_core.data.official_files import (
     Layout,
     check_digest,
     check_flags,
@@ -17,8 +19,7 @@ from genae_core.data.files import (
     stamp,
     with_halves,
 )
-from genae_core.data.folder import Folder
-from genae_core.data.images import check_size
+from genae_core.data.storage import Folder
 
 SIDE = 32
 OFFICIAL = {  # the number of images and the file's md5
@@ -31,6 +32,7 @@ LAYOUT = Layout("svhn", ("", "svhn"), ("train_32x32.mat", "test_32x32.mat"))
 LAYOUT_EXTRA = LAYOUT._replace(files=(*LAYOUT.files, EXTRA))
 
 
+@register("data.svhn")
 @dataclass(frozen=True, kw_only=True)
 class SVHNConfig:
     """73,257 training images; val and test are the halves of the 26,032 test images.

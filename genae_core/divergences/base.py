@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 
 Score = Callable[[Tensor], Tensor]  # latent vectors [B, D] -> unbounded scores [B]
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genae_core.config import require, require_positive_int
+from genae_core.config import register, require, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Score
-from genae_core.draw import Draw
 
 Kind = Literal["kl", "reverse_kl", "pearson", "squared_hellinger", "jensen_shannon", "gan"]
 Function = Callable[[Tensor], Tensor]
@@ -74,6 +74,7 @@ GENERATORS: dict[Kind, Generator] = {
 }
 
 
+@register("divergence.f")
 @dataclass(frozen=True, kw_only=True)
 class FDivergence:
     """D_f(p || q) of one `kind`, in nats where f is in logarithms.

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from genae_core.config import require_positive_int
+from genae_core.config import register, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Score
-from genae_core.draw import Draw
 
 
+@register("divergence.least_squares")
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
     """The critic's scores are drawn to 1 on the target and to 0 on the codes.

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite
+from genae_core.config import register, require, require_finite
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Score
-from genae_core.draw import Draw
 
 
+@register("divergence.mmd")
 @dataclass(frozen=True, kw_only=True)
 class MMD:
     """The MMD^2 of two samples with a mixture of kernels, k = sum over `scales` of k_s.

@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite, require_positive_int
+from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Score
-from genae_core.draw import Draw
 
 
+@register("divergence.wasserstein")
 @dataclass(frozen=True, kw_only=True)
 class Wasserstein:
     """W_1(p, q), the critic held near 1-Lipschitz by a gradient penalty or by clipped weights.

@@ -16,18 +16,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genae_core import checkpoint
-from genae_core.config import from_dict, require, require_int, require_positive_int, to_dict
+from genae_core.config import (
+    from_dict,
+    identity,
+    register,
+    require,
+    require_int,
+    require_positive_int,
+    to_dict,
+)
 from genae_core.data.base import Split, Splits, fingerprint
-from genae_core.data.batches import Batches, to_pixels
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
 from genae_core.nets.base import Shape
-from genae_core.training import TrainingConfig, fit
+from genae_core.training import checkpoint
+from genae_core.training.batches import Batches, to_pixels
+from genae_core.training.config import TrainingConfig
+from genae_core.training.loop import fit
 
 VERSION = 1  # of this file's recipe: raise it where the same config would train other weights
 
 
+@register("classifier")
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
     """A convolution, 2 x 2 max pooling and ReLU for each of `channels`, then F penultimate
@@ -195,7 +205,7 @@ def task_of(splits: Splits, split: Split) -> Split:
 
 def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
     """sha256 over what decides the weights: the recipe, the data's fingerprint, the pixels."""
-    recipe = [VERSION, to_dict(config), data, binarize]
+    recipe = [VERSION, identity(config), data, binarize]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 

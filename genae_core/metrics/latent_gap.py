@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from genae_core.config import require
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
-from genae_core.draw import Draw
 from genae_core.metrics.estimate import Estimate, blocks, mean_of
 
 DIRECTIONS = 100  # of the slices
@@ -24,7 +24,7 @@ class Gap(NamedTuple):
     sliced_wasserstein: Estimate
 
 
-def latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
+def measure_latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
     """Of latents [N, D] and as many of another law, the mean over disjoint blocks.
 
     MMD^2 is unbiased, with the inverse multi-quadratic kernels of Tolstikhin et al. 2018 at the

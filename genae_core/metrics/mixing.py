@@ -25,7 +25,7 @@ class Mixing(NamedTuple):
     autocorrelation_time: NDArray[np.float64]
 
 
-def mixing(z: Tensor) -> Mixing:
+def measure_mixing(z: Tensor) -> Mixing:
     """Of a trace z [T, B, D] (Vehtari et al. 2021, sections 3 and 4, by arviz-stats).
 
     A dimension that never moves has an R-hat and a size of NaN. Raises ValueError below 4 steps

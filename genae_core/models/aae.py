@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genae_core.config import require, require_finite, require_int, require_positive_int
-from genae_core.distributions import Delta, Distribution, Implicit, Normal
+from genae_core.config import register, require, require_finite, require_int, require_positive_int
+from genae_core.distributions.base import Delta, Distribution, Implicit, Normal
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
-from genae_core.draw import Draw
-from genae_core.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.matching import Match
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
@@ -31,6 +31,7 @@ ADVERSARIAL = AdamConfig(learning_rate=2e-4, beta1=0.5)
 POSTERIORS = ("deterministic", "gaussian", "universal")
 
 
+@register("aae")
 @dataclass(frozen=True, kw_only=True)
 class AAEConfig:
     """An AAE, or a DAAE where noise > 0 (the standard deviation of the corruption).
@@ -120,7 +121,7 @@ class AAE(Autoencoder):
         return z.reshape(*eta.shape[:-3], self.latent_dim)
 
     def decode(self, z: Tensor) -> Distribution:
-        return self.config.likelihood.law(self.decoder(z))
+        return self.config.likelihood.distribution(self.decoder(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.config.noise, draw)

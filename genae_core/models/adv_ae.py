@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from genae_core.config import require
-from genae_core.distributions import Implicit
+from genae_core.config import register, require
+from genae_core.distributions.base import Implicit
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
 from genae_core.models.matching import Match
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
@@ -19,6 +19,7 @@ from genae_core.nets.base import Shape
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig
 
 
+@register("adv_ae")
 @dataclass(frozen=True, kw_only=True)
 class AdvAEConfig(TwoStageConfig):
     """divergence: WGAN-GP, which the paper used, or any other with a critic."""
@@ -55,7 +56,7 @@ class AdvAE(TwoStage):
         self.generator: nn.Module = config.generator.build(config.latent_dim)
         self.critic = config.critic.build(config.latent_dim)
 
-    def code_law(self) -> Implicit:
+    def code_distribution(self) -> Implicit:
         return Implicit(self.generator, self.shift)
 
     def code_stage(self) -> Stage:
@@ -74,7 +75,7 @@ class AdvAE(TwoStage):
 
 def generated(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
     """As many codes of the generator, [B, D]."""
-    return model.code_law().sample(draw, (len(batch.x),))
+    return model.code_distribution().sample(draw, (len(batch.x),))
 
 
 def cached(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:

@@ -10,17 +10,18 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from genae_core.config import require_finite, require_positive_int
-from genae_core.distributions import Delta, Distribution
-from genae_core.draw import Draw
-from genae_core.likelihoods import BernoulliPixels, Likelihood
+from genae_core.config import register, require_finite, require_positive_int
+from genae_core.distributions.base import Delta, Distribution
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.base import Prior, PriorConfig, check_fixed
 from genae_core.priors.normal import NormalPriorConfig
 
 
+@register("ae")
 @dataclass(frozen=True, kw_only=True)
 class AEConfig:
     """noise: the standard deviation of the corruption. prior: nominal, as nothing enforces it."""
@@ -66,7 +67,7 @@ class AE(Autoencoder):
         return Delta(self.encoder(x))
 
     def decode(self, z: Tensor) -> Distribution:
-        return self.config.likelihood.law(self.decoder(z))
+        return self.config.likelihood.distribution(self.decoder(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.config.noise, draw)

@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite
-from genae_core.distributions import Distribution
-from genae_core.draw import Draw
-from genae_core.nets.base import Shape
-from genae_core.samplers.base import sampling_mode
+from genae_core.config import register, require, require_finite
+from genae_core.distributions.base import Distribution
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import Shape, sampling_mode
 
 ENCODED = 500  # images at a time
 
 
+@register("adam")
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
     """Adam's settings (Kingma & Ba 2015)."""

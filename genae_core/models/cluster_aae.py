@@ -10,15 +10,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite, require_positive_int
-from genae_core.distributions import Delta, Distribution
+from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.distributions.base import Delta, Distribution
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
-from genae_core.draw import Draw
-from genae_core.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.aae import ADVERSARIAL
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.matching import Match, check_critic
 from genae_core.models.style_aae import StyleAndClass, any_class
 from genae_core.nets.base import NetConfig, Shape
@@ -27,6 +27,7 @@ from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.normal import IsotropicNormal
 
 
+@register("cluster_aae")
 @dataclass(frozen=True, kw_only=True)
 class ClusterAAEConfig:
     """style_dim: D; clusters: K. The encoder gives the style s and a softmax y over the clusters.
@@ -109,7 +110,7 @@ class ClusterAAE(Autoencoder):
         return Delta(torch.cat([style, y], 1) if self.heads is None else style + y @ self.heads)
 
     def decode(self, z: Tensor) -> Distribution:
-        return self.config.likelihood.law(self.decoder(z))
+        return self.config.likelihood.distribution(self.decoder(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.config.noise, draw)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genae_core.config import require_positive_int
-from genae_core.draw import Draw
+from genae_core.config import register, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, Stage
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
@@ -17,6 +17,7 @@ from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.mixture import GaussianMixture
 
 
+@register("ex_post_ae")
 @dataclass(frozen=True, kw_only=True)
 class ExPostAEConfig(TwoStageConfig):
     """components: of the mixture, each with its own full covariance; 1 is a single Gaussian."""
@@ -48,7 +49,7 @@ class ExPostAE(TwoStage):
             torch.eye(dim).repeat(count, 1, 1),
         )
 
-    def code_law(self) -> GaussianMixture:
+    def code_distribution(self) -> GaussianMixture:
         return self.mixture
 
     def code_stage(self) -> Stage:

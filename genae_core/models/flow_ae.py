@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from genae_core.draw import Draw
+from genae_core.config import register
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
 from genae_core.nets.base import Shape
-from genae_core.priors.flow import FlowConfig, FlowLaw
+from genae_core.priors.flow import FlowConfig, FlowDistribution
 
 
+@register("flow_ae")
 @dataclass(frozen=True, kw_only=True)
 class FlowAEConfig(TwoStageConfig):
     """flow: its kind and size."""
@@ -37,7 +39,7 @@ class FlowAE(TwoStage):
         self.config = config
         self.flow = config.flow.build(config.latent_dim)
 
-    def code_law(self) -> FlowLaw:
+    def code_distribution(self) -> FlowDistribution:
         return self.flow
 
     def code_stage(self) -> Stage:

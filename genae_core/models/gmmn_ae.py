@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from genae_core.config import require
-from genae_core.distributions import Implicit
+from genae_core.config import register, require
+from genae_core.distributions.base import Implicit
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
 from genae_core.models.adv_ae import cached, generated
@@ -25,6 +25,7 @@ def dropout_autoencoder(latent_dim: int = 10) -> AEConfig:
     return AEConfig(latent_dim=latent_dim, net=MLPConfig(dropout=0.2))
 
 
+@register("gmmn_ae")
 @dataclass(frozen=True, kw_only=True)
 class GMMNAEConfig(TwoStageConfig):
     """divergence: an MMD."""
@@ -61,7 +62,7 @@ class GMMNAE(TwoStage):
         self.config = config
         self.generator: nn.Module = config.generator.build(config.latent_dim)
 
-    def code_law(self) -> Implicit:
+    def code_distribution(self) -> Implicit:
         return Implicit(self.generator, self.shift, uniform=True)
 
     def code_stage(self) -> Stage:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from genae_core.config import require
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence, Score
-from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Batch, Phase, Player
 
 Part = Callable[[Any, Batch, Draw], Tensor]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genae_core.config import require, require_finite, require_positive_int
-from genae_core.distributions import Delta, Distribution
+from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.distributions.base import Delta, Distribution
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
-from genae_core.draw import Draw
-from genae_core.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.aae import ADVERSARIAL
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.matching import Match, check_critic
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
@@ -50,6 +50,7 @@ def any_class(num_classes: int, shape: tuple[int, ...], draw: Draw) -> Tensor:
     return F.one_hot(drawn, num_classes).float()
 
 
+@register("style_aae")
 @dataclass(frozen=True, kw_only=True)
 class StyleAAEConfig:
     """style_dim: D, of the code that the prior shapes; num_classes: K, of the labels."""
@@ -107,7 +108,7 @@ class StyleAAE(Autoencoder):
         return Delta(torch.cat([style, self._classes(x, style)], 1))
 
     def decode(self, z: Tensor) -> Distribution:
-        return self.config.likelihood.law(self.decoder(z))
+        return self.config.likelihood.distribution(self.decoder(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.config.noise, draw)

@@ -7,16 +7,14 @@ Shapes: N images, B batch, D latent dimension.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from genae_core import checkpoint
 from genae_core.config import require, require_positive_int
-from genae_core.distributions import Distribution
-from genae_core.draw import Draw
+from genae_core.distributions.base import Distribution
+from genae_core.distributions.rng import Draw
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import Autoencoder, Batch, Examples, ModelConfig, Stage, encoded
 from genae_core.nets.base import Shape
@@ -43,16 +41,6 @@ class TwoStageConfig(ABC):
         )
         if self.epochs is not None:
             require_positive_int(epochs=self.epochs)
-        # That the checkpoint is there matters where a training begins (`experiment.resolve`), not
-        # where a config is read.
-        if self.finished is not None and Path(self.finished).exists():
-            found = checkpoint.model_config(Path(self.finished))
-            require(
-                found == self.autoencoder,
-                f"{self.family}: the checkpoint {self.finished} must be of the autoencoder "
-                f"{self.autoencoder}",
-                checkpoint=found,
-            )
 
     @property
     def latent_dim(self) -> int:
@@ -67,20 +55,20 @@ class TwoStageConfig(ABC):
 class Standardised:
     """The law of shift + scale * u, u of the law of standardised codes. shift, scale: [D]."""
 
-    def __init__(self, law: Distribution, shift: Tensor, scale: Tensor) -> None:
-        self.law, self.shift, self.scale = law, shift, scale
+    def __init__(self, distribution: Distribution, shift: Tensor, scale: Tensor) -> None:
+        self.distribution, self.shift, self.scale = distribution, shift, scale
 
     @property
     def mean(self) -> Tensor:
-        return self.shift + self.scale * self.law.mean
+        return self.shift + self.scale * self.distribution.mean
 
     def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        return self.shift + self.scale * self.law.sample(draw, sample_shape)
+        return self.shift + self.scale * self.distribution.sample(draw, sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z), [B], where the law has a density (see `priors.base.Prior`)."""
         u = (value - self.shift) / self.scale
-        return self.law.log_prob(u) - self.scale.log().sum()
+        return self.distribution.log_prob(u) - self.scale.log().sum()
 
 
 class TwoStage(Autoencoder):
@@ -91,20 +79,21 @@ class TwoStage(Autoencoder):
 
     def __init__(self, config: TwoStageConfig, shape: Shape) -> None:
         super().__init__()
-        finished = config.finished
         self.latent_dim = config.latent_dim
         self.autoencoder: Any = config.autoencoder.build(shape)
-        self.finished = finished is not None
-        meta = next(self.autoencoder.parameters()).device.type == "meta"
-        # A trained two-stage model holds these weights itself, wherever it is read.
-        if finished is not None and not meta and Path(finished).exists():
-            loaded = checkpoint.load_model(Path(finished)).state_dict()
-            self.autoencoder.load_state_dict(loaded)
+        self.finished = config.finished
+        self.untrained = config.finished is not None
         self.register_buffer("shift", torch.zeros(self.latent_dim))
         self.register_buffer("scale", torch.ones(self.latent_dim))
 
+    def take_autoencoder(self, weights: dict[str, Tensor]) -> None:
+        """Load the finished autoencoder's state dict, without which the second stage cannot be
+        trained; a trained two-stage model holds these weights itself."""
+        self.autoencoder.load_state_dict(weights)
+        self.untrained = False
+
     @abstractmethod
-    def code_law(self) -> Distribution:
+    def code_distribution(self) -> Distribution:
         """The law of standardised codes [D]."""
 
     @abstractmethod
@@ -112,21 +101,27 @@ class TwoStage(Autoencoder):
         """How it is fitted, on Batch.x of standardised codes [B, D]."""
 
     def latent_prior(self) -> Standardised:
-        return Standardised(self.code_law(), self.shift, self.scale)
+        return Standardised(self.code_distribution(), self.shift, self.scale)
 
     def encode(self, x: Tensor) -> Distribution:
-        law: Distribution = self.autoencoder.encode(x)
-        return law
+        distribution: Distribution = self.autoencoder.encode(x)
+        return distribution
 
     def decode(self, z: Tensor) -> Distribution:
-        law: Distribution = self.autoencoder.decode(z)
-        return law
+        distribution: Distribution = self.autoencoder.decode(z)
+        return distribution
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         corrupted: Tensor = self.autoencoder.corrupt(x, draw)
         return corrupted
 
     def stages(self) -> tuple[Stage, ...]:
+        require(
+            not self.untrained,
+            "the weights of the finished autoencoder are not loaded: make the model with "
+            "genae_core.training.checkpoint.build_model",
+            finished=self.finished,
+        )
         # A phase's loss is called with the model that is trained, here the inner one.
         first = () if self.finished else tuple(map(self._inner, self.autoencoder.stages()))
         return (*first, self.code_stage())

@@ -12,17 +12,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from genae_core.config import require, require_finite, require_positive_int
-from genae_core.distributions import Distribution, Normal
-from genae_core.draw import Draw
-from genae_core.likelihoods import BernoulliPixels, Likelihood
+from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.distributions.base import Distribution, Normal
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.base import Host, Prior, PriorConfig, check_density
 from genae_core.priors.normal import NormalPriorConfig
 
 
+@register("vae")
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
     """A VAE, or a DVAE where noise > 0 (the standard deviation of the corruption).
@@ -83,7 +84,7 @@ class VAE(Autoencoder):
         return Normal(mean, log_var)
 
     def decode(self, z: Tensor) -> Distribution:
-        return self.config.likelihood.law(self.decoder(z))
+        return self.config.likelihood.distribution(self.decoder(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.config.noise, draw)

@@ -7,19 +7,20 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from genae_core.config import require_finite, require_positive_int
+from genae_core.config import register, require_finite, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
-from genae_core.draw import Draw
-from genae_core.likelihoods import GaussianPixels, Likelihood
 from genae_core.models.aae import AAE, ADVERSARIAL
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.likelihoods import GaussianPixels, Likelihood
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.base import PriorConfig
 from genae_core.priors.normal import NormalPriorConfig
 
 
+@register("wae")
 @dataclass(frozen=True, kw_only=True)
 class WAEConfig:
     """weight: lambda, of the divergence between the codes and the prior. likelihood: minus its

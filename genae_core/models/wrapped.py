@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from genae_core.config import require, require_finite, require_positive_int
-from genae_core.distributions import Delta, Distribution, Normal
-from genae_core.draw import Draw
+from genae_core.distributions.base import Delta, Distribution, Normal
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import Autoencoder, Stage, add_noise
-from genae_core.nets.base import Shape
+from genae_core.nets.base import Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
-from genae_core.samplers.base import sampling_mode
 
 Given = Tensor | tuple[Tensor, Tensor] | Distribution
 SLACK = 1e-3  # that an image's pixels may be outside [0, 1]
@@ -90,10 +89,10 @@ class Wrapped(Autoencoder):
         return self.prior
 
     def encode(self, x: Tensor) -> Distribution:
-        return _law(self._encode(x))
+        return _distribution(self._encode(x))
 
     def decode(self, z: Tensor) -> Distribution:
-        return _law(self._decode(z))
+        return _distribution(self._decode(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.noise, draw)
@@ -103,7 +102,7 @@ class Wrapped(Autoencoder):
         return ()
 
 
-def _law(given: Given) -> Distribution:
+def _distribution(given: Given) -> Distribution:
     if isinstance(given, Tensor):
         return Delta(given)
     return Normal(*given) if isinstance(given, tuple) else given

@@ -12,11 +12,34 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require
+from genae_core.config import register, require
+
+
+@contextmanager
+def sampling_mode(model: nn.Module, batch_norm: Literal["batch", "running"]) -> Iterator[None]:
+    """No gradients, dropout off, batch normalisation by the batch or by its running averages;
+    the running averages are not touched and every module's mode is restored."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    modes = [(module, module.training) for module in model.modules()]
+    tracked = [(norm, norm.track_running_stats) for norm in norms]
+    model.eval()
+    if batch_norm == "batch":
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for norm, track in tracked:
+            norm.track_running_stats = track
+
 
 Shape = tuple[int, int, int]
 
 
+@register("compute")
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
     """How networks compute.

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from genae_core.config import require, require_positive_int
+from genae_core.config import register, require, require_positive_int
 from genae_core.nets.base import Net, Shape
 
 
+@register("net.dcgan")
 @dataclass(frozen=True, kw_only=True)
 class DCGANConfig:
     """`width` channels at the first layer, doubled at each halving of the image. At 64 px the

@@ -8,13 +8,14 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genae_core.config import require, require_positive_int
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.nets.base import Net, Shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 
 
+@register("net.mlp")
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
     """Linear, batch normalisation, activation for each width, then a linear top.
@@ -60,6 +61,7 @@ class MLPConfig:
         return nn.Sequential(*layers, nn.Linear(self.widths[-1], num_outputs))
 
 
+@register("critic.mlp")
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """The adversary: "a fully-connected network with dropout and leaky ReLU nonlinearities"
@@ -100,6 +102,7 @@ class Critic(nn.Module):
         return logits
 
 
+@register("generator.mlp")
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
     """A generator of codes: "2 fully connected layers and an output layer" (Sridhar &

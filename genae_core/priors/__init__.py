@@ -1,0 +1,5 @@
+"""Prior distributions of the latents, and what is fitted to codes after training."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from genae_core.config import require
-from genae_core.distributions import Distribution, Normal
-from genae_core.draw import Draw
+from genae_core.distributions.base import Distribution, Normal
+from genae_core.distributions.rng import Draw
 from genae_core.nets.base import Shape
 
 

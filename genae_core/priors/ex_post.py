@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genae_core.config import require, require_positive_int
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_positive_int
+from genae_core.distributions.rng import Draw
 from genae_core.priors.mixture import GaussianMixture
 
 
+@register("fitted_prior.mixture")
 @dataclass(frozen=True, kw_only=True)
 class ExPostMixture:
     """A mixture of Gaussians with full covariances, by expectation-maximisation (scikit-learn).

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.nn import functional as F
 
-from genae_core.config import require, require_positive_int
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_positive_int
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host, sampled_kl
 
 KINDS = ("realnvp", "spline", "maf", "planar", "radial")
 BISECTIONS = 40  # halvings of an interval, down to float32's resolution
 
 
+@register("flow")
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
     """transforms: how many in turn. widths: of the hidden layers of each one's network.
@@ -44,17 +45,17 @@ class FlowConfig:
         for width in self.widths:
             require_positive_int(width=width)
 
-    def build(self, latent_dim: int) -> "FlowLaw":
+    def build(self, latent_dim: int) -> "FlowDistribution":
         require(
             latent_dim >= 2 or self.kind in ("planar", "radial"),
             "a flow needs latent_dim >= 2",
             latent_dim=latent_dim,
         )
         with torch.device("cpu"):  # zuko builds its masks from values, which "meta" has not
-            return FlowLaw(self, latent_dim)
+            return FlowDistribution(self, latent_dim)
 
 
-class FlowLaw(nn.Module):
+class FlowDistribution(nn.Module):
     """The law of T^-1(eps), eps ~ N(0, I); eps comes from `draw`, never from zuko's sampler."""
 
     centre: Tensor
@@ -184,11 +185,12 @@ class RadialTransform(Transform):
         return (x.shape[-1] - 1) * torch.log1p(self.beta * h) + radial
 
 
+@register("prior.flow")
 @dataclass(frozen=True, kw_only=True)
 class FlowPriorConfig:
     """A flow learned together with the model, by its KL."""
 
     flow: FlowConfig = field(default_factory=FlowConfig)
 
-    def build(self, latent_dim: int, host: Host | None = None) -> FlowLaw:
+    def build(self, latent_dim: int, host: Host | None = None) -> FlowDistribution:
         return self.flow.build(latent_dim)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite, require_positive_int
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host, sampled_kl
 
 
@@ -75,6 +75,7 @@ class GaussianMixture(nn.Module):
         return self.means[k] + (self.factors[k] @ eps[..., None])[..., 0]
 
 
+@register("prior.ring")
 @dataclass(frozen=True, kw_only=True)
 class RingPriorConfig:
     """Equal Gaussians on a ring in the first two dimensions, long sides along the radius.

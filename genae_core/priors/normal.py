@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_finite
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host
 
 
@@ -39,6 +39,7 @@ class IsotropicNormal(nn.Module):
         return 0.5 * (squares - q.log_var + math.log(variance) - 1).sum(1)
 
 
+@register("prior.normal")
 @dataclass(frozen=True, kw_only=True)
 class NormalPriorConfig:
     """sd: its standard deviation (Makhzani et al. 2016 use 5 on MNIST)."""

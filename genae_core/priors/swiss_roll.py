@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite, require_positive_int
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host
 
 KNOTS = 10_001  # of the table that turns a length into an angle
@@ -75,6 +75,7 @@ class SwissRoll(nn.Module):
         return axis + self.config.sd * draw.normal(tuple(axis.shape))
 
 
+@register("prior.swiss_roll")
 @dataclass(frozen=True, kw_only=True)
 class SwissRollPriorConfig:
     """pitch: the radius by the angle, in radians. first_turn, last_turn: where the roll begins

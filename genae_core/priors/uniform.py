@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_finite
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_finite
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host
 
 
@@ -37,6 +37,7 @@ class Uniform(nn.Module):
         raise TypeError("KL(q || p) is infinite for a Gaussian q and a uniform p")
 
 
+@register("prior.uniform")
 @dataclass(frozen=True, kw_only=True)
 class UniformPriorConfig:
     """half_width: a, half the side of the cube."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genae_core.config import require, require_positive_int
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_positive_int
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.nets.base import running_statistics
 from genae_core.priors.base import Host, sampled_kl
 
@@ -51,6 +51,7 @@ class VampPrior(nn.Module):
         return sampled_kl(self, q, z)
 
 
+@register("prior.vamp")
 @dataclass(frozen=True, kw_only=True)
 class VampPriorConfig:
     """components: K, the learned images."""

@@ -3,17 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genae_core.draw import Draw
-from genae_core.samplers.base import (
-    Chain,
-    Sampleable,
-    Start,
-    check_decode,
-    decoded,
-    start_latents,
-)
+from genae_core.config import register
+from genae_core.distributions.rng import Draw
+from genae_core.samplers.base import Chain, Sampleable, Start, check_decode, decoded, start_latents
 
 
+@register("sampler.ancestral")
 @dataclass(frozen=True, kw_only=True)
 class Ancestral:
     """z ~ p(z), x ~ p(x|z); every step is a fresh, independent draw.

@@ -4,19 +4,19 @@ Shapes: B chains of a sub-batch, D latent dimension, C channels, H rows, W colum
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from genae_core.config import require, require_int, require_positive_int
-from genae_core.distributions import Distribution
-from genae_core.draw import Draw
-from genae_core.replaying import Replay, replays
+from genae_core.config import register, require, require_int, require_positive_int
+from genae_core.distributions.base import Distribution
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import sampling_mode
+from genae_core.nets.cuda_graphs import Replay, replays
 
 Start = int | Tensor
 RECORDED = 50  # steps that a run has at least where it is worth to record one (CUDA graphs)
@@ -64,24 +64,25 @@ class Sampler(Protocol):
         """One transition; pure."""
 
 
-class LawConfig(Protocol):
+class FittedPriorConfig(Protocol):
     """A law of codes that is fitted after the training."""
 
     def fit(self, codes: Tensor, draw: Draw) -> Distribution:
         """The law of codes [N, D]; its mean is [D]."""
 
 
-class WithLaw:
+class WithPrior:
     """The model, with z drawn from another law."""
 
-    def __init__(self, model: Sampleable, law: Distribution) -> None:
-        self.law = law
+    def __init__(self, model: Sampleable, fitted_prior: Distribution) -> None:
+        self.fitted_prior = fitted_prior
         self.decode, self.encode, self.corrupt = model.decode, model.encode, model.corrupt
 
     def latent_prior(self) -> Distribution:
-        return self.law
+        return self.fitted_prior
 
 
+@register("chain")
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig:
     """A sampler and how its chains are run.
@@ -102,7 +103,7 @@ class ChainConfig:
     num_chains: int | None = None
     sub_batch: int = 500
     batch_norm: Literal["batch", "running"] = "batch"
-    law: LawConfig | None = None
+    fitted_prior: FittedPriorConfig | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -148,34 +149,13 @@ class Recorded(NamedTuple):
     chain: Chain
 
 
-@contextmanager
-def sampling_mode(model: nn.Module, batch_norm: Literal["batch", "running"]) -> Iterator[None]:
-    """No gradients, dropout off, batch normalisation by the batch or by its running averages;
-    the running averages are not touched and every module's mode is restored."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    modes = [(module, module.training) for module in model.modules()]
-    tracked = [(norm, norm.track_running_stats) for norm in norms]
-    model.eval()
-    if batch_norm == "batch":
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for norm, track in tracked:
-            norm.track_running_stats = track
-
-
 def run_chain(
     model: Any,  # an nn.Module that is Sampleable
     config: ChainConfig,
     num_chains: int,
     images: Tensor | None = None,
     device: torch.device | str = "cpu",
-    law: Distribution | None = None,
+    fitted_prior: Distribution | None = None,
     z: Tensor | None = None,
     first_chain: int = 0,
 ) -> Iterator[Recorded]:
@@ -191,13 +171,13 @@ def run_chain(
     where a chain is not finite at a recorded step.
     """
     require(
-        (law is None) == (config.law is None),
+        (fitted_prior is None) == (config.fitted_prior is None),
         "a chain whose config has a law needs it fitted, and no other does",
-        config_law=config.law,
-        law=law,
+        configured=config.fitted_prior,
+        fitted_prior=fitted_prior,
     )
-    if law is not None:
-        target: Sampleable = WithLaw(model, law)
+    if fitted_prior is not None:
+        target: Sampleable = WithPrior(model, fitted_prior)
     else:
         target = model
     if z is not None:
@@ -305,14 +285,14 @@ def decoded(
     state: Any = None,
 ) -> Chain:
     """The chain at z: x is the mean of p(x|z), or a sample of it."""
-    law = model.decode(z)
-    mean = law.mean
-    return Chain(z, law.sample(draw) if decode == "sample" else mean, mean, state)
+    pixels = model.decode(z)
+    mean = pixels.mean
+    return Chain(z, pixels.sample(draw) if decode == "sample" else mean, mean, state)
 
 
-def nats(law: Distribution, value: Tensor) -> Tensor:
-    """log p(value) of each row, [B]: summed where the law gives it element by element."""
-    return law.log_prob(value).reshape(len(value), -1).sum(1)
+def nats(distribution: Distribution, value: Tensor) -> Tensor:
+    """log p(value) of each row, [B]: summed where the distribution gives it element by element."""
+    return distribution.log_prob(value).reshape(len(value), -1).sum(1)
 
 
 def check_decode(decode: str) -> None:

@@ -3,17 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from genae_core.draw import Draw
-from genae_core.samplers.base import (
-    Chain,
-    Sampleable,
-    Start,
-    check_decode,
-    decoded,
-    start_latents,
-)
+from genae_core.config import register
+from genae_core.distributions.rng import Draw
+from genae_core.samplers.base import Chain, Sampleable, Start, check_decode, decoded, start_latents
 
 
+@register("sampler.encode_decode")
 @dataclass(frozen=True, kw_only=True)
 class EncodeDecode:
     """z_{t+1} ~ q(z | x~), x~ ~ C(x~ | x), x ~ p(x | z_t), from z_0 ~ p(z).

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from genae_core.config import require, require_positive_int
-from genae_core.draw import Draw
-from genae_core.samplers.base import check_images, sampling_mode
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import sampling_mode
+from genae_core.samplers.base import check_images
 
 Kind = Literal["linear", "spherical"]
 

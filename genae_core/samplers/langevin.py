@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from genae_core.config import require, require_finite, require_int, require_positive_int
-from genae_core.distributions import Distribution
-from genae_core.draw import Draw
+from genae_core.config import register, require, require_finite, require_int, require_positive_int
+from genae_core.distributions.base import Distribution
+from genae_core.distributions.rng import Draw
 from genae_core.samplers.base import (
     Chain,
     Sampleable,
@@ -38,6 +38,7 @@ class _State(NamedTuple):
     moves: int
 
 
+@register("sampler.langevin")
 @dataclass(frozen=True, kw_only=True)
 class Langevin:
     """z' = z + h^2/2 grad log p(z) + h eps, eps ~ N(0, I), accepted with probability
@@ -75,16 +76,17 @@ class Langevin:
         return True
 
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
-        law = model.latent_prior()
+        distribution = model.latent_prior()
         if isinstance(start, int):
-            z = draw.normal((start, law.mean.shape[-1]))
+            z = draw.normal((start, distribution.mean.shape[-1]))
         else:
             z = start_latents(model, start, draw)
         try:
-            log_density, gradient = score(law, z)
+            log_density, gradient = score(distribution, z)
         except TypeError as error:
+            kind = type(distribution).__name__
             raise ValueError(
-                f"Langevin needs a density of z, and {type(law).__name__} has none: {error}"
+                f"Langevin needs a density of z, and {kind} has none: {error}"
             ) from None
         log_size = torch.tensor(self.size, device=z.device).log()
         state = _State(log_density, gradient, log_size, 0)
@@ -92,22 +94,22 @@ class Langevin:
         return decoded(model, z, self.decode, draw, state)._replace(accepted=accepted)
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
-        law = model.latent_prior()
+        distribution = model.latent_prior()
         z, state, share = chain.z, chain.state, chain.accepted
         assert share is not None
         for _ in range(self.moves):
-            z, state, taken = self._move(law, z, state, draw)
+            z, state, taken = self._move(distribution, z, state, draw)
             share = share + (taken.float() - share) / state.moves
         return decoded(model, z, self.decode, draw, state)._replace(accepted=share)
 
     def _move(
-        self, law: Distribution, z: Tensor, state: _State, draw: Draw
+        self, distribution: Distribution, z: Tensor, state: _State, draw: Draw
     ) -> tuple[Tensor, _State, Tensor]:
         """The next z, what belongs to it, and which chains moved, bool [B]."""
         size = state.log_size.exp()
         eps = draw.normal(tuple(z.shape))
         proposed = z + size.square() / 2 * state.gradient + size * eps
-        log_density, gradient = score(law, proposed)
+        log_density, gradient = score(distribution, proposed)
         back = (z - proposed - size.square() / 2 * gradient) / size
         log_ratio = log_density - state.log_density
         log_ratio = log_ratio + 0.5 * (eps.square() - back.square()).sum(1)
@@ -126,11 +128,11 @@ class Langevin:
         return torch.where(row, proposed, z), after, taken
 
 
-def score(law: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
+def score(distribution: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
     """log p(z) [B] in nats and its gradient [B, D], 0 for a density that is flat."""
     with torch.enable_grad():
         at = z.detach().requires_grad_()
-        log_density = nats(law, at)
+        log_density = nats(distribution, at)
         total: Any = log_density.sum()
         if not total.requires_grad:
             return log_density, torch.zeros_like(z)

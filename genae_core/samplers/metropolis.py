@@ -11,11 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from genae_core.config import require
-from genae_core.draw import Draw
+from genae_core.config import register, require
+from genae_core.distributions.rng import Draw
 from genae_core.samplers.base import Chain, Sampleable, Start, decoded, nats, start_latents
 
 
+@register("sampler.metropolis")
 @dataclass(frozen=True, kw_only=True)
 class Metropolis:
     """x ~ p(x|z_t), x~ ~ C(x~|x), z' ~ q(z|x~); z_{t+1} = z' with probability
@@ -56,11 +57,11 @@ class Metropolis:
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         z, x = chain.z, chain.x
-        law = model.encode(model.corrupt(x, draw))
-        proposed = law.sample(draw)
+        distribution = model.encode(model.corrupt(x, draw))
+        proposed = distribution.sample(draw)
         prior = model.latent_prior()
-        gain = nats(prior, proposed) + nats(model.decode(proposed), x) + nats(law, z)
-        loss = nats(prior, z) + nats(model.decode(z), x) + nats(law, proposed)
+        gain = nats(prior, proposed) + nats(model.decode(proposed), x) + nats(distribution, z)
+        loss = nats(prior, z) + nats(model.decode(z), x) + nats(distribution, proposed)
         # A proposal that is not finite is refused: a comparison with NaN is false.
         taken = draw.uniform((len(z),)).log() < gain - loss
         steps, accepted = chain.state, chain.accepted

@@ -5,18 +5,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from genae_core.config import require
-from genae_core.draw import Draw
-from genae_core.samplers.base import (
-    Chain,
-    Sampleable,
-    Start,
-    check_decode,
-    decoded,
-    start_latents,
-)
+from genae_core.config import register, require
+from genae_core.distributions.rng import Draw
+from genae_core.samplers.base import Chain, Sampleable, Start, check_decode, decoded, start_latents
 
 
+@register("sampler.reconstruction")
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """x0 ~ P(x), z ~ q(z|x0), x1 ~ p(x|z); every step is a fresh draw from the same images.

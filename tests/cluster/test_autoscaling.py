@@ -18,9 +18,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from genae_core import checkpoint
-from genae_core.data.folder import Folder
 from genae_core.data.shards import read_manifest
+from genae_core.data.storage import Folder
+from genae_core.training import checkpoint
 
 pytestmark = pytest.mark.faults
 

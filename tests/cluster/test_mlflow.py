@@ -29,7 +29,7 @@ def test_runs_outlive_a_killed_server_and_files_go_to_the_bucket(
     import boto3  # noqa: PLC0415
     from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
-    from genae_core.tracking import Tracker  # noqa: PLC0415
+    from genae_core.tracking.mlflow_store import Tracker  # noqa: PLC0415
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "none")

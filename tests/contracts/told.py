@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from genae_core.experiment import Experiment
-from genae_core.runs import Sweep
-from genae_core.tracking import Tracker
+from genae_core.experiment.experiment import Experiment
+from genae_core.sweep.runs import Sweep
+from genae_core.tracking.mlflow_store import Tracker
 
 
 def told(

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts import tiny
 from contracts.told import told
 from exploring import CHROMIUM, FLAGS, HOSTILE, RECORD, Seen, Store, build
 
-from genae_core.cell import run_cell
-from genae_core.experiment import resolve
-from genae_core.runs import cell_key
+from genae_core.experiment.experiment import resolve
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.tracking import Tracker
+from genae_core.sweep.runs import cell_key
+from genae_core.sweep.worker import run_cell
+from genae_core.testing import tiny
+from genae_core.tracking.mlflow_store import Tracker
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genae_core.tracking import Tracker
+from genae_core.tracking.mlflow_store import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "dashboards" / "explorer" / "build.py"

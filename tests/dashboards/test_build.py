@@ -13,8 +13,8 @@ import pytest
 from exploring import BUILD, HOSTILE, RECORD, Store, build, loaded
 from PIL import Image
 
-from genae_core.explorer import embedding, findings, gather
-from genae_core.explorer.page import ROOM, assembled, dumps
+from genae_core.report.explorer import embedding, findings, gather
+from genae_core.report.explorer.page import ROOM, assembled, dumps
 
 builder = loaded(BUILD)
 

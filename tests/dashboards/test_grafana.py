@@ -25,7 +25,7 @@ import pytest
 import yaml
 from contracts.servers import free_port
 
-from genae_core.meters import METERS
+from genae_core.sweep.prometheus import METERS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "dashboards" / "grafana"
@@ -48,7 +48,7 @@ EXPORT = """
 import json, re, sys, time, urllib.request
 import ray
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
-from genae_core.meters import METERS, tell
+from genae_core.sweep.prometheus import METERS, tell
 port = int(sys.argv[1])
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
 deadline, seen = time.monotonic() + 60, {}

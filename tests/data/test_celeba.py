@@ -10,8 +10,8 @@ from genae_core.config import from_json, to_json
 from genae_core.data.base import load
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.celeba_lists import cut
-from genae_core.data.folder import Folder
 from genae_core.data.images import centre_crop
+from genae_core.data.storage import Folder
 
 Bytes = NDArray[np.uint8]
 NAMES = [f"{number:06}.jpg" for number in range(1, 17)]

@@ -9,10 +9,10 @@ import pytest
 from contracts.store import s3
 from PIL import Image
 
-from genae_core.data.folder import Folder
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.prepare import prepare
-from genae_core.data.reading import StreamedImages, open_shards
+from genae_core.data.preparation import prepare
+from genae_core.data.shard_images import StreamedImages, open_shards
+from genae_core.data.storage import Folder
 
 BUCKET = "pictures"
 

@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from genae_core.data import prepare as module
+from genae_core.data import preparation as module
 from genae_core.data import shards
 from genae_core.data.base import Rows, Splits, load
 from genae_core.data.digits import DigitsConfig
-from genae_core.data.folder import Folder, Written
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.obtain import obtain
-from genae_core.data.prepare import Done, Job, one_by_one, prepare
-from genae_core.data.reading import open_shards
+from genae_core.data.load import load_splits
+from genae_core.data.preparation import Done, Job, one_by_one, prepare
+from genae_core.data.shard_images import open_shards
 from genae_core.data.shards import ShardSpec, plan, read_manifest
+from genae_core.data.storage import Folder, Written
 
 
 @pytest.fixture(autouse=True)
@@ -236,7 +236,7 @@ def test_a_full_disk_loses_nothing(
         return Written(Full(file) if files[2] in where else file, where)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("genae_core.data.folder.Written", written)
+        patch.setattr("genae_core.data.storage.Written", written)
         with pytest.raises(OSError, match=f"{files[2]}.*No space left"):
             prepare(data, out)
     partial = tmp_path / "out.partial"
@@ -290,13 +290,13 @@ def test_obtain_prepares_once_and_follows_the_files(
     data: ImageFolderConfig, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    first = obtain(data, tmp_path / "home", say=said.append)
-    again = obtain(data, tmp_path / "home", say=said.append)
+    first = load_splits(data, tmp_path / "home", say=said.append)
+    again = load_splits(data, tmp_path / "home", say=said.append)
     assert said == ["preparing image_folder, once: 64 images in 7 shards ..."]
     assert_same(first, again)
     assert first.sha256 == again.sha256
     Image.new("RGB", (32, 32)).save(Path(data.root) / "class0" / "new.png")
-    assert obtain(data, tmp_path / "home", say=said.append).sha256 != first.sha256
+    assert load_splits(data, tmp_path / "home", say=said.append).sha256 != first.sha256
     assert len(said) == 2
 
 
@@ -306,11 +306,11 @@ def test_obtain_takes_shards_of_the_same_dataset_alone(
     out = tmp_path / "out"
     prepare(data, Folder(out))
     shutil.rmtree(data.root)  # the files are no longer needed
-    taken = obtain(data, tmp_path / "home", shards=str(out))
+    taken = load_splits(data, tmp_path / "home", shards=str(out))
     assert len(taken.train.images) == 48
     for other in (DigitsConfig(), ImageFolderConfig(root=data.root, size=64)):
         with pytest.raises(ValueError, match="holds image_folder of shape"):
-            obtain(other, tmp_path / "home", shards=str(out))
+            load_splits(other, tmp_path / "home", shards=str(out))
 
 
 def test_the_identity_is_of_the_pixels_and_not_of_their_place(

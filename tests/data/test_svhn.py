@@ -13,7 +13,7 @@ from genae_core.data import svhn
 from genae_core.data.base import load
 from genae_core.data.images import CHUNK, resize
 from genae_core.data.svhn import SVHNConfig
-from genae_core.torchvision_import import torchvision_datasets
+from genae_core.data.torchvision_import import torchvision_datasets
 
 Bytes = NDArray[np.uint8]
 COUNTS = {"train_32x32.mat": 10, "test_32x32.mat": 7}

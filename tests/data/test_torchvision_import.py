@@ -9,13 +9,12 @@ from urllib.error import URLError
 
 import pytest
 
-from genae_core import torchvision_import
-from genae_core.data import download
+from genae_core.data import download, torchvision_import
 from genae_core.data.base import DataConfig, load
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.svhn import SVHNConfig
-from genae_core.torchvision_import import torchvision_datasets
+from genae_core.data.torchvision_import import torchvision_datasets
 
 MISSING = "operator torchvision::nms does not exist"
 
@@ -29,7 +28,7 @@ def run(code: str) -> str:
 
 def test_a_fresh_process_gets_the_datasets() -> None:
     out = run(
-        "from genae_core.torchvision_import import torchvision_datasets as get\n"
+        "from genae_core.data.torchvision_import import torchvision_datasets as get\n"
         "import sys\n"
         "assert 'torchvision' not in sys.modules, 'imported before it was asked for'\n"
         "assert get() is get()\n"
@@ -41,7 +40,7 @@ def test_a_fresh_process_gets_the_datasets() -> None:
 def test_the_declared_operators_have_their_schemas() -> None:
     out = run(
         "import torch\n"
-        "from genae_core import torchvision_import as t\n"
+        "from genae_core.data import torchvision_import as t\n"
         "t._declare_operators(); t._declare_operators()\n"
         "print(torch.ops.torchvision.nms.default._schema)\n"
         "print(torch.ops.torchvision.qnms.default._schema)"

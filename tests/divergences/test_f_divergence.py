@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from contracts.divergence import DivergenceContract
 from torch import Tensor
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.f_divergence import GENERATORS, FDivergence, Kind
-from genae_core.draw import Draw
+from genae_core.testing.divergence import DivergenceContract
 
 KINDS = tuple(GENERATORS)
 # p = N(0, 1), q = N(m, s^2) with tails that keep the Pearson integral of p^2 / q finite.
@@ -67,13 +67,13 @@ def test_the_activation_maps_onto_the_domain_of_the_conjugate(kind: Kind) -> Non
     assert generator.conjugate_of_activation(far).isfinite().all()
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("distribution", LAWS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bound_at_the_best_critic_is_the_divergence(
-    kind: Kind, law: tuple[float, float]
+    kind: Kind, distribution: tuple[float, float]
 ) -> None:
     """E_p[f'(p/q)] - E_q[f*(f'(p/q))], by quadrature, is the integral of q f(p/q)."""
-    z, p, q = densities(*law)
+    z, p, q = densities(*distribution)
     # Beyond, f'(p/q) rounds to the end of its domain, and what is left of the integral is none.
     keep = (p > 1e-280) & (q > 1e-280) & ((p / q).log().abs() < 25)
     z, p, q = z[keep], p[keep], q[keep]
@@ -100,13 +100,13 @@ def closed(kind: Kind, mean: float, sd: float) -> float | None:
     return None  # Jensen-Shannon and GAN have none
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("distribution", LAWS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_closed_forms_between_gaussians(kind: Kind, law: tuple[float, float]) -> None:
-    z, p, q = densities(*law)
+def test_closed_forms_between_gaussians(kind: Kind, distribution: tuple[float, float]) -> None:
+    z, p, q = densities(*distribution)
     keep = (p > 1e-280) & (q > 1e-280)
     found = float(torch.trapezoid((q * GENERATORS[kind].f(p / q))[keep], z[keep]))
-    wanted = closed(kind, *law)
+    wanted = closed(kind, *distribution)
     if wanted is None:
         middle = (p + q) / 2
         js = 0.5 * torch.trapezoid(

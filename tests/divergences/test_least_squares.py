@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from contracts.divergence import DivergenceContract
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.least_squares import LeastSquares
-from genae_core.draw import Draw
+from genae_core.testing.divergence import DivergenceContract
 
 
 class TestLeastSquares(DivergenceContract):

@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from contracts.divergence import DivergenceContract
 from torch import Tensor
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
-from genae_core.draw import Draw
+from genae_core.testing.divergence import DivergenceContract
 
 
 class TestInverseMultiquadric(DivergenceContract):

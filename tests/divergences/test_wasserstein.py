@@ -1,12 +1,12 @@
 import pytest
 import torch
-from contracts.divergence import DivergenceContract
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.draw import Draw
 from genae_core.nets.mlp import CriticConfig
+from genae_core.testing.divergence import DivergenceContract
 
 
 class TestGradientPenalty(DivergenceContract):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.ae import AEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.mlp import MLPConfig
@@ -26,7 +26,7 @@ JOBS = Path(__file__).resolve().parents[2] / "jobs"
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
     monkeypatch.syspath_prepend(str(JOBS))
-    return importlib.import_module("benchmark"), importlib.import_module("bench_chain")
+    return importlib.import_module("benchmark"), importlib.import_module("benchmarks.chain")
 
 
 def test_the_chain_suite_and_its_file(
@@ -70,12 +70,12 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
 
 def test_five_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
-    suites = "bench_train, bench_chain, bench_fcd, bench_replicas, bench_precision"
+    suites = "from benchmarks import train, chain, fcd, replicas, precision"
     done = subprocess.run(
         [
             sys.executable,
             "-c",
-            f"{refuse}import {suites}",
+            refuse + suites,
         ],
         cwd=JOBS,
         capture_output=True,
@@ -90,7 +90,7 @@ def test_the_train_suite_compares_loops_that_do_the_same(
 ) -> None:
     """From the same weights, on one batch without noise of its own, the plain step and genae's
     follow the same gradient."""
-    train = importlib.import_module("bench_train")
+    train = importlib.import_module("benchmarks.train")
     case = train.CASES["adv_ae_mlp"]
     small = case._replace(
         batch=4,
@@ -125,7 +125,7 @@ def test_the_train_suite_compares_loops_that_do_the_same(
 @pytest.mark.parametrize("name", ["mlp", "aae_mlp", "adv_ae_mlp", "adv_ae_wgan", "dcgan64"])
 def test_the_work_of_every_case_is_counted(jobs: tuple[ModuleType, ModuleType], name: str) -> None:
     """A round's is its steps'."""
-    train = importlib.import_module("bench_train")
+    train = importlib.import_module("benchmarks.train")
     case = train.CASES[name]._replace(batch=2, steps=1)
     images = train.images_of(case._replace(steps=3))
     assert train.flops(case._replace(steps=3), images) == 3 * train.flops(case, images) > 0
@@ -134,7 +134,7 @@ def test_the_work_of_every_case_is_counted(jobs: tuple[ModuleType, ModuleType], 
 def test_the_fcd_suite_compares_the_same_distance(
     jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fcd = importlib.import_module("bench_fcd")
+    fcd = importlib.import_module("benchmarks.fcd")
     monkeypatch.setattr(fcd, "BATCH", 100)
     classifier = fcd.classifier_of("cpu")
     ours, theirs = fcd.ours(classifier, 400, "cpu"), fcd.theirs(classifier, 400, "cpu")
@@ -159,7 +159,10 @@ def gradients(model: Any, compute: ComputeConfig, how: Any) -> torch.Tensor:
 def test_bf16_is_emulated_as_torch_computes_it(
     jobs: tuple[ModuleType, ModuleType], family: str
 ) -> None:
-    precision, bf16 = importlib.import_module("bench_precision"), ComputeConfig(precision="bf16")
+    precision, bf16 = (
+        importlib.import_module("benchmarks.precision"),
+        ComputeConfig(precision="bf16"),
+    )
     model = precision.FAMILIES[family]
     own = gradients(model, bf16, nullcontext())
     emulated = gradients(model, bf16, precision.emulated())
@@ -171,7 +174,7 @@ def test_bf16_is_emulated_as_torch_computes_it(
 def test_the_precision_suite_compares_seed_by_seed(
     jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    precision = importlib.import_module("bench_precision")
+    precision = importlib.import_module("benchmarks.precision")
     seen = []
 
     def trial(experiment: Any, *_: Any) -> Any:
@@ -223,7 +226,7 @@ def test_the_explorer_suite_builds_opens_and_plays(
     pytest.importorskip("playwright", reason="playwright drives the browser")
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("there is no chromium on the PATH")
-    explorer = importlib.import_module("bench_explorer")
+    explorer = importlib.import_module("benchmarks.explorer")
     for name, value in {"MANY": 9, "FEW": 3, "LOOKS": 2, "PLAY_MS": 100}.items():
         monkeypatch.setattr(explorer, name, value)
     rows = {row.name: row for row in explorer.rows(1, tmp_path)}
@@ -238,7 +241,7 @@ def test_the_explorer_suite_builds_opens_and_plays(
 def test_the_replicas_suite_trains_every_seed(
     jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = importlib.import_module("bench_replicas")
+    suite = importlib.import_module("benchmarks.replicas")
     small = suite.REPLICATED["mlp"]
     small = small._replace(
         model=dataclasses.replace(small.model, net=MLPConfig(widths=(8,))), batch=4, steps=2
@@ -253,7 +256,7 @@ def test_the_replicas_suite_trains_every_seed(
 def test_the_tracking_suite_stores_the_same_by_both_arms(
     jobs: tuple[ModuleType, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = importlib.import_module("bench_tracking")
+    tracking = importlib.import_module("benchmarks.tracking")
     monkeypatch.setattr(tracking, "SIDE", 64)
     monkeypatch.setattr(tracking, "POINTS", 2)
     monkeypatch.setattr(tracking, "HISTORY", tracking.HISTORY[:2])

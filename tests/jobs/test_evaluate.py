@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from genae_core.checkpoint import save_model
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
+from genae_core.training.checkpoint import save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = VAEConfig(latent_dim=4, net=MLPConfig(widths=(8,)))

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from genae_core.checkpoint import save_model
-from genae_core.data.folder import Folder
-from genae_core.draw import Draw
+from genae_core.data.storage import Folder
+from genae_core.distributions.rng import Draw
+from genae_core.evaluation.generate import draw_samples, job_of
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.sampling import draw_samples, job_of
+from genae_core.training.checkpoint import save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (3, 64, 64)

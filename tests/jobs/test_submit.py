@@ -30,9 +30,10 @@ PASSWORD = "a-password-that-no-log-may-hold"
 SCRIPT = """
 import os, signal, sys, time
 import genae_core.data
-import genae_core.home
+import genae_core.config.home
 print("ARGS", sys.argv[1:])
-print("CODE", os.path.relpath(genae_core.home.__file__), os.path.relpath(genae_core.data.__file__))
+files = genae_core.config.home.__file__, genae_core.data.__file__
+print("CODE", *map(os.path.relpath, files))
 print("SENT", sorted(name for name in os.listdir(".") if name in ("data", "mine.db", "ignored")))
 print("ENV", os.environ["GENAE_COMMIT"], os.environ["GENAE_DIRTY"], os.environ.get("COLOUR"))
 print("GONE", "MLFLOW_TRACKING_PASSWORD" in os.environ, flush=True)
@@ -143,7 +144,7 @@ def test_a_job_is_followed_and_ends_as_it_ends(cluster: Cluster) -> None:
     commit = git(cluster.repository, "rev-parse", "HEAD")
     assert "ARGS ['--flag', 'a b', '3']" in done.stdout
     assert f"ENV {commit} false blue" in done.stdout
-    assert "CODE genae_core/home.py genae_core/data/__init__.py" in done.stdout
+    assert "CODE genae_core/config/home.py genae_core/data/__init__.py" in done.stdout
     assert "SENT []" in done.stdout and "GONE False" in done.stdout
     assert "python jobs/hello.py --flag 'a b' 3, commit " + commit[:9] in done.stdout
     assert "Traceback" not in done.stderr

@@ -5,12 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contracts.toys import digest
 
-from genae_core.checkpoint import WEIGHTS
 from genae_core.data.base import Split, Splits, load, take
 from genae_core.data.digits import DigitsConfig
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import (
     Classifier,
     ClassifierConfig,
@@ -25,7 +23,9 @@ from genae_core.metrics.classifier import (
     turned,
 )
 from genae_core.models.base import AdamConfig
-from genae_core.training import TrainingConfig
+from genae_core.testing.toys import digest
+from genae_core.training.checkpoint import WEIGHTS
+from genae_core.training.config import TrainingConfig
 
 TINY = ClassifierConfig(
     channels=(4,), feature_width=8, training=TrainingConfig(epochs=1, batch_size=20)

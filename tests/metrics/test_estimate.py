@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.metrics.estimate import blocks, jackknife, mean_of
 
 

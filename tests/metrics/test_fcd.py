@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 
 F = 6

@@ -3,7 +3,7 @@ import importlib
 import pytest
 import torch
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.metrics.kid import kernel_distance, polynomial_mmd
 
 
@@ -21,7 +21,7 @@ def test_it_is_the_sum_over_pairs() -> None:
 
 def test_it_agrees_with_torchmetrics() -> None:
     """A second implementation, a test extra alone: its import needs torchvision whole."""
-    from genae_core.torchvision_import import torchvision_datasets
+    from genae_core.data.torchvision_import import torchvision_datasets
 
     torchvision_datasets()
     kid = importlib.import_module("torchmetrics.image.kid")

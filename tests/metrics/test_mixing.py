@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from genae_core.draw import Draw
-from genae_core.metrics.mixing import mixing, posterior_sd, transitions
+from genae_core.distributions.rng import Draw
+from genae_core.metrics.mixing import measure_mixing, posterior_sd, transitions
 
 
 def _autoregressive(rho: float, steps: int, chains: int) -> torch.Tensor:
@@ -20,7 +20,7 @@ def _autoregressive(rho: float, steps: int, chains: int) -> torch.Tensor:
 
 def test_of_a_stationary_chain() -> None:
     """AR(1) has the autocorrelation time (1 + rho) / (1 - rho)."""
-    found = mixing(_autoregressive(0.8, 1_000, 32))
+    found = measure_mixing(_autoregressive(0.8, 1_000, 32))
     assert found.rhat[0] < 1.01
     assert found.autocorrelation_time[0] == pytest.approx(1.8 / 0.2, rel=0.1)
     assert found.ess[0] == pytest.approx(32_000 / 9, rel=0.1)
@@ -29,13 +29,13 @@ def test_of_a_stationary_chain() -> None:
 def test_chains_that_disagree_have_a_large_r_hat() -> None:
     z = Draw(0).normal((100, 8, 2))
     z[:, :4, 1] += 3
-    found = mixing(z)
+    found = measure_mixing(z)
     assert found.rhat[0] < 1.05 < 1.5 < found.rhat[1]
 
 
 def test_a_dimension_that_never_moves_has_no_r_hat() -> None:
     z = torch.cat([Draw(0).normal((50, 4, 1)), torch.ones(50, 4, 1)], 2)
-    found = mixing(z)
+    found = measure_mixing(z)
     assert np.isfinite(found.rhat[0]) and np.isnan(found.rhat[1]) and np.isnan(found.ess[1])
 
 
@@ -61,9 +61,9 @@ def test_the_sd_of_the_posterior() -> None:
 
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="R-hat needs at least 4 steps of each chain"):
-        mixing(torch.zeros(3, 5, 2))
+        measure_mixing(torch.zeros(3, 5, 2))
     with pytest.raises(ValueError, match="R-hat needs at least 2 chains"):
-        mixing(torch.zeros(8, 1, 2))
+        measure_mixing(torch.zeros(8, 1, 2))
     with pytest.raises(ValueError, match="at least 2 steps"):
         transitions(np.zeros((1, 5), np.int64), 3)
     with pytest.raises(ValueError, match=r"classes must be 0 ... 2, got found=3"):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.metrics.parzen import choose_bandwidth, log_densities, log_likelihood
 
 

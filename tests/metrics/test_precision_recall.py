@@ -5,7 +5,7 @@ import prdc
 import pytest
 import torch
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.metrics import precision_recall
 from genae_core.metrics.precision_recall import quality, radii
 

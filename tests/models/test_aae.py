@@ -1,19 +1,13 @@
 import pytest
 import torch
-from contracts.model import ModelContract
-from contracts.toys import images
 from torch.nn import functional as F
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.divergences.least_squares import LeastSquares
 from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.draw import Draw
-from genae_core.models.aae import (
-    AAE,
-    AAEConfig,
-    target_of,
-)
+from genae_core.models.aae import AAE, AAEConfig, target_of
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Batch
 from genae_core.nets.dcgan import DCGANConfig
@@ -21,6 +15,8 @@ from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.flow import FlowPriorConfig
 from genae_core.priors.mixture import RingPriorConfig
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
+from genae_core.testing.model import ModelContract
+from genae_core.testing.toys import images
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16, 16))
 
@@ -60,11 +56,11 @@ def test_the_family_is_named_by_the_noise() -> None:
 
 def test_the_encoder_is_deterministic_and_has_no_density() -> None:
     model = _model().eval()
-    law = model.encode(images(4, (1, 8, 8)))
-    assert torch.equal(law.sample(Draw(0)), law.mean)
-    assert torch.equal(law.sample(Draw(0)), law.sample(Draw(1)))
+    distribution = model.encode(images(4, (1, 8, 8)))
+    assert torch.equal(distribution.sample(Draw(0)), distribution.mean)
+    assert torch.equal(distribution.sample(Draw(0)), distribution.sample(Draw(1)))
     with pytest.raises(TypeError, match="log_prob"):
-        law.log_prob(law.mean)
+        distribution.log_prob(distribution.mean)
 
 
 def test_dropout_of_the_critic_acts_in_training_alone() -> None:
@@ -188,18 +184,18 @@ def test_the_universal_posterior_spreads_by_its_noise() -> None:
     with Draw(0).as_global():
         model = config.build((1, 8, 8)).eval()
     x = images(4, (1, 8, 8))
-    law = model.encode(x)
-    one, other = law.sample(Draw(0)), law.sample(Draw(1))
-    assert not torch.equal(one, other) and torch.equal(one, law.sample(Draw(0)))
+    distribution = model.encode(x)
+    one, other = distribution.sample(Draw(0)), distribution.sample(Draw(1))
+    assert not torch.equal(one, other) and torch.equal(one, distribution.sample(Draw(0)))
     eta = Draw(0).normal((4, 1, 8, 8))
     torch.testing.assert_close(one, model.encoder(torch.cat([x, eta], 1)))
-    torch.testing.assert_close(law.mean, model.encoder(torch.cat([x, 0 * eta], 1)))
-    each = law.sample(Draw(2), (3,))
+    torch.testing.assert_close(distribution.mean, model.encoder(torch.cat([x, 0 * eta], 1)))
+    each = distribution.sample(Draw(2), (3,))
     etas = Draw(2).normal((3, 4, 1, 8, 8))
     for row in range(3):
         torch.testing.assert_close(each[row], model.encoder(torch.cat([x, etas[row]], 1)))
     with pytest.raises(TypeError, match="log_prob"):
-        law.log_prob(one)
+        distribution.log_prob(one)
 
 
 def test_labels_choose_the_part_of_the_prior_and_the_critics_switch() -> None:

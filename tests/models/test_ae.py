@@ -1,8 +1,7 @@
-from contracts.model import ModelContract
-
-from genae_core.likelihoods import GaussianPixels
 from genae_core.models.ae import AEConfig
+from genae_core.models.likelihoods import GaussianPixels
 from genae_core.nets.mlp import MLPConfig
+from genae_core.testing.model import ModelContract
 
 NET = MLPConfig(widths=(32,))
 

@@ -2,15 +2,15 @@ import math
 
 import pytest
 import torch
-from contracts.model import ModelContract
-from contracts.toys import images
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
-from genae_core.draw import Draw
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import Batch
 from genae_core.models.cluster_aae import ClusterAAEConfig, reconstruction_and_heads
 from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.testing.model import ModelContract
+from genae_core.testing.toys import images
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16,))
 

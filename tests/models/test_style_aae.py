@@ -1,16 +1,17 @@
 import pytest
 import torch
-from contracts.model import ModelContract
-from contracts.toys import images
 from torch import Tensor
 from torch.nn import functional as F
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
-from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Batch, Examples
 from genae_core.models.style_aae import StyleAAE, StyleAAEConfig, reconstruction_loss
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.training import TrainingConfig, fit
+from genae_core.testing.model import ModelContract
+from genae_core.testing.toys import images
+from genae_core.training.config import TrainingConfig
+from genae_core.training.loop import fit
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16,))
 

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.model import ModelContract
-from contracts.toys import digest, images
 from torch import Tensor
 
-from genae_core.checkpoint import load_model, save_model
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.draw import Draw
 from genae_core.models.aae import AAEConfig
 from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
@@ -29,7 +26,11 @@ from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig, MLPConfig
 from genae_core.priors.flow import FlowConfig
 from genae_core.priors.normal import IsotropicNormal
-from genae_core.training import TrainingConfig, fit
+from genae_core.testing.model import ModelContract
+from genae_core.testing.toys import digest, images
+from genae_core.training.checkpoint import build_model, load_model, save_model
+from genae_core.training.config import TrainingConfig
+from genae_core.training.loop import fit
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16,), dropout=0.0)
 GENERATOR = GeneratorConfig(widths=(16,))
@@ -160,11 +161,11 @@ def test_the_second_stage_leaves_the_autoencoder_alone() -> None:
 
 def test_a_standardised_law_has_the_density_of_its_affine_map() -> None:
     shift, scale = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
-    law = Standardised(IsotropicNormal(2), shift, scale)
-    z = law.sample(Draw(0), (5,))
+    distribution = Standardised(IsotropicNormal(2), shift, scale)
+    z = distribution.sample(Draw(0), (5,))
     wanted = torch.distributions.Normal(shift, scale).log_prob(z).sum(1)
-    torch.testing.assert_close(law.log_prob(z), wanted)
-    torch.testing.assert_close(law.mean, shift)
+    torch.testing.assert_close(distribution.log_prob(z), wanted)
+    torch.testing.assert_close(distribution.mean, shift)
 
 
 def test_the_losses_are_their_formulas() -> None:
@@ -191,7 +192,8 @@ def test_a_finished_autoencoder_is_taken_from_its_checkpoint(tmp_path: Path) -> 
         trained = AE.build(SHAPE)
     folder = tmp_path / "ae"
     save_model(folder, trained, AE, SHAPE, Draw(0))
-    model = FlowAEConfig(autoencoder=AE, finished=str(folder), flow=FLOW).build(SHAPE)
+    config = FlowAEConfig(autoencoder=AE, finished=str(folder), flow=FLOW)
+    model: Any = build_model(config, SHAPE)
     assert digest(model.autoencoder) == digest(trained)
     assert [stage.name for stage in model.stages()] == ["flow"]
     # What is built on it is read without it.
@@ -207,7 +209,13 @@ def test_a_checkpoint_of_another_family_is_refused_before_training(tmp_path: Pat
         save_model(tmp_path / "vae", other.build(SHAPE), other, SHAPE, Draw(0))
     for config in (FlowAEConfig, AdvAEConfig, GMMNAEConfig, ExPostAEConfig):
         with pytest.raises(ValueError, match=r"must be of the autoencoder AEConfig.*VAEConfig"):
-            config(autoencoder=AE, finished=str(tmp_path / "vae"))
+            build_model(config(autoencoder=AE, finished=str(tmp_path / "vae")), SHAPE)
+
+
+def test_a_finished_autoencoder_without_its_weights_is_not_trained(tmp_path: Path) -> None:
+    model = FlowAEConfig(autoencoder=AE, finished=str(tmp_path), flow=FLOW).build(SHAPE)
+    with pytest.raises(ValueError, match="weights of the finished autoencoder are not loaded"):
+        model.stages()
 
 
 def test_bad_settings_are_refused() -> None:

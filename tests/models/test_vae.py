@@ -3,13 +3,11 @@ import math
 
 import pytest
 import torch
-from contracts.model import ModelContract
-from contracts.toys import images
 
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
-from genae_core.likelihoods import GaussianPixels
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Batch
+from genae_core.models.likelihoods import GaussianPixels
 from genae_core.models.vae import VAE, VAEConfig, negative_denoising_bound, negative_elbo
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
@@ -19,6 +17,8 @@ from genae_core.priors.normal import IsotropicNormal
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.priors.uniform import UniformPriorConfig
 from genae_core.priors.vamp import VampPriorConfig
+from genae_core.testing.model import ModelContract
+from genae_core.testing.toys import images
 
 NET = MLPConfig(widths=(32,))
 

@@ -2,18 +2,18 @@ import math
 
 import pytest
 import torch
-from contracts.model import ModelContract
-from contracts.toys import images
 
+from genae_core.distributions.rng import Draw
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.draw import Draw
 from genae_core.models.base import AdamConfig, Batch
 from genae_core.models.wae import WAEConfig, penalised_cost
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.uniform import UniformPriorConfig
+from genae_core.testing.model import ModelContract
+from genae_core.testing.toys import images
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16,))
 

@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.toys import digest
 from torch import Tensor, nn
 
-from genae_core.distributions import Bernoulli
-from genae_core.draw import Draw
+from genae_core.distributions.base import Bernoulli
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples, encoded
 from genae_core.models.wrapped import Wrapped, wrap
+from genae_core.nets.base import sampling_mode
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+from genae_core.samplers.base import ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.metropolis import Metropolis
+from genae_core.testing.toys import digest
 
 SHAPE = (1, 16, 16)
 
@@ -41,7 +42,7 @@ def pythae_model(name: str) -> Wrapped:
 def diffusers_model() -> Wrapped:
     """The README's adapter; its latents are maps, [2, 8, 8], and its pixels in [-1, 1]."""
     # Where the CPU's torch cannot load torchvision's operators, it is imported with care first.
-    importlib.import_module("genae_core.torchvision_import").torchvision_datasets()
+    importlib.import_module("genae_core.data.torchvision_import").torchvision_datasets()
     package: Any = importlib.import_module("diffusers")
     with Draw(0).as_global():
         model = package.AutoencoderKL(
@@ -56,8 +57,8 @@ def diffusers_model() -> Wrapped:
         )
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-        law = model.encode(2 * x - 1).latent_dist
-        return law.mean.flatten(1), law.logvar.flatten(1)
+        distribution = model.encode(2 * x - 1).latent_dist
+        return distribution.mean.flatten(1), distribution.logvar.flatten(1)
 
     def decode(z: Tensor) -> Tensor:
         images: Tensor = model.decode(z.unflatten(1, (2, 8, 8))).sample
@@ -79,8 +80,8 @@ def test_the_chain_and_an_ex_post_law_run_on_it(name: str) -> None:
     before = digest(model)
     x = Draw(1).uniform((30, *SHAPE))
     given = Examples(30, lambda index: Batch(x[index], torch.zeros(len(index))))
-    law = ExPostMixture(components=1).fit(encoded(model, given)[:, :2], Draw(0))
-    assert law.mean.isfinite().all()
+    distribution = ExPostMixture(components=1).fit(encoded(model, given)[:, :2], Draw(0))
+    assert distribution.mean.isfinite().all()
     config = ChainConfig(sampler=EncodeDecode(), record=(0, 1, 3), sub_batch=4)
     records = list(run_chain(model, config, 6))
     assert [(r.step, len(r.chain.z)) for r in records[:3]] == [(0, 4), (1, 4), (3, 4)]

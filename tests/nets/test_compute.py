@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch
 from genae_core.models.vae import VAE, VAEConfig
 from genae_core.nets.base import ComputeConfig, NetConfig, Shape, compute_as

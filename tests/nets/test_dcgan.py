@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.nets.dcgan import DCGANConfig
 
 

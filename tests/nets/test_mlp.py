@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]

@@ -1,14 +1,14 @@
 import pytest
 import torch
-from contracts.toys import Toy, images
 
 from genae_core.config import from_json, to_json
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples, encoded
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.base import ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.testing.toys import Toy, images
 
 
 def _codes() -> torch.Tensor:
@@ -18,13 +18,15 @@ def _codes() -> torch.Tensor:
 
 
 def test_it_finds_the_mixture_that_made_the_codes() -> None:
-    law = ExPostMixture(components=2).fit(_codes(), Draw(2))
-    order = law.means[:, 0].argsort()
-    torch.testing.assert_close(law.weights[order], torch.tensor([0.75, 0.25]), rtol=0, atol=0.03)
+    fitted_prior = ExPostMixture(components=2).fit(_codes(), Draw(2))
+    order = fitted_prior.means[:, 0].argsort()
+    torch.testing.assert_close(
+        fitted_prior.weights[order], torch.tensor([0.75, 0.25]), rtol=0, atol=0.03
+    )
     wanted = torch.tensor([[-3.0, -3.0], [4.0, 0.0]])
-    torch.testing.assert_close(law.means[order], wanted, rtol=0, atol=0.15)
+    torch.testing.assert_close(fitted_prior.means[order], wanted, rtol=0, atol=0.15)
     turn = torch.tensor([[1.0, 0.5], [0.0, 0.3]])
-    factor = law.factors[order[1]]
+    factor = fitted_prior.factors[order[1]]
     torch.testing.assert_close(factor @ factor.T, turn.T @ turn, rtol=0, atol=0.15)
 
 
@@ -36,9 +38,9 @@ def test_a_seed_gives_the_same_law() -> None:
 
 def test_one_gaussian_has_the_codes_moments() -> None:
     codes = _codes()
-    law = ExPostMixture(components=1).fit(codes, Draw(0))
-    torch.testing.assert_close(law.mean, codes.mean(0), rtol=0, atol=1e-4)
-    covariance = law.factors[0] @ law.factors[0].T
+    fitted_prior = ExPostMixture(components=1).fit(codes, Draw(0))
+    torch.testing.assert_close(fitted_prior.mean, codes.mean(0), rtol=0, atol=1e-4)
+    covariance = fitted_prior.factors[0] @ fitted_prior.factors[0].T
     torch.testing.assert_close(covariance, codes.T.cov(correction=0), rtol=1e-3, atol=1e-3)
 
 
@@ -46,11 +48,13 @@ def test_chains_start_from_it_and_the_metrics_see_the_model() -> None:
     model = Toy().eval()
     x = images(40)
     given = Examples(40, lambda index: Batch(x[index], torch.zeros(len(index))))
-    law = ExPostMixture(components=1).fit(encoded(model, given), Draw(0))
+    fitted_prior = ExPostMixture(components=1).fit(encoded(model, given), Draw(0))
     for sampler in (Ancestral(), EncodeDecode()):
-        config = ChainConfig(sampler=sampler, record=(0, 1), sub_batch=500, law=ExPostMixture())
-        first, *_ = run_chain(model, config, 500, law=law)
-        assert float((first.chain.z.mean(0) - law.mean).norm()) < 0.3
+        config = ChainConfig(
+            sampler=sampler, record=(0, 1), sub_batch=500, fitted_prior=ExPostMixture()
+        )
+        first, *_ = run_chain(model, config, 500, fitted_prior=fitted_prior)
+        assert float((first.chain.z.mean(0) - fitted_prior.mean).norm()) < 0.3
         with pytest.raises(ValueError, match="whose config has a law needs it fitted"):
             list(run_chain(model, config, 500))
     assert from_json(to_json(config)) == config

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from contracts.prior import PriorContract
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.priors.flow import FlowConfig, FlowPriorConfig
+from genae_core.testing.prior import PriorContract
 
 KINDS = ("realnvp", "spline", "maf", "planar", "radial")
 
@@ -39,11 +39,11 @@ class TestRadial(PriorContract):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_map_is_inverted_and_its_determinant_is_that_of_autograd(kind: str) -> None:
     with Draw(0).as_global():
-        law = FlowConfig(kind=kind, transforms=3, widths=(16,)).build(4).double()  # type: ignore[arg-type]
+        distribution = FlowConfig(kind=kind, transforms=3, widths=(16,)).build(4).double()  # type: ignore[arg-type]
     with torch.no_grad():
-        for parameter in law.parameters():  # away from the identity
+        for parameter in distribution.parameters():  # away from the identity
             parameter += 0.3 * Draw(1).normal(tuple(parameter.shape)).double()
-    transform = law.flow().transform
+    transform = distribution.flow().transform
     z = Draw(2).normal((20, 4)).double()
     eps = transform(z)
     torch.testing.assert_close(transform.inv(eps), z, rtol=0, atol=1e-6)
@@ -54,7 +54,9 @@ def test_the_map_is_inverted_and_its_determinant_is_that_of_autograd(kind: str) 
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-8)
         # eq. 4 with its sign put right: log p(z) = log N(T(z); 0, I) + log |det dT/dz|
         log_p = -0.5 * (transform(row).square().sum() + 4 * math.log(2 * math.pi)) + wanted
-        torch.testing.assert_close(law.log_prob(row[None])[0], log_p, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(
+            distribution.log_prob(row[None])[0], log_p, rtol=1e-6, atol=1e-8
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,16 +67,16 @@ def test_maximum_likelihood_fits_a_law(kind: str) -> None:
     z = Draw(0).normal((4_000, 2)) @ factor.T + 0.5
     best = -(math.log(2 * math.pi) + 1 + math.log(0.6))
     with Draw(1).as_global():
-        law = FlowConfig(kind=kind, transforms=4, widths=(32,)).build(2)  # type: ignore[arg-type]
-    before = float(law.log_prob(z).mean().detach())
-    adam = torch.optim.Adam(law.parameters(), 1e-2)
+        distribution = FlowConfig(kind=kind, transforms=4, widths=(32,)).build(2)  # type: ignore[arg-type]
+    before = float(distribution.log_prob(z).mean().detach())
+    adam = torch.optim.Adam(distribution.parameters(), 1e-2)
     for step in range(300):
         rows = Draw(2, step).permutation(4_000)[:256]
-        loss = -law.log_prob(z[rows]).mean()
+        loss = -distribution.log_prob(z[rows]).mean()
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-    after = float(law.log_prob(z).mean().detach())
+    after = float(distribution.log_prob(z).mean().detach())
     assert before < after < best + 0.05
     if kind in ("realnvp", "spline", "maf"):
         assert after > best - 0.05

@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from contracts.prior import PriorContract
 from scipy.stats import multivariate_normal
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.priors.mixture import GaussianMixture, RingPriorConfig
+from genae_core.testing.prior import PriorContract
 
 
 class TestRing(PriorContract):

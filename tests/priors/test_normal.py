@@ -1,10 +1,10 @@
 import pytest
 import torch
-from contracts.prior import PriorContract
 
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
 from genae_core.priors.normal import NormalPriorConfig
+from genae_core.testing.prior import PriorContract
 
 
 class TestStandardNormal(PriorContract):

@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from contracts.prior import PriorContract
 from scipy.stats import kstest
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
+from genae_core.testing.prior import PriorContract
 
 
 class TestSwissRoll(PriorContract):

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from contracts.prior import PriorContract
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.priors.uniform import UniformPriorConfig
+from genae_core.testing.prior import PriorContract
 
 
 class TestUniform(PriorContract):

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from contracts.prior import Encoder, PriorContract
-from contracts.toys import digest
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host
 from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.vamp import VampPriorConfig
+from genae_core.testing.prior import Encoder, PriorContract
+from genae_core.testing.toys import digest
 
 
 class TestVamp(PriorContract):

@@ -1,12 +1,12 @@
 import math
 
 import torch
-from contracts.sampler import SamplerContract
-from contracts.toys import Toy
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import sampling_mode
 from genae_core.samplers.ancestral import Ancestral
-from genae_core.samplers.base import sampling_mode
+from genae_core.testing.sampler import SamplerContract
+from genae_core.testing.toys import Toy
 
 
 class TestAncestral(SamplerContract):

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.toys import Toy, digest
 from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor, nn
 
-from genae_core.distributions import Delta, Distribution, Normal
-from genae_core.draw import Draw
-from genae_core.metrics.mixing import mixing
+from genae_core.distributions.base import Delta, Distribution, Normal
+from genae_core.distributions.rng import Draw
+from genae_core.metrics.mixing import measure_mixing
 from genae_core.models.base import add_noise
 from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import Chain, ChainConfig, run_chain, sampling_mode
+from genae_core.samplers.base import Chain, ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.metropolis import Metropolis
+from genae_core.testing.toys import Toy, digest
 
 CHAINS, STEPS, PIXELS, LATENTS = 20_000, 40, 4, 3
 S_ENCODE, S_DECODE, NOISE = 0.5, 0.7, 0.6
@@ -169,20 +170,20 @@ def test_metropolis_has_the_models_own_joint_law_whatever_the_encoder(
         _check(plain, np.eye(LATENTS))
 
 
-@pytest.mark.parametrize("law", ["encode_decode", "metropolis"])
-def test_chains_that_have_reached_their_law_agree(law: str) -> None:
+@pytest.mark.parametrize("distribution", ["encode_decode", "metropolis"])
+def test_chains_that_have_reached_their_law_agree(distribution: str) -> None:
     """Split R-hat below 1.01 in every dimension after the start is forgotten; far above it while
     chains from apart still are apart."""
     model, kept = Posterior(0.1, 1.3, scale=0.5), tuple(range(3_000))
     z0 = 3 * Draw(4).normal((40, LATENTS))
-    if law == "metropolis":
+    if distribution == "metropolis":
         chains = _metropolis(model, kept, z0)
     else:
         config = ChainConfig(sampler=EncodeDecode(decode="sample"), record=kept, sub_batch=40)
         chains = {r.step: r.chain for r in run_chain(model, config, 40, z=z0)}
     z = torch.stack([chains[step].z for step in kept])
-    assert (mixing(z[500:]).rhat < 1.01).all()
-    assert mixing(z[:10]).rhat.max() > 1.2
+    assert (measure_mixing(z[500:]).rhat < 1.01).all()
+    assert measure_mixing(z[:10]).rhat.max() > 1.2
 
 
 def test_metropolis_with_the_exact_posterior_refuses_nothing() -> None:

@@ -1,10 +1,10 @@
 import torch
-from contracts.sampler import SamplerContract
-from contracts.toys import Toy
 
-from genae_core.draw import Draw
-from genae_core.samplers.base import sampling_mode
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import sampling_mode
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.testing.sampler import SamplerContract
+from genae_core.testing.toys import Toy
 
 
 class TestEncodeDecode(SamplerContract):

@@ -2,14 +2,15 @@ import math
 
 import pytest
 import torch
-from contracts.toys import Toy, images
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+from genae_core.samplers.base import ChainConfig, run_chain
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.interpolate import interpolated, slerp
+from genae_core.testing.toys import Toy, images
 
 
 def test_a_spherical_path_turns_evenly() -> None:

@@ -4,18 +4,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.sampler import SamplerContract
-from contracts.toys import Toy
 from scipy import stats
 from torch import Tensor
 
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.priors.flow import FlowConfig
 from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.priors.uniform import UniformPriorConfig
-from genae_core.samplers.base import ChainConfig, WithLaw, run_chain
+from genae_core.samplers.base import ChainConfig, WithPrior, run_chain
 from genae_core.samplers.langevin import OPTIMAL, Langevin, score
+from genae_core.testing.sampler import SamplerContract
+from genae_core.testing.toys import Toy
 
 CHAINS = 4_000
 WEIGHTS, MEANS = (0.3, 0.7), ((-1.5, 0.5), (1.0, -0.5))
@@ -50,15 +50,19 @@ def _p_values(z: Tensor) -> list[float]:
     return found
 
 
-def _run(sampler: Langevin, law: Any, record: tuple[int, ...]) -> dict[int, Any]:
+def _run(sampler: Langevin, fitted_prior: Any, record: tuple[int, ...]) -> dict[int, Any]:
     class Fixed:
         def fit(self, codes: Tensor, draw: Draw) -> Any:
-            return law
+            return fitted_prior
 
     config = ChainConfig(
-        sampler=sampler, record=record, sub_batch=CHAINS, batch_norm="running", law=Fixed()
+        sampler=sampler,
+        record=record,
+        sub_batch=CHAINS,
+        batch_norm="running",
+        fitted_prior=Fixed(),
     )
-    return {r.step: r.chain for r in run_chain(Toy(), config, CHAINS, law=law)}
+    return {r.step: r.chain for r in run_chain(Toy(), config, CHAINS, fitted_prior=fitted_prior)}
 
 
 def test_its_stationary_law_is_the_density_of_z() -> None:
@@ -81,7 +85,7 @@ def test_the_step_size_finds_its_acceptance_rate(size: float) -> None:
 
 
 def test_without_adaptation_the_step_stays() -> None:
-    model = WithLaw(Toy().eval(), mixture())
+    model = WithPrior(Toy().eval(), mixture())
     sampler = Langevin(adapt=0, size=0.3)
     with torch.no_grad():
         chain = sampler.init(model, 50, Draw(0))
@@ -95,19 +99,19 @@ def test_the_score_is_the_gradient_of_the_density() -> None:
     with Draw(0).as_global():
         flow = FlowConfig(kind="realnvp", transforms=2, widths=(16,)).build(2).double()
     z = Draw(1).normal((5, 2)).double()
-    for law in (flow, mixture().double()):
-        log_density, gradient = score(law, z)
-        torch.testing.assert_close(log_density, law.log_prob(z).detach())
+    for fitted_prior in (flow, mixture().double()):
+        log_density, gradient = score(fitted_prior, z)
+        torch.testing.assert_close(log_density, fitted_prior.log_prob(z).detach())
         for k, step in enumerate(torch.eye(2).double() * 1e-5):
-            slope = (law.log_prob(z + step) - law.log_prob(z - step)) / 2e-5
+            slope = (fitted_prior.log_prob(z + step) - fitted_prior.log_prob(z - step)) / 2e-5
             torch.testing.assert_close(gradient[:, k], slope.detach(), rtol=1e-5, atol=1e-6)
     assert all(p.grad is None for p in flow.parameters())
 
 
 def test_on_a_flat_density_it_stays_on_the_support_and_fills_it() -> None:
-    law = UniformPriorConfig().build(2)
-    last = _run(Langevin(moves=20), law, (0, 20))[20]
-    inside = law.log_prob(last.z).reshape(CHAINS, -1).sum(1).isfinite()
+    fitted_prior = UniformPriorConfig().build(2)
+    last = _run(Langevin(moves=20), fitted_prior, (0, 20))[20]
+    inside = fitted_prior.log_prob(last.z).reshape(CHAINS, -1).sum(1).isfinite()
     assert inside.float().mean() > 0.99  # some begin outside, and may be far from it
     assert 0 < float(last.accepted.mean()) < 1
     kept = last.z[inside].double().numpy()
@@ -116,7 +120,7 @@ def test_on_a_flat_density_it_stays_on_the_support_and_fills_it() -> None:
 
 
 def test_a_law_without_a_density_is_refused() -> None:
-    model = WithLaw(Toy().eval(), SwissRollPriorConfig().build(2))
+    model = WithPrior(Toy().eval(), SwissRollPriorConfig().build(2))
     with pytest.raises(ValueError, match="Langevin needs a density of z, and SwissRoll has none"):
         Langevin().init(model, 5, Draw(0))
 

@@ -2,14 +2,14 @@ import re
 
 import pytest
 import torch
-from contracts.sampler import SamplerContract
-from contracts.toys import Toy, images
 from torch import Tensor
 
-from genae_core.distributions import Delta
-from genae_core.draw import Draw
-from genae_core.samplers.base import sampling_mode
+from genae_core.distributions.base import Delta
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import sampling_mode
 from genae_core.samplers.metropolis import Metropolis
+from genae_core.testing.sampler import SamplerContract
+from genae_core.testing.toys import Toy, images
 
 
 class TestMetropolis(SamplerContract):
@@ -47,9 +47,11 @@ def test_a_ratio_by_hand() -> None:
         moved = Metropolis().step(model, chain, Draw(5))
         draw = Draw(5)
         noisy = chain.x + 0.3 * draw.normal(tuple(chain.x.shape))
-        law = model.encode(noisy)
-        q = torch.distributions.Normal(law.mean, (0.5 * law.log_var).exp())
-        proposed = law.mean + (0.5 * law.log_var).exp() * draw.normal(tuple(law.mean.shape))
+        distribution = model.encode(noisy)
+        q = torch.distributions.Normal(distribution.mean, (0.5 * distribution.log_var).exp())
+        proposed = distribution.mean + (0.5 * distribution.log_var).exp() * draw.normal(
+            tuple(distribution.mean.shape)
+        )
         p = torch.distributions.Normal(0.0, 1.0)
 
         def log_joint(z: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 import pytest
 import torch
-from contracts.sampler import SamplerContract
-from contracts.toys import Toy, images
 
-from genae_core.distributions import Normal
-from genae_core.draw import Draw
-from genae_core.samplers.base import ChainConfig, run_chain, sampling_mode
+from genae_core.distributions.base import Normal
+from genae_core.distributions.rng import Draw
+from genae_core.nets.base import sampling_mode
+from genae_core.samplers.base import ChainConfig, run_chain
 from genae_core.samplers.reconstruction import Reconstruction
+from genae_core.testing.sampler import SamplerContract
+from genae_core.testing.toys import Toy, images
 
 
 class TestReconstruction(SamplerContract):
@@ -49,6 +50,6 @@ class _Sharp(Toy):
     """Encodes to a point, up to exp(-20) of noise."""
 
     def encode(self, x: torch.Tensor) -> Normal:
-        law = super().encode(x)
-        law.log_var = torch.full_like(law.mean, -40.0)
-        return law
+        distribution = super().encode(x)
+        distribution.log_var = torch.full_like(distribution.mean, -40.0)
+        return distribution

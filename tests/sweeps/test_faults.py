@@ -16,8 +16,8 @@ import pytest
 from contracts.store import s3
 from mlflow.tracking import MlflowClient
 
-from genae_core import checkpoint
-from genae_core.cell import SHARES
+from genae_core.sweep.worker import SHARES
+from genae_core.training import checkpoint
 
 pytestmark = pytest.mark.faults
 

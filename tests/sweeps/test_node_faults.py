@@ -1,17 +1,13 @@
 """A node or the head of a cluster dies under a sweep. `make test-faults`."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from ray.cluster_utils import Cluster  # noqa: E402
-from test_faults import ended, family, kill, outcome, start, wait_for_state, went_on  # noqa: E402
+from ray.cluster_utils import Cluster
+from test_faults import ended, family, kill, outcome, start, wait_for_state, went_on
 
 pytestmark = pytest.mark.faults
 

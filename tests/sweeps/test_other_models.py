@@ -1,21 +1,16 @@
 """The study of other packages' models, on a handful of digits."""
 
 import dataclasses
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from contracts import tiny
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
-
 import other_models
+import pytest
 
-from genae_core.evaluation import ChainResult, evaluate
+from genae_core.evaluation.chains import ChainResult, evaluate
 from genae_core.samplers.base import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.testing import tiny
 
 OPTIONS = other_models.Options(data_root="", epochs=1, images=40)
 CHAIN = ChainConfig(

@@ -2,24 +2,19 @@
 
 import json
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paper_tables
 import pytest
 import scipy
 
 from genae_core.data.base import Split, Splits
-from genae_core.draw import Draw
+from genae_core.distributions.rng import Draw
 from genae_core.models.aae import AAEConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.tracking import Curve
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
-
-import paper_tables  # noqa: E402
-import parzen_table  # noqa: E402
+from genae_core.recipes import parzen_table
+from genae_core.tracking.mlflow_store import Curve
 
 
 def _run(family: str, fcd: float, status: str = "FINISHED") -> Curve:

@@ -1,20 +1,16 @@
 """What a search knows before its first trial."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import search
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sweeps"))
-
-import search  # noqa: E402
-
-from genae_core import launch, sweep_folder  # noqa: E402
-from genae_core.runs import cell_key  # noqa: E402
-from genae_core.tracking import Tracker  # noqa: E402
+from genae_core.sweep import launcher, sweep_folder
+from genae_core.sweep.runs import cell_key
+from genae_core.tracking.mlflow_store import Tracker
 
 
 def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
@@ -36,10 +32,10 @@ def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
 def planner(monkeypatch: pytest.MonkeyPatch, options: search.Options) -> Callable[..., Any]:
     """What launch.search would run, of these of its settings; nothing is run."""
     plans: list[Any] = []
-    monkeypatch.setattr(launch, "_launch", lambda study, plan, *_: plans.append(plan()) or 0)
+    monkeypatch.setattr(launcher, "_launch", lambda study, plan, *_: plans.append(plan()) or 0)
 
     def planned(**settings: Any) -> Any:
-        launch.search(
+        launcher.search(
             "search",
             search.usual(options, "vae", 10),
             lambda trial: search.suggest(options, trial),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from running import ONE, ROOT, client_of, environment, run, trials_of
 
-from genae_core import checkpoint, config
+from genae_core import config
+from genae_core.training import checkpoint
 
 QUICK = ("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "2", "4")
 

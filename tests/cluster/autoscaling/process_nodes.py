@@ -25,7 +25,7 @@ from ray.autoscaler.tags import (
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from cluster.local import processes  # noqa: E402
+from genae_core.cluster import processes  # noqa: E402
 
 HEAD = "head"
 LEADER = "leader.json"  # in a node's folder: the process that leads its session

@@ -1,0 +1,15 @@
+from .registry import register as register
+from .serialize import KEY as KEY
+from .serialize import canonical as canonical
+from .serialize import flatten as flatten
+from .serialize import from_dict as from_dict
+from .serialize import from_json as from_json
+from .serialize import identity as identity
+from .serialize import strict as strict
+from .serialize import to_dict as to_dict
+from .serialize import to_json as to_json
+from .serialize import to_strict_json as to_strict_json
+from .validate import require as require
+from .validate import require_finite as require_finite
+from .validate import require_int as require_int
+from .validate import require_positive_int as require_positive_int

@@ -1,0 +1,17 @@
+from .base import ArraySource as ArraySource
+from .base import DataConfig as DataConfig
+from .base import Images as Images
+from .base import Rejected as Rejected
+from .base import Rows as Rows
+from .base import Source as Source
+from .base import Split as Split
+from .base import Splits as Splits
+from .base import fingerprint as fingerprint
+from .celeba import CelebAConfig as CelebAConfig
+from .digits import DigitsConfig as DigitsConfig
+from .image_folder import ImageFolderConfig as ImageFolderConfig
+from .load import load_splits as load_splits
+from .mnist import MNISTConfig as MNISTConfig
+from .preparation import prepare as prepare
+from .storage import Folder as Folder
+from .svhn import SVHNConfig as SVHNConfig

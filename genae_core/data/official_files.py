@@ -1,0 +1,129 @@
+"""What the loaders share about files: finding and checking them, and cutting the splits."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genae_core.config import require
+from genae_core.data.base import Split, halves
+from genae_core.data.download import fetch
+from genae_core.data.storage import Folder, Found
+
+
+class Layout(NamedTuple):
+    """Where a dataset's files lie: all of `files` in one of `folders` (relative to the data
+    root, the first complete one is taken), each as it is or with one of `endings`."""
+
+    name: str
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    endings: tuple[str, ...] = ("",)
+
+    def missing(self, folder: Folder) -> list[str]:
+        """The files that `folder` lacks."""
+        return [
+            file
+            for file in self.files
+            if not any(folder.exists(file + ending) for ending in self.endings)
+        ]
+
+    def expected(self, root: Folder) -> str:
+        """Which files are expected where, for messages."""
+        places = " or ".join(self._at(root, name).uri for name in self.folders)
+        packed = "".join(f" (or {ending})" for ending in self.endings if ending)
+        return f"{', '.join(self.files)}{packed} in {places}"
+
+    def places(self, root: Folder) -> list[Folder]:
+        """The folders that may hold the files."""
+        return [self._at(root, name) for name in self.folders]
+
+    @staticmethod
+    def _at(root: Folder, name: str) -> Folder:
+        return root / name if name else root
+
+
+def check_source(root: str, download: bool) -> None:
+    """Raise ValueError unless a config's `root` and `download` can be meant."""
+    require(isinstance(root, str) and root.strip() != "", "root must name a folder", root=root)
+    check_flags(download=download)
+
+
+def check_flags(**values: object) -> None:
+    """Raise ValueError unless each value is a bool."""
+    for name, value in values.items():
+        require(isinstance(value, bool), f"{name} must be True or False", **{name: value})
+
+
+def locate(layout: Layout, root: str, download: bool) -> Folder:
+    """The folder that holds the dataset's files, fetched first where `download` asks for it.
+
+    Raises ValueError naming what is missing where.
+    """
+    base = Folder(root)
+    folders = layout.places(base)
+    if download and all(layout.missing(folder) for folder in folders):
+        require(base.local is not None, "download needs a local root", root=root)
+        fetch(layout.name, Path(base.uri), layout.expected(base))
+    for folder in folders:
+        if not layout.missing(folder):
+            return folder
+    help_text = f"expected {layout.expected(base)}; put them there, or let --download fetch them"
+    if base.local is not None and not base.local.is_dir():
+        raise ValueError(f"{layout.name}: the data root {root!r} is no folder; {help_text}")
+    nearest = min(folders, key=lambda folder: len(layout.missing(folder)))
+    lacking = ", ".join(layout.missing(nearest))
+    raise ValueError(f"{layout.name}: {nearest.uri} lacks {lacking}; {help_text}")
+
+
+def stamp(files: Iterable[Found]) -> str:
+    """sha256 (hex) over the files' names, sizes and times: changes when they do."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(repr(tuple(file)).encode())
+    return digest.hexdigest()
+
+
+def check_digest(path: str, content: bytes, algorithm: str, expected: str) -> None:
+    """Raise ValueError unless the content has the official file's checksum (hex)."""
+    found = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path} has the official number of images but not the official content: expected "
+            f"{algorithm} {expected}, found {found}; fetch the file again"
+        )
+
+
+def partial_note(name: str, file: str, found: int, official: int) -> str:
+    """The note that a file is not the official set. found, official: numbers of images."""
+    return (
+        f"{name}: {file} holds {found:,} images, the official one {official:,}: this is "
+        f"another set, so do not report numbers on it as {name} results."
+    )
+
+
+def with_halves(name: str, train: Split, reference: Split) -> dict[str, Split]:
+    """The splits whose val and test are the two seeded halves of `reference`.
+
+    Raises ValueError unless each split gets an image.
+    """
+    counts = len(train.images), len(reference.images)
+    if counts[0] < 1 or counts[1] < 2:
+        raise ValueError(
+            f"{name}: at least 1 training and 2 test images are needed, got {counts[0]} and "
+            f"{counts[1]}"
+        )
+    val, test = halves(reference, seed=0)
+    return {"train": train, "val": val, "test": test}
+
+
+def seeded_cut(
+    count: int, num_val: int, num_test: int, seed: int = 0
+) -> tuple[NDArray[np.int64], ...]:
+    """Disjoint ascending indices of train, val and test that cover 0..count-1, by the seed."""
+    order = np.random.default_rng(seed).permutation(count)
+    val, test, train = np.split(order, [num_val, num_val + num_test])
+    return np.sort(train), np.sort(val), np.sort(test)

@@ -1,0 +1,11 @@
+from .chains import ChainResult as ChainResult
+from .chains import evaluate as evaluate
+from .chains import fit_prior as fit_prior
+from .chains import validation_fcd as validation_fcd
+from .diagnostics import Diagnosis as Diagnosis
+from .diagnostics import diagnose as diagnose
+from .generate import draw_samples as draw_samples
+from .image_grids import grid as grid
+from .image_grids import sprite as sprite
+from .image_grids import strip as strip
+from .streaming import measure as measure

@@ -1,0 +1,5 @@
+"""One experiment from its seed to its metrics; knows neither Tune nor MLflow."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,90 @@
+"""run_trial(): one experiment from seed to metrics. Knows neither Tune nor MLflow."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from genae_core.data.base import Splits
+from genae_core.distributions.rng import Draw
+from genae_core.evaluation.chains import ChainResult, evaluate
+from genae_core.evaluation.references import load_references
+from genae_core.experiment.experiment import Experiment
+from genae_core.metrics.classifier import Classifier
+from genae_core.models.base import Examples
+from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.samplers.base import ChainConfig
+from genae_core.training.batches import Batches
+from genae_core.training.checkpoint import build_model
+from genae_core.training.loop import Keeper, Progress, Trained, fit
+from genae_core.training.stacked import Replica
+
+
+class TrialResult(NamedTuple):
+    """A trained model in evaluation mode, its stream, its loss terms and what they took, and its
+    chains.
+
+    failed: why, of the chains that have left the numbers a float can hold.
+    """
+
+    model: nn.Module
+    draw: Draw
+    training: Trained
+    chains: list[ChainResult]
+    failed: dict[ChainConfig, FloatingPointError]
+
+
+def replica_of(
+    experiment: Experiment,
+    splits: Splits,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
+    keeper: Keeper | None = None,
+    examples: Examples | None = None,
+) -> Replica:
+    """What `run_trial` trains, not trained yet. examples: of another seed, to be shared."""
+    draw = Draw(experiment.seed, "training", device=device)
+    with draw.as_global():
+        model = build_model(experiment.model, experiment.data.shape).to(device)
+    compute_as(model, experiment.compute or ComputeConfig())
+    if examples is None:
+        training = experiment.training
+        count = min(training.max_images or len(splits.train.images), len(splits.train.images))
+        binarize, num_labelled = experiment.data.binarize, training.num_labelled
+        examples = Batches(splits.train, count, binarize, draw.device, num_labelled).examples()
+
+    def watch(progress: Progress) -> None:
+        on_epoch(model, progress)
+
+    return Replica(model, model.stages(), examples, draw, watch, keeper)
+
+
+def run_trial(
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
+    keeper: Keeper | None = None,
+) -> TrialResult:
+    """Train the experiment's model and run its chains.
+
+    experiment: resolved against the same splits. on_epoch: sees the model after each epoch.
+    keeper: see `fit`.
+    Raises NonFiniteLossError as `fit` does. A chain that is not finite fails alone.
+    """
+    replica = replica_of(experiment, splits, device, on_epoch, keeper)
+    model, stages, examples, draw, watch, keeper = replica
+    trained = fit(model, stages, examples, experiment.training, draw, watch, keeper)
+    binarize = experiment.data.binarize
+    halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
+    real = {half: load_references(splits, classifier, half, binarize, device) for half in halves}
+    chains, failed = [], {}
+    for chain in experiment.chains:
+        beside = real[(chain.num_chains or 0) // 2]
+        try:
+            chains.append(evaluate(model, chain, splits, classifier, binarize, device, beside))
+        except FloatingPointError as error:
+            failed[chain] = error
+    return TrialResult(model, draw, trained, chains, failed)

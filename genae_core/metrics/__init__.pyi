@@ -1,0 +1,13 @@
+from .classifier import Classifier as Classifier
+from .classifier import ClassifierConfig as ClassifierConfig
+from .classifier import cached_classifier as cached_classifier
+from .classifier import load_classifier as load_classifier
+from .classifier import train_classifier as train_classifier
+from .fcd import Gaussian as Gaussian
+from .fcd import frechet_distance as frechet_distance
+from .fcd import frechet_estimate as frechet_estimate
+from .kid import kernel_distance as kernel_distance
+from .latent_gap import measure_latent_gap as measure_latent_gap
+from .mixing import measure_mixing as measure_mixing
+from .parzen import log_likelihood as log_likelihood
+from .precision_recall import quality as quality

@@ -1,0 +1,13 @@
+from .base import LabelledPrior as LabelledPrior
+from .base import Prior as Prior
+from .base import PriorConfig as PriorConfig
+from .ex_post import ExPostMixture as ExPostMixture
+from .flow import FlowConfig as FlowConfig
+from .flow import FlowPriorConfig as FlowPriorConfig
+from .mixture import GaussianMixture as GaussianMixture
+from .mixture import RingPriorConfig as RingPriorConfig
+from .normal import IsotropicNormal as IsotropicNormal
+from .normal import NormalPriorConfig as NormalPriorConfig
+from .swiss_roll import SwissRollPriorConfig as SwissRollPriorConfig
+from .uniform import UniformPriorConfig as UniformPriorConfig
+from .vamp import VampPriorConfig as VampPriorConfig

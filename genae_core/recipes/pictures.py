@@ -1,0 +1,152 @@
+"""The papers' pictures of a trained model, for paper_figures.py and paper_tables.py.
+
+Shapes: N images, C channels, H rows, W columns, D latent dimension.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import norm
+from torch import Tensor
+
+from genae_core.data.base import Split
+from genae_core.distributions.rng import Draw
+from genae_core.evaluation.image_grids import Picture, grid, labelled_rows
+from genae_core.models.base import Autoencoder, GenerativeModel, encoded
+from genae_core.models.style_aae import StyleAAE
+from genae_core.priors.swiss_roll import SwissRoll
+from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.interpolate import interpolated
+from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.training import checkpoint
+from genae_core.training.batches import Batches, to_pixels
+
+CPU = torch.device("cpu")
+BLOCK = 2_000  # images at a time
+SIDE = 20  # of a manifold
+# Percentiles of the code from 2.5 to 97.5 %; the papers give no ends.
+TAIL = 0.025
+STEPS = (0, 1, 5, 10)  # at which interpolations are shown
+POINTS, PAIRS = 10, 4
+
+
+def model_of(tracker: Tracker, run: Curve) -> GenerativeModel:
+    """The trained model of a run, ready to be sampled."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return checkpoint.load_model(tracker.fetch(run.run_id, "checkpoint", Path(scratch)))
+
+
+def log_picture(tracker: Tracker, run: Curve, picture: Picture, path: Path) -> None:
+    """The picture as a PNG at `path`, and in the run's artifacts."""
+    Image.fromarray(picture).save(path)
+    tracker.log_files(run.run_id, path, "figures")
+
+
+def images_of(split: Split, rows: NDArray[np.int64], binarize: bool) -> Tensor:
+    """[N, C, H, W] in [0, 1]."""
+    return to_pixels(np.asarray(split.images[rows]), binarize, CPU)
+
+
+def codes(model: Autoencoder, split: Split, binarize: bool) -> Tensor:
+    """The mean of q(z|x) of every image of the split, [N, D]."""
+    return encoded(model, Batches(split, len(split.images), binarize, CPU).examples())
+
+
+def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Picture:
+    """Decoded codes at uniformly spaced percentiles along both axes of N(mean [2], covariance
+    [2, 2]) (Makhzani et al. 2016, figures 2e and 4b)."""
+    variances, axes = torch.linalg.eigh(covariance)
+    along = torch.from_numpy(norm.ppf(np.linspace(TAIL, 1 - TAIL, SIDE))).float()
+    # Top to bottom the second coordinate falls, left to right the first rises, as in a plot.
+    second, first = torch.meshgrid(-along, along, indexing="ij")
+    eps = torch.stack([first, second], -1).reshape(-1, 2)
+    return decoded(model, mean + (eps * variances.sqrt()) @ axes.T, SIDE)
+
+
+def roll_walk(model: GenerativeModel, roll: SwissRoll) -> Picture:
+    """Ten images for each class, by equal lengths along the roll's axis, row by row (Makhzani et
+    al. 2016, figure 4d)."""
+    return decoded(model, roll.axis((torch.arange(100) + 0.5) / 100), 10)
+
+
+def styles(model: StyleAAE, x: Tensor) -> Picture:
+    """A row for each image [N, C, H, W]: the image, then its style under each class (Makhzani et
+    al. 2016, figure 5)."""
+    count = model.config.num_classes
+    with torch.no_grad():
+        style = model.encoder(x)
+        told = torch.eye(count).repeat(len(x), 1)
+        z = torch.cat([style.repeat_interleave(count, 0), told], 1)
+        made = model.decode(z).mean.reshape(len(x), count, *x.shape[1:])
+    return grid(torch.cat([x[:, None], made], 1).flatten(0, 1), count + 1)
+
+
+def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int = 10) -> Picture:
+    """Samples of the model, each above the training image that is closest to it in pixels
+    (Makhzani et al. 2016, figure 6): a model that copies shows equal rows."""
+    with torch.no_grad():
+        z = model.latent_prior().sample(Draw(0, "neighbours"), (count,))
+        samples = model.decode(z).mean
+    best = torch.full((count,), torch.inf)
+    closest = torch.empty_like(samples)
+    for first in range(0, len(split.images), BLOCK):
+        rows = np.arange(first, min(first + BLOCK, len(split.images)))
+        images = images_of(split, rows, binarize)
+        distance, at = torch.cdist(samples.flatten(1), images.flatten(1)).min(1)
+        nearer = distance < best
+        best, closest[nearer] = torch.minimum(best, distance), images[at[nearer]]
+    return grid(torch.cat([samples, closest]), count)
+
+
+def interpolations(
+    model: Autoencoder, pairs: Tensor, chain: ChainConfig, steps: tuple[int, ...] = STEPS
+) -> Picture:
+    """Points between pairs of images [2, N, C, H, W], and what the chain makes of them: for each
+    pair a row a step (Creswell et al. 2017, figures 2 and 3). Normalised by running averages, as
+    neighbouring points are no batch of independent samples."""
+    config = dataclasses.replace(
+        chain, sampler=EncodeDecode(), fitted_prior=None, record=steps, batch_norm="running"
+    )
+    z = interpolated(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
+    count = pairs.shape[1]
+    frames: dict[int, list[Tensor]] = {step: [] for step in steps}
+    for record in run_chain(model, config, count * POINTS, z=z.flatten(0, 1)):
+        frames[record.step].append(record.chain.mean)
+    images = torch.stack([torch.cat(frames[step]) for step in steps])  # S N*P C H W
+    shape = images.shape[2:]
+    by_pair = images.reshape(len(steps), count, POINTS, *shape).transpose(0, 1).flatten(0, 1)
+    return labelled_rows(by_pair, [f"step {step}" for step in steps] * count)
+
+
+def draw_interpolations(
+    tracker: Tracker, sweep: str, split: Split, binarize: bool, chain: ChainConfig, folder: Path
+) -> Path:
+    """The interpolations of the first seed's model of each cell, in the folder and in the runs'
+    artifacts; the folder."""
+    folder.mkdir(exist_ok=True)
+    models = [
+        run
+        for run in tracker.curves(sweep)
+        if run.status == "FINISHED" and run.tags["stage"] == "model"
+    ]
+    first = min((int(run.tags["seed"]) for run in models), default=0)
+    ends = images_of(split, np.arange(min(2 * PAIRS, len(split.images) // 2 * 2)), binarize)
+    for run in (run for run in models if int(run.tags["seed"]) == first):
+        model = model_of(tracker, run)
+        if isinstance(model, Autoencoder):
+            picture = interpolations(model, ends.reshape(2, -1, *ends.shape[1:]), chain)
+            name = f"{run.tags['family']}-{run.tags['latent_dim']}".replace(" ", "_")
+            log_picture(tracker, run, picture, folder / f"interpolations_{name}.png")
+    return folder
+
+
+def decoded(model: GenerativeModel, z: Tensor, columns: int) -> Picture:
+    """The means of p(x|z) for z [N, D], in rows."""
+    with torch.no_grad():
+        return grid(model.decode(z).mean, columns)

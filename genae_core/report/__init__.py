@@ -1,0 +1,5 @@
+"""Tables, plots, MLflow views and the explorer page of a sweep."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,11 @@
+from .ancestral import Ancestral as Ancestral
+from .base import Chain as Chain
+from .base import ChainConfig as ChainConfig
+from .base import FittedPriorConfig as FittedPriorConfig
+from .base import Sampler as Sampler
+from .base import run_chain as run_chain
+from .encode_decode import EncodeDecode as EncodeDecode
+from .interpolate import interpolated as interpolated
+from .langevin import Langevin as Langevin
+from .metropolis import Metropolis as Metropolis
+from .reconstruction import Reconstruction as Reconstruction

@@ -1,0 +1,5 @@
+"""Sweeps as Ray Tune trials. The only package that imports Ray and Optuna."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

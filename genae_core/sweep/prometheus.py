@@ -1,0 +1,84 @@
+"""The figures of a running sweep, for Prometheus through Ray's own exporter as ray_NAME.
+
+No label names a trial, a seed or a step: a sweep of any size has as many series as families, of
+each worker that tells them. Ray hears a process every 10 s and not at its end, so what a trial
+tells last is told by the driver.
+"""
+
+import functools
+import time
+from typing import Any, NamedTuple
+
+from genae_core.sweep import ray_cluster
+
+# Ray forgets a gauge that has not been set for two of its reports, which are 10 s apart.
+REPEAT_S = 5.0
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+
+
+class Meter(NamedTuple):
+    """kind: one of Ray's Counter, Gauge and Histogram; labels: the names of what it is told by."""
+
+    kind: str
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+METERS = {
+    "genae_trials": Meter("Gauge", "Trials of the sweep, by state.", ("state",)),
+    "genae_best_fcd": Meter(
+        "Gauge", "Lowest validation FCD of a finished trial.", ("family", "dataset")
+    ),
+    "genae_epoch_seconds": Meter("Histogram", "Training of one epoch.", ("family",)),
+    "genae_chain_step_seconds": Meter(
+        "Histogram", "One step of all chains of a setting, of finished trials.", ("family",)
+    ),
+    "genae_tracking_failures": Meter("Counter", "Calls that the tracking store did not take."),
+    "genae_checkpoints": Meter("Counter", "States of trainings that were kept."),
+    "genae_checkpoint_bytes": Meter("Counter", "Bytes of the states that were kept."),
+}
+
+
+def tell(name: str, value: float, **labels: str) -> None:
+    """Add to a counter, set a gauge or observe a histogram; nothing where there is no Ray.
+
+    Raises KeyError for a name that is not in METERS.
+    """
+    about = METERS[name]
+    if not ray_cluster.joined():
+        return
+    # Ray takes ASCII alone, and a family may be called β-VAE.
+    plain = {
+        label: text.replace("β", "beta").encode("ascii", "backslashreplace").decode()
+        for label, text in labels.items()
+    }
+    if about.kind == "Gauge":
+        _gauges[name, tuple(sorted(plain.items()))] = value
+    act = {"Counter": "inc", "Gauge": "set", "Histogram": "observe"}[about.kind]
+    getattr(_meter(name), act)(value, tags=plain)
+
+
+class Reminder:
+    """Sets every gauge again, now and then, as long as it is called."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self.last >= REPEAT_S and ray_cluster.joined():
+            self.last = now
+            for (name, labels), value in _gauges.items():
+                _meter(name).set(value, tags=dict(labels))
+
+
+_gauges: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+
+@functools.cache
+def _meter(name: str) -> Any:
+    about = METERS[name]
+    given: dict[str, Any] = {"description": about.about, "tag_keys": about.labels}
+    if about.kind == "Histogram":
+        given["boundaries"] = list(SECONDS)
+    return ray_cluster.meter(about.kind, name, given)

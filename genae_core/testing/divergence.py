@@ -1,0 +1,108 @@
+"""What every divergence must keep. A test is a subclass with a fixture `divergence`."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genae_core.config import from_json, to_json
+from genae_core.distributions.rng import Draw
+from genae_core.divergences.base import Divergence
+from genae_core.nets.mlp import CriticConfig
+from genae_core.testing.toys import digest
+
+BATCH, LATENT = 64, 2
+
+
+class DivergenceContract:
+    """A divergence with or without a critic, reached through its losses alone."""
+
+    @pytest.fixture
+    def divergence(self) -> Any:
+        raise NotImplementedError
+
+    def critic(self, dropout: float = 0.0) -> nn.Module:
+        with Draw(0).as_global():
+            return CriticConfig(widths=(32,), dropout=dropout).build(LATENT)
+
+    def samples(self, shift: float = 3.0) -> tuple[Tensor, Tensor]:
+        return Draw(1).normal((BATCH, LATENT)), Draw(2).normal((BATCH, LATENT)) + shift
+
+    def test_it_survives_json(self, divergence: Divergence) -> None:
+        assert from_json(to_json(divergence)) == divergence
+
+    def test_losses_are_pure_finite_scalars(self, divergence: Divergence) -> None:
+        critic = self.critic(dropout=0.2).train()
+        target, codes = self.samples()
+        before, state = digest(critic), torch.get_rng_state()
+
+        def losses() -> list[Tensor]:
+            draw = Draw(3)
+
+            def score(z: Tensor) -> Tensor:
+                values: Tensor = critic(z, draw)
+                return values
+
+            found = [divergence.codes_loss(score, target, codes)]
+            if divergence.critic_steps:
+                found.append(divergence.critic_loss(score, target, codes, draw))
+            return found
+
+        for one, other in zip(losses(), losses(), strict=True):
+            assert one.shape == () and one.isfinite() and torch.equal(one, other)
+        assert digest(critic) == before and torch.equal(torch.get_rng_state(), state)
+
+    def test_a_critic_there_is_learns_to_tell(self, divergence: Divergence) -> None:
+        """After training, target and codes have scores apart, and the loss is lower."""
+        if not divergence.critic_steps:
+            with pytest.raises(TypeError, match="no critic"):
+                divergence.critic_loss(lambda z: z[:, 0], *self.samples(), Draw(0))
+            return
+        critic, draw = self.critic(), Draw(3)
+        target, codes = self.samples()
+        adam = torch.optim.Adam(critic.parameters(), 1e-3)
+
+        def score(z: Tensor) -> Tensor:
+            values: Tensor = critic(z, draw)
+            return values
+
+        losses = []
+        for _ in range(150):
+            loss = divergence.critic_loss(score, target, codes, draw)
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            divergence.project(critic)
+            losses.append(float(loss.detach()))
+        assert losses[-1] < losses[0]
+        with torch.no_grad():
+            assert bool(score(target).mean() > score(codes).mean())
+
+    def test_the_codes_move_to_the_target(self, divergence: Divergence) -> None:
+        """Points that answer the losses in turn with a critic end where the target is."""
+        critic, draw = self.critic(), Draw(3)
+        codes = nn.Parameter(self.samples()[1])
+        both = (
+            torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.9)),
+            torch.optim.Adam([codes], 2e-2, betas=(0.5, 0.9)),
+        )
+
+        def score(z: Tensor) -> Tensor:
+            values: Tensor = critic(z, draw)
+            return values
+
+        before = float(codes.detach().mean(0).norm())
+        for step in range(400):
+            target = Draw(4, step).normal((BATCH, LATENT))
+            for _ in range(divergence.critic_steps):
+                loss = divergence.critic_loss(score, target, codes.detach(), draw)
+                both[0].zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                both[0].step()
+                divergence.project(critic)
+            loss = divergence.codes_loss(score, target, codes)
+            both[1].zero_grad()
+            loss.backward(inputs=[codes])  # type: ignore[no-untyped-call]
+            both[1].step()
+        assert float(codes.detach().mean(0).norm()) < 0.5 * before

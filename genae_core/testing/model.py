@@ -1,0 +1,343 @@
+"""What every family must keep. A family's test is a subclass that names a config:
+
+    class TestVAE(ModelContract):
+        config = VAEConfig(latent_dim=3)
+
+Everything is reached through GenerativeModel and Autoencoder; what needs an encoder is skipped
+for a model without one.
+"""
+
+import math
+import re
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genae_core.config import from_json, to_json
+from genae_core.distributions.rng import Draw
+from genae_core.models.base import (
+    AdamConfig,
+    Autoencoder,
+    Batch,
+    Examples,
+    GenerativeModel,
+    ModelConfig,
+    Phase,
+    Stage,
+)
+from genae_core.nets import cuda_graphs
+from genae_core.nets.base import ComputeConfig, Net, compute_as, sampling_mode
+from genae_core.samplers.ancestral import Ancestral
+from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.testing import replays
+from genae_core.testing.toys import digest
+from genae_core.testing.toys import images as toy_images
+from genae_core.training.checkpoint import load_model, save_model
+from genae_core.training.config import TrainingConfig
+from genae_core.training.loop import NonFiniteLossError, Point, fit, has_dropout, masks_from
+
+IMAGES, BATCH = 64, 16
+
+
+class ModelContract:
+    """config: a small one. shape: of its images. noise: the standard deviation of its corruption.
+    epochs: of four steps each, enough to lower the reconstruction error of the toy images.
+    size_field: what the config calls the size that makes its latent space.
+    unmoved: parameters whose gradient is 0 by the formula, such as the height of a Wasserstein
+    critic. waits: whether a library's layers wait for the device, as zuko's couplings do."""
+
+    config: ModelConfig
+    shape: tuple[int, int, int] = (1, 8, 8)
+    noise: float = 0.0
+    epochs: int = 8
+    size_field: str = "latent_dim"
+    unmoved: tuple[str, ...] = ()
+    waits: bool = False
+
+    def build(self, seed: int = 0) -> GenerativeModel:
+        with Draw(seed, "model").as_global():
+            return self.config.build(self.shape)
+
+    def autoencoder(self) -> Autoencoder:
+        model = self.build()
+        if not isinstance(model, Autoencoder):
+            pytest.skip("a model without an encoder")
+        return model
+
+    def images(self, count: int = IMAGES) -> Tensor:
+        return toy_images(count, self.shape)
+
+    def train(
+        self,
+        model: GenerativeModel,
+        stages: tuple[Stage, ...],
+        epochs: int,
+        batch: int = BATCH,
+        images: Tensor | None = None,
+        seed: int = 0,
+    ) -> list[Point]:
+        x = self.images() if images is None else images
+        labels = self.labels(len(x))
+
+        def gathered(index: NDArray[np.int64]) -> Batch:
+            rows = torch.from_numpy(index)
+            return Batch(x[rows], labels[rows])
+
+        config = TrainingConfig(epochs=epochs, batch_size=batch)
+        return fit(
+            model, stages, Examples(len(x), gathered), config, Draw(seed, "training")
+        ).history
+
+    def labels(self, count: int = IMAGES) -> Tensor:
+        """The pattern of each toy image as its class, hidden in every third."""
+        rows = torch.arange(count)
+        return torch.where(rows % 3 == 0, -1, rows % 4)
+
+    def phases(self, model: GenerativeModel) -> list[Phase]:
+        return [phase for stage in model.stages() for phase in stage.phases]
+
+    def batch(self, stage: Stage, model: GenerativeModel, count: int = BATCH) -> Batch:
+        """What a loss of the stage sees: toy images, or the codes that it makes of them."""
+        x, labels = self.images(count), self.labels(count)
+        given = Examples(count, lambda index: Batch(x[index], labels[index]))
+        if stage.inputs is not None:
+            given = stage.inputs(model, given, Draw(0))
+            model.train()
+        seen: Batch = given.batch(np.arange(count))
+        return seen
+
+    def test_the_build_depends_on_the_seed_alone(self) -> None:
+        before = torch.get_rng_state()
+        assert digest(self.build(0)) == digest(self.build(0)) != digest(self.build(1))
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_a_step_can_be_recorded(self) -> None:
+        """It never waits for the device, and does the same each time but for what tensors hold."""
+        model = self.build()
+        if has_dropout(model):
+            pytest.skip("torch's dropout is seeded from the stream, at a number in Python")
+        draw = Draw(0)
+
+        def watched(phase: Phase, adam: torch.optim.Adam, batch: Batch) -> list[Any]:
+            with replays.Watched() as watching:
+                loss, _ = phase.loss(model, batch, draw)
+                adam.zero_grad(set_to_none=True)
+                loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
+                adam.step()
+                if phase.project is not None:
+                    phase.project(model)
+            calls: list[Any] = watching.seen
+            return calls
+
+        with pytest.raises(AssertionError, match="in a step") if self.waits else nullcontext():
+            for stage in model.stages():
+                batch = self.batch(stage, model)
+                for phase in stage.phases:
+                    adam = phase.player.optimizer.build(phase.player.parameters)
+                    _, *later = [watched(phase, adam, batch) for _ in range(cuda_graphs.WARM + 2)]
+                    assert all(seen == later[0] for seen in later)
+
+    def test_a_step_of_the_chain_can_be_recorded(self) -> None:
+        model, draw, sampler = self.autoencoder(), Draw(0), EncodeDecode()
+        chain = sampler.init(model, BATCH, draw)
+        each = []
+        with sampling_mode(model, "batch"):
+            for _ in range(2):
+                with replays.Watched() as watching:
+                    chain = sampler.step(model, chain, draw)
+                each.append(watching.seen)
+        assert each[0] == each[1]
+
+    def test_what_is_recorded_trains_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain, other = self.build(), self.build()
+        before = self.train(plain, plain.stages(), 2)
+        recorded = replays.on_cpu(monkeypatch)
+        compute_as(other, ComputeConfig(cuda_graphs=True))
+        assert self.train(other, other.stages(), 2) == before
+        assert digest(other) == digest(plain)
+        stages = [stage for stage in plain.stages() if stage.phases]
+        netted = any(isinstance(module, Net) for module in plain.modules())
+        assert len(recorded) == (0 if has_dropout(plain) or not netted else len(stages))
+
+    def test_the_config_describes_the_model(self) -> None:
+        assert self.build().latent_dim == self.config.latent_dim
+        assert self.config.family and isinstance(self.config.family, str)
+
+    def test_the_config_survives_json(self) -> None:
+        assert from_json(to_json(self.config)) == self.config
+
+    def test_the_config_refuses_an_empty_latent_space(self) -> None:
+        text = to_json(self.config)
+        found = re.search(rf'"{self.size_field}": \d+', text)
+        assert found
+        with pytest.raises(ValueError, match=self.size_field):
+            from_json(text.replace(found[0], f'"{self.size_field}": 0'))
+
+    def test_shapes_of_the_prior_and_the_decoder(self) -> None:
+        model = self.build().eval()
+        prior = model.latent_prior()
+        z = prior.sample(Draw(0), (5,))
+        assert prior.mean.shape == (self.config.latent_dim,)
+        assert z.shape == (5, self.config.latent_dim) and z.dtype == torch.float32
+        assert prior.sample(Draw(0)).shape == (self.config.latent_dim,)
+        mean = model.decode(z).mean
+        assert mean.shape == (5, *self.shape)
+        assert mean.min() >= 0 and mean.max() <= 1
+        assert model.decode(z).sample(Draw(0)).shape == (5, *self.shape)
+
+    def test_shapes_of_the_encoder(self) -> None:
+        model = self.autoencoder().eval()
+        x = self.images(5)
+        distribution = model.encode(x)
+        assert distribution.mean.shape == (5, self.config.latent_dim)
+        assert distribution.sample(Draw(0)).shape == (5, self.config.latent_dim)
+        assert distribution.sample(Draw(0), (2,)).shape == (2, 5, self.config.latent_dim)
+        assert len(torch.unique(distribution.mean[:4], dim=0)) == 4  # four patterns, four latents
+
+    def test_corruption_has_the_noise_of_the_config(self) -> None:
+        model = self.autoencoder()
+        x = self.images(500)
+        draw = Draw(0)
+        before = draw.generator.get_state()
+        corrupted = model.corrupt(x, draw)
+        if self.noise == 0:
+            assert torch.equal(corrupted, x)
+            assert torch.equal(draw.generator.get_state(), before)
+            return
+        assert torch.equal(model.corrupt(x, Draw(0)), corrupted)
+        error = (corrupted - x).double()
+        # n independent N(0, noise^2): the mean has standard error noise / sqrt(n), the standard
+        # deviation noise / sqrt(2 n); 5 of each.
+        n = error.numel()
+        assert abs(error.mean()) < 5 * self.noise / math.sqrt(n)
+        assert abs(error.std() - self.noise) < 5 * self.noise / math.sqrt(2 * n)
+
+    def test_losses_are_pure_finite_scalars(self) -> None:
+        model, twin = self.build().train(), self.build().train()
+        parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
+        state = torch.get_rng_state()
+        assert self.phases(model)
+        for stage, other in zip(model.stages(), twin.stages(), strict=True):
+            batch = self.batch(stage, model)
+            self.batch(other, twin)
+            kept = batch.x.clone()
+            for phase, same in zip(stage.phases, other.phases, strict=True):
+                with masks_from(Draw(1), has_dropout(model)):
+                    loss, terms = phase.loss(model, batch, Draw(0))
+                assert loss.shape == () and loss.isfinite() and loss.requires_grad
+                assert terms and all(t.shape == () and t.isfinite() for t in terms.values())
+                with masks_from(Draw(1), has_dropout(twin)):
+                    again, _ = same.loss(twin, batch, Draw(0))
+                assert torch.equal(again, loss)
+            assert torch.equal(batch.x, kept)
+        assert torch.equal(torch.get_rng_state(), state)
+        for name, parameter in model.named_parameters():
+            assert torch.equal(parameter, parameters[name]) and parameter.grad is None
+
+    def test_a_phase_moves_its_own_player_alone(self) -> None:
+        stages = self.build().stages()
+        places = [(s, p) for s, stage in enumerate(stages) for p in range(len(stage.phases))]
+        for s, p in places:
+            model = self.build()
+            stage = model.stages()[s]
+            phase = stage.phases[p]
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            own = {id(p) for p in phase.player.parameters}
+            alone = stage._replace(phases=(phase._replace(repeats=1),), epochs=None)
+            self.train(model, (alone,), 1, BATCH, self.images(BATCH))
+            moved = {name for name, p in model.named_parameters() if not p.equal(before[name])}
+            inside = {name for name, p in model.named_parameters() if id(p) in own}
+            assert moved and moved <= inside
+
+    def test_every_parameter_is_moved_by_a_player(self) -> None:
+        model = self.build()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        played = {id(p) for phase in self.phases(model) for p in phase.player.parameters}
+        assert played == {id(p) for p in model.parameters()}
+        self.train(model, model.stages(), 1)
+        still = [name for name, p in model.named_parameters() if p.equal(before[name])]
+        assert set(still) <= set(self.unmoved)
+
+    def test_training_lowers_the_reconstruction_error(self) -> None:
+        model = self.autoencoder()
+        x = self.images()
+
+        def error() -> float:
+            with sampling_mode(model, "batch"):
+                return float((model.decode(model.encode(x).mean).mean - x).square().mean())
+
+        before = error()
+        self.train(model, model.stages(), self.epochs)
+        # An untrained decoder says about 1/2 everywhere, an error of 1/4; a model that learns
+        # nothing keeps it to within the noise of its weights, far less than the tenth asked for.
+        assert error() < 0.9 * before
+
+    def test_training_ends_in_evaluation_mode_with_finite_terms(self) -> None:
+        model = self.build()
+        history = self.train(model, model.stages(), 1)
+        assert not any(module.training for module in model.modules())
+        assert history and all(math.isfinite(v) for p in history for v in p.terms.values())
+
+    def test_the_same_seed_gives_the_same_training_bit_for_bit(self) -> None:
+        models = [self.build(), self.build(), self.build()]
+        seeds = (0, 0, 1)
+        histories = [
+            self.train(model, model.stages(), 2, seed=seed)
+            for model, seed in zip(models, seeds, strict=True)
+        ]
+        digests = [digest(model) for model in models]
+        assert histories[0] == histories[1] and digests[0] == digests[1]
+        assert histories[0] != histories[2] and digests[0] != digests[2]
+
+    def test_not_finite_pixels_are_refused_with_the_terms(self) -> None:
+        model = self.build()
+        with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
+            self.train(model, model.stages(), 1, images=self.images() * math.nan)
+
+    def test_a_huge_learning_rate_is_refused_with_the_terms(self) -> None:
+        model = self.build()
+        # Weights near 1e37, whose products pass the largest float32, 3.4e38.
+        wild = AdamConfig(learning_rate=1e37)
+        stages = tuple(
+            stage._replace(
+                phases=tuple(
+                    phase._replace(player=phase.player._replace(optimizer=wild))
+                    for phase in stage.phases
+                ),
+            )
+            for stage in model.stages()
+        )
+        with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
+            self.train(model, stages, 2)
+
+    def test_a_saved_model_decodes_bit_for_bit(self, tmp_path: Path) -> None:
+        model = self.build()
+        self.train(model, model.stages(), 1)
+        save_model(tmp_path / "model", model, self.config, self.shape, Draw(0))
+        loaded = load_model(tmp_path / "model")
+        assert not any(module.training for module in loaded.modules())
+        assert digest(loaded) == digest(model)
+        z = model.latent_prior().sample(Draw(0), (4,))
+        assert torch.equal(loaded.decode(z).mean, model.decode(z).mean)
+
+    @pytest.mark.parametrize("batch_norm", ["batch", "running"])
+    def test_chains_run_on_it(self, batch_norm: str) -> None:
+        model = self.build()
+        self.train(model, model.stages(), 1)
+        before = digest(model)
+        sampler = EncodeDecode() if isinstance(model, Autoencoder) else Ancestral()
+        config = ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=4, batch_norm=batch_norm)  # type: ignore[arg-type]
+        records = list(run_chain(model, config, 6))
+        assert [(r.step, r.first) for r in records] == [(s, f) for f in (0, 4) for s in (0, 1, 3)]
+        for record in records:
+            mean = record.chain.mean
+            assert mean.shape[1:] == self.shape and mean.min() >= 0 and mean.max() <= 1
+            assert record.chain.z.isfinite().all()
+        assert digest(model) == before

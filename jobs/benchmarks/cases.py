@@ -1,0 +1,143 @@
+"""What the suite "train" trains, as the studies do, and the steps of the plain loops over it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genae_core.data.base import Split
+from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.data.mnist import MNISTConfig
+from genae_core.distributions.rng import Draw
+from genae_core.experiment.experiment import Experiment
+from genae_core.models.aae import AAEConfig
+from genae_core.models.adv_ae import AdvAEConfig
+from genae_core.models.ae import AEConfig
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import MLPConfig
+from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.training.config import TrainingConfig
+
+Adams = dict[str, torch.optim.Adam]  # by player
+PLAIN = ComputeConfig()
+
+
+class Case(NamedTuple):
+    """A model as the studies train it, and the step of its plain loop. steps: in a round. images:
+    that it is trained on, as many as the data has. stage: the one that is trained."""
+
+    model: Any
+    data: Any
+    batch: int
+    steps: int
+    plain: Callable[[Any, Tensor, Adams, Draw], None]
+    images: int = 60_000
+    stage: int = 0
+
+
+def vae_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
+    mean, log_var = model.encoder(x).chunk(2, 1)
+    z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+    logits = model.decoder(z)
+    error = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+    kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1).mean()
+    move(adams["autoencoder"], error + kl)
+
+
+def aae_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
+    """Reconstruct, tell codes from the prior, answer (Makhzani et al. 2016, section 2)."""
+    logits = model.decoder(model.encoder(x))
+    move(
+        adams["autoencoder"],
+        F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x),
+    )
+    with torch.no_grad():
+        codes = model.encoder(x)
+    real = model.critic(torch.randn_like(codes), draw)
+    made = model.critic(codes, draw)
+    move(adams["critic"], F.softplus(-real).mean() + F.softplus(made).mean())
+    move(adams["encoder"], F.softplus(-model.critic(model.encoder(x), draw)).mean())
+
+
+def reconstruction_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
+    autoencoder = model.autoencoder
+    logits = autoencoder.decoder(autoencoder.encoder(x))
+    error = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+    move(adams["autoencoder"], error)
+
+
+def wgan_step(model: Any, u: Tensor, adams: Adams, draw: Draw) -> None:
+    """Five steps of the critic with a gradient penalty, one of the generator (Gulrajani et al.
+    2017, algorithm 1), on codes [B, D]."""
+    for _ in range(5):
+        with torch.no_grad():
+            made = model.generator(torch.randn_like(u))
+        share = torch.rand(len(u), 1, device=u.device)
+        between = (share * u + (1 - share) * made).requires_grad_()
+        score = model.critic(between, draw).sum()
+        (slope,) = torch.autograd.grad(score, between, create_graph=True)
+        penalty = 10 * (slope.norm(dim=1) - 1).square().mean()
+        loss = model.critic(made, draw).mean() - model.critic(u, draw).mean() + penalty
+        move(adams["code critic"], loss)
+    move(adams["generator"], -model.critic(model.generator(torch.randn_like(u)), draw).mean())
+
+
+def move(adam: torch.optim.Adam, loss: Tensor) -> None:
+    adam.zero_grad(set_to_none=True)
+    loss.backward(inputs=[p for group in adam.param_groups for p in group["params"]])  # type: ignore[no-untyped-call]
+    adam.step()
+
+
+DIGITS = MNISTConfig(root="generated")
+FACES = ImageFolderConfig(root="generated", size=64)
+CASES = {
+    "mlp": Case(VAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 12, vae_step),
+    "aae_mlp": Case(AAEConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 6, aae_step),
+    "adv_ae_mlp": Case(
+        AdvAEConfig(autoencoder=AEConfig(latent_dim=10, net=MLPConfig())),
+        DIGITS,
+        200,
+        12,
+        reconstruction_step,
+    ),
+    "adv_ae_wgan": Case(
+        AdvAEConfig(autoencoder=AEConfig(latent_dim=10, net=MLPConfig())),
+        DIGITS,
+        200,
+        6,
+        wgan_step,
+        stage=1,
+    ),
+    "dcgan64": Case(
+        VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step, images=6_000
+    ),
+}
+
+
+def images_of(case: Case, count: int | None = None) -> Split:
+    """So many images, or those of a round."""
+    shape = (count or case.batch * case.steps, *case.data.shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return Split(pixels, np.zeros(len(pixels), np.int64))
+
+
+def experiment_of(case: Case) -> Experiment:
+    return Experiment(
+        data=case.data,
+        model=case.model,
+        training=TrainingConfig(epochs=1, batch_size=case.batch),
+        chains=(ChainConfig(sampler=EncodeDecode()),),
+    )
+
+
+def built(case: Case, compute: ComputeConfig, device: str) -> Any:
+    with Draw(0).as_global():
+        model = case.model.build(case.data.shape).to(device)
+    compute_as(model, compute)
+    return model.train()

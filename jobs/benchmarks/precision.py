@@ -1,0 +1,114 @@
+"""The suite "precision": whether bf16 gives the FCDs that fp32 gives, over seeds.
+
+Needs neither Ray nor MLflow. Where the hardware does not multiply in bfloat16, and would take many
+times as long, its arithmetic is computed in fp32 (`Rounding`).
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from genae_core.data.base import load
+from genae_core.experiment.experiment import Experiment, resolve
+from genae_core.experiment.precision import has_bf16
+from genae_core.experiment.trial import run_trial
+from genae_core.metrics.classifier import cached_classifier, load_classifier
+from genae_core.models.aae import AAEConfig
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import ComputeConfig
+from genae_core.recipes.recipes import DataOptions, chain_of, recipe
+
+from .rows import Row
+
+RECIPE = recipe(DataOptions(dataset="digits"))
+FAMILIES: dict[str, Any] = {
+    "vae": VAEConfig(latent_dim=8, net=RECIPE.net),
+    "dvae": VAEConfig(latent_dim=8, net=RECIPE.net, noise=0.5),
+    "daae": AAEConfig(latent_dim=8, net=RECIPE.net, noise=0.5),
+}
+CHAIN = chain_of(RECIPE, sub_batch=100)
+PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d}
+
+
+def rows(repeats: int, device: str) -> list[Row]:
+    """precision_FAMILY_K: the mean FCD at step K of the digits, of bf16 against fp32, over twice
+    as many seeds as repeats."""
+    splits, seeds = load(RECIPE.data), range(2 * repeats)
+    native = has_bf16(device)
+    with tempfile.TemporaryDirectory() as scratch:
+        home, _ = cached_classifier(RECIPE.classifier, "digits", splits, False, Path(scratch))
+        classifier = load_classifier(home).to(device)
+    found = []
+    for name, model in FAMILIES.items():
+        fcd: dict[str, list[list[float]]] = {"fp32": [], "bf16": []}
+        for seed in seeds:
+            for precision in ("fp32", "bf16"):
+                given = Experiment(
+                    data=RECIPE.data,
+                    model=model,
+                    training=RECIPE.training,
+                    chains=(CHAIN,),
+                    classifier=RECIPE.classifier,
+                    seed=seed,
+                    compute=ComputeConfig(precision=precision),
+                )
+                with emulated() if precision == "bf16" and not native else nullcontext():
+                    result = run_trial(resolve(given, splits), splits, classifier, device)
+                for error in result.failed.values():
+                    raise error
+                fcd[precision].append(result.chains[0].fcd)
+        how = "" if native else ", emulated"
+        found += [
+            row(f"precision_{name}_{step}", how, *([f[at] for f in fcd[p]] for p in fcd))
+            for at, step in enumerate(CHAIN.record)
+        ]
+    return found
+
+
+def row(name: str, how: str, plain: list[float], lower: list[float]) -> Row:
+    apart = [b - a for a, b in zip(plain, lower, strict=True)]
+    error = statistics.stdev(apart) / len(apart) ** 0.5
+    a, b = statistics.mean(plain), statistics.mean(lower)
+    return Row(
+        name=name,
+        value=b,
+        unit=f"FCD in bf16{how}; a seed's differs by {statistics.mean(apart):.2f} ± {error:.2f}",
+        baseline=f"fp32, which varies by {statistics.stdev(plain):.2f} over {len(plain)} seeds",
+        baseline_value=a,
+        ratio=a / b,
+    )
+
+
+class Rounding(TorchFunctionMode):
+    """bf16's arithmetic on fp32's hardware: the factors of a product rounded to bf16, its sums in
+    fp32, its result rounded; the same for gradients, which pass the same roundings."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        kwargs = kwargs or {}
+        if func in PRODUCTS:
+            args = [rounded(arg) for arg in args]
+            kwargs = {name: rounded(arg) for name, arg in kwargs.items()}
+        found = func(*args, **kwargs)
+        return rounded(found) if func in PRODUCTS or func is F.batch_norm else found
+
+
+def rounded(value: Any) -> Any:
+    return value.bfloat16().float() if isinstance(value, Tensor) else value
+
+
+@contextmanager
+def emulated() -> Iterator[None]:
+    """What autocast would compute in bf16 is computed so."""
+    with mock.patch.object(torch, "autocast", lambda *_: Rounding()):
+        yield

@@ -1,0 +1,193 @@
+"""The suite "tracking": what logging costs a trial, against plain calls of MLflow's client.
+
+Both log the same to one server on this machine. The trial writes to its journal and goes on; the
+plain calls wait for the server.
+"""
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from genae_core.config import to_strict_json
+from genae_core.evaluation.chains import ChainResult
+from genae_core.evaluation.image_grids import Picture
+from genae_core.experiment.recording import record_chain, record_training
+from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.sweep.runs import courier_of
+from genae_core.tracking.journal import Journal
+from genae_core.tracking.mlflow_store import Tracker
+
+from .rows import Row
+
+STEPS, GRIDS = 20, 6  # of the curve, and pictures
+POINTS, TERMS = 40, 4  # of the training
+TRAINED_S = 100.0  # of the trial, as it logs it
+SIDE = 8 * 64  # pixels of a grid: faces, eight by eight
+START_S, DELIVER_S = 120.0, 60.0  # that a server and a delivery may take
+
+
+def rows(repeats: int, scratch: Path) -> list[Row]:
+    """tracking_trial_s: seconds of a trial's wall time that its logging takes. Raises RuntimeError
+    where the server does not start, or does not hold the same in the end."""
+    with server(scratch) as uri:
+        tracker = Tracker.create(uri, "tracking", scratch)
+        seconds: dict[str, list[float]] = {"genae": [], "plain": []}
+        for number in range(1 + repeats):
+            took = {
+                "genae": journalled(tracker, scratch / "journals" / f"{number:032}"),
+                "plain": plainly(tracker, scratch / f"plain-{number}"),
+            }
+            if number:  # the first warms up
+                for arm, value in took.items():
+                    seconds[arm].append(value)
+        check(tracker, 1 + repeats)
+    ours, plain = (statistics.median(seconds[arm]) for arm in ("genae", "plain"))
+    return [
+        Row(
+            name="tracking_trial_s",
+            value=ours,
+            unit=f"s of a trial, {GRIDS} grids, {POINTS} x {TERMS} training, {STEPS} steps",
+            baseline="MLflow's client, called as it comes",
+            baseline_value=plain,
+            ratio=plain / ours,
+        )
+    ]
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """MLflow's server on SQLite, on loopback; its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    uri, deadline = f"http://127.0.0.1:{port}", time.monotonic() + START_S
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            while True:
+                with suppress(OSError):
+                    urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+                    break
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"no server: {(folder / 'server.log').read_text()[-2000:]}")
+                time.sleep(0.2)
+            yield uri
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def result() -> ChainResult:
+    """What a trial's chain gives, with as many grids as steps that have one."""
+    random = np.random.default_rng(0)
+
+    def picture(rows: int, columns: int) -> Picture:
+        # As smooth as a face and as noisy: neither packs to nothing, as one colour would.
+        coarse = random.integers(0, 256, (rows // 8, columns // 8, 3), np.uint8)
+        return np.asarray(Image.fromarray(coarse).resize((columns, rows)))
+
+    record = tuple(range(0, STEPS, -(-STEPS // GRIDS)))[: GRIDS - 1] + (STEPS,)
+    curve = [float(value) for value in random.uniform(20, 60, len(record))]
+    return ChainResult(
+        config=ChainConfig(sampler=EncodeDecode(), record=record),
+        fcd_val=curve,
+        fcd=curve,
+        floor=9.0,
+        num_images=5000,
+        grids=[picture(SIDE, SIDE) for _ in record],
+        sprite=picture(SIDE // 2, SIDE * 2),
+        strip=picture(SIDE, SIDE),
+    )
+
+
+CURVE = [("chain/kid", 0.1 / (1 + step), step) for step in range(STEPS)]
+HISTORY = [
+    (10 * point, {f"term{n}": 1.0 / (1 + point + n) for n in range(TERMS)})
+    for point in range(POINTS)
+]
+PARAMS = {f"model.part{n}": str(n) for n in range(30)}
+
+
+def journalled(tracker: Tracker, folder: Path) -> float:
+    """As a trial does it; what is delivered while it goes on is waited for, but not counted."""
+    found, courier = result(), courier_of(tracker.uri, tracker.experiment_id)
+    began = time.perf_counter()
+    journal = Journal(folder)
+    journal.start("trial", {"arm": "genae"}, dict(PARAMS))
+    journal.log_text(to_strict_json(PARAMS), "experiment.json")
+    courier.add(journal.folder)
+    record_training(journal, HISTORY)
+    journal.log_metrics(CURVE)
+    record_chain(journal, found, TRAINED_S)
+    journal.finish()
+    journal.mark_done(min(found.fcd_val))
+    took = time.perf_counter() - began
+    if not courier.settle([journal.folder], DELIVER_S):
+        raise RuntimeError(f"the server did not take the journal in {DELIVER_S:.0f} s")
+    return took
+
+
+def plainly(tracker: Tracker, folder: Path) -> float:
+    """A call a value, a picture and a file."""
+    found, client = result(), tracker.client
+    folder.mkdir()
+    began = time.perf_counter()
+    run = client.create_run(tracker.experiment_id, tags={"arm": "plain"}).info.run_id
+    for name, text in PARAMS.items():
+        client.log_param(run, name, text)
+    curves = {"fcd": found.fcd, "fcd_val": found.fcd_val}
+    curves["fcd_ratio"] = [value / found.floor for value in found.fcd]
+    for name, value, step in (
+        *((f"train/{term}", value, at) for at, terms in HISTORY for term, value in terms.items()),
+        *CURVE,
+        *(
+            (f"chain/{name}", value, step)
+            for name, values in curves.items()
+            for step, value in zip(found.config.record, values, strict=True)
+        ),
+        *((name, value, 0) for name, value in found.summary().items()),
+        ("training_seconds", TRAINED_S, 0),
+        ("evaluation_seconds", found.seconds, 0),
+    ):
+        client.log_metric(run, name, value, step=step)
+    for step, picture in zip(found.config.record, found.grids, strict=True):
+        client.log_image(run, picture, key="samples", step=step)
+    Image.fromarray(found.strip).save(folder / "strip.png")
+    Image.fromarray(found.sprite).save(folder / "sprite.png")
+    (folder / "curve.json").write_text(to_strict_json(curves))
+    for file in folder.iterdir():
+        client.log_artifact(run, str(file))
+    client.set_terminated(run)
+    return time.perf_counter() - began
+
+
+def check(tracker: Tracker, trials: int) -> None:
+    """Both arms have logged the same metrics, and as many points of them."""
+    for arm in ("genae", "plain"):
+        runs = tracker.find(arm=arm)
+        points = [
+            len(tracker.client.get_metric_history(run.info.run_id, name))
+            for run in runs
+            for name in run.data.metrics
+        ]
+        expected = POINTS * TERMS + STEPS + 3 * GRIDS + len(result().summary()) + 2
+        if len(runs) != trials or sum(points) != trials * expected:
+            raise RuntimeError(
+                f"{arm}: {len(runs)} runs with {sum(points)} points in the store, "
+                f"not {trials} with {trials * expected}"
+            )

@@ -1,0 +1,173 @@
+"""The suite "train": genae's training loop against plain loops over the same modules.
+
+Needs neither Ray nor MLflow. All train on as many images as the data has, a few steps at a time,
+but for Pythae's, whose turn is an epoch of as few. A plain loop holds its images as floats, keeps
+no curve and no state, and checks nothing. There are two: as one writes it (fp32, Adam as it
+comes), and as one writes it who knows this hardware (what --precision auto chose, fused Adam).
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genae_core.data.base import Split
+from genae_core.distributions.rng import Draw
+from genae_core.experiment.precision import fastest, few_images, measure
+from genae_core.models.base import Examples, Stage
+from genae_core.nets.base import ComputeConfig
+from genae_core.training.batches import Batches
+from genae_core.training.config import TrainingConfig
+from genae_core.training.loop import Run
+
+from .cases import CASES, PLAIN, Case, built, experiment_of, images_of
+from .chain import interleaved
+from .peak import SIDE, Counting, peak_of, product
+from .pythae import pythae
+from .rows import Row
+
+ROUNDS = 15  # of every arm in a repeat
+EPOCHS = 100  # that genae's training is said to have: its curve has a point an epoch
+
+
+def rows(repeats: int, device: str) -> list[Row]:
+    """train_MODEL_auto against the plain loop, train_MODEL_best against the best one, and the MLP
+    against Pythae's trainer where it is installed, in images a second; train_MODEL_peak: the share
+    of what matrix products reach in the same run."""
+    found = []
+    for name, case in CASES.items():
+        if device == "cuda":  # where a step is short, and a small batch leaves it idle
+            case = case._replace(batch=max(case.batch, 128), steps=50)
+        images = images_of(case, case.images)
+        experiment = experiment_of(case)
+        few = few_images(experiment, images)
+        timings = measure(experiment, few, "auto", device == "cuda", torch.get_num_threads())
+        auto = fastest(timings)
+        arms = {
+            "genae": genae(case, images, auto, device),
+            "plain": loop(case, images, PLAIN, device, fused=False),
+            "best": loop(case, images, auto, device, fused=True),  # kernel by kernel
+            "peak": product(auto, device),
+        }
+        if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
+            arms["pythae"] = pythae(case, images_of(case))
+        seconds = interleaved(arms, repeats * ROUNDS, device)
+        found += [
+            row(name, arm, title, case, seconds)
+            for arm, title in (
+                ("plain", "a plain fp32 loop over the same modules"),
+                ("best", f"the best plain loop, {told(auto)}, fused Adam"),
+                ("pythae", "Pythae's trainer on the same layers"),
+            )
+            if arm in seconds
+        ]
+        work = flops(case, images)
+        reached, most = work / seconds["genae"], 2 * SIDE[device] ** 3 / seconds["peak"]
+        found.append(
+            Row(
+                name=f"train_{name}_peak",
+                value=reached / 1e9,
+                unit="GFLOP/s",
+                baseline=f"products of large matrices, {peak_of(auto, device)}",
+                baseline_value=most / 1e9,
+                ratio=reached / most,
+            )
+        )
+    return found
+
+
+def flops(case: Case, images: Split) -> int:
+    """Of the matrix products and convolutions of a round, forwards and backwards."""
+    one = Split(images.images[: case.batch], images.labels[: case.batch])
+    step = genae(case._replace(steps=1), one, PLAIN, "cpu")
+    with Counting() as counting:
+        step()
+    return case.steps * int(counting.flops)
+
+
+def row(name: str, arm: str, title: str, case: Case, seconds: dict[str, float]) -> Row:
+    images = case.batch * case.steps
+    suffix = {"plain": "auto", "best": "best", "pythae": "pythae"}[arm]
+    return Row(
+        name=f"train_{name}_{suffix}",
+        value=images / seconds["genae"],
+        unit="images/s",
+        baseline=title,
+        baseline_value=images / seconds[arm],
+        ratio=seconds[arm] / seconds["genae"],
+    )
+
+
+def told(compute: ComputeConfig) -> str:
+    return f"{compute.precision}{', channels last' if compute.channels_last else ''}"
+
+
+def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
+    """The next steps of one training, as `training.fit` makes them."""
+    model, draw = built(case, compute, device), Draw(0, device=device)
+    config = TrainingConfig(epochs=1, batch_size=case.batch)
+    stage, examples = prepared(case, model, images, device)
+    run = Run(model, (stage,), examples, config, draw)
+    run.begin(draw.generator.get_state())
+
+    batches = on_and_on(run.batches)
+
+    def steps() -> None:
+        for batch in islice(batches, case.steps):
+            run.moved(batch)
+            run.stepped()
+
+    return steps
+
+
+def on_and_on(epoch: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    while True:
+        yield from epoch()
+
+
+def prepared(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
+    """The stage and what it is trained on."""
+    binarize = getattr(case.data, "binarize", False)
+    examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
+    stage = model.stages()[case.stage]
+    if stage.inputs is not None:
+        examples = stage.inputs(model, examples, Draw(0, device=device))
+        model.train()
+    return stage._replace(epochs=EPOCHS, inputs=None), examples
+
+
+def loop(
+    case: Case, images: Split, compute: ComputeConfig, device: str, fused: bool
+) -> Callable[[], None]:
+    """The next steps of a plain loop."""
+    model = built(case, compute, device)
+    stage, examples = prepared(case, model, images, device)
+    x = examples.batch(np.arange(examples.count)).x
+    players = {phase.player.name: phase.player for phase in stage.phases}
+    adams = {
+        name: torch.optim.Adam(
+            player.parameters,
+            lr=player.optimizer.learning_rate,
+            betas=(player.optimizer.beta1, player.optimizer.beta2),
+            fused=fused or None,  # False would also refuse what torch does as it comes
+        )
+        for name, player in players.items()
+    }
+
+    draw = Draw(0, device=device)
+    whole = len(x) // case.batch * case.batch
+
+    def epoch() -> Iterator[Tensor]:
+        yield from torch.split(torch.randperm(len(x), device=device)[:whole], case.batch)
+
+    batches = on_and_on(epoch)
+
+    def steps() -> None:
+        for rows in islice(batches, case.steps):
+            case.plain(model, x[rows], adams, draw)
+
+    return steps

@@ -1,0 +1,92 @@
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import genae_core.config.home as module
+from genae_core.config.home import code_version, home
+
+
+def test_home_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path / "a" / "b"))
+    assert home() == tmp_path / "a" / "b" and home().is_dir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENAE_HOME", "here")
+    assert home() == tmp_path / "here" and home().is_absolute()
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_home_is_in_the_users_folder_by_default(
+    value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GENAE_HOME", raising=False)
+    if value is not None:
+        monkeypatch.setenv("GENAE_HOME", value)
+    assert home() == tmp_path / ".genae" and home().is_dir()
+
+
+def test_a_home_that_cannot_be_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setenv("GENAE_HOME", str(place))
+        with pytest.raises(ValueError, match=f"GENAE_HOME={place} cannot be made"):
+            home()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of one commit that holds pkg/home.py, which the module believes to be."""
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GENAE_COMMIT", "GENAE_DIRTY"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "pkg" / "home.py"
+    file.parent.mkdir()
+    file.write_text("")
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "add", "pkg/home.py")
+    _git(tmp_path, "commit", "-qm", "first")
+    monkeypatch.setattr(module, "__file__", str(file))
+    return tmp_path
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_version_is_the_commit_and_whether_files_differ(repository: Path) -> None:
+    commit = _git(repository, "rev-parse", "HEAD")
+    assert code_version() == {"git_commit": commit, "git_dirty": "false"}
+    (repository / "pkg" / "home.py").write_text("changed")
+    assert code_version() == {"git_commit": commit, "git_dirty": "true"}
+
+
+def test_another_projects_repository_is_not_ours(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed below someone's repository, untracked by it."""
+    untracked = repository / "venv" / "home.py"
+    untracked.parent.mkdir()
+    untracked.write_text("")
+    monkeypatch.setattr(module, "__file__", str(untracked))
+    assert code_version() == {"git_commit": "unknown", "git_dirty": "unknown"}
+    monkeypatch.setenv("GENAE_COMMIT", "abc")
+    assert code_version() == {"git_commit": "abc", "git_dirty": "unknown"}
+
+
+def test_without_git_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("GENAE_COMMIT", raising=False)
+    assert code_version()["git_commit"] == "unknown"
+    monkeypatch.setenv("GENAE_COMMIT", "abc")
+    assert code_version()["git_commit"] == "abc"
+    monkeypatch.setenv("GENAE_DIRTY", "true")
+    assert code_version() == {"git_commit": "abc", "git_dirty": "true"}

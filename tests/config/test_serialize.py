@@ -1,0 +1,383 @@
+import dataclasses
+import importlib
+import json
+import math
+import pkgutil
+import sys
+import types
+import typing
+from typing import Any, Literal
+
+import pytest
+
+from genae_core.config import (
+    KEY,
+    canonical,
+    flatten,
+    from_dict,
+    from_json,
+    identity,
+    register,
+    require,
+    require_finite,
+    require_positive_int,
+    to_dict,
+    to_json,
+)
+from genae_core.config.former_names import FORMER_PATHS
+from genae_core.config.registry import OWN_PACKAGES, class_of, registered
+from genae_core.data.base import DataConfig
+from genae_core.data.digits import DigitsConfig
+from genae_core.models.aae import AAEConfig
+from genae_core.models.base import AdamConfig, ModelConfig
+from genae_core.models.vae import VAEConfig
+from genae_core.nets.base import NetConfig
+from genae_core.nets.mlp import MLPConfig
+from genae_core.priors.base import PriorConfig
+from genae_core.priors.ex_post import ExPostMixture
+from genae_core.priors.normal import NormalPriorConfig
+from genae_core.samplers.base import ChainConfig, FittedPriorConfig, Sampler
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.training.config import TrainingConfig
+
+# One value for each protocol, another than a field's default.
+VALUES: dict[Any, Any] = {
+    int: 3,
+    float: 0.25,
+    str: "somewhere",
+    bool: True,
+    DataConfig: DigitsConfig(binarize=True),
+    ModelConfig: VAEConfig(latent_dim=3),
+    NetConfig: MLPConfig(widths=(7, 5)),
+    PriorConfig: NormalPriorConfig(),
+    Sampler: EncodeDecode(corrupt=False, decode="sample"),
+    FittedPriorConfig: ExPostMixture(components=3),
+}
+
+
+def _value(hint: Any) -> Any:
+    """Some value of the annotated type."""
+    if hint in VALUES:
+        return VALUES[hint]
+    if dataclasses.is_dataclass(hint):
+        return _filled(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return inner[-1]
+    if origin is tuple:
+        return (_value(inner[0]),)
+    if origin in (typing.Union, types.UnionType):
+        return _value(inner[0])
+    raise AssertionError(f"add a value for {hint} to VALUES")
+
+
+def _filled(kind: type, every: bool = False) -> Any:
+    """The config with its required fields given, or as many fields as it lets be given."""
+    hints = typing.get_type_hints(kind)
+    required = {
+        f.name: _value(hints[f.name])
+        for f in dataclasses.fields(kind)
+        if f.default is f.default_factory is dataclasses.MISSING
+    }
+    config = kind(**required)
+    for field in dataclasses.fields(kind) if every else ():
+        try:
+            config = dataclasses.replace(config, **{field.name: _value(hints[field.name])})
+        except (ValueError, AssertionError):
+            continue  # outside this field's range, or not a config's type
+    return config
+
+
+CONFIGS = [kind for kind in registered().values() if kind.__module__.startswith("genae_core.")]
+# Frozen dataclasses whose every field is passed by name, and that are no configs: flags and such.
+NO_CONFIGS = {"Parts", "TwoStageConfig"}
+
+
+def test_every_config_of_genae_is_registered() -> None:
+    """Also one that somebody adds and forgets to register: it could not be saved."""
+    for package in OWN_PACKAGES:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            for value in vars(importlib.import_module(f"{package}.{module.name}")).values():
+                if (
+                    isinstance(value, type)
+                    and dataclasses.is_dataclass(value)
+                    and value.__module__ == f"{package}.{module.name}"
+                    and value.__dataclass_params__.frozen  # type: ignore[attr-defined]
+                    and all(field.kw_only for field in dataclasses.fields(value))
+                ):
+                    assert value in CONFIGS or value.__name__ in NO_CONFIGS, value
+
+
+def test_every_former_path_is_read_as_the_class_of_today() -> None:
+    for name, path in FORMER_PATHS.items():
+        assert class_of(path) is class_of(name)
+        assert path.rsplit(".", 1)[1] == class_of(name).__name__
+    assert set(CONFIGS) == {class_of(name) for name in FORMER_PATHS}
+
+
+def test_a_former_file_is_read_and_has_the_same_identity() -> None:
+    """As version 0.1 wrote it, with the import paths and the field names of then."""
+    former = {
+        KEY: "genae_core.samplers.base.ChainConfig",
+        "sampler": {
+            KEY: "genae_core.samplers.encode_decode.EncodeDecode",
+            "corrupt": True,
+            "decode": "mean",
+        },
+        "record": [0, 1],
+        "num_chains": None,
+        "sub_batch": 500,
+        "batch_norm": "batch",
+        "law": {
+            KEY: "genae_core.priors.ex_post.ExPostMixture",
+            "components": 10,
+        },
+        "seed": 0,
+    }
+    chain = ChainConfig(sampler=EncodeDecode(), record=(0, 1), fitted_prior=ExPostMixture())
+    assert from_dict(former) == chain
+    assert json.dumps(identity(chain)) == json.dumps(former)
+    assert canonical({"chains": [former]}) == {"chains": [to_dict(chain)]}
+    assert "law" not in to_dict(chain) and to_dict(chain)[KEY] == "chain"
+
+
+def test_a_class_without_a_name_is_refused_when_it_is_saved() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Nameless(AdamConfig):
+        pass
+
+    with pytest.raises(ValueError, match=r"Nameless has no name on disk.*register"):
+        to_dict(Nameless())
+
+
+def test_a_name_belongs_to_one_class() -> None:
+    @register("test.mine")
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Mine:
+        number: int = 1
+
+    assert from_json(to_json(Mine(number=2))) == Mine(number=2)
+    assert to_dict(Mine())[KEY] == "test.mine"
+    with pytest.raises(ValueError, match=r"'vae' of .*Mine belongs to genae_core.models.vae.VAE"):
+        register("vae")(Mine)
+    with pytest.raises(ValueError, match="lower-case words joined"):
+        register("Not a name")(Mine)
+    with pytest.raises(ValueError, match="must be a frozen dataclass"):
+        register("test.loose")(dataclasses.make_dataclass("Loose", ["number"]))
+
+
+def test_the_walk_finds_the_configs() -> None:
+    names = {kind.__name__ for kind in CONFIGS}
+    assert names >= {
+        "VAEConfig",
+        "AAEConfig",
+        "MLPConfig",
+        "DCGANConfig",
+        "CriticConfig",
+        "NormalPriorConfig",
+        "AdamConfig",
+        "TrainingConfig",
+        "ChainConfig",
+        "EncodeDecode",
+        "Ancestral",
+        "Reconstruction",
+        "ClassifierConfig",
+        "Experiment",
+        "DigitsConfig",
+        "MNISTConfig",
+        "SVHNConfig",
+        "CelebAConfig",
+    }
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("every", [False, True])
+def test_a_config_survives_json(kind: type, every: bool) -> None:
+    config = _filled(kind, every)
+    again = from_json(to_json(config))
+    assert again == config and type(again) is kind
+    assert hash(again) == hash(config)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert to_json(again) == to_json(config)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_config_is_frozen_and_takes_no_other_field(kind: type) -> None:
+    config = _filled(kind)
+    for field in dataclasses.fields(kind):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, field.name, None)
+    with pytest.raises(ValueError, match="has no field misspelt"):
+        from_dict({**to_dict(config), "misspelt": 1})
+    with pytest.raises(TypeError):
+        dataclasses.replace(config, misspelt=1)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_config_flattens_to_primitives(kind: type) -> None:
+    flat = flatten(_filled(kind, every=True))
+    assert flat.keys() >= {
+        "law" if field.name == "fitted_prior" else field.name
+        for field in dataclasses.fields(kind)
+        if not isinstance(getattr(_filled(kind), field.name), tuple)
+    }
+    for value in flat.values():
+        assert value is None or isinstance(value, str | int | float | bool)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_missing_fields_are_refused(kind: type) -> None:
+    data = to_dict(_filled(kind))
+    for field in dataclasses.fields(kind):
+        if field.default is field.default_factory is dataclasses.MISSING:
+            with pytest.raises(ValueError, match=field.name):
+                from_dict({name: value for name, value in data.items() if name != field.name})
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("pathlib.Path", "no config"),
+        ("os.system", "no config"),
+        ("Path", "no config"),
+        ("genae_core_evil.models.VAEConfig", "no config"),
+        ("genae_core", "no config"),
+        ("genae_core.models.vae.Nothing", "no config"),
+        ("genae_core.nothing.VAEConfig", "no config"),
+        ("genae_core.models.vae.negative_elbo", "no config"),
+        ("genae_core.models.vae.VAE", "no config"),
+        ("genae_core.config.importlib", "no config"),
+        (3, "names itself under 'config'"),
+        (None, "names itself under 'config'"),
+    ],
+)
+def test_a_name_that_is_not_registered_is_refused_and_imports_nothing(
+    path: object, message: str
+) -> None:
+    before = set(sys.modules)
+    with pytest.raises(ValueError, match=message):
+        from_dict({KEY: path})
+    assert set(sys.modules) == before
+    nested = to_dict(VAEConfig(latent_dim=2))
+    nested["net"] = {KEY: path}
+    with pytest.raises(ValueError, match=message):
+        from_dict(nested)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", '"genae_core.x.Y"'])
+def test_text_that_is_no_config_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_json(text)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_has_not_are_refused(value: float) -> None:
+    @register("test.unchecked")
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Unchecked:
+        number: float
+
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(Unchecked(number=value))
+    text = to_json(AdamConfig()).replace("0.001", json.dumps(value))
+    with pytest.raises(ValueError, match="learning_rate must be a finite number"):
+        from_json(text)
+
+
+def test_what_is_no_primitive_is_not_written() -> None:
+    @register("test.odd")
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Odd:
+        thing: Any
+
+    for thing in ([1], {"a": 1}, object()):
+        with pytest.raises(TypeError, match="primitives, tuples and configs"):
+            to_dict(Odd(thing=thing))
+
+
+def test_flatten_names_nested_fields() -> None:
+    chain = ChainConfig(sampler=EncodeDecode(corrupt=False), record=(0, 2))
+    assert flatten(chain) == {
+        "sampler": "EncodeDecode",
+        "sampler.corrupt": False,
+        "sampler.decode": "mean",
+        "record": "[0, 2]",
+        "num_chains": None,
+        "sub_batch": 500,
+        "batch_norm": "batch",
+        "law": None,
+        "seed": 0,
+    }
+
+    @register("test.outer")
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Outer:
+        chains: tuple[ChainConfig, ...]
+        empty: tuple[int, ...] = ()
+
+    flat = flatten(Outer(chains=(chain, dataclasses.replace(chain, seed=4))))
+    assert flat["chains.0"] == "ChainConfig" and flat["chains.1.seed"] == 4
+    assert flat["chains.1.sampler"] == "EncodeDecode" and flat["empty"] == "[]"
+
+
+@pytest.mark.parametrize("kind", [VAEConfig, AAEConfig])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be a whole number >= 1, got latent_dim=0"),
+        ({"latent_dim": -1}, "latent_dim must"),
+        ({"latent_dim": 2.0}, "latent_dim must"),
+        ({"latent_dim": True}, "latent_dim must"),
+        ({"latent_dim": "2"}, "latent_dim must"),
+        ({"latent_dim": None}, "latent_dim must"),
+        ({"noise": -0.1}, "noise must be a finite number >= 0, got noise=-0.1"),
+        ({"noise": math.nan}, "noise must"),
+        ({"noise": math.inf}, "noise must"),
+        ({"noise": True}, "noise must"),
+        ({"noise": "0.5"}, "noise must"),
+    ],
+)
+def test_a_family_out_of_range_is_refused(
+    kind: type, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**{"latent_dim": 2, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be > 0"),
+        ({"learning_rate": -1e-3}, "learning_rate must"),
+        ({"learning_rate": math.nan}, "learning_rate must"),
+        ({"learning_rate": math.inf}, "learning_rate must"),
+        ({"learning_rate": True}, "learning_rate must"),
+        ({"beta1": 1.0}, "beta1 must"),
+        ({"beta1": -0.1}, "beta1 must"),
+        ({"beta1": math.nan}, "beta1 must"),
+        ({"beta2": 1.0}, "beta2 must"),
+        ({"beta2": math.nan}, "beta2 must"),
+    ],
+)
+def test_an_optimiser_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdamConfig(**settings)
+
+
+def test_the_rules_name_what_they_got() -> None:
+    require(True, "fine")
+    with pytest.raises(ValueError, match="^a must be b, got a=1, b='x'$"):
+        require(False, "a must be b", a=1, b="x")
+    require_positive_int(a=1, b=10**9)
+    require_finite(0, a=0, b=2.5)
+    require_finite(-1, a=-1)
+    with pytest.raises(ValueError, match="^b must be a whole number >= 1, got b=0$"):
+        require_positive_int(a=1, b=0)
+    with pytest.raises(ValueError, match="^b must be a finite number >= 2, got b=1$"):
+        require_finite(2, a=2, b=1)
+
+
+def test_a_value_out_of_range_on_disk_is_refused_as_in_the_program() -> None:
+    text = to_json(TrainingConfig(epochs=3, batch_size=4))
+    with pytest.raises(ValueError, match="epochs must"):
+        from_json(text.replace('"epochs": 3', '"epochs": 0'))

@@ -1,0 +1,344 @@
+"""How the models of a sweep compute: what there is to choose from, and what is chosen."""
+
+import dataclasses
+import json
+import math
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genae_core.data.base import Split
+from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.distributions.rng import Draw
+from genae_core.experiment import precision
+from genae_core.experiment.experiment import Experiment
+from genae_core.experiment.precision import Timing, choices, few_images, measure
+from genae_core.nets import cuda_graphs
+from genae_core.nets.base import ComputeConfig
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.sweep import autotune, sweep_folder
+from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.runs import cell_key, run_key
+from genae_core.sweep.worker import cell_of
+from genae_core.testing import replays, tiny
+
+PLAIN, LAST = ComputeConfig(), ComputeConfig(channels_last=True)
+BF16 = ComputeConfig(precision="bf16")
+
+
+def of_images() -> Experiment:
+    small = tiny.experiment()
+    model = dataclasses.replace(small.model, net=DCGANConfig(width=2))  # type: ignore[type-var]
+    data = ImageFolderConfig(root="nowhere", size=32)
+    return dataclasses.replace(small, model=model, data=data)
+
+
+def test_only_what_can_matter_is_measured() -> None:
+    assert choices(tiny.experiment(), "auto", bf16=False) == [PLAIN]
+    assert choices(tiny.experiment(), "auto", bf16=True) == [PLAIN, BF16]
+    assert choices(tiny.experiment(), "bf16", bf16=True) == [BF16]
+    assert choices(of_images(), "auto", bf16=False) == [PLAIN, LAST]
+    assert choices(of_images(), "fp32", bf16=True) == [PLAIN]
+    both = dataclasses.replace(BF16, channels_last=True)
+    assert choices(of_images(), "bf16", bf16=True) == [both]
+    assert choices(of_images(), "fp32-channels-last", bf16=True) == [LAST]
+    for way in choices(of_images(), "auto", bf16=True):
+        assert choices(of_images(), precision.flag_of(way), bf16=True) == [way]
+    assert choices(of_images(), "auto", bf16=True) == [PLAIN, LAST, both]
+
+
+def test_what_the_hardware_cannot_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not compute in bfloat16.*got precision='bf16'"):
+        choices(tiny.experiment(), "bf16", bf16=False)
+
+
+def test_the_plain_way_is_left_only_for_what_is_clearly_faster() -> None:
+    def chosen(*seconds: float) -> ComputeConfig:
+        ways = (PLAIN, LAST, BF16)
+        return precision.fastest([Timing(*pair) for pair in zip(ways, seconds, strict=False)])
+
+    assert chosen(1.0) == PLAIN
+    assert chosen(1.0, 0.97) == PLAIN
+    assert chosen(1.0, 0.9) == LAST
+    assert chosen(1.0, 0.9, 0.5) == BF16
+
+
+def test_each_way_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    splits = tiny.splits()
+    images = few_images(tiny.experiment(), splits.train)
+    assert len(images.images) == 60
+    timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
+    assert [timing.compute for timing in timings] == [PLAIN, BF16]
+    assert all(timing.seconds > 0 for timing in timings)
+
+
+def graphs_of(way: ComputeConfig) -> ComputeConfig:
+    return dataclasses.replace(way, cuda_graphs=True)
+
+
+def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
+    found = choices(tiny.experiment(), "auto", bf16=True, graphs=True)
+    assert found == [PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16)]
+    assert choices(tiny.experiment(), "fp32", True, graphs=True) == [PLAIN, graphs_of(PLAIN)]
+    falling = dataclasses.replace(tiny.experiment().training, decay="linear")
+    never = dataclasses.replace(tiny.experiment(), training=falling)
+    assert choices(never, "fp32", True, graphs=True) == [PLAIN]
+
+
+def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, float]:
+    """The seconds of plain fp32 and of its graphs, on a CPU that stands in for a GPU."""
+    replays.on_cpu(monkeypatch)
+    monkeypatch.setattr(precision, "can_record", lambda device: True)
+    images = few_images(tiny.experiment(), tiny.splits().train)
+    timings = measure(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
+    return {timing.compute.cuda_graphs: timing.seconds for timing in timings}
+
+
+def test_graphs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = recording(monkeypatch)
+    assert set(found) == {False, True}
+    assert all(0 < seconds < math.inf for seconds in found.values())
+    assert set(recording(monkeypatch, graphs=False)) == {False}
+
+
+@pytest.mark.parametrize("what", ["losses", "draws", "weights", "fails", "not recorded"])
+def test_graphs_that_compute_something_else_are_passed_over(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = precision.tried
+
+    def wrong(*given: Any, **more: Any) -> precision.Tried:
+        found = plainly(*given, **more)
+        if not given[2].cuda_graphs:
+            return found
+        if what == "fails":
+            raise RuntimeError("CUDA error: out of memory")
+        if what == "not recorded":
+            warnings.warn("it waits for the device", cuda_graphs.NotRecorded, stacklevel=1)
+        if what == "draws":
+            return found._replace(stream=found.stream.flip(0))
+        if what == "weights":
+            return found._replace(moved=1.2 * found.moved)
+        point = found.history[0]
+        terms = {name: 1.01 * term for name, term in point.terms.items()}
+        return found._replace(history=[point._replace(terms=terms), *found.history[1:]])
+
+    monkeypatch.setattr(precision, "tried", wrong)
+    found = recording(monkeypatch)
+    assert found[True] == math.inf > found[False]
+    timings = [Timing(PLAIN, found[False]), Timing(graphs_of(PLAIN), found[True])]
+    assert precision.fastest(timings) == PLAIN
+
+
+def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording whose kernels read the stream where it once stood, while the stream goes on."""
+    drawn: dict[tuple[int, ...], Any] = {}
+    plainly, normally = precision.tried, Draw.normal
+
+    def stale(*given: Any, **more: Any) -> precision.Tried:
+        def same(self: Draw, shape: tuple[int, ...]) -> Any:
+            new = normally(self, shape)
+            return drawn.setdefault(shape, new) if given[2].cuda_graphs else new
+
+        monkeypatch.setattr(Draw, "normal", same)
+        return plainly(*given, **more)
+
+    monkeypatch.setattr(precision, "tried", stale)
+    assert recording(monkeypatch)[True] == math.inf
+
+
+def test_after_a_recording_that_fails_no_way_is_taken_for_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replays.on_cpu(monkeypatch)
+    monkeypatch.setattr(precision, "can_record", lambda device: True)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "record", lambda *_: 1 / 0)
+    images = few_images(tiny.experiment(), tiny.splits().train)
+    timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
+    assert [timing.compute.cuda_graphs for timing in timings] == [False, True] * 2
+    assert [timing.seconds == math.inf for timing in timings] == [False, True] * 2
+
+
+def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
+    assert precision.STEPS > cuda_graphs.WARM
+
+
+def test_images_are_trained_in_each_layout() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
+    few = few_images(of_images(), Split(images, np.zeros(50, np.int64)))
+    timings = measure(of_images(), few, "auto", gpu=False, threads=1)
+    assert [timing.compute for timing in timings][:2] == [PLAIN, LAST]
+    assert all(0 < timing.seconds < math.inf for timing in timings)
+
+
+@pytest.fixture
+def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One of images, whose measurements say that channels last is twice as fast."""
+
+    def once(function: Any, *given: Any, cpus: int, gpus: float) -> list[Timing]:
+        assert function is measure and (cpus, gpus) == (2, 0.0)
+        return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
+
+    monkeypatch.setattr(autotune.ray_cluster, "once", once)
+    return SimpleNamespace(cells={"a": of_images()})
+
+
+def splits_of_images() -> Any:
+    train = Split(np.zeros((50, 3, 32, 32), np.uint8), np.zeros(50, np.int64))
+    return SimpleNamespace(train=train)
+
+
+def test_a_sweep_measures_once_and_a_resume_keeps_it(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = LaunchOptions(cpus_per_trial=2)
+    found = autotune.compute_of(tmp_path, sweep, splits_of_images(), options)
+    assert found == LAST
+    assert "1000.0 ms a step" in capsys.readouterr().out
+    (tmp_path / sweep_folder.MANIFEST).write_text(
+        json.dumps({"compute": dataclasses.asdict(BF16)})
+    )
+    resumed = dataclasses.replace(options, resume=True, name="s")
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
+    (tmp_path / sweep_folder.MANIFEST).write_text(
+        json.dumps({"compute": dataclasses.asdict(graphs_of(BF16))})
+    )
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), resumed) == graphs_of(BF16)
+    without = dataclasses.replace(resumed, cuda_graphs=False)
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), without) == BF16
+
+
+def test_a_measurement_that_fails_stops_no_sweep(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any, **where: Any) -> None:
+        raise RuntimeError("the node has died")
+
+    monkeypatch.setattr(autotune.ray_cluster, "once", fails)
+    found = autotune.compute_of(tmp_path, sweep, splits_of_images(), LaunchOptions())
+    assert found == PLAIN
+    assert "warning: it could not be measured" in capsys.readouterr().out
+    asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
+
+
+def test_precision_is_not_left_for_what_graphs_alone_gain() -> None:
+    ways = (PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16))
+    timings = [Timing(*pair) for pair in zip(ways, (1.0, 0.4, 0.99, 0.399), strict=True)]
+    assert precision.fastest(timings) == graphs_of(PLAIN)
+
+
+def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(function: Any, *given: Any, **where: Any) -> list[Timing]:
+        *_, precision, gpu, _, graphs = given
+        assert (precision, gpu) == ("fp32", True) and graphs
+        return [Timing(PLAIN, 0.002), Timing(graphs_of(PLAIN), math.inf)]
+
+    monkeypatch.setattr(autotune.ray_cluster, "once", once)
+    asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), asked) == PLAIN
+    told = capsys.readouterr().out
+    assert "--precision fp32 as CUDA graphs: fails here, or comes to something else" in told
+    refused = dataclasses.replace(asked, cuda_graphs=False)
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), refused) == PLAIN
+    assert not capsys.readouterr().out
+
+
+def test_graphs_make_no_other_run() -> None:
+    cell = dataclasses.replace(tiny.experiment(), compute=PLAIN)
+    for way in (PLAIN, BF16):
+        plain = dataclasses.replace(cell, compute=way)
+        other = dataclasses.replace(cell, compute=graphs_of(way))
+        assert run_key("s", plain, cell.chains[0]) == run_key("s", other, cell.chains[0])
+
+
+def test_what_an_experiment_says_is_left_to_it() -> None:
+    cells = {
+        cell_key({"n": n}): dataclasses.replace(tiny.experiment(), compute=compute)
+        for n, compute in enumerate((None, PLAIN, BF16))
+    }
+    given: Any = SimpleNamespace(cells=cells, compute=LAST)
+    nothing: Any = None
+    found = [cell_of({"n": n}, given, nothing) for n in range(3)]
+    assert [cell.compute for cell in found] == [LAST, PLAIN, BF16]
+    keys = [run_key("s", cell, cell.chains[0]) for cell in found]
+    assert len(set(keys)) == 3
+    before = dataclasses.replace(found[1], compute=None)
+    assert run_key("s", before, before.chains[0]) == keys[1]
+
+
+def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
+    sweep: Any, tmp_path: Path
+) -> None:
+    (tmp_path / sweep_folder.MANIFEST).write_text("{}")
+    options = LaunchOptions(resume=True, name="s")
+    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), options) == PLAIN
+
+
+def test_where_there_is_no_choice_nothing_is_measured(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.cells = {"a": tiny.experiment()}
+    if precision.has_bf16():
+        pytest.skip("this CPU has bfloat16 to choose")
+    found = autotune.compute_of(tmp_path, sweep, tiny.splits(), LaunchOptions())
+    assert found == PLAIN and capsys.readouterr().out == ""
+
+
+def test_seeds_are_measured_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = few_images(tiny.experiment(), tiny.splits().train)
+    apart, stacked = precision.measure_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    assert apart > 0 and 0 < stacked < math.inf
+    monkeypatch.setattr(precision, "FILLED_S", 0.0)
+    apart, stacked = precision.measure_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    assert apart > 0 and stacked == math.inf
+
+
+@pytest.mark.parametrize(
+    ("apart", "stacked", "together"),
+    [(2.0, 1.0, True), (2.0, 1.95, False), (2.0, math.inf, False)],
+)
+def test_seeds_become_one_model_where_that_is_clearly_faster(
+    apart: float,
+    stacked: float,
+    together: bool,
+    sweep: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def once(function: Any, cell: Any, images: Any, seeds: int, *_: Any, **__: Any) -> Any:
+        assert function is precision.measure_seeds and seeds == 4 and cell.compute == LAST
+        return apart, stacked
+
+    monkeypatch.setattr(autotune.ray_cluster, "once", once)
+    sweep.compute = LAST
+    options = LaunchOptions(seeds=(0, 1, 2, 3))
+    given = (tmp_path, sweep, splits_of_images())
+    assert autotune.together_of(*given, options) is together
+    said = capsys.readouterr().out
+    assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one fills'}" in said
+    assert f"taken: {'as one' if together else 'in turn'}" in said
+    manifest = json.dumps({"together": not together})
+    (tmp_path / sweep_folder.MANIFEST).write_text(manifest)
+    resumed = dataclasses.replace(options, resume=True, name="s")
+    assert autotune.together_of(*given, resumed) is not together
+
+
+def test_what_is_asked_of_the_seeds_is_not_measured(sweep: Any, tmp_path: Path) -> None:
+    def found(**flags: Any) -> bool:
+        options = LaunchOptions(**flags)
+        return autotune.together_of(tmp_path, sweep, splits_of_images(), options)
+
+    assert not found()  # one seed
+    assert found(seeds=(0, 1), seeds_together="yes")
+    assert not found(seeds=(0, 1), seeds_together="no")
+    assert not found(seeds=(0, 1), gpus_per_trial=0.25)

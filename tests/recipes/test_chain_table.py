@@ -1,0 +1,102 @@
+"""The words and the table of a study of samplers, on curves with a known answer."""
+
+import json
+
+from genae_core.priors.ex_post import ExPostMixture
+from genae_core.recipes.chain_table import Model, Setting, grouped, paragraph, table
+from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.sweep.runs import chain_label
+from genae_core.tracking.mlflow_store import Curve
+
+PUBLISHED = ChainConfig(sampler=EncodeDecode())
+CLEAN = ChainConfig(sampler=EncodeDecode(corrupt=False), batch_norm="running")
+REFINED = ChainConfig(sampler=EncodeDecode(), fitted_prior=ExPostMixture())
+SETTINGS = [Setting(chain_label(c), chain_label(c), c) for c in (PUBLISHED, CLEAN, REFINED)]
+
+
+def curve(chain: ChainConfig, seed: int, values: dict[int, float], **chains: float) -> Curve:
+    best = min(values, key=lambda step: values[step])
+    scalars = {
+        "fcd_step0": values[0],
+        "fcd_best": values[best],
+        "fcd_val_best": values[best],
+        "fcd_best_step": float(best),
+    }
+    tags = {
+        "family": "VAE",
+        "cell": json.dumps({"family": "vae", "latent_dim": 10}),
+        "chain": chain_label(chain),
+        "seed": str(seed),
+    }
+    more = {name: dict.fromkeys(values, value) for name, value in chains.items()}
+    return Curve(f"{seed}", "FINISHED", tags, {}, scalars, {"fcd": values, **more})
+
+
+def runs() -> list[Curve]:
+    found = []
+    for seed, shift in enumerate((0.0, 2.0, 4.0)):
+        found.append(curve(PUBLISHED, seed, {0: 200 + shift, 5: 100 + shift, 50: 150 + shift}))
+        found.append(curve(CLEAN, seed, {0: 100.0, 5: 110.0 + seed, 50: 300.0}))
+        found.append(curve(REFINED, seed, {0: 60 + shift, 5: 50 + shift, 50: 55 + shift}, kid=0.2))
+    return found
+
+
+def test_a_label_says_what_is_not_the_default() -> None:
+    assert [setting.label for setting in SETTINGS] == [
+        "encode decode, batch BN",
+        "encode decode (corrupt=False), running BN",
+        "encode decode, ex post mixture, batch BN",
+    ]
+
+
+def test_the_words_say_what_the_numbers_say() -> None:
+    model, chains = next(iter(grouped(runs()[::-1]).items()))
+    assert str(model) == "VAE-10"
+    said = paragraph(model, chains, SETTINGS)
+    assert "goes from 202.0 at step 0 to 102.0 at step 5 (-100.0: -100.0 to -100.0)" in said
+    assert "is 152.0 at step 50 (+50.0: +50.0 to +50.0)" in said
+    assert "a few steps help, more of them hurt" in said
+    better = "Lower: encode decode, ex post mixture, batch BN, 52.0 at step 5"
+    assert f"{better} (-50.0: -50.0 to -50.0)" in said
+    assert said.endswith(
+        "Worse after 50 steps than before the first: encode decode (corrupt=False), running BN."
+    )
+
+
+def test_a_help_that_the_seeds_do_not_settle_is_not_claimed() -> None:
+    values = zip((100.0, 110.0, 90.0), (95.0, 96.0, 97.0), (105.0, 106.0, 107.0), strict=True)
+    found = [
+        curve(PUBLISHED, seed, {0: start, 5: best, 50: end})
+        for seed, (start, best, end) in enumerate(values)
+    ]
+    for run in found:  # chosen on validation
+        run.scalars["fcd_best"], run.scalars["fcd_best_step"] = run.chain["fcd"][5], 5.0
+    said = paragraph(*next(iter(grouped(found).items())), SETTINGS)
+    assert "more steps hurt, and the seeds do not settle whether a few help" in said
+
+
+def test_a_difference_within_the_noise_is_not_called_one() -> None:
+    noisy = [
+        curve(PUBLISHED, seed, {0: 100.0 + wobble, 50: 101.0 - wobble})
+        for seed, wobble in enumerate((-8.0, 0.0, 9.0))
+    ]
+    ((model, chains),) = grouped(noisy).items()
+    said = paragraph(model, chains, SETTINGS)
+    assert (
+        "the seeds do not settle whether more steps hurt" in said
+        and "Worse" not in said
+        and "Lower" not in said
+    )
+
+
+def test_what_does_not_apply_is_a_row_with_its_reason() -> None:
+    known = [run for run in runs() if run.tags["chain"] != SETTINGS[1].label]
+    refused = {("VAE", 10): [(SETTINGS[1], "it corrupts nothing: at all")]}
+    lines = table(grouped(known), SETTINGS, refused).splitlines()
+    assert [line.split()[0] for line in lines[2:9]] == ["VAE-10"] * 7
+    (row,) = [line for line in lines if "n/a " in line]
+    assert SETTINGS[1].label in row
+    assert lines[-1] == f"n/a: {SETTINGS[1].label}: it corrupts nothing"
+    assert "102.0 ± 2.0" in lines[3] and "0.20" in lines[-2]
+    assert Model("VAE", 10) in grouped(known)

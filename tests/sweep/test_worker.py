@@ -1,0 +1,154 @@
+"""A cell's seeds in one trial, trained in turn or as one stacked model."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts.told import told
+
+from genae_core.experiment.experiment import resolve
+from genae_core.metrics.classifier import Classifier
+from genae_core.sweep import worker
+from genae_core.sweep.runs import Sweep, cell_key, run_key
+from genae_core.sweep.worker import run_cell
+from genae_core.testing import tiny
+from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.training.loop import NonFiniteLossError
+
+PARAMS = {"family": "vae", "latent_dim": 2}
+SEEDS = (4, 0, 2)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return tiny.classifier(tiny.splits())
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    folder = tmp_path_factory.mktemp("store")
+    return Tracker.create(f"sqlite:///{folder}/mlflow.db", "study", folder / "artifacts")
+
+
+def sweep(name: str, tracker: Tracker, folder: Path, together: bool, **more: Any) -> Sweep:
+    cells = {cell_key(PARAMS): resolve(tiny.experiment(), tiny.splits())}
+    tags = {"study": "study", "dataset": "digits"}
+    return told(tracker, folder, cells, name, tags, seeds=SEEDS, together=together, **more)
+
+
+def ran(tracker: Tracker, name: str) -> dict[tuple[str, str], Curve]:
+    """By seed and chain; each once."""
+    curves = tracker.curves(name)
+    found = {(run.tags["seed"], run.tags["chain"]): run for run in curves}
+    assert len(found) == len(curves)
+    return found
+
+
+def test_seeds_trained_as_one_are_logged_as_those_trained_in_turn(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    reports: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    warnings: list[str] = []
+    for together in (False, True):
+        name = "together" if together else "in-turn"
+        given = sweep(name, tracker, tmp_path / name, together, rungs=(0.4,))
+        heard = reports[together].append
+        run_cell(PARAMS, given, tiny.splits(), classifier, heard, warnings.append)
+        assert not (tmp_path / name / "states").exists()  # all is logged: none is needed
+    assert warnings == []
+    alone, stacked = ran(tracker, "in-turn"), ran(tracker, "together")
+    assert len(alone) == 2 * len(SEEDS) and alone.keys() == stacked.keys()
+    for key, run in alone.items():
+        other = stacked[key]
+        assert run.status == other.status == "FINISHED"
+        assert run.params == other.params
+        for metric, curve in run.chain.items():
+            assert other.chain[metric] == pytest.approx(curve, rel=1e-2)
+    last, same = (reports[together][-1] for together in (False, True))
+    assert last["finished"] and last["fcd_val"] == pytest.approx(same["fcd_val"], rel=1e-2)
+    # Half of all steps: of one seed in turn, of each at once.
+    assert [len(reports[together]) for together in (False, True)] == [2, 2]
+    assert reports[True][0]["percent"] == 50
+
+
+def test_a_trial_that_is_stopped_while_its_seeds_are_one_ends_the_runs_of_all(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    def stop(_: dict[str, Any]) -> None:
+        raise SystemExit
+
+    given = sweep("stopped", tracker, tmp_path, together=True, rungs=(0.4,))
+    with pytest.raises(SystemExit):
+        run_cell(PARAMS, given, tiny.splits(), classifier, stop)
+    worker.courier_of(tracker.uri, tracker.experiment_id).settle(
+        [path for path in (tmp_path / "journals").iterdir()], 60
+    )
+    assert {run.status for run in ran(tracker, "stopped").values()} == {"KILLED"}
+
+
+def test_a_seed_that_fails_ends_the_others_runs_too(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = worker.run_trial
+
+    def fails(experiment: Any, *given: Any) -> Any:
+        if experiment.seed == SEEDS[1]:
+            raise NonFiniteLossError("it diverged")
+        return real(experiment, *given)
+
+    monkeypatch.setattr(worker, "run_trial", fails)
+    given = sweep("one-fails", tracker, tmp_path, together=True)
+    with pytest.raises(NonFiniteLossError):
+        run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None)
+    status = {seed: run.status for (seed, _), run in ran(tracker, "one-fails").items()}
+    assert status == {"4": "FINISHED", "0": "FAILED", "2": "FAILED"}
+    monkeypatch.undo()
+    warnings: list[str] = []
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert {run.status for run in ran(tracker, "one-fails").values()} == {"FINISHED"}
+    # The first is not run again; the third goes on from where it was trained to.
+    assert any("one after the other: states must stand at one step" in w for w in warnings)
+    assert any(w.startswith("seed 2 was not trained at once") for w in warnings)
+
+
+def test_runs_of_seeds_trained_together_each_took_their_part(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    given = sweep("parts", tracker, tmp_path, together=True)
+    began = time.monotonic()
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None)
+    took = time.monotonic() - began
+    parts = tracker.seconds(sweep="parts", stage="model")
+    assert len(parts) == len(SEEDS) and 0 < sum(parts) <= took
+
+
+def test_where_it_cannot_be_they_are_trained_in_turn_and_it_is_said(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("too much for this GPU")
+
+    monkeypatch.setattr(worker, "fit_together", full)
+    warnings: list[str] = []
+    given = sweep("full", tracker, tmp_path, together=True)
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert warnings == [
+        "from here the seeds are trained one after the other: too much for this GPU"
+    ]
+    assert {run.status for run in ran(tracker, "full").values()} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_state_that_cannot_be_used_is_said_where_the_trial_is_heard(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, together: bool
+) -> None:
+    given = sweep(f"torn-{together}", tracker, tmp_path, together)
+    experiment = dataclasses.replace(given.cells[cell_key(PARAMS)], seed=SEEDS[0])
+    key = run_key(given.name, experiment, experiment.chains[0])
+    torn = tmp_path / "states" / key / "state-000003"
+    torn.mkdir(parents=True)
+    warnings: list[str] = []
+    run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert any("state-000003 cannot be used" in warning for warning in warnings)
