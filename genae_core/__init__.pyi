@@ -46,11 +46,11 @@ from .priors.uniform import UniformPriorConfig as UniformPriorConfig
 from .priors.vamp import VampPriorConfig as VampPriorConfig
 from .samplers.ancestral import Ancestral as Ancestral
 from .samplers.base import Chain as Chain
-from .samplers.base import ChainConfig as ChainConfig
-from .samplers.base import run_chain as run_chain
+from .samplers.config import ChainConfig as ChainConfig
 from .samplers.encode_decode import EncodeDecode as EncodeDecode
-from .samplers.interpolate import interpolated as interpolated
+from .samplers.interpolation import interpolate as interpolate
 from .samplers.langevin import Langevin as Langevin
+from .samplers.loop import run_chain as run_chain
 from .samplers.metropolis import Metropolis as Metropolis
 from .samplers.reconstruction import Reconstruction as Reconstruction
 from .sweep.launcher import launch as launch

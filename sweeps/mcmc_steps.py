@@ -30,7 +30,8 @@ from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.chain_table import Setting, conclude
 from genae_core.recipes.pictures import STEPS, draw_interpolations
 from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, recipe
-from genae_core.samplers.base import ChainConfig, FittedPriorConfig, Sampler
+from genae_core.samplers.base import Sampler
+from genae_core.samplers.config import ChainConfig, FittedPriorConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.langevin import Langevin
 from genae_core.samplers.metropolis import Metropolis

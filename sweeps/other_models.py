@@ -39,7 +39,7 @@ from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.recipes import DataOptions, recipe
 from genae_core.report.tables import lined
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
 from genae_core.training.batches import Batches

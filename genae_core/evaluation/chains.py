@@ -38,7 +38,8 @@ from genae_core.evaluation.references import (
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.models.base import encoded
-from genae_core.samplers.base import ChainConfig, Recorded, run_chain
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import Recorded, run_chain
 from genae_core.training.batches import Batches, to_pixels
 
 T = TypeVar("T")
@@ -273,7 +274,7 @@ def _seen(
     if chain.sampler.starts_from == "images":
         chosen = some(len(splits.train.images), chain.padded(num_chains))
         images = to_pixels(splits.train.images[chosen], subject.binarize, torch.device(device))
-    records = run_chain(subject.model, chain, num_chains, images, device, subject.fitted_prior)
+    records = run_chain(subject.model, chain, num_chains, images, subject.fitted_prior)
     for record in watch.over(records):
         seen = as_data(record.chain.mean, subject.binarize)
         yield record, features_of(subject.classifier, seen)

@@ -30,7 +30,8 @@ from genae_core.metrics.mixing import (
 from genae_core.metrics.parzen import choose_bandwidth, log_likelihood
 from genae_core.metrics.precision_recall import quality
 from genae_core.nets.base import sampling_mode
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import run_chain
 from genae_core.training.batches import to_pixels
 
 COMPARED = 2_000  # images and latents that these metrics see, each side
@@ -191,9 +192,7 @@ def diagnose(subject: Subject, real: Real) -> Diagnosis:
         return Diagnosis({}, scalars, parts)
     every = dataclasses.replace(chain, record=tuple(range(last + 1)))
     trace, seen = [], []
-    for record in run_chain(
-        model, every, chain.sub_batch, device=subject.device, fitted_prior=subject.fitted_prior
-    ):
+    for record in run_chain(model, every, chain.sub_batch, fitted_prior=subject.fitted_prior):
         trace.append(record.chain.z[:MIXED].clone())  # a view would keep the whole sub-batch
         mean = as_data(record.chain.mean[:MIXED], subject.binarize)
         with torch.no_grad():

@@ -24,7 +24,8 @@ from genae_core.data.shards import tensors
 from genae_core.data.storage import Folder
 from genae_core.distributions.base import Distribution
 from genae_core.models.base import GenerativeModel
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import run_chain
 from genae_core.training import checkpoint
 
 Format = Literal["parquet", "png"]
@@ -184,7 +185,6 @@ def make(worker: Worker, part: Part) -> int:
         worker.model,
         chain,
         part.last - part.first,
-        device=job.device,
         fitted_prior=job.fitted_prior,
         first_chain=part.first,
     ):

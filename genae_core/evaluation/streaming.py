@@ -23,7 +23,8 @@ from genae_core.metrics.estimate import BLOCK, FEWEST, Estimate, mean_of
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.metrics.kid import polynomial_mmd
 from genae_core.models.base import GenerativeModel
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import run_chain
 from genae_core.training import checkpoint
 from genae_core.training.batches import to_pixels
 
@@ -208,7 +209,6 @@ def look(worker: Worker, part: Part) -> Looked:
         worker.model,
         chain,
         count,
-        device=job.device,
         fitted_prior=job.fitted_prior,
         first_chain=part.first,
     ):

@@ -15,7 +15,8 @@ from genae_core.metrics.fcd import too_few
 from genae_core.models.base import ModelConfig
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
-from genae_core.samplers.base import ChainConfig, WithPrior
+from genae_core.samplers.base import WithPrior
+from genae_core.samplers.config import ChainConfig
 from genae_core.training.checkpoint import check_finished
 from genae_core.training.config import TrainingConfig
 

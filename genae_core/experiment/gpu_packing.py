@@ -13,7 +13,7 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.trial import run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
-from genae_core.samplers.base import RECORDED
+from genae_core.samplers.loop import FEW_STEPS
 
 HEADROOM = 1.2  # the allocator's fragments, and cells that a search has not seen yet
 STEPS = 5  # of the optimiser, after which its memory has stopped growing
@@ -43,7 +43,7 @@ def short(experiment: Experiment, images: int) -> Experiment:
     chains = []
     for chain in experiment.chains:
         batches = -(-(chain.num_chains or 0) // chain.sub_batch)
-        last = min(chain.record[-1], RECORDED // max(1, batches) + 1)
+        last = min(chain.record[-1], FEW_STEPS // max(1, batches) + 1)
         chains.append(dataclasses.replace(chain, record=(0, last) if last else (0,)))
     few = min(STEPS * training.batch_size, images)
     return dataclasses.replace(

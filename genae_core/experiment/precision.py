@@ -17,7 +17,7 @@ from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
 from genae_core.experiment.experiment import Experiment
 from genae_core.nets.base import ComputeConfig, compute_as
-from genae_core.nets.cuda_graphs import NotRecorded, Replay, can_record
+from genae_core.nets.cuda_graphs import NotCapturedWarning, Replay, can_capture
 from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import build_model
 from genae_core.training.loop import Point, Progress, fit, has_dropout
@@ -115,7 +115,7 @@ def measure(
     nothing to choose. graphs: try CUDA graphs, which are passed over where they fail or do not
     give what the same steps give without."""
     device = torch.device("cuda" if gpu else "cpu")
-    ways = choices(experiment, precision, has_bf16(device), graphs and can_record(device))
+    ways = choices(experiment, precision, has_bf16(device), graphs and can_capture(device))
     if len(ways) == 1:
         return [Timing(ways[0], 0.0)]
     before = torch.get_num_threads()
@@ -183,7 +183,7 @@ def _recorded(
         return math.inf
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", NotRecorded)
+            warnings.simplefilter("error", NotCapturedWarning)
             took = tried(experiment, images, way, device)
     except Exception:  # what of it fails is the device's or its driver's to say
         return math.inf

@@ -14,7 +14,7 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
 from genae_core.models.base import Examples
 from genae_core.nets.base import ComputeConfig, compute_as
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import build_model
 from genae_core.training.loop import Keeper, Progress, Trained, fit

@@ -1,6 +1,8 @@
 from .base import ComputeConfig as ComputeConfig
 from .base import Net as Net
 from .base import NetConfig as NetConfig
+from .base import batch_norm_mode as batch_norm_mode
+from .base import compute_as as compute_as
 from .base import sampling_mode as sampling_mode
 from .dcgan import DCGANConfig as DCGANConfig
 from .mlp import CriticConfig as CriticConfig

@@ -1,5 +1,5 @@
-"""What a network config gives: the two bodies of an autoencoder, and how they compute. Nothing
-else knows layers.
+"""What a network config builds (the two bodies of an autoencoder), how networks compute, and the
+mode in which they are sampled.
 
 Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
@@ -14,29 +14,34 @@ from torch import Tensor, nn
 
 from genae_core.config import register, require
 
-
-@contextmanager
-def sampling_mode(model: nn.Module, batch_norm: Literal["batch", "running"]) -> Iterator[None]:
-    """No gradients, dropout off, batch normalisation by the batch or by its running averages;
-    the running averages are not touched and every module's mode is restored."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    modes = [(module, module.training) for module in model.modules()]
-    tracked = [(norm, norm.track_running_stats) for norm in norms]
-    model.eval()
-    if batch_norm == "batch":
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for norm, track in tracked:
-            norm.track_running_stats = track
-
-
 Shape = tuple[int, int, int]
+BatchNorm = Literal["batch", "running"]
+
+
+class NetConfig(Protocol):
+    """The config of an encoder body and a decoder body."""
+
+    def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
+        """The body [B, C, H, W] -> [B, num_outputs], without an activation at its end.
+
+        Args:
+            shape: (C, H, W) of the images.
+            num_outputs: The number of outputs for each image.
+
+        Raises:
+            ValueError: The network cannot take images of this shape.
+        """
+
+    def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
+        """The body [B, D] -> logits [B, C, H, W].
+
+        Args:
+            latent_dim: D.
+            shape: (C, H, W) of the images.
+
+        Raises:
+            ValueError: The network cannot make images of this shape.
+        """
 
 
 @register("compute")
@@ -44,11 +49,16 @@ Shape = tuple[int, int, int]
 class ComputeConfig:
     """How networks compute.
 
-    precision: "fp32", or "bf16": matrix products and convolutions in bfloat16, the weights, their
-    gradients, losses and optimisers in float32 (torch's autocast). channels_last: the values of a
-    pixel lie together, which convolutions can be faster with. cuda_graphs: on a GPU, record a
-    step of the training and of a chain once and launch it as one, where that can be; what is
-    computed stays the same.
+    Args:
+        precision: "fp32", or "bf16" for matrix products and convolutions in bfloat16 (torch's
+            autocast), with the weights, gradients, losses and optimisers in float32.
+        channels_last: Store the channels of a pixel next to each other, which makes some
+            convolutions faster.
+        cuda_graphs: On a GPU, capture a step of the training and of a chain as a CUDA graph if
+            that is possible, and replay it. The results stay the same.
+
+    Raises:
+        ValueError: A value is of another kind.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -62,13 +72,12 @@ class ComputeConfig:
             precision=self.precision,
         )
         for name in ("channels_last", "cuda_graphs"):
-            given = getattr(self, name)
-            require(isinstance(given, bool), f"{name} must be True or False", **{name: given})
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"{name} must be True or False", **{name: value})
 
 
 class Net(nn.Sequential):
-    """Layers, one after the other, that compute as `compute_as` has told them; float32 in and
-    out."""
+    """Layers, one after the other, that compute as `compute_as` sets them; float32 in and out."""
 
     compute = ComputeConfig()
 
@@ -86,7 +95,12 @@ class Net(nn.Sequential):
 
 
 def compute_as(model: nn.Module, compute: ComputeConfig) -> None:
-    """Have the networks of a model compute so, from now on."""
+    """Make all `Net`s of a model compute in this way from now on.
+
+    Args:
+        model: The model; it is changed in place.
+        compute: How its networks compute.
+    """
     layout = torch.channels_last if compute.channels_last else torch.contiguous_format
     for net in model.modules():
         if isinstance(net, Net):
@@ -94,25 +108,42 @@ def compute_as(model: nn.Module, compute: ComputeConfig) -> None:
             net.to(memory_format=layout)  # type: ignore[call-overload]
 
 
-class NetConfig(Protocol):
-    """Bodies for images of shape (C, H, W). Raises ValueError for a shape it cannot take."""
-
-    def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
-        """[B, C, H, W] -> [B, num_outputs], no activation at the end."""
-
-    def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
-        """[B, D] -> logits [B, C, H, W]."""
-
-
 @contextmanager
-def running_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch normalisation by its running averages, which are not touched; gradients flow."""
+def batch_norm_mode(model: nn.Module, mode: BatchNorm) -> Iterator[None]:
+    """Normalise by the statistics of the batch or by the running averages, without changing the
+    averages; afterwards every batch normalisation is in its former mode.
+
+    Args:
+        model: The model whose batch normalisations are switched.
+        mode: "batch" or "running".
+    """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    modes = [(norm, norm.training, norm.track_running_stats) for norm in norms]
+    former = [(norm, norm.training, norm.track_running_stats) for norm in norms]
     for norm in norms:
-        norm.training, norm.track_running_stats = False, True
+        norm.training = mode == "batch"
+        norm.track_running_stats = mode == "running"
     try:
         yield
     finally:
-        for norm, training, track in modes:
-            norm.training, norm.track_running_stats = training, track
+        for norm, training, tracks in former:
+            norm.training, norm.track_running_stats = training, tracks
+
+
+@contextmanager
+def sampling_mode(model: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
+    """Compute without gradients and dropout, and with batch normalisation in a chosen mode;
+    afterwards every module is in its former mode.
+
+    Args:
+        model: The model to sample.
+        batch_norm: "batch" normalises by the statistics of the batch, "running" by the running
+            averages of the training, which do not change.
+    """
+    former = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with batch_norm_mode(model, batch_norm), torch.no_grad():
+            yield
+    finally:
+        for module, training in former:
+            module.training = training

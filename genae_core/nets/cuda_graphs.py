@@ -1,7 +1,8 @@
-"""Replay: a function of tensors that a GPU records once and then launches as one (CUDA graphs).
+"""Steps that a GPU captures once as a CUDA graph and then replays as one launch.
 
-A small network's step is hundreds of short kernels, which Python launches slower than a GPU runs
-them. What is recorded is the kernels and where their tensors lie, not the Python around them.
+A step of a small network is hundreds of short kernels, and Python launches them more slowly than a
+GPU runs them. A graph holds the kernels and the addresses of their tensors, but none of the Python
+code around them.
 """
 
 import functools
@@ -16,36 +17,48 @@ from torch.utils._pytree import tree_leaves, tree_map
 from genae_core.distributions.rng import Draw
 from genae_core.nets.base import Net
 
-# Calls as they come, in which libraries choose their kernels and optimisers make their moments.
-WARM = 2
+# Plain calls before the capture: in them libraries choose their kernels and optimisers make their
+# moments.
+WARM_UP_CALLS = 2
 
 Function = Callable[[Any], Any]
 
 
-class NotRecorded(RuntimeWarning):
-    """A step cannot be recorded, and is launched kernel by kernel."""
+class NotCapturedWarning(RuntimeWarning):
+    """A step cannot be captured as a CUDA graph, so its kernels are launched one by one."""
 
 
-class Recording(NamedTuple):
-    """replay: launches it. outputs: what it writes to."""
+class Graph(NamedTuple):
+    """A captured function.
+
+    Attributes:
+        replay: Launches the kernels.
+        outputs: The tree of tensors that the kernels write to.
+    """
 
     replay: Callable[[], None]
     outputs: Any
 
 
 class Replay:
-    """function(inputs) -> outputs, both trees of tensors: called twice, then recorded, and from
-    then on replayed.
+    """Calls function(inputs) -> outputs, both trees of tensors: plainly at first, then by a CUDA
+    graph.
 
-    A call copies its inputs to where the recording reads them, and gives tensors that the next one
-    overwrites. What else the function reads and writes (weights, moments) must stay where it lies,
-    and what it does in Python (counts, rates) as it is. draws: whatever it draws from; they go on
-    as if it were called. optimizers: those that it steps.
-    What cannot be recorded is called as ever, and NotRecorded says it. Inputs that are no tensors
-    are called as ever as well: what counts in Python would stand still.
+    A replay copies the inputs to the addresses that the graph reads, and the next replay
+    overwrites the outputs. Everything else that the function reads and writes (weights, moments)
+    must keep its address, and everything that it does in Python (counters, learning rates) must
+    be the same in each call. Inputs that hold anything but tensors are always called plainly,
+    because a number among them would be frozen in the graph. A function that cannot be captured
+    is called plainly too, after a NotCapturedWarning.
+
+    Args:
+        device: The GPU.
+        draws: Every stream that the function draws from. A replay advances them as a call does.
+        optimizers: Every optimiser that the function steps.
     """
 
-    # A recording that fails can leave torch's allocator such that no other succeeds.
+    # False after a failed capture, which can leave torch's allocator in a state in which no other
+    # capture succeeds.
     possible: ClassVar[bool] = True
 
     def __init__(
@@ -58,83 +71,84 @@ class Replay:
         self.calls = 0
         self.failed = False
         self.inputs: Any = None
-        self.recording: Recording | None = None
+        self.graph: Graph | None = None
 
-    # The function comes with each call, and always the same: to keep a method of whoever keeps
-    # this would keep all three until Python looks for cycles, with what they hold of the device.
+    # The caller passes the same function in each call. If this object kept it, and it is a method
+    # of this object's owner, the reference cycle would keep the owner's GPU memory until Python
+    # collects cycles.
     def __call__(self, function: Function, inputs: Any) -> Any:
-        if self.failed or not Replay.possible or not only_tensors(inputs):
+        if self.failed or not Replay.possible or not _all_tensors(inputs):
             return function(inputs)
-        if self.calls < WARM:
+        if self.calls < WARM_UP_CALLS:
             self.calls += 1
-            outputs, waited = aside(function, inputs, self.device)
-            if waited and self.calls == WARM:  # the first may, for what a library sets up
+            outputs, synchronized = warm_up(function, inputs, self.device)
+            # The first call may synchronise, because libraries set themselves up in it.
+            if synchronized and self.calls == WARM_UP_CALLS:
                 self._fail("it waits for the device")
             return outputs
-        if self.recording is None:
-            self._record(function, inputs)
-        if self.recording is None:
+        if self.graph is None:
+            self._capture(function, inputs)
+        if self.graph is None:
             return function(inputs)
-        for kept, given in zip(tree_leaves(self.inputs), tree_leaves(inputs), strict=True):
-            if kept is not None:
-                kept.copy_(given)
-        self.recording.replay()
-        return self.recording.outputs
+        for target, value in zip(tree_leaves(self.inputs), tree_leaves(inputs), strict=True):
+            if target is not None:
+                target.copy_(value)
+        self.graph.replay()
+        return self.graph.outputs
 
-    def _record(self, function: Function, inputs: Any) -> None:
+    def _capture(self, function: Function, inputs: Any) -> None:
         streams = [draw.generator.get_state() for draw in self.draws]
         self.inputs = tree_map(lambda leaf: leaf if leaf is None else leaf.clone(), inputs)
-        self._capturable(True)
+        self._set_capturable(True)
         try:
-            self.recording = record(function, self.inputs, self.draws, self.device)
-        except Exception as error:  # whatever the device, or the function, makes of it
-            self._capturable(False)
+            self.graph = capture(function, self.inputs, self.draws, self.device)
+        except Exception as error:  # The device and the function may raise anything.
+            self._set_capturable(False)
             Replay.possible = False
             for draw, stream in zip(self.draws, streams, strict=True):
-                # Its own may believe that it is still recorded.
+                # The old generator may still be in its capturing state.
                 draw.generator = torch.Generator(device=draw.device)
                 draw.generator.set_state(stream)
             self._fail(f"{error!r:.300}")
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         self.failed = True
-        told = f"a step cannot be recorded, and is launched kernel by kernel: {why}"
-        warnings.warn(told, NotRecorded, stacklevel=2)
+        warnings.warn(
+            "a step cannot be captured as a CUDA graph, so its kernels are launched one by one: "
+            f"{reason}",
+            NotCapturedWarning,
+            stacklevel=2,
+        )
 
-    def _capturable(self, yes: bool) -> None:
-        """What torch's optimisers want to be told before they are recorded, and only then."""
+    def _set_capturable(self, capturable: bool) -> None:
+        """Set the flag that torch's optimisers need during a capture, and only then."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["capturable"] = yes
+                group["capturable"] = capturable
 
 
-def can_record(device: torch.device) -> bool:
+def can_capture(device: torch.device) -> bool:
+    """Whether the device has CUDA graphs."""
     return device.type == "cuda"
 
 
-def replays(model: nn.Module, device: torch.device) -> bool:
-    """Whether the steps of a model on this device are to be recorded, as `compute_as` has it."""
+def uses_cuda_graphs(model: nn.Module, device: torch.device) -> bool:
+    """Whether the steps of a model on this device are captured, as `compute_as` set it."""
     nets = (module for module in model.modules() if isinstance(module, Net))
-    return can_record(device) and any(net.compute.cuda_graphs for net in nets)
+    return can_capture(device) and any(net.compute.cuda_graphs for net in nets)
 
 
-def only_tensors(tree: Any) -> bool:
-    return all(leaf is None or isinstance(leaf, Tensor) for leaf in tree_leaves(tree))
+def warm_up(function: Function, inputs: Any, device: torch.device) -> tuple[Any, bool]:
+    """Call the function on the stream of the later capture.
 
-
-@functools.cache
-def side_of(device: torch.device) -> torch.cuda.Stream:
-    """The one stream beside the default: each new one would have memory of its own."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-
-def aside(function: Function, inputs: Any, device: torch.device) -> tuple[Any, bool]:
-    """Call it on another stream than the default, as what will be recorded wants to be begun; what
-    it gives, and whether it waited for the device, which what is recorded may not."""
-    main, side = torch.cuda.current_stream(device), side_of(device)
+    Returns:
+        The function's outputs, and whether it waited for the device, which a captured function
+        must not do.
+    """
+    main, side = torch.cuda.current_stream(device), _side_stream(device)
     mode = torch.cuda.get_sync_debug_mode()
     side.wait_stream(main)
-    with warnings.catch_warnings(record=True) as said, torch.cuda.stream(side):
+    with warnings.catch_warnings(record=True) as caught, torch.cuda.stream(side):
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
@@ -142,27 +156,42 @@ def aside(function: Function, inputs: Any, device: torch.device) -> tuple[Any, b
         finally:
             torch.cuda.set_sync_debug_mode(mode)
             main.wait_stream(side)
-    texts = [str(warning.message) for warning in said]
-    for warning, text in zip(said, texts, strict=True):
-        if "ynchroniz" not in text:  # nor that the mode is young
+    messages = [str(warning.message) for warning in caught]
+    for warning, message in zip(caught, messages, strict=True):
+        # The debug mode also warns that it is a prototype; "ynchroniz" matches that text as well.
+        if "ynchroniz" not in message:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    return outputs, any("synchronizing CUDA operation" in text for text in texts)
+    return outputs, any("synchronizing CUDA operation" in message for message in messages)
 
 
-def record(
-    function: Function, inputs: Any, draws: Sequence[Draw], device: torch.device
-) -> Recording:
-    """What it launches, none of which runs."""
-    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+def capture(function: Function, inputs: Any, draws: Sequence[Draw], device: torch.device) -> Graph:
+    """Capture the kernels that the function launches, without running them."""
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
     for draw in draws:
         graph.register_generator_state(draw.generator)
-    # Other threads, which load images or send logs, may go on.
-    capture = torch.cuda.graph(graph, stream=side_of(device), capture_error_mode="thread_local")
+    # "thread_local" lets other threads go on, which load images or send logs.
+    context = torch.cuda.graph(
+        graph, stream=_side_stream(device), capture_error_mode="thread_local"
+    )
     try:
-        with capture:
+        with context:
             outputs = function(inputs)
     finally:
-        torch.cuda.set_stream(before)  # a recording that fails does not come back to it
-    return Recording(graph.replay, outputs)
+        torch.cuda.set_stream(stream)  # A failed capture does not return to the former stream.
+    return Graph(graph.replay, outputs)
+
+
+def _all_tensors(tree: Any) -> bool:
+    return all(leaf is None or isinstance(leaf, Tensor) for leaf in tree_leaves(tree))
+
+
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one stream beside the default one; every further stream would have its own memory."""
+    return _stream(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@functools.cache
+def _stream(index: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from genae_core.config import register, require, require_positive_int
 from genae_core.distributions.base import Normal
 from genae_core.distributions.rng import Draw
-from genae_core.nets.base import running_statistics
+from genae_core.nets.base import batch_norm_mode
 from genae_core.priors.base import Host, sampled_kl
 
 
@@ -30,7 +30,7 @@ class VampPrior(nn.Module):
         """q(z | u_k) for all K: mean and log_var [K, D]."""
         encoder = getattr(self.host.encode, "__self__", None)
         assert isinstance(encoder, nn.Module)
-        with running_statistics(encoder):
+        with batch_norm_mode(encoder, "running"):
             return self.host.encode(torch.sigmoid(self.logits))
 
     @property

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from genae_core.report.formatting import decimals
 from genae_core.report.intervals import interval
 from genae_core.report.tables import lined
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import Curve, Tracker
 
 # By name in MLflow, as the table calls them.

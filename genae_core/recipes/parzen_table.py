@@ -28,7 +28,7 @@ from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.normal import NormalPriorConfig
 from genae_core.recipes.pictures import model_of
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import Curve, Tracker
 from genae_core.training.batches import to_pixels
 from genae_core.training.config import TrainingConfig

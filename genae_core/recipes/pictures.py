@@ -20,9 +20,10 @@ from genae_core.evaluation.image_grids import Picture, grid, labelled_rows
 from genae_core.models.base import Autoencoder, GenerativeModel, encoded
 from genae_core.models.style_aae import StyleAAE
 from genae_core.priors.swiss_roll import SwissRoll
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.samplers.interpolate import interpolated
+from genae_core.samplers.interpolation import interpolate
+from genae_core.samplers.loop import run_chain
 from genae_core.tracking.mlflow_store import Curve, Tracker
 from genae_core.training import checkpoint
 from genae_core.training.batches import Batches, to_pixels
@@ -113,10 +114,10 @@ def interpolations(
     config = dataclasses.replace(
         chain, sampler=EncodeDecode(), fitted_prior=None, record=steps, batch_norm="running"
     )
-    z = interpolated(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
+    z = interpolate(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
     count = pairs.shape[1]
     frames: dict[int, list[Tensor]] = {step: [] for step in steps}
-    for record in run_chain(model, config, count * POINTS, z=z.flatten(0, 1)):
+    for record in run_chain(model, config, count * POINTS, start=z.flatten(0, 1)):
         frames[record.step].append(record.chain.mean)
     images = torch.stack([torch.cat(frames[step]) for step in steps])  # S N*P C H W
     shape = images.shape[2:]

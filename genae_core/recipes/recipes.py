@@ -22,7 +22,7 @@ from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.recipes.families import DENOISING, Family, Parts, model
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.options import LaunchOptions, ShardOptions
 from genae_core.training.config import TrainingConfig

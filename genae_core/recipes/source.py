@@ -13,7 +13,7 @@ from genae_core.data.load import load_splits
 from genae_core.distributions.base import Distribution
 from genae_core.evaluation.chains import fit_prior
 from genae_core.experiment.experiment import Experiment
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.tracking.mlflow_store import Tracker, resolve_uri
 from genae_core.training import checkpoint

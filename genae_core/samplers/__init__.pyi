@@ -1,11 +1,13 @@
 from .ancestral import Ancestral as Ancestral
 from .base import Chain as Chain
-from .base import ChainConfig as ChainConfig
-from .base import FittedPriorConfig as FittedPriorConfig
+from .base import Sampleable as Sampleable
 from .base import Sampler as Sampler
-from .base import run_chain as run_chain
+from .config import ChainConfig as ChainConfig
+from .config import FittedPriorConfig as FittedPriorConfig
 from .encode_decode import EncodeDecode as EncodeDecode
-from .interpolate import interpolated as interpolated
+from .interpolation import interpolate as interpolate
 from .langevin import Langevin as Langevin
+from .loop import Recorded as Recorded
+from .loop import run_chain as run_chain
 from .metropolis import Metropolis as Metropolis
 from .reconstruction import Reconstruction as Reconstruction

@@ -5,7 +5,14 @@ from typing import Literal
 
 from genae_core.config import register
 from genae_core.distributions.rng import Draw
-from genae_core.samplers.base import Chain, Sampleable, Start, check_decode, decoded, start_latents
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    chain_at,
+    check_decode,
+    start_latents,
+)
 
 
 @register("sampler.ancestral")
@@ -30,8 +37,8 @@ class Ancestral:
         return True
 
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
-        return decoded(model, start_latents(model, start, draw), self.decode, draw)
+        return chain_at(model, start_latents(model, start, draw), self.decode, draw)
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         z = model.latent_prior().sample(draw, (len(chain.z),))
-        return decoded(model, z, self.decode, draw)
+        return chain_at(model, z, self.decode, draw)

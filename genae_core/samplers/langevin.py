@@ -17,10 +17,10 @@ from genae_core.samplers.base import (
     Chain,
     Sampleable,
     Start,
+    chain_at,
     check_decode,
-    decoded,
-    nats,
     start_latents,
+    sum_log_prob,
 )
 
 # The acceptance rate at which the algorithm is quickest in many dimensions (Roberts & Rosenthal
@@ -91,7 +91,7 @@ class Langevin:
         log_size = torch.tensor(self.size, device=z.device).log()
         state = _State(log_density, gradient, log_size, 0)
         accepted = torch.zeros(len(z), device=z.device)
-        return decoded(model, z, self.decode, draw, state)._replace(accepted=accepted)
+        return chain_at(model, z, self.decode, draw, state)._replace(accepted=accepted)
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         distribution = model.latent_prior()
@@ -100,7 +100,7 @@ class Langevin:
         for _ in range(self.moves):
             z, state, taken = self._move(distribution, z, state, draw)
             share = share + (taken.float() - share) / state.moves
-        return decoded(model, z, self.decode, draw, state)._replace(accepted=share)
+        return chain_at(model, z, self.decode, draw, state)._replace(accepted=share)
 
     def _move(
         self, distribution: Distribution, z: Tensor, state: _State, draw: Draw
@@ -132,7 +132,7 @@ def score(distribution: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
     """log p(z) [B] in nats and its gradient [B, D], 0 for a density that is flat."""
     with torch.enable_grad():
         at = z.detach().requires_grad_()
-        log_density = nats(distribution, at)
+        log_density = sum_log_prob(distribution, at)
         total: Any = log_density.sum()
         if not total.requires_grad:
             return log_density, torch.zeros_like(z)

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from genae_core.config import register, require
 from genae_core.distributions.rng import Draw
-from genae_core.samplers.base import Chain, Sampleable, Start, decoded, nats, start_latents
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    chain_at,
+    start_latents,
+    sum_log_prob,
+)
 
 
 @register("sampler.metropolis")
@@ -51,7 +58,7 @@ class Metropolis:
         return False
 
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
-        chain = decoded(model, start_latents(model, start, draw), "sample", draw, state=0)
+        chain = chain_at(model, start_latents(model, start, draw), "sample", draw, state=0)
         check_densities(model, chain)
         return chain._replace(accepted=torch.zeros(len(chain.z), device=chain.z.device))
 
@@ -60,14 +67,24 @@ class Metropolis:
         distribution = model.encode(model.corrupt(x, draw))
         proposed = distribution.sample(draw)
         prior = model.latent_prior()
-        gain = nats(prior, proposed) + nats(model.decode(proposed), x) + nats(distribution, z)
-        loss = nats(prior, z) + nats(model.decode(z), x) + nats(distribution, proposed)
+        gain = (
+            sum_log_prob(prior, proposed)
+            + sum_log_prob(model.decode(proposed), x)
+            + sum_log_prob(distribution, z)
+        )
+        loss = (
+            sum_log_prob(prior, z)
+            + sum_log_prob(model.decode(z), x)
+            + sum_log_prob(distribution, proposed)
+        )
         # A proposal that is not finite is refused: a comparison with NaN is false.
         taken = draw.uniform((len(z),)).log() < gain - loss
         steps, accepted = chain.state, chain.accepted
         assert accepted is not None
         share = (accepted * steps + taken) / (steps + 1)
-        moved = decoded(model, torch.where(taken[:, None], proposed, z), "sample", draw, steps + 1)
+        moved = chain_at(
+            model, torch.where(taken[:, None], proposed, z), "sample", draw, steps + 1
+        )
         return moved._replace(accepted=share)
 
 

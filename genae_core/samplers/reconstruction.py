@@ -7,7 +7,14 @@ from torch import Tensor
 
 from genae_core.config import register, require
 from genae_core.distributions.rng import Draw
-from genae_core.samplers.base import Chain, Sampleable, Start, check_decode, decoded, start_latents
+from genae_core.samplers.base import (
+    Chain,
+    Sampleable,
+    Start,
+    chain_at,
+    check_decode,
+    start_latents,
+)
 
 
 @register("sampler.reconstruction")
@@ -35,7 +42,7 @@ class Reconstruction:
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
         images = isinstance(start, Tensor) and start.ndim == 4
         require(images, "reconstruction starts from images [B, C, H, W]", start=start)
-        return decoded(model, start_latents(model, start, draw), self.decode, draw, state=start)
+        return chain_at(model, start_latents(model, start, draw), self.decode, draw, state=start)
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         return self.init(model, chain.state, draw)

@@ -20,7 +20,7 @@ from genae_core.experiment.recording import record_chain, record_training
 from genae_core.experiment.trial import TrialResult
 from genae_core.nets.base import ComputeConfig
 from genae_core.report.formatting import shown
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.sweep.prometheus import tell
 from genae_core.tracking.delivery import Courier
 from genae_core.tracking.journal import Journal

@@ -34,8 +34,9 @@ from genae_core.models.base import (
 from genae_core.nets import cuda_graphs
 from genae_core.nets.base import ComputeConfig, Net, compute_as, sampling_mode
 from genae_core.samplers.ancestral import Ancestral
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.testing import replays
 from genae_core.testing.toys import digest
 from genae_core.testing.toys import images as toy_images
@@ -126,14 +127,14 @@ class ModelContract:
         draw = Draw(0)
 
         def watched(phase: Phase, adam: torch.optim.Adam, batch: Batch) -> list[Any]:
-            with replays.Watched() as watching:
+            with replays.Watch() as watch:
                 loss, _ = phase.loss(model, batch, draw)
                 adam.zero_grad(set_to_none=True)
                 loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
                 adam.step()
                 if phase.project is not None:
                     phase.project(model)
-            calls: list[Any] = watching.seen
+            calls: list[Any] = watch.operations
             return calls
 
         with pytest.raises(AssertionError, match="in a step") if self.waits else nullcontext():
@@ -141,7 +142,9 @@ class ModelContract:
                 batch = self.batch(stage, model)
                 for phase in stage.phases:
                     adam = phase.player.optimizer.build(phase.player.parameters)
-                    _, *later = [watched(phase, adam, batch) for _ in range(cuda_graphs.WARM + 2)]
+                    _, *later = [
+                        watched(phase, adam, batch) for _ in range(cuda_graphs.WARM_UP_CALLS + 2)
+                    ]
                     assert all(seen == later[0] for seen in later)
 
     def test_a_step_of_the_chain_can_be_recorded(self) -> None:
@@ -150,9 +153,9 @@ class ModelContract:
         each = []
         with sampling_mode(model, "batch"):
             for _ in range(2):
-                with replays.Watched() as watching:
+                with replays.Watch() as watch:
                     chain = sampler.step(model, chain, draw)
-                each.append(watching.seen)
+                each.append(watch.operations)
         assert each[0] == each[1]
 
     def test_what_is_recorded_trains_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:

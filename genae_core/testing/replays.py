@@ -1,4 +1,4 @@
-"""CUDA graphs as far as a CPU can show them, and what would keep a step from being one."""
+"""A stand-in for CUDA graphs on a CPU, and a watch for operations that no graph can hold."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,71 +12,86 @@ from torch.utils._pytree import tree_leaves, tree_map
 from genae_core.distributions.rng import Draw
 from genae_core.nets import cuda_graphs
 
-# What hands a number to Python, or makes a shape of values: a GPU would be waited for.
-WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "allclose"}
-WAITS |= {"_unique2", "unique_consecutive", "unique_dim", "repeat_interleave", "bincount"}
-BRINGS = {"lift_fresh"}  # torch.tensor(): from Python's memory to the device's
+# Operations that give Python a number, or a shape that depends on values: they wait for a GPU.
+SYNCHRONIZING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal"}
+SYNCHRONIZING |= {"allclose", "_unique2", "unique_consecutive", "unique_dim"}
+SYNCHRONIZING |= {"repeat_interleave", "bincount"}
+# torch.tensor(), which copies from Python's memory to the device.
+UPLOADING = {"lift_fresh"}
 
 
 class Rerun:
-    """In a recording's place: the function again, on the very tensors it was recorded with, and
-    what it gives written over what it gave before."""
+    """In place of a captured graph: calls the function again with the same input tensors, and
+    overwrites the outputs of the first call."""
 
     def __init__(self, function: Callable[[Any], Any], inputs: Any) -> None:
         self.function, self.inputs = function, inputs
         self.outputs: Any = None
 
     def replay(self) -> None:
-        found = self.function(self.inputs)
+        outputs = self.function(self.inputs)
         if self.outputs is None:
-            self.outputs = tree_map(lambda leaf: leaf if leaf is None else leaf.clone(), found)
-        else:
-            for kept, new in zip(tree_leaves(self.outputs), tree_leaves(found), strict=True):
-                if kept is not None:
-                    kept.copy_(new)
+            self.outputs = tree_map(lambda leaf: leaf if leaf is None else leaf.clone(), outputs)
+            return
+        for target, value in zip(tree_leaves(self.outputs), tree_leaves(outputs), strict=True):
+            if target is not None:
+                target.copy_(value)
 
 
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
-    """Have the CPU record what it is asked to; what it has recorded."""
-    recorded: list[Rerun] = []
+    """Let the CPU "capture" steps for the rest of the test.
 
-    def record(
+    Args:
+        monkeypatch: pytest's fixture.
+
+    Returns:
+        The steps that have been captured; the list grows with each one.
+    """
+    captured: list[Rerun] = []
+
+    def warm_up(function: Callable[[Any], Any], inputs: Any, _: Any) -> tuple[Any, bool]:
+        return function(inputs), False
+
+    def capture(
         function: Callable[[Any], Any], inputs: Any, draws: Sequence[Draw], device: torch.device
     ) -> Any:
-        recorded.append(Rerun(function, inputs))
-        return recorded[-1]
+        captured.append(Rerun(function, inputs))
+        return captured[-1]
 
-    monkeypatch.setattr(cuda_graphs, "can_record", lambda device: True)
-    monkeypatch.setattr(
-        cuda_graphs, "aside", lambda function, inputs, _: (function(inputs), False)
-    )
-    monkeypatch.setattr(cuda_graphs.Replay, "possible", True)  # put back after the test
-    monkeypatch.setattr(cuda_graphs, "record", record)
-    return recorded
+    monkeypatch.setattr(cuda_graphs, "can_capture", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "warm_up", warm_up)
+    monkeypatch.setattr(cuda_graphs, "capture", capture)
+    # A failed capture sets this to False; the fixture restores it.
+    monkeypatch.setattr(cuda_graphs.Replay, "possible", True)
+    return captured
 
 
-class Watched(TorchDispatchMode):
-    """Raises where a GPU would be waited for or handed what lies in Python's memory, as far as a
-    CPU calls for it (not .numpy() or .tolist()). seen: each operation with what of its arguments a
-    recording would have for good."""
+class Watch(TorchDispatchMode):
+    """Raises AssertionError at an operation that waits for a GPU or copies Python's values to it,
+    if a CPU dispatches that operation (it does not for .numpy() and .tolist()).
+
+    Attributes:
+        operations: The name of each operation, with those of its arguments that a graph freezes.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[tuple[str, list[Any]]] = []
-        self.ranges: list[Tensor] = []  # which one_hot looks at on a CPU alone
+        self.operations: list[tuple[str, list[Any]]] = []
+        # The results of aminmax, which one_hot reads on a CPU but not on a GPU.
+        self.ranges: list[Tensor] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
         name = func._schema.name.removeprefix("aten::")
-        chosen = args[1] if name in ("index", "index_put_", "index_put") else ()
-        by_mask = any(isinstance(i, Tensor) and i.dtype == torch.bool for i in chosen)
+        indices = args[1] if name in ("index", "index_put_", "index_put") else ()
+        by_mask = any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices)
         frozen = [v for v in tree_leaves((args, kwargs)) if isinstance(v, (bool, int, float, str))]
-        self.seen.append((name, frozen))
-        looked = any(args[0] is tensor for tensor in self.ranges) if args else False
-        if (name in WAITS | BRINGS and not looked) or by_mask:
+        self.operations.append((name, frozen))
+        reads_range = any(args[0] is tensor for tensor in self.ranges) if args else False
+        if (name in SYNCHRONIZING | UPLOADING and not reads_range) or by_mask:
             raise AssertionError(f"{name} in a step")
-        found: object = func(*args, **(kwargs or {}))
+        result: object = func(*args, **(kwargs or {}))
         if name == "aminmax":
-            self.ranges += tree_leaves(found)
-        return found
+            self.ranges += tree_leaves(result)
+        return result

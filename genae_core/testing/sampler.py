@@ -15,7 +15,9 @@ from torch import Tensor
 from genae_core.config import from_json, to_json
 from genae_core.distributions.rng import Draw
 from genae_core.nets.base import sampling_mode
-from genae_core.samplers.base import Chain, ChainConfig, Recorded, Sampler, Start, run_chain
+from genae_core.samplers.base import Chain, Sampler, Start
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import Recorded, run_chain
 from genae_core.testing.toys import LATENT, SHAPE, Toy, digest, images
 
 BatchNorm = Literal["batch", "running"]

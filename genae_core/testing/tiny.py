@@ -11,7 +11,7 @@ from genae_core.experiment.trial import TrialResult, run_trial
 from genae_core.metrics.classifier import Classifier, ClassifierConfig, train_classifier
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.training.config import TrainingConfig

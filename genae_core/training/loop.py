@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LinearLR
 from genae_core.config import require
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, Phase, Stage
-from genae_core.nets.cuda_graphs import Replay, replays
+from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
 from genae_core.training.config import TrainingConfig
 
 # Each training keeps about this many points a curve, each the mean over its window of steps.
@@ -172,7 +172,7 @@ class Run:
             for name, adam in self.adams.items()
             if self.config.decay == "linear"
         }
-        if replays(self.model, self.draw.device) and not (self.drops or self.decays):
+        if uses_cuda_graphs(self.model, self.draw.device) and not (self.drops or self.decays):
             adams = list(self.adams.values())
             self.replay = Replay(self.draw.device, [self.draw], adams)
         self.begun = True

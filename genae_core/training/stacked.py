@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 from genae_core.config import require
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, GenerativeModel, Loss, Phase, Stage
-from genae_core.nets.cuda_graphs import Replay, replays
+from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
 from genae_core.training.config import TrainingConfig
 from genae_core.training.loop import Keeper, Progress, Run, Trained, has_dropout, turns
 
@@ -126,7 +126,7 @@ class Stack:
         self._try(_together(batches))
         self.replay: Replay | None = None
         device, draws = runs[0].draw.device, [run.draw for run in runs]
-        if replays(self.first, device) and not runs[0].decays:
+        if uses_cuda_graphs(self.first, device) and not runs[0].decays:
             self.replay = Replay(device, draws, list(self.adams.values()))
 
     @property

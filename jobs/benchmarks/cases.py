@@ -20,7 +20,7 @@ from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training.config import TrainingConfig
 

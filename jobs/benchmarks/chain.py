@@ -22,8 +22,9 @@ from genae_core.models.vae import VAE, VAEConfig
 from genae_core.nets.base import ComputeConfig, NetConfig, Shape, compute_as
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 
 from . import cases
 from .rows import Row
@@ -70,12 +71,12 @@ def rows(repeats: int, device: str) -> list[Row]:
             case = case._replace(steps=20, batches=20)
         model = case.model().to(device)
         arms = {"bare": partial(bare, model, case, device)}
-        arms["plain"] = partial(ours, model, case, device)
+        arms["plain"] = partial(ours, model, case)
         auto = chosen(name, device)
         if auto != ComputeConfig():
             other = case.model().to(device)
             compute_as(other, auto)
-            arms["auto"] = partial(ours, other, case, device)
+            arms["auto"] = partial(ours, other, case)
         seconds = interleaved(arms, repeats * case.rounds, device)
         work = case.batches * case.batch * case.steps
         found += [
@@ -114,9 +115,9 @@ def chosen(name: str, device: str) -> ComputeConfig:
     return fastest(measure(experiment, images, "auto", gpu, threads))
 
 
-def ours(model: VAE, case: Case, device: str) -> None:
+def ours(model: VAE, case: Case) -> None:
     chains = case.batches * case.batch
-    for _ in run_chain(model, case.chain(case.steps), chains, device=device):
+    for _ in run_chain(model, case.chain(case.steps), chains):
         pass
 
 
@@ -178,16 +179,16 @@ def _peak(steps: int, device: str) -> int:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        drain(model, case, steps, device)
+        drain(model, case, steps)
         return int(torch.cuda.max_memory_allocated()) - before
-    drain(model, case._replace(batch=2), 1, device)  # what torch loads when it first works
+    drain(model, case._replace(batch=2), 1)  # what torch loads when it first works
     before = high_water()
-    drain(model, case, steps, device)
+    drain(model, case, steps)
     return high_water() - before
 
 
-def drain(model: Any, case: Case, steps: int, device: str) -> None:
-    for _ in run_chain(model, case.chain(steps), 2 * case.batch, device=device):
+def drain(model: Any, case: Case, steps: int) -> None:
+    for _ in run_chain(model, case.chain(steps), 2 * case.batch):
         pass
 
 

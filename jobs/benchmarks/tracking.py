@@ -22,7 +22,7 @@ from genae_core.config import to_strict_json
 from genae_core.evaluation.chains import ChainResult
 from genae_core.evaluation.image_grids import Picture
 from genae_core.experiment.recording import record_chain, record_training
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import courier_of
 from genae_core.tracking.journal import Journal

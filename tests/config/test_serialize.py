@@ -36,7 +36,8 @@ from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.base import PriorConfig
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.normal import NormalPriorConfig
-from genae_core.samplers.base import ChainConfig, FittedPriorConfig, Sampler
+from genae_core.samplers.base import Sampler
+from genae_core.samplers.config import ChainConfig, FittedPriorConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training.config import TrainingConfig
 

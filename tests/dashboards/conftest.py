@@ -10,7 +10,7 @@ from contracts.told import told
 from exploring import CHROMIUM, FLAGS, HOSTILE, RECORD, Seen, Store, build
 
 from genae_core.experiment.experiment import resolve
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import cell_key
 from genae_core.sweep.worker import run_cell

@@ -18,8 +18,9 @@ from genae_core.evaluation.generate import Job, Part, draw_samples, job_of, make
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.testing import tiny
 from genae_core.training.checkpoint import save_model

@@ -22,8 +22,9 @@ from genae_core.experiment.trial import run_trial
 from genae_core.metrics.classifier import Classifier, train_classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.metrics.kid import polynomial_mmd
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.samplers.metropolis import Metropolis
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.testing import tiny

@@ -18,7 +18,7 @@ from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.mixture import RingPriorConfig
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.langevin import Langevin
 from genae_core.samplers.metropolis import Metropolis

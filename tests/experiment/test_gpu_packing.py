@@ -7,7 +7,7 @@ import pytest
 
 from genae_core.experiment import gpu_packing
 from genae_core.experiment.gpu_packing import Peak, largest, share
-from genae_core.samplers.base import RECORDED
+from genae_core.samplers.loop import FEW_STEPS
 from genae_core.sweep import autotune, sweep_folder
 from genae_core.sweep.options import LaunchOptions
 from genae_core.testing import tiny
@@ -56,7 +56,7 @@ def test_chains_are_as_short_as_takes_their_memory(
     few = gpu_packing.short(dataclasses.replace(given, chains=(chain,)), 10**6)
     assert few.chains[0].record[-1] == last
     steps, batches = record[-1] * (chains // 500), chains // 500
-    assert (last * batches > RECORDED) == (steps > RECORDED)
+    assert (last * batches > FEW_STEPS) == (steps > FEW_STEPS)
     assert few.training.max_images == gpu_packing.STEPS * given.training.batch_size
     assert few.training.epochs == 1
 

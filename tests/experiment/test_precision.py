@@ -93,7 +93,7 @@ def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
 def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, float]:
     """The seconds of plain fp32 and of its graphs, on a CPU that stands in for a GPU."""
     replays.on_cpu(monkeypatch)
-    monkeypatch.setattr(precision, "can_record", lambda device: True)
+    monkeypatch.setattr(precision, "can_capture", lambda device: True)
     images = few_images(tiny.experiment(), tiny.splits().train)
     timings = measure(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
     return {timing.compute.cuda_graphs: timing.seconds for timing in timings}
@@ -119,7 +119,7 @@ def test_graphs_that_compute_something_else_are_passed_over(
         if what == "fails":
             raise RuntimeError("CUDA error: out of memory")
         if what == "not recorded":
-            warnings.warn("it waits for the device", cuda_graphs.NotRecorded, stacklevel=1)
+            warnings.warn("it waits for the device", cuda_graphs.NotCapturedWarning, stacklevel=1)
         if what == "draws":
             return found._replace(stream=found.stream.flip(0))
         if what == "weights":
@@ -156,9 +156,9 @@ def test_after_a_recording_that_fails_no_way_is_taken_for_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     replays.on_cpu(monkeypatch)
-    monkeypatch.setattr(precision, "can_record", lambda device: True)
+    monkeypatch.setattr(precision, "can_capture", lambda device: True)
     monkeypatch.setattr(precision, "has_bf16", lambda device: True)
-    monkeypatch.setattr(cuda_graphs, "record", lambda *_: 1 / 0)
+    monkeypatch.setattr(cuda_graphs, "capture", lambda *_: 1 / 0)
     images = few_images(tiny.experiment(), tiny.splits().train)
     timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
     assert [timing.compute.cuda_graphs for timing in timings] == [False, True] * 2
@@ -166,7 +166,7 @@ def test_after_a_recording_that_fails_no_way_is_taken_for_recorded(
 
 
 def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
-    assert precision.STEPS > cuda_graphs.WARM
+    assert precision.STEPS > cuda_graphs.WARM_UP_CALLS
 
 
 def test_images_are_trained_in_each_layout() -> None:

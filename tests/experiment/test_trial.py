@@ -22,7 +22,9 @@ from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.estimate import Estimate
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.samplers.base import Chain, ChainConfig, Recorded, run_chain
+from genae_core.samplers.base import Chain
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import Recorded, run_chain
 from genae_core.testing import tiny
 from genae_core.testing.toys import digest
 from genae_core.training.batches import to_pixels
@@ -273,7 +275,7 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
     ]
     z = torch.cat(starts)[: 2 * tiny.HALF]
     halves = (Gaussian(6), Gaussian(6))
-    for record in run_chain(result.model, plain, 2 * tiny.HALF, z=z):
+    for record in run_chain(result.model, plain, 2 * tiny.HALF, start=z):
         if record.step == 0:
             with torch.no_grad():
                 seen = classifier.features(record.chain.mean)

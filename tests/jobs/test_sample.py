@@ -16,7 +16,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.evaluation.generate import draw_samples, job_of
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training.checkpoint import save_model
 

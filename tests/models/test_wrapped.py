@@ -13,8 +13,9 @@ from genae_core.models.base import Batch, Examples, encoded
 from genae_core.models.wrapped import Wrapped, wrap
 from genae_core.nets.base import sampling_mode
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.samplers.metropolis import Metropolis
 from genae_core.testing.toys import digest
 

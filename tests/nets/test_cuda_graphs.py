@@ -1,5 +1,7 @@
-"""What is recorded once and replayed gives what it would give called again and again. A CPU stands
-in for the GPU: it calls the function again, on the tensors that were recorded."""
+"""A step that is captured once and replayed gives the same results as one that is called again.
+
+A CPU stands in for the GPU: it calls the function again, on the tensors of the capture.
+"""
 
 import dataclasses
 import gc
@@ -17,11 +19,13 @@ from genae_core.models.base import Batch, Examples
 from genae_core.models.vae import VAEConfig
 from genae_core.nets import cuda_graphs
 from genae_core.nets.base import ComputeConfig, compute_as
-from genae_core.nets.cuda_graphs import WARM, NotRecorded, Recording, Replay
+from genae_core.nets.cuda_graphs import WARM_UP_CALLS, Graph, NotCapturedWarning, Replay
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers import base
-from genae_core.samplers.base import Chain, ChainConfig, run_chain
+from genae_core.samplers import loop as sampling_loop
+from genae_core.samplers.base import Chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.samplers.metropolis import Metropolis
 from genae_core.testing import replays
 from genae_core.testing.toys import digest, images
@@ -32,7 +36,7 @@ from genae_core.training.stacked import Replica, fit_together
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(epochs=2, batch_size=8)
-COUNT = 44  # five steps an epoch
+COUNT = 44  # five steps per epoch
 
 
 def replica(graphs: bool, seed: int = 0, keeper: Any = None, dropout: float = 0.0) -> Replica:
@@ -51,14 +55,14 @@ def replica(graphs: bool, seed: int = 0, keeper: Any = None, dropout: float = 0.
 
 
 def trained(one: Replica, config: TrainingConfig = CONFIG) -> tuple[Any, str, list[int]]:
-    """The curve, the weights and where the stream stands."""
+    """The learning curve, the digest of the weights and the state of the random stream."""
     model, stages, examples, draw, on_epoch, keeper = one
     history = fit(model, stages, examples, config, draw, on_epoch, keeper).history
     return history, digest(model), draw.generator.get_state().tolist()
 
 
-def test_it_is_called_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded, calls = replays.on_cpu(monkeypatch), []
+def test_it_is_called_then_captured_then_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured, calls = replays.on_cpu(monkeypatch), []
     draw, same = Draw(0), Draw(0)
     sums = torch.zeros(3)
 
@@ -68,14 +72,14 @@ def test_it_is_called_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> 
         return sums.clone(), None
 
     replay, expected = Replay(CPU, [draw]), torch.zeros(3)
-    given = [torch.full((3,), float(n)) for n in range(5)]
-    for x in given:
+    inputs = [torch.full((3,), float(n)) for n in range(5)]
+    for x in inputs:
         expected += x + same.normal((3,))
         out, nothing = replay(add, x)
         assert torch.equal(out, expected) and nothing is None
-    assert len(recorded) == 1
-    assert calls[0] is given[0] and calls[WARM] is calls[-1] is recorded[0].inputs
-    assert all(x is not calls[-1] for x in given)
+    assert len(captured) == 1
+    assert calls[0] is inputs[0] and calls[WARM_UP_CALLS] is calls[-1] is captured[0].inputs
+    assert all(x is not calls[-1] for x in inputs)
 
 
 def fails(*_: Any) -> Any:
@@ -88,34 +92,36 @@ def waits(function: Callable[[Any], Any], inputs: Any, _: Any) -> tuple[Any, boo
 
 @pytest.mark.parametrize(
     ("name", "instead", "why"),
-    [("record", fails, "not permitted"), ("aside", waits, "it waits for the device")],
+    [("capture", fails, "not permitted"), ("warm_up", waits, "it waits for the device")],
 )
-def test_what_cannot_be_recorded_is_said_and_trains_on(
+def test_a_step_that_cannot_be_captured_warns_and_trains_on(
     name: str, instead: Any, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = trained(replica(graphs=False))
-    recorded = replays.on_cpu(monkeypatch)
+    captured = replays.on_cpu(monkeypatch)
     monkeypatch.setattr(cuda_graphs, name, instead)
-    with pytest.warns(NotRecorded, match=f"cannot be recorded.*{why}") as said:
+    with pytest.warns(NotCapturedWarning, match=f"cannot be captured.*{why}") as caught:
         found = trained(replica(graphs=True))
     assert found == expected
-    assert len(said) == 1 and not recorded
-    assert Replay.possible == (name == "aside")  # after a failure no other is tried
+    assert len(caught) == 1 and not captured
+    assert Replay.possible == (name == "warm_up")  # after a failure no other capture is tried
 
 
-def test_a_device_that_records_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graphs, "aside", fails)
+def test_a_device_without_graphs_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "warm_up", fails)
     assert trained(replica(graphs=True)) == trained(replica(graphs=False))
 
 
 @pytest.mark.parametrize("why", ["dropout", "decay"])
-def test_what_changes_in_python_is_not_recorded(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_changes_in_python_is_not_captured(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = dataclasses.replace(CONFIG, decay="linear") if why == "decay" else CONFIG
     dropout = 0.5 if why == "dropout" else 0.0
     expected = trained(replica(False, dropout=dropout), config)
-    recorded = replays.on_cpu(monkeypatch)
+    captured = replays.on_cpu(monkeypatch)
     assert trained(replica(True, dropout=dropout), config) == expected
-    assert not recorded
+    assert not captured
 
 
 class Keeper:
@@ -137,18 +143,16 @@ class Keeper:
 
 
 @pytest.mark.parametrize("at", [1, 4, 7])
-def test_a_training_that_goes_on_is_recorded_anew(
-    at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_training_is_captured_again(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = trained(replica(graphs=False))
-    recorded = replays.on_cpu(monkeypatch)
+    captured = replays.on_cpu(monkeypatch)
     first = Keeper(at)
     assert trained(replica(graphs=True, keeper=first)) == expected
     assert trained(replica(graphs=True, keeper=Keeper(0, first.state))) == expected
-    assert len(recorded) == 2
+    assert len(captured) == 2
 
 
-def test_seeds_trained_as_one_are_recorded_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacked_seeds_are_captured_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def together(graphs: bool) -> list[Any]:
         each = [replica(graphs, seed) for seed in (3, 1)]
         histories = [done.history for done in fit_together(each, CONFIG)]
@@ -156,20 +160,20 @@ def test_seeds_trained_as_one_are_recorded_as_one(monkeypatch: pytest.MonkeyPatc
         return [histories, [digest(one.model) for one in each], streams]
 
     expected = together(graphs=False)
-    recorded = replays.on_cpu(monkeypatch)
+    captured = replays.on_cpu(monkeypatch)
     assert together(graphs=True) == expected
-    assert len(recorded) == 1
+    assert len(captured) == 1
 
 
 @pytest.mark.parametrize("norm", ["batch", "running"])
 def test_chains_are_the_same_replayed(norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = replica(graphs=True)
     config = ChainConfig(sampler=EncodeDecode(), record=(0, 1, 4, 5), sub_batch=6, batch_norm=norm)
-    monkeypatch.setattr(base, "RECORDED", 14)
+    monkeypatch.setattr(sampling_loop, "FEW_STEPS", 14)
     expected = list(run_chain(one.model, config, 16))
-    recorded = replays.on_cpu(monkeypatch)
-    found = list(run_chain(one.model, config, 16))  # kept, as whoever compares steps does
-    assert len(recorded) == 1
+    captured = replays.on_cpu(monkeypatch)
+    found = list(run_chain(one.model, config, 16))  # all records are held at once
+    assert len(captured) == 1
     assert [(record.step, record.first) for record in found] == [
         (record.step, record.first) for record in expected
     ]
@@ -177,53 +181,58 @@ def test_chains_are_the_same_replayed(norm: Any, monkeypatch: pytest.MonkeyPatch
         for name in ("z", "x", "mean"):
             assert torch.equal(getattr(record.chain, name), getattr(other.chain, name))
     later = list(run_chain(one.model, config, 4, first_chain=12))
-    assert len(recorded) == 1  # so short a run is not worth it
+    assert len(captured) == 1  # so short a run is not captured
     assert torch.equal(later[-1].chain.z, expected[-1].chain.z)
 
 
-def test_a_sampler_that_counts_in_python_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampler_that_counts_in_python_is_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     one = replica(graphs=True)
     config = ChainConfig(sampler=Metropolis(), record=(0, 4), sub_batch=6, batch_norm="running")
-    monkeypatch.setattr(base, "RECORDED", 0)
+    monkeypatch.setattr(sampling_loop, "FEW_STEPS", 0)
     expected = [record.chain for record in run_chain(one.model, config, 6)]
-    recorded = replays.on_cpu(monkeypatch)
+    captured = replays.on_cpu(monkeypatch)
     found: list[Chain] = [record.chain for record in run_chain(one.model, config, 6)]
-    assert not recorded
+    assert not captured
     for chain, other in zip(found, expected, strict=True):
         assert torch.equal(chain.z, other.z)
         assert chain.accepted is not None and other.accepted is not None
         assert torch.equal(chain.accepted, other.accepted)
 
 
-def test_optimisers_are_told_before_they_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimisers_are_capturable_during_a_capture_only(monkeypatch: pytest.MonkeyPatch) -> None:
     replays.on_cpu(monkeypatch)
     adam = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    told: list[bool] = []
+    capturable: list[bool] = []
 
     def look(x: Tensor) -> Tensor:
-        told.append(adam.param_groups[0]["capturable"])
+        capturable.append(adam.param_groups[0]["capturable"])
         return x
 
     replay = Replay(CPU, [], [adam])
-    for _ in range(WARM + 1):
+    for _ in range(WARM_UP_CALLS + 1):
         replay(look, torch.zeros(1))
-    assert told == [False] * WARM + [True]
-    monkeypatch.setattr(cuda_graphs, "record", fails)
+    assert capturable == [False] * WARM_UP_CALLS + [True]
+    monkeypatch.setattr(cuda_graphs, "capture", fails)
     failing = Replay(CPU, [], [adam])
-    with pytest.warns(NotRecorded):
-        for _ in range(WARM + 1):
+    with pytest.warns(NotCapturedWarning):
+        for _ in range(WARM_UP_CALLS + 1):
             failing(look, torch.zeros(1))
-    assert told[-1] is False
+    assert capturable[-1] is False
 
 
-class Waiting:
-    """torch.cuda as far as a call aside asks it: it says that a value was waited for."""
+class Stream:
+    def wait_stream(self, other: Any) -> None:
+        pass
+
+
+class FakeCuda:
+    """The part of torch.cuda that `warm_up` uses, with the mode in which torch warns about
+    synchronisation."""
 
     mode = 0
 
-    def __getattr__(self, name: str) -> Any:
-        stream: Any = type("Stream", (), {"wait_stream": lambda *_: None})
-        return {"current_stream": lambda _: stream(), "Stream": lambda _: stream()}[name]
+    def current_stream(self, _: Any) -> Stream:
+        return Stream()
 
     def get_sync_debug_mode(self) -> int:
         return self.mode
@@ -235,8 +244,11 @@ class Waiting:
         return warnings.catch_warnings()
 
 
-def test_a_step_that_waits_is_told_from_one_that_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = Waiting()
+def test_a_warning_about_synchronisation_is_not_passed_on_and_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda()
+    monkeypatch.setattr(cuda_graphs, "_side_stream", lambda _: Stream())
     monkeypatch.setattr(cuda_graphs.torch, "cuda", cuda)
 
     def step(text: str) -> str:
@@ -245,37 +257,37 @@ def test_a_step_that_waits_is_told_from_one_that_warns(monkeypatch: pytest.Monke
         return text
 
     sync = "called a synchronizing CUDA operation (Triggered internally at CUDAFunctions.cpp:153.)"
-    assert cuda_graphs.aside(step, sync, CPU) == (sync, True)
+    assert cuda_graphs.warm_up(step, sync, CPU) == (sync, True)
     assert cuda.mode == 0
     with pytest.warns(UserWarning, match="a table is flat"):
-        assert cuda_graphs.aside(step, "a table is flat", CPU) == ("a table is flat", False)
+        assert cuda_graphs.warm_up(step, "a table is flat", CPU) == ("a table is flat", False)
     with pytest.raises(ZeroDivisionError):
-        cuda_graphs.aside(lambda _: 1 / 0, None, CPU)
+        cuda_graphs.warm_up(lambda _: 1 / 0, None, CPU)
     assert cuda.mode == 0
 
 
-def test_a_finished_training_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor with it the images, the moments and the recording that it has on a device."""
+def test_a_finished_training_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it the images, moments and graph that it has on a device are freed too."""
     replays.on_cpu(monkeypatch)
-    monkeypatch.setattr(cuda_graphs, "record", lambda *_: Recording(lambda: None, [{}]))
-    seen: list[Any] = []
+    monkeypatch.setattr(cuda_graphs, "capture", lambda *_: Graph(lambda: None, [{}]))
+    references: list[Any] = []
 
-    class Seen(Run):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            seen.append(weakref.ref(self))
+    class WatchedRun(Run):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            references.append(weakref.ref(self))
 
-    monkeypatch.setattr(loop, "Run", Seen)
+    monkeypatch.setattr(loop, "Run", WatchedRun)
     gc.disable()
     try:
         trained(replica(graphs=True))
-        assert len(seen) == 1 and seen[0]() is None
+        assert len(references) == 1 and references[0]() is None
     finally:
         gc.enable()
 
 
-def test_inputs_that_are_no_tensors_are_called_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = replays.on_cpu(monkeypatch)
-    replay, given = Replay(CPU, []), (torch.ones(1), 3)
-    assert all(replay(lambda x: x, given) is given for _ in range(WARM + 2))
-    assert not recorded
+def test_inputs_that_hold_a_number_are_called_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = replays.on_cpu(monkeypatch)
+    replay, inputs = Replay(CPU, []), (torch.ones(1), 3)
+    assert all(replay(lambda x: x, inputs) is inputs for _ in range(WARM_UP_CALLS + 2))
+    assert not captured

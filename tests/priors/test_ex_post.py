@@ -6,8 +6,9 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples, encoded
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.ancestral import Ancestral
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.testing.toys import Toy, images
 
 
@@ -55,7 +56,7 @@ def test_chains_start_from_it_and_the_metrics_see_the_model() -> None:
         )
         first, *_ = run_chain(model, config, 500, fitted_prior=fitted_prior)
         assert float((first.chain.z.mean(0) - fitted_prior.mean).norm()) < 0.3
-        with pytest.raises(ValueError, match="whose config has a law needs it fitted"):
+        with pytest.raises(ValueError, match="needs fitted_prior if the config has one"):
             list(run_chain(model, config, 500))
     assert from_json(to_json(config)) == config
 

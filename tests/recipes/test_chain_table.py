@@ -4,7 +4,7 @@ import json
 
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.chain_table import Model, Setting, grouped, paragraph, table
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
 from genae_core.tracking.mlflow_store import Curve

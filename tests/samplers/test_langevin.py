@@ -12,8 +12,10 @@ from genae_core.priors.flow import FlowConfig
 from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.priors.uniform import UniformPriorConfig
-from genae_core.samplers.base import ChainConfig, WithPrior, run_chain
+from genae_core.samplers.base import WithPrior
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.langevin import OPTIMAL, Langevin, score
+from genae_core.samplers.loop import run_chain
 from genae_core.testing.sampler import SamplerContract
 from genae_core.testing.toys import Toy
 

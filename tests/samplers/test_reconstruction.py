@@ -4,7 +4,8 @@ import torch
 from genae_core.distributions.base import Normal
 from genae_core.distributions.rng import Draw
 from genae_core.nets.base import sampling_mode
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.loop import run_chain
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.testing.sampler import SamplerContract
 from genae_core.testing.toys import Toy, images
@@ -41,7 +42,7 @@ def test_each_chain_has_its_own_image() -> None:
 def test_missing_images_are_refused() -> None:
     config = ChainConfig(sampler=Reconstruction(), record=(0, 1), sub_batch=4)
     for given, found in ((None, 0), (images(7), 7)):
-        with pytest.raises(ValueError, match=f"needs 8 of them, got images={found}"):
+        with pytest.raises(ValueError, match=f"needs 8 images to start from, got images={found}"):
             list(run_chain(Toy(), config, 5, given))
     assert len(list(run_chain(Toy(), config, 5, images(8)))) == 4
 

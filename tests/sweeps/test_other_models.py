@@ -8,7 +8,7 @@ import other_models
 import pytest
 
 from genae_core.evaluation.chains import ChainResult, evaluate
-from genae_core.samplers.base import ChainConfig
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.testing import tiny
 

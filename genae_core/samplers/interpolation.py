@@ -15,7 +15,7 @@ from genae_core.samplers.base import check_images
 Kind = Literal["linear", "spherical"]
 
 
-def interpolated(
+def interpolate(
     model: Any, images: Tensor, points: int, draw: Draw, kind: Kind = "linear"
 ) -> Tensor:
     """z [N, P, D] from the encoding of each pair's first image to that of its second.

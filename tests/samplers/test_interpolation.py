@@ -7,9 +7,10 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import ChainConfig, run_chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.samplers.interpolate import interpolated, slerp
+from genae_core.samplers.interpolation import interpolate, slerp
+from genae_core.samplers.loop import run_chain
 from genae_core.testing.toys import Toy, images
 
 
@@ -36,7 +37,7 @@ def test_along_one_line_it_is_straight(sign: float) -> None:
 def test_the_ends_are_the_encodings_and_the_chain_starts_there(kind: str) -> None:
     model = Toy(noise=0.0).eval()
     pairs = images(6).reshape(2, 3, 1, 3, 4)
-    z = interpolated(model, pairs, 5, Draw(0), kind)  # type: ignore[arg-type]
+    z = interpolate(model, pairs, 5, Draw(0), kind)  # type: ignore[arg-type]
     with sampling_mode(model, "running"):
         draw = Draw(0)
         first, second = (model.encode(x).sample(draw) for x in pairs)
@@ -46,7 +47,7 @@ def test_the_ends_are_the_encodings_and_the_chain_starts_there(kind: str) -> Non
     if kind == "linear":
         torch.testing.assert_close(z[:, 2], (first + second) / 2)
     config = ChainConfig(sampler=EncodeDecode(), record=(0, 1), sub_batch=4, batch_norm="running")
-    records = list(run_chain(model, config, 15, z=z.flatten(0, 1)))
+    records = list(run_chain(model, config, 15, start=z.flatten(0, 1)))
     started = torch.cat([r.chain.z for r in records if r.step == 0])
     torch.testing.assert_close(started, z.flatten(0, 1))
     moved = torch.cat([r.chain.z for r in records if r.step == 1])
@@ -56,16 +57,18 @@ def test_the_ends_are_the_encodings_and_the_chain_starts_there(kind: str) -> Non
 def test_bad_input_is_refused() -> None:
     model, pairs = Toy(), images(6).reshape(2, 3, 1, 3, 4)
     with pytest.raises(ValueError, match="images must be pairs"):
-        interpolated(model, images(6), 5, Draw(0))
+        interpolate(model, images(6), 5, Draw(0))
     with pytest.raises(ValueError, match=r"of the model's shape, \[1, 3, 4\], got .*1, 4, 3\]"):
-        interpolated(model, pairs.mT, 5, Draw(0))
+        interpolate(model, pairs.mT, 5, Draw(0))
     with pytest.raises(ValueError, match="points must be >= 2, the ends included, got points=1"):
-        interpolated(model, pairs, 1, Draw(0))
+        interpolate(model, pairs, 1, Draw(0))
     with pytest.raises(ValueError, match="kind must be"):
-        interpolated(model, pairs, 3, Draw(0), "cubic")  # type: ignore[arg-type]
+        interpolate(model, pairs, 3, Draw(0), "cubic")  # type: ignore[arg-type]
     config = ChainConfig(sampler=EncodeDecode())
-    with pytest.raises(ValueError, match=r"z must be 4 starts of latent dimension 2, got shape"):
-        list(run_chain(model, config, 4, z=torch.zeros(4, 3)))
+    with pytest.raises(
+        ValueError, match=r"start must be 4 codes of latent dimension 2, .*got shape"
+    ):
+        list(run_chain(model, config, 4, start=torch.zeros(4, 3)))
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -73,8 +76,8 @@ def test_the_model_is_left_as_it_was() -> None:
         model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(8,), dropout=0.5)).build((1, 3, 4))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     pairs = images(6).reshape(2, 3, 1, 3, 4)
-    z = interpolated(model, pairs, 5, Draw(0))
+    z = interpolate(model, pairs, 5, Draw(0))
     assert not z.requires_grad and model.training
-    torch.testing.assert_close(interpolated(model, pairs, 5, Draw(0)), z)  # without dropout
+    torch.testing.assert_close(interpolate(model, pairs, 5, Draw(0)), z)  # without dropout
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, before[name])

@@ -20,8 +20,10 @@ from genae_core.models.base import add_noise
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import MLPConfig
-from genae_core.samplers.base import Chain, ChainConfig, run_chain
+from genae_core.samplers.base import Chain
+from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.samplers.loop import run_chain
 from genae_core.samplers.metropolis import Metropolis
 from genae_core.testing.toys import Toy, digest
 
@@ -180,7 +182,7 @@ def test_chains_that_have_reached_their_law_agree(distribution: str) -> None:
         chains = _metropolis(model, kept, z0)
     else:
         config = ChainConfig(sampler=EncodeDecode(decode="sample"), record=kept, sub_batch=40)
-        chains = {r.step: r.chain for r in run_chain(model, config, 40, z=z0)}
+        chains = {r.step: r.chain for r in run_chain(model, config, 40, start=z0)}
     z = torch.stack([chains[step].z for step in kept])
     assert (measure_mixing(z[500:]).rhat < 1.01).all()
     assert measure_mixing(z[:10]).rhat.max() > 1.2
