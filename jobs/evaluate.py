@@ -33,7 +33,7 @@ from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.metrics.fcd import too_few
 from genae_core.recipes.recipes import DataOptions, recipe
 from genae_core.recipes.source import trained
-from genae_core.report.tables import lined
+from genae_core.report.tables import align_columns
 from genae_core.sweep import ray_cluster
 from genae_core.training import checkpoint
 
@@ -75,7 +75,7 @@ def table(report: Report) -> str:
         row = [str(at.step), _with_error(at.fcd), ratio, _with_error(at.kid)]
         row += [f"{at.class_entropy:.3f}"] if classes else []
         rows.append(row + ([f"{at.accepted:.3f}"] if refused else []))
-    return lined(rows)
+    return align_columns(rows)
 
 
 def _with_error(estimate: tuple[float, float]) -> str:

@@ -2,8 +2,8 @@
 
   python jobs/replay_tracking.py ~/.genae/sweeps/NAME
 
-In order, and once: what the store already has is not changed by it. Not while the sweep runs, for
-then its trials deliver by themselves.
+Every event is delivered in order and once, and what the store already has does not change. While
+the sweep is running this job refuses to start, because the trials then deliver by themselves.
 """
 
 import json
@@ -16,9 +16,10 @@ from tyro.conf import Positional
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.sweep.sweep_folder import JOURNALS, MANIFEST, lock
-from genae_core.tracking import mlflow_store
 from genae_core.tracking.delivery import deliver_all
-from genae_core.tracking.journal import waiting
+from genae_core.tracking.journal import pending_journals
+from genae_core.tracking.mlflow_store import StoreError, Tracker
+from genae_core.tracking.store_uri import redact, resolve_uri
 
 
 @dataclass(frozen=True)
@@ -26,41 +27,38 @@ class Options:
     """The flags of this job."""
 
     folder: Positional[Path]
-    """The sweep's own folder, as the sweep printed it."""
+    """The folder of the sweep, as the sweep printed it."""
     tracking_uri: str | None = None
-    """Where to (default: the store that the sweep was started with; a password in its address
-    must be given again)."""
+    """The MLflow store to deliver to (default: the store with which the sweep was started; if its
+    address has a password, give the whole address again)."""
     patience: float = 60.0
-    """Seconds without a success after which the rest is left for another time."""
+    """Seconds without a success after which the job gives up. The rest stays on disk."""
 
 
 def main(options: Options) -> int:
-    """0: all is delivered. 1: some is left, and said."""
+    """Deliver, and return 0 if everything was delivered, else 1."""
     folder = options.folder.expanduser().absolute()
     try:
-        about = json.loads((folder / MANIFEST).read_text())
-        study, uri = about["study"], options.tracking_uri or about["tracking_uri"]
+        manifest = json.loads((folder / MANIFEST).read_text())
+        study, uri = manifest["study"], options.tracking_uri or manifest["tracking_uri"]
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} is not the folder of a sweep: {error!r}") from None
     with lock(folder):
         journals = folder / JOURNALS
-        runs = waiting(journals)
-        print(
-            f"{len(runs)} runs have something to deliver to {mlflow_store.redact(uri)}", flush=True
-        )
+        runs = pending_journals(journals)
+        print(f"{len(runs)} runs have something to deliver to {redact(uri)}", flush=True)
         if not runs:
             return 0
-        uri = mlflow_store.resolve_uri(uri)
-        tracker = mlflow_store.Tracker.create(uri, study, home() / "mlartifacts")
-        left = deliver_all(tracker, journals, options.patience)
+        tracker = Tracker.create(resolve_uri(uri), study, home() / "mlartifacts")
+        undelivered = deliver_all(tracker, journals, options.patience)
         try:
-            tracker.close(folder.name, {path.name for path in left})
-        except mlflow_store.StoreError as error:
-            left = left or {journals: str(error)}
-    for journal, reason in left.items():
-        print(f"left: {journal}: {mlflow_store.redact(reason)}")
-    print(f"delivered {len(runs) - len(left)} of {len(runs)}")
-    return 1 if left else 0
+            tracker.close_sweep(folder.name, {path.name for path in undelivered})
+        except StoreError as error:
+            undelivered = undelivered or {journals: str(error)}
+    for journal, reason in undelivered.items():
+        print(f"not delivered: {journal}: {redact(reason)}")
+    print(f"delivered {len(runs) - len(undelivered)} of {len(runs)}")
+    return 1 if undelivered else 0
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from genae_core.models.wrapped import Wrapped, wrap
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.recipes import DataOptions, recipe
-from genae_core.report.tables import lined
+from genae_core.report.tables import align_columns
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
@@ -228,7 +228,7 @@ def main(options: Options) -> int:
         told[name] = {chain_label(f.config): {"fcd": f.fcd, **f.curves} for f in found}
         seconds = (trained - began, time.perf_counter() - trained)
         print(f"{name}: {seconds[0]:.0f} s to train, {seconds[1]:.0f} s to evaluate", flush=True)
-    print(f"\n{lined(rows)}\nreal images: {found[0].floor:.1f}")
+    print(f"\n{align_columns(rows)}\nreal images: {found[0].floor:.1f}")
     if options.json is not None:
         told["floor"] = found[0].floor
         text = to_strict_json(told)

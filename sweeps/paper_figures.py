@@ -54,7 +54,7 @@ from genae_core.report.plots import Cloud, scatter
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.sweep.launcher import launch
 from genae_core.sweep.options import LaunchOptions
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 Figure = Literal[
     "gaussian_aae",
@@ -142,7 +142,7 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    tracker: Tracker, run: Curve, figure: str, splits: Splits, binarize: bool, folder: Path
+    tracker: Tracker, run: StoredRun, figure: str, splits: Splits, binarize: bool, folder: Path
 ) -> Drawn:
     """A run's pictures, in the sweep's folder and in the run's artifacts."""
     name = f"{figure}_seed{run.tags['seed']}"
@@ -177,7 +177,7 @@ def draw(
     return Drawn(cloud, agreement)
 
 
-def log_clouds(tracker: Tracker, runs: list[Curve], clouds: list[Cloud], path: Path) -> None:
+def log_clouds(tracker: Tracker, runs: list[StoredRun], clouds: list[Cloud], path: Path) -> None:
     """The clouds as a PNG at `path`, and in the runs' artifacts."""
     scatter(clouds, path)
     for run in runs:
@@ -212,7 +212,7 @@ def main(options: Options) -> int:
         splits = load_splits(found.data, home(), options.shards)
         place = folder / "figures"
         place.mkdir(exist_ok=True)
-        done = [run for run in tracker.curves(sweep) if run.status == "FINISHED"]
+        done = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
         drawn = []
         for run in done:
             figure = str(json.loads(run.tags["cell"])["figure"])

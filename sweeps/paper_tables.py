@@ -37,7 +37,7 @@ from genae_core.report.plots import Cloud, scatter
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.sweep.launcher import launch
 from genae_core.sweep.options import LaunchOptions
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 LATENT_DIM = 10
 # Name in the paper, the FCD there, and the family here. The paper's own spline is an outlook.
@@ -118,7 +118,7 @@ def study_of(options: Options) -> StudyOptions:
     )
 
 
-def rows_of(curves: list[Curve]) -> list[Row]:
+def rows_of(curves: list[StoredRun]) -> list[Row]:
     """The table from finished runs: FCD at step 0 against the test half."""
     done = [run for run in curves if run.status == "FINISHED"]
     if not done:
@@ -187,7 +187,7 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, study: StudyOptions) 
     for family, title in (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE")):
         runs = [
             run
-            for run in tracker.curves(sweep)
+            for run in tracker.read_runs(sweep)
             if run.status == "FINISHED"
             and run.tags["seed"] == "0"
             and json.loads(run.tags["cell"])["family"] == family
@@ -226,7 +226,7 @@ def main(options: Options) -> int:
         return experiment(study, params["family"], LATENT_DIM, (chain,))
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        runs = [run for run in tracker.curves(sweep) if run.status == "FINISHED"]
+        runs = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
         if parzen:
             splits = load_splits(cell({}).data, home(), study.shards)
             lines = parzen_table.lines(tracker, runs, splits, options.samples)

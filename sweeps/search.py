@@ -22,7 +22,7 @@ import optuna
 from genae_core import config
 from genae_core.config import require
 from genae_core.config.cli import cli
-from genae_core.config.home import home
+from genae_core.config.home import default_store, home
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import AdamConfig
 from genae_core.recipes.families import DENOISING, TAKES, Family
@@ -30,7 +30,7 @@ from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, parts
 from genae_core.sweep.launcher import launch
 from genae_core.sweep.optuna_search import search
 from genae_core.sweep.runs import coordinates
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 LOW, HIGH = 4, 64  # of the latent dimension
 RATES = (5e-4, 5e-3)  # of Adam
@@ -108,21 +108,21 @@ def usual(options: Options, family: str, latent_dim: int) -> dict[str, Any]:
     return trial.params
 
 
-def best_of(curves: list[Curve], sweep: str) -> Curve:
+def best_of(curves: list[StoredRun], sweep: str) -> StoredRun:
     """The finished run with the lowest validation FCD at its best step."""
     finished = [run for run in curves if run.status == "FINISHED"]
     require(bool(finished), "no finished run in the sweep", sweep=sweep)
     return min(finished, key=lambda run: run.scalars["fcd_val_best"])
 
 
-def stored_experiment(tracker: Tracker, run: Curve) -> Experiment:
+def stored_experiment(tracker: Tracker, run: StoredRun) -> Experiment:
     with tempfile.TemporaryDirectory() as scratch:
         text = tracker.fetch(run.run_id, "experiment.json", Path(scratch)).read_text()
     stored: Experiment = config.from_json(text)
     return stored
 
 
-def told(run: Curve) -> str:
+def told(run: StoredRun) -> str:
     cell = coordinates(json.loads(run.tags["cell"]))
     return ", ".join(f"{name} {value}" for name, value in sorted(cell.items()))
 
@@ -132,7 +132,7 @@ def main(options: Options) -> int:
     found: dict[str, Experiment] = {}
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        run = best_of(tracker.curves(sweep), sweep)
+        run = best_of(tracker.read_runs(sweep), sweep)
         found["search"] = stored_experiment(tracker, run)
         (folder / "best.json").write_text(config.to_json(found["search"]) + "\n")
         print(
@@ -141,7 +141,7 @@ def main(options: Options) -> int:
         )
         if options.against is not None:
             other = Tracker.create(tracker.uri, "model_family", home() / "mlartifacts")
-            rival = best_of(other.curves(options.against), options.against)
+            rival = best_of(other.read_runs(options.against), options.against)
             found["against"] = stored_experiment(other, rival)
             print(f"against: {told(rival)}, FCD {rival.scalars['fcd_val_best']:.1f} on validation")
 
@@ -172,11 +172,11 @@ def known_from(options: Options) -> list[tuple[dict[str, Any], float]]:
 
     Raises ValueError, before the search, where that sweep has nothing to compare with.
     """
-    uri = options.tracking_uri or f"sqlite:///{home() / 'mlflow.db'}"
+    uri = options.tracking_uri or default_store()
     home().mkdir(parents=True, exist_ok=True)
     tracker = Tracker.create(uri, "model_family", home() / "mlartifacts")
     assert options.against is not None
-    curves = tracker.curves(options.against)
+    curves = tracker.read_runs(options.against)
     dataset = recipe(options).data.name
     there = best_of(curves, options.against).tags["dataset"]
     require(there == dataset, f"--against must name a sweep on {dataset}", dataset=there)

@@ -21,7 +21,7 @@ from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
-from genae_core.tracking.journal import Journal, events, pending
+from genae_core.tracking.journal import Journal, pending_events, read_events
 from genae_core.training import checkpoint
 
 
@@ -175,7 +175,7 @@ def test_an_array_of_objects_in_the_cache_is_not_unpickled(
 def test_a_link_in_a_journal_is_not_followed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "key")
     journal.log_text("{}", "experiment.json")
-    (event,) = pending(journal.folder)
+    (event,) = pending_events(journal.folder)
     (event / "files" / "passwd").symlink_to("/etc/passwd")
     with pytest.raises(ValueError, match="no links"):
-        events(journal.folder)
+        read_events(journal.folder)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genae_core.config.cli import cli
-from genae_core.config.home import home
+from genae_core.config.home import default_store
 from genae_core.report.explorer.page import MOST_MB, build
-from genae_core.tracking.mlflow_store import resolve_uri
+from genae_core.tracking.store_uri import resolve_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def checked(options: Options) -> str:
         raise ValueError(f"the folder {options.out.absolute().parent} is not there")
     if not options.max_mb > 0:
         raise ValueError(f"max_mb must be > 0, got max_mb={options.max_mb}")
-    uri = resolve_uri(options.tracking_uri or f"sqlite:///{home()}/mlflow.db")
+    uri = resolve_uri(options.tracking_uri or default_store())
     # MLflow would make a new store where there is none.
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ValueError(f"there is no store at {uri}; give --tracking-uri")

@@ -17,6 +17,11 @@ def home() -> Path:
     return folder
 
 
+def default_store() -> str:
+    """Return the tracking URI that is used if none is given: the SQLite file mlflow.db in home."""
+    return f"sqlite:///{home() / 'mlflow.db'}"
+
+
 def private(name: str) -> Path:
     """A folder in GENAE_HOME, made if it is missing, which only this user can open."""
     place = home() / name

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from genae_core.report.formatting import decimals
 from genae_core.report.intervals import interval
-from genae_core.report.tables import lined
+from genae_core.report.tables import align_columns
 from genae_core.samplers.config import ChainConfig
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 # By name in MLflow, as the table calls them.
 COLUMNS = (
@@ -50,10 +50,10 @@ class Model(NamedTuple):
         return f"{self.family}-{self.latent_dim}"
 
 
-Runs = dict[Model, dict[str, list[Curve]]]  # by model and chain label, in the order of seeds
+Runs = dict[Model, dict[str, list[StoredRun]]]  # by model and chain label, in the order of seeds
 
 
-def grouped(curves: Sequence[Curve]) -> Runs:
+def grouped(curves: Sequence[StoredRun]) -> Runs:
     """The finished runs."""
     found: Runs = defaultdict(lambda: defaultdict(list))
     for run in sorted(curves, key=lambda run: int(run.tags["seed"])):
@@ -73,7 +73,7 @@ def conclude(
 ) -> None:
     """Write steps.csv, steps.txt and findings.txt, print the last two, and log all three to the
     runs that hold the models."""
-    curves = tracker.curves(sweep, NAMES)
+    curves = tracker.read_runs(sweep, NAMES)
     runs = grouped(curves)
     if not runs:
         return
@@ -125,14 +125,14 @@ def table(
         (setting.label, _first(why)) for reasons in refused.values() for setting, why in reasons
     }
     notes = [f"n/a: {label}: {why}" for label, why in sorted(every)]
-    return "\n".join([lined(rows), *notes])
+    return "\n".join([align_columns(rows), *notes])
 
 
 def _first(text: str) -> str:
     return text.split(":", maxsplit=1)[0]
 
 
-def _values(runs: Sequence[Curve], step: int) -> list[str]:
+def _values(runs: Sequence[StoredRun], step: int) -> list[str]:
     shown = []
     for name, _ in COLUMNS:
         values = [run.chain[name][step] for run in runs if step in run.chain.get(name, {})]
@@ -154,7 +154,9 @@ def _values(runs: Sequence[Curve], step: int) -> list[str]:
     return shown
 
 
-def paragraph(model: Model, chains: Mapping[str, Sequence[Curve]], of: Sequence[Setting]) -> str:
+def paragraph(
+    model: Model, chains: Mapping[str, Sequence[StoredRun]], of: Sequence[Setting]
+) -> str:
     """What the chains did to this model's samples, in words; FCDs on test, steps chosen on
     validation, 95 % intervals of paired differences over the seeds."""
     labels = [setting.label for setting in of if setting.label in chains]
@@ -227,7 +229,7 @@ def _paired(
     return interval([a - b for a, b in zip(values, others, strict=True)])
 
 
-def _scalars(runs: Sequence[Curve], name: str) -> list[float]:
+def _scalars(runs: Sequence[StoredRun], name: str) -> list[float]:
     return [run.scalars[name] for run in runs]
 
 

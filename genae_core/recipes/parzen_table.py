@@ -29,7 +29,7 @@ from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.normal import NormalPriorConfig
 from genae_core.recipes.pictures import model_of
 from genae_core.samplers.config import ChainConfig
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training.batches import to_pixels
 from genae_core.training.config import TrainingConfig
 
@@ -79,7 +79,7 @@ class Line(NamedTuple):
     values: list[LogLikelihood]
 
 
-def lines(tracker: Tracker, runs: list[Curve], splits: Splits, samples: int) -> list[Line]:
+def lines(tracker: Tracker, runs: list[StoredRun], splits: Splits, samples: int) -> list[Line]:
     """The AAE of each run, then the honest rows."""
     held_out = _flat(splits.train, np.arange(TRAINED, TRAINED + HELD_OUT))
     models = [model_of(tracker, run) for run in runs]

@@ -24,7 +24,7 @@ from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.interpolation import interpolate
 from genae_core.samplers.loop import run_chain
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training import checkpoint
 from genae_core.training.batches import Batches, to_pixels
 
@@ -37,13 +37,13 @@ STEPS = (0, 1, 5, 10)  # at which interpolations are shown
 POINTS, PAIRS = 10, 4
 
 
-def model_of(tracker: Tracker, run: Curve) -> GenerativeModel:
+def model_of(tracker: Tracker, run: StoredRun) -> GenerativeModel:
     """The trained model of a run, ready to be sampled."""
     with tempfile.TemporaryDirectory() as scratch:
         return checkpoint.load_model(tracker.fetch(run.run_id, "checkpoint", Path(scratch)))
 
 
-def log_picture(tracker: Tracker, run: Curve, picture: Picture, path: Path) -> None:
+def log_picture(tracker: Tracker, run: StoredRun, picture: Picture, path: Path) -> None:
     """The picture as a PNG at `path`, and in the run's artifacts."""
     Image.fromarray(picture).save(path)
     tracker.log_files(run.run_id, path, "figures")
@@ -133,7 +133,7 @@ def draw_interpolations(
     folder.mkdir(exist_ok=True)
     models = [
         run
-        for run in tracker.curves(sweep)
+        for run in tracker.read_runs(sweep)
         if run.status == "FINISHED" and run.tags["stage"] == "model"
     ]
     first = min((int(run.tags["seed"]) for run in models), default=0)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from genae_core import config
-from genae_core.config.home import home
+from genae_core.config.home import default_store, home
 from genae_core.data.base import Splits
 from genae_core.data.load import load_splits
 from genae_core.distributions.base import Distribution
@@ -15,7 +15,8 @@ from genae_core.evaluation.chains import fit_prior
 from genae_core.experiment.experiment import Experiment
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.tracking.mlflow_store import Tracker, resolve_uri
+from genae_core.tracking.mlflow_store import Tracker
+from genae_core.tracking.store_uri import resolve_uri
 from genae_core.training import checkpoint
 
 
@@ -59,9 +60,9 @@ def trained(source: str, tracking_uri: str | None, scratch: Path) -> Trained:
         return Trained(Path(source), ChainConfig(sampler=EncodeDecode()), None, None)
     if "/" in source:
         raise ValueError(f"there is no folder {source}; give a checkpoint's, or an MLflow run id")
-    uri = resolve_uri(tracking_uri or f"sqlite:///{home()}/mlflow.db")
+    uri = resolve_uri(tracking_uri or default_store())
     tracker = Tracker(uri, "")
-    run = tracker.run(source)
+    run = tracker.get_run(source)
     tracker.experiment_id = run.info.experiment_id
     if run.info.status != "FINISHED":
         raise ValueError(f"run {source} has no result yet: it is {run.info.status}")

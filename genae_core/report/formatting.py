@@ -1,10 +1,10 @@
-"""TODO"""
+"""Numbers, coordinates and names as people read them."""
 
 import math
 
 
 def decimals(value: float) -> int:
-    """Digits after the point that show a value of any scale: 42.1, 4.21, 0.42, 0.0042.
+    """Return the number of digits after the point that suits a value of any scale.
 
     >>> [decimals(value) for value in (0, 42.1, 4.21, 0.42, 0.0042)]
     [2, 1, 2, 2, 4]
@@ -14,6 +14,19 @@ def decimals(value: float) -> int:
     return 2 if value == 0 or abs(value) >= 0.1 else 1 - math.floor(math.log10(abs(value)))
 
 
-def shown(value: object) -> str:
-    """A coordinate of a cell, its floats with three figures."""
+def format_value(value: object) -> str:
+    """Return a coordinate of a cell as text. A float has three significant digits.
+
+    >>> format_value(0.25), format_value(1 / 3), format_value(10), format_value("ring")
+    ('0.25', '0.333', '10', 'ring')
+    """
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def class_words(name: str) -> str:
+    """Return the name of a class as lower-case words.
+
+    >>> class_words("EncodeDecode")
+    'encode decode'
+    """
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()

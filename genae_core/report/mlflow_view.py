@@ -22,7 +22,8 @@ from importlib import metadata
 from typing import Any
 
 from genae_core.config import require
-from genae_core.tracking.mlflow_store import IMAGES, TIMEOUT_S, Tracker, redact
+from genae_core.tracking.mlflow_store import IMAGE_KEY, Tracker
+from genae_core.tracking.store_uri import TIMEOUT_S, redact
 
 SEEN = ("3.16", "3.18")  # the first and the last MLflow whose page was seen to show the view
 UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is no server
@@ -179,7 +180,7 @@ def _line(curve: str, scale: str) -> Json:
 
 
 def _images(step: int) -> Json:
-    return _card("IMAGE", imageKeys=[IMAGES], step=step, showRunParams=False)
+    return _card("IMAGE", imageKeys=[IMAGE_KEY], step=step, showRunParams=False)
 
 
 def encode(state: Json) -> str:

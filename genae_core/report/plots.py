@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.report.tables import PANELS, groups
-from genae_core.tracking.mlflow_store import Curve
+from genae_core.tracking.mlflow_store import StoredRun
 
 TITLE = 36  # letters in a line of a panel's title
 
 
-def draw_curves(curves: list[Curve], path: Path) -> None:
+def draw_curves(curves: list[StoredRun], path: Path) -> None:
     """FCD against MCMC step, a panel a chain setting and latent dimension, a line for each of the
     other coordinates: the mean over seeds with its standard deviation as a band. PNG."""
     import matplotlib  # noqa: PLC0415  only here, and slow to import

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from genae_core.report import mlflow_view
 from genae_core.report.explorer.page import build
-from genae_core.tracking.mlflow_store import Tracker, redact
+from genae_core.tracking.mlflow_store import Tracker
+from genae_core.tracking.store_uri import redact
 
 PAGE = "explorer.html"
 FILES = (PAGE, "table.txt", "curves.png")  # of the sweep's folder, in the summary run

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from genae_core.report.formatting import decimals, shown
-from genae_core.tracking.mlflow_store import Curve
+from genae_core.report.formatting import decimals, format_value
+from genae_core.tracking.mlflow_store import StoredRun
 
 STEPS = (0, 1, 5, 10)
 PANELS = "latent_dim"  # the axis that the figure's columns show
@@ -28,13 +28,13 @@ class Group(NamedTuple):
     @property
     def label(self) -> str:
         """The cell for people, without the axis that the panels show."""
-        rest = [f"{name}={shown(value)}" for name, value in self.cell if name != PANELS]
+        rest = [f"{name}={format_value(value)}" for name, value in self.cell if name != PANELS]
         return " ".join([self.family, *rest])
 
 
-def groups(curves: Iterable[Curve]) -> dict[Group, list[Curve]]:
+def groups(curves: Iterable[StoredRun]) -> dict[Group, list[StoredRun]]:
     """Finished runs by cell and chain setting, over their seeds, in the order of their names."""
-    found: dict[Group, list[Curve]] = defaultdict(list)
+    found: dict[Group, list[StoredRun]] = defaultdict(list)
     for curve in curves:
         if curve.status == "FINISHED":
             cell = json.loads(curve.tags["cell"])
@@ -49,7 +49,7 @@ def _order(group: Group) -> tuple[Any, ...]:
     return group.family, cell, group.chain
 
 
-def table(curves: list[Curve]) -> str:
+def table(curves: list[StoredRun]) -> str:
     """One row a cell and chain setting: FCD as mean +- sd over seeds; plain text.
 
     "best" is the FCD at the step chosen on validation (the median over seeds is shown), and
@@ -80,7 +80,7 @@ def table(curves: list[Curve]) -> str:
         rows.append(
             [
                 group.family,
-                *(shown(cell.get(name, "-")) for name in axes),
+                *(format_value(cell.get(name, "-")) for name in axes),
                 *([group.chain] if len(chains) > 1 else []),
                 str(len(runs)),
                 *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),
@@ -91,10 +91,10 @@ def table(curves: list[Curve]) -> str:
                 _ratio(best, floor, 1),
             ]
         )
-    return lined(rows)
+    return align_columns(rows)
 
 
-def times(curves: Iterable[Curve], slots: int, seconds: float) -> str:
+def times(curves: Iterable[StoredRun], slots: int, seconds: float) -> str:
     """What so many slots did in so many seconds of a sweep that gave these runs; "" where one of
     them has not finished, as nothing is known of its time.
 
@@ -114,7 +114,7 @@ def times(curves: Iterable[Curve], slots: int, seconds: float) -> str:
     )
 
 
-def lined(rows: list[list[str]]) -> str:
+def align_columns(rows: list[list[str]]) -> str:
     """The rows in columns, the first one as their head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

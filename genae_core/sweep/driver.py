@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from genae_core.config.home import code_version, home
+from genae_core.config.home import code_version, default_store, home
 from genae_core.data.base import Splits
 from genae_core.data.load import load_splits
 from genae_core.data.preparation import Done, Each, Job, Work, one_by_one
@@ -20,7 +20,7 @@ from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.runs import Params, Sweep, label
 from genae_core.sweep.schedulers import RUNGS
 from genae_core.sweep.sweep_folder import JOURNALS, STATES, deliver, mirror_of
-from genae_core.tracking import mlflow_store
+from genae_core.tracking import mlflow_store, store_uri
 from genae_core.tracking.delivery import deliver_all
 
 LINGER_S = 60.0  # of a trial on another node, until the store has what only that node's disk holds
@@ -30,7 +30,7 @@ FEW_PIXELS = 2**25  # bytes of images that one process decodes before a cluster'
 def _done_before(tracker: mlflow_store.Tracker, name: str, folder: Path) -> dict[str, float]:
     """The runs of a resumed sweep that have finished, once the store has heard of all."""
     deliver(tracker, folder)
-    return tracker.finished(name)
+    return tracker.finished_fcds(name)
 
 
 def prepare(
@@ -83,7 +83,7 @@ def prepare(
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     tags = {
         **code_version(),
-        "command": mlflow_store.redact(command),
+        "command": store_uri.redact(command),
         "study": study,
         "dataset": data.name,
         "data_sha256": about["data"],
@@ -130,8 +130,8 @@ def conclude(
     left = deliver_all(tracker, folder / JOURNALS)
     finished, times = "no answer about", ""
     try:
-        tracker.close(name, {path.name for path in left})
-        curves = tracker.curves(name)
+        tracker.close_sweep(name, {path.name for path in left})
+        curves = tracker.read_runs(name)
         table = tables.table(curves)
         (folder / "table.txt").write_text(table + "\n")
         plots.draw_curves(curves, folder / "curves.png")
@@ -142,18 +142,18 @@ def conclude(
     except mlflow_store.StoreError as error:
         left = left or {folder / JOURNALS: str(error)}
     for cell, reason in errors:
-        print(f"failed: {cell}: {mlflow_store.redact(reason)}")
+        print(f"failed: {cell}: {store_uri.redact(reason)}")
     print(
         f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {trials} trials, "
         f"{len(errors)} failed; {finished} finished runs"
     )
     if times:
         print(times)
-    print(f"runs:   {mlflow_store.redact(tracker.uri)}, experiment {study}, tag sweep = {name}")
+    print(f"runs:   {store_uri.redact(tracker.uri)}, experiment {study}, tag sweep = {name}")
     print(f"files:  {folder} (table.txt, curves.png)")
     print(f"see it: {_how_to_see(tracker.uri)}")
     if left:
-        reason = mlflow_store.redact(next(iter(left.values())))
+        reason = store_uri.redact(next(iter(left.values())))
         print(
             f"not delivered: what was logged of {len(left)} runs waits in {folder / JOURNALS}: "
             f"{reason}\nto deliver it: python jobs/replay_tracking.py {folder}"
@@ -165,9 +165,9 @@ def conclude(
 
 def _how_to_see(uri: str) -> str:
     if uri.startswith("http"):
-        return f"open {mlflow_store.redact(uri)}"
-    default = uri == f"sqlite:///{home() / 'mlflow.db'}"
-    return "make ui" if default else f"make ui TRACKING_URI={mlflow_store.redact(uri)}"
+        return f"open {store_uri.redact(uri)}"
+    default = uri == default_store()
+    return "make ui" if default else f"make ui TRACKING_URI={store_uri.redact(uri)}"
 
 
 def print_cells(

@@ -22,7 +22,7 @@ from genae_core.sweep.cost import projected
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.runs import Params, Sweep, cell_key
 from genae_core.sweep.tune import Plan, run_trials
-from genae_core.tracking import mlflow_store
+from genae_core.tracking import mlflow_store, store_uri
 from genae_core.tracking.mlflow_store import Tracker
 
 Axes = Mapping[str, Sequence[str | int | float | bool]]
@@ -111,7 +111,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
                 sweep = replace(sweep, together=together)
         except (ValueError, OSError, mlflow_store.StoreError) as error:
             ray_cluster.disconnect()
-            print(f"error: {mlflow_store.redact(str(error))}", file=sys.stderr)
+            print(f"error: {store_uri.redact(str(error))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             ray_cluster.disconnect()
@@ -143,7 +143,7 @@ def _launch(study: str, plan_of: Callable[[], Plan], options: LaunchOptions, on_
             if delivered:
                 publish(tracker, name, folder)
         except (KeyboardInterrupt, mlflow_store.StoreError) as error:
-            why = mlflow_store.redact(str(error)) or "interrupted"
+            why = store_uri.redact(str(error)) or "interrupted"
             print(
                 f"\n{why}: the trials have ended; the same command with --name {name} --resume "
                 "makes the tables anew",
@@ -171,7 +171,7 @@ def _announce(
         with contextlib.suppress(
             mlflow_store.StoreError
         ):  # then what earlier runs took is unknown
-            took = tracker.seconds(dataset=sweep.tags["dataset"], stage="model")
+            took = tracker.run_seconds(dataset=sweep.tags["dataset"], stage="model")
         cost = projected(plan.most, len(sweep.seeds), parallel, nodes, took, options)
         print(cost, flush=True)
 
@@ -179,7 +179,7 @@ def _announce(
 def _connect(uri: str, options: LaunchOptions) -> None:
     """Join or start Ray. Raises ValueError where it cannot run these trials."""
     nodes = ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
-    local = mlflow_store.is_local(uri) and not options.shared_storage
+    local = store_uri.is_local(uri) and not options.shared_storage
     config.require(
         not (local and options.joins)
         or ray_cluster.alone(options.trial_resources, options.trials_in_parallel or 0),

@@ -19,10 +19,10 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.recording import record_chain, record_training
 from genae_core.experiment.trial import TrialResult
 from genae_core.nets.base import ComputeConfig
-from genae_core.report.formatting import shown
+from genae_core.report.formatting import class_words, format_value
 from genae_core.samplers.config import ChainConfig
 from genae_core.sweep.prometheus import tell
-from genae_core.tracking.delivery import Courier
+from genae_core.tracking.delivery import BackgroundSender
 from genae_core.tracking.journal import Journal
 from genae_core.tracking.mlflow_store import SEEDS_TOGETHER, Tracker
 from genae_core.training import checkpoint
@@ -30,10 +30,10 @@ from genae_core.training.snapshots import Generations, Preempted
 
 
 @functools.cache
-def courier_of(uri: str, experiment_id: str) -> Courier:
-    """The one courier of this process to this store."""
-    return Courier(
-        lambda: Tracker(uri, experiment_id), failed=lambda: tell("genae_tracking_failures", 1)
+def sender_to(uri: str, experiment_id: str) -> BackgroundSender:
+    """Return the one background sender of this process to this store."""
+    return BackgroundSender(
+        lambda: Tracker(uri, experiment_id), on_failure=lambda: tell("genae_tracking_failures", 1)
     )
 
 
@@ -79,7 +79,7 @@ def label(params: Params) -> str:
     """The cell's coordinates for people."""
     given = coordinates(params)
     return " ".join(
-        str(given[name]) if name == "family" else f"{name}={shown(given[name])}"
+        str(given[name]) if name == "family" else f"{name}={format_value(given[name])}"
         for name in sorted(given, key=lambda name: (name != "family", name))
     )
 
@@ -126,13 +126,13 @@ def seed_of(experiment: Experiment, sweep: Sweep, warn: Callable[[str], None]) -
 
 @contextlib.contextmanager
 def tracked(
-    seeds: Sequence[Seed], sweep: Sweep, params: Params, courier: Courier
+    seeds: Sequence[Seed], sweep: Sweep, params: Params, sender: BackgroundSender
 ) -> Iterator[None]:
     """Start the seeds' runs, and end those that an error ends."""
     for seed in seeds:
         for chain, journal in seed.journals.items():
             _start(journal, sweep, params, seed.experiment, chain, len(seeds))
-            courier.add(journal.folder)
+            sender.add(journal.folder)
     linger = sweep.linger
     try:
         yield
@@ -145,9 +145,9 @@ def tracked(
             for journal in (journal for seed in seeds for journal in seed.journals.values()):
                 if journal.done() is None:
                     journal.finish(status, f"{type(error).__name__}: {error}")
-            # Tune gives a trial that it stops two seconds; the courier goes on.
+            # Tune gives a trial that it stops two seconds; the sender goes on.
             linger = linger if isinstance(error, Exception) else 0.0
-        courier.settle([folder for seed in seeds for folder in seed.folders()], linger)
+        sender.flush([folder for seed in seeds for folder in seed.folders()], linger)
         raise
 
 
@@ -230,12 +230,8 @@ def chain_label(chain: ChainConfig) -> str:
         for field in dataclasses.fields(sampler)  # type: ignore[arg-type]
         if getattr(sampler, field.name) != field.default
     ]
-    name = _words(sampler) + (f" ({', '.join(given)})" if given else "")
-    fitted_prior = [] if chain.fitted_prior is None else [_words(chain.fitted_prior)]
+    name = class_words(type(sampler).__name__) + (f" ({', '.join(given)})" if given else "")
+    fitted_prior = (
+        [] if chain.fitted_prior is None else [class_words(type(chain.fitted_prior).__name__)]
+    )
     return ", ".join([name, *fitted_prior, f"{chain.batch_norm} BN"])
-
-
-def _words(part: object) -> str:
-    """EncodeDecode() -> encode decode."""
-    name = type(part).__name__
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()

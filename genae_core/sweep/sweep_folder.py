@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from genae_core import config
-from genae_core.config.home import home
+from genae_core.config.home import default_store, home
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.runs import Params, Sweep, cell_key
-from genae_core.tracking import mlflow_store
+from genae_core.tracking import mlflow_store, store_uri
 from genae_core.tracking.delivery import deliver_all
 
 # In the sweep's folder: the states of trainings that have not ended, and what the tracking store
@@ -70,7 +70,7 @@ def open_store(
     tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(taken)
-    here = mlflow_store.redact(tracker.uri)
+    here = store_uri.redact(tracker.uri)
     there = before.get("tracking_uri", here)
     config.require(
         options.tracking_uri is not None or there == here,
@@ -81,7 +81,7 @@ def open_store(
 
 
 def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
-    uri = mlflow_store.resolve_uri(options.tracking_uri or f"sqlite:///{home() / 'mlflow.db'}")
+    uri = store_uri.resolve_uri(options.tracking_uri or default_store())
     return mlflow_store.Tracker.create(uri, study, home() / "mlartifacts")
 
 
@@ -132,7 +132,7 @@ def write_manifest(
     """sweep.json, from which `--resume` and jobs/replay_tracking.py know the sweep again."""
     about = {
         "study": study,
-        "tracking_uri": mlflow_store.redact(tracker.uri),
+        "tracking_uri": store_uri.redact(tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
         "compute": asdict(sweep.compute),
         "together": sweep.together,
@@ -192,7 +192,7 @@ def searched(study: str, options: LaunchOptions) -> Searched:
     tracker = _tracker(study, options)
     with lock(folder):  # what a live sweep has to deliver is its own
         deliver(tracker, folder)
-    for run in tracker.curves(options.name, ()):
+    for run in tracker.read_runs(options.name, ()):
         of_cell = values.setdefault(run.tags["cell"], {})
         if run.status == "FINISHED":
             found = run.scalars["fcd_val_best"]

@@ -30,10 +30,10 @@ from genae_core.sweep.runs import (
     Sweep,
     cell_key,
     chain_label,
-    courier_of,
     label,
     log,
     seed_of,
+    sender_to,
     tracked,
 )
 from genae_core.tracking.mlflow_store import StoreError, Tracker
@@ -91,7 +91,7 @@ def run_cell(
     guard_memory(sweep.memory, sweep.gpus)
     device = device_of(sweep.gpus)
     classifier = classifier.to(device)
-    courier = courier_of(sweep.uri, sweep.experiment_id)
+    sender = sender_to(sweep.uri, sweep.experiment_id)
     cell = cell_of(params, sweep, splits)
     family, finished = cell.model.family, _finished(sweep)
     best, left, steps = [], [], []
@@ -127,15 +127,15 @@ def run_cell(
     keepers: dict[int, Keeper] = {}  # by seed, with what was trained together
     with contextlib.ExitStack() as opened:
         if together:
-            opened.enter_context(tracked(left, sweep, params, courier))
+            opened.enter_context(tracked(left, sweep, params, sender))
             keepers = _train_together(left, splits, device, watching(len(left)), warn)
         for run in left:
-            with contextlib.nullcontext() if together else tracked([run], sweep, params, courier):
+            with contextlib.nullcontext() if together else tracked([run], sweep, params, sender):
                 if not together:
                     run.keeper.back_off()
                 keeper = keepers.pop(run.experiment.seed, run.keeper)
                 result = _sampled(run, keeper, splits, classifier, device, watching(1), warn)
-            if courier.settle(run.folders(), sweep.linger) or not sweep.linger:
+            if sender.flush(run.folders(), sweep.linger) or not sweep.linger:
                 run.keeper.forget()
             else:
                 warn(
@@ -228,5 +228,5 @@ def _finished(sweep: Sweep) -> dict[str, float]:
     if not sweep.linger or len(sweep.seeds) == 1:
         return sweep.finished
     with contextlib.suppress(StoreError):  # then they are trained again
-        return Tracker(sweep.uri, sweep.experiment_id).finished(sweep.name)
+        return Tracker(sweep.uri, sweep.experiment_id).finished_fcds(sweep.name)
     return sweep.finished

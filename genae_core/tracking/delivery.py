@@ -1,4 +1,4 @@
-"""Courier: takes the events of journals to the tracking store, in order and exactly once."""
+"""The delivery of journals to the tracking store: every event in order, and exactly once."""
 
 import json
 import os
@@ -12,51 +12,60 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from genae_core.tracking.journal import PICTURE, events, pending, waiting
-from genae_core.tracking.mlflow_store import RunAt, Tracker, redact
+from genae_core.tracking.journal import (
+    IMAGE_FILE,
+    Event,
+    pending_events,
+    pending_journals,
+    read_events,
+)
+from genae_core.tracking.mlflow_store import StartedRun, Tracker
+from genae_core.tracking.store_uri import redact
 
-SENT_TO = "run.json"  # the run that a journal's events belong to, beside them
-POLL_S = 0.5  # between two looks at journals that are still written
-PAUSES_S = (1.0, 30.0)  # after a failure: the first, doubled up to the last
+RUN_FILE = "run.json"  # beside the events: the MLflow run to which they belong
+POLL_S = 0.5  # between two looks at a journal that is still being written
+PAUSES_S = (1.0, 30.0)  # after a failure: the first pause, and the longest after doubling
 
 
-class Undelivered(Exception):
-    """Events that the store did not take: they are still on disk."""
+class DeliveryError(Exception):
+    """The store did not take an event, which is still on disk."""
 
 
 def deliver(tracker: Tracker, folder: Path) -> bool:
-    """Send what waits in one run's journal; an event leaves the disk when the store has it.
-    Whether the run's end was among it.
+    """Send the events that wait in one run's journal, and remove each once the store has it.
 
-    One that is sent again, because this was cut off between the two, changes nothing: a run is
-    found by its key, a metric's time is the start of its run, an image and a file are known by
-    their names. Raises Undelivered at the first event that the store does not take.
+    If a delivery is interrupted before the event is removed, the event is sent again. That changes
+    nothing: a run is identified by its key, a metric has the time at which its run started, and an
+    image or a file has a fixed name.
+
+    Args:
+        tracker: The store.
+        folder: The journal's folder.
+
+    Returns:
+        Whether the last event was the end of the run.
+
+    Raises:
+        DeliveryError: The store did not take an event. The later events were not tried.
     """
-    run: RunAt | None = None
+    run: StartedRun | None = None
     ended = False
     try:
-        for event in events(folder):
+        for event in read_events(folder):
             if event.kind == "start":
                 run = tracker.start(key=folder.name, **event.fields)
-                _write(folder / SENT_TO, run)
-            run = run or RunAt(*json.loads((folder / SENT_TO).read_text()))
-            if event.kind == "metrics":
-                tracker.log_metrics(run, event.fields["rows"])
-            elif event.kind == "image":
-                picture = np.array(open_memmap(event.folder / PICTURE, mode="r"))
-                tracker.log_image(run, picture, event.fields["step"])
-            elif event.kind == "files":
-                tracker.log_files(run.run_id, event.folder / "files")
-            elif event.kind == "finish":
-                tracker.finish(run.run_id, **event.fields)
+                _write_run(folder / RUN_FILE, run)
+            run = run or StartedRun(*json.loads((folder / RUN_FILE).read_text()))
+            _send(tracker, run, event)
             ended = event.kind == "finish"
-            gone = event.folder.with_name(f".{event.folder.name}")  # whole or absent, as it came
-            shutil.rmtree(gone, ignore_errors=True)  # of a delivery that was cut off here
-            os.rename(event.folder, gone)
-            shutil.rmtree(gone)
-    except Exception as error:  # whatever a client, a store or a network can raise
+            # The rename comes first, so that an interrupted removal leaves no broken event.
+            removed = event.folder.with_name(f".{event.folder.name}")
+            shutil.rmtree(removed, ignore_errors=True)  # left by an interrupted delivery
+            os.rename(event.folder, removed)
+            shutil.rmtree(removed)
+    except Exception as error:  # a client, a store and a network can raise anything
         reason = " ".join(redact(f"{type(error).__name__}: {error}").split())
-        raise Undelivered(reason[:500]) from None
+        raise DeliveryError(reason[:500]) from None
     return ended
 
 
@@ -68,69 +77,85 @@ def deliver_all(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[Path, str]:
-    """Send what waits in every journal of a sweep whose trials have ended, and remove the empty
-    ones; those that are left, each with its reason.
+    """Deliver every journal of a sweep whose trials have ended, and remove the empty journals.
 
-    patience: seconds without a success, after which the rest is left. say: hears of the first
-    failure.
+    Args:
+        tracker: The store.
+        folder: The folder of the sweep's journals.
+        patience: Seconds without a success after which the rest is given up.
+        say: Called with a message at the first failure.
+        clock: Returns the time in seconds.
+        sleep: Waits for a number of seconds.
+
+    Returns:
+        The journals that could not be delivered, each with its reason.
     """
-    queue, reasons = deque(waiting(folder)), dict[Path, str]()
-    succeeded, pause = clock(), PAUSES_S[0]
-    while queue and clock() - succeeded <= patience:
+    queue, reasons = deque(pending_journals(folder)), dict[Path, str]()
+    last_success, pause = clock(), PAUSES_S[0]
+    while queue and clock() - last_success <= patience:
         try:
             deliver(tracker, queue[0])
-        except Undelivered as error:
+        except DeliveryError as error:
             if not reasons:
                 say(f"waiting for the tracking store: {error}")
             reasons[queue[0]] = str(error)
-            queue.rotate(-1)  # it may be this one's fault: another's turn
-            # The last try is when the patience ends, however long the pauses have become.
-            sleep(min(pause, max(0.1, patience - (clock() - succeeded))))
+            queue.rotate(-1)  # The fault may lie in this journal alone, so try another one.
+            # However long the pauses have become, the last attempt is when the patience ends.
+            sleep(min(pause, max(0.1, patience - (clock() - last_success))))
             pause = min(2 * pause, PAUSES_S[1])
         else:
             queue.popleft()
-            succeeded, pause = clock(), PAUSES_S[0]
+            last_success, pause = clock(), PAUSES_S[0]
     for path in folder.glob("*"):
         if path not in queue:
             shutil.rmtree(path, ignore_errors=True)
     if not queue:
         shutil.rmtree(folder, ignore_errors=True)
-    return {run: reasons.get(run, "not tried") for run in queue}
+    return {journal: reasons.get(journal, "not tried") for journal in queue}
 
 
-class Courier:
-    """Delivers the journals of this process in the background, one at a time.
+class BackgroundSender:
+    """Delivers the journals of this process in a background thread, one after the other.
 
-    connect: makes the tracker, in the thread that uses it. warn: hears of the first failure of a
-    row. failed: hears of each failure.
+    Args:
+        connect: Makes the tracker. It is called in the thread that uses the tracker.
+        warn: Called with a message at the first of several failures in a row.
+        on_failure: Called at every failure.
     """
 
     def __init__(
         self,
         connect: Callable[[], Tracker],
         warn: Callable[[str], None] = lambda text: print(f"warning: {text}", flush=True),
-        failed: Callable[[], None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self.connect, self.warn, self.failed = connect, warn, failed
+        self.connect, self.warn, self.on_failure = connect, warn, on_failure
         self.folders: list[Path] = []
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
 
     def add(self, folder: Path) -> None:
-        """Deliver this journal from now on, until `settle` is told that nothing more comes."""
+        """Deliver this journal from now on, until the end of its run has been delivered."""
         with self.changed:
             if folder not in self.folders:
                 self.folders.append(folder)
             if self.thread is None:
-                self.thread = threading.Thread(target=self._work, daemon=True, name="courier")
+                self.thread = threading.Thread(target=self._work, daemon=True, name="sender")
                 self.thread.start()
 
-    def settle(self, folders: list[Path], seconds: float) -> bool:
-        """Wait until these are delivered, or the seconds are over; whether they are delivered.
-        What is not stays on disk."""
+    def flush(self, folders: list[Path], seconds: float) -> bool:
+        """Wait until these journals are delivered, but no longer than a number of seconds.
+
+        Args:
+            folders: The folders of the journals.
+            seconds: The longest time to wait.
+
+        Returns:
+            Whether everything is delivered. The rest stays on disk.
+        """
         deadline = time.monotonic() + seconds
         with self.changed:
-            while any(pending(folder) for folder in folders):
+            while any(pending_events(folder) for folder in folders):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
@@ -139,6 +164,7 @@ class Courier:
         return True
 
     def _work(self) -> None:
+        """Deliver forever. A failure is followed by a pause, and then by another journal."""
         tracker: Tracker | None = None
         pause = 0.0
         while True:
@@ -151,11 +177,11 @@ class Courier:
                     if not pause:
                         self.warn(f"the tracking store does not take what is logged: {error}")
                     failed = True
-                    self.failed()
+                    self.on_failure()
                 with self.changed:
-                    if failed or (ended and not pending(folder)):
+                    if failed or (ended and not pending_events(folder)):
                         self.folders.remove(folder)
-                    if failed:  # it may be this one's fault: another's turn
+                    if failed:  # The fault may lie in this journal alone, so it goes last.
                         self.folders.append(folder)
                         break
             with self.changed:
@@ -164,7 +190,21 @@ class Courier:
                 self.changed.wait(pause or POLL_S)
 
 
-def _write(path: Path, run: RunAt) -> None:
+def _send(tracker: Tracker, run: StartedRun, event: Event) -> None:
+    """Send one event to the store. The event "start" was sent when the run was started."""
+    if event.kind == "metrics":
+        tracker.log_metrics(run, event.fields["rows"])
+    elif event.kind == "image":
+        image = np.array(open_memmap(event.folder / IMAGE_FILE, mode="r"))
+        tracker.log_image(run, image, event.fields["step"])
+    elif event.kind == "files":
+        tracker.log_files(run.run_id, event.folder / "files")
+    elif event.kind == "finish":
+        tracker.finish(run.run_id, **event.fields)
+
+
+def _write_run(path: Path, run: StartedRun) -> None:
+    """Write the run's id and start, whole or not at all."""
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(list(run)))
     os.replace(partial, path)

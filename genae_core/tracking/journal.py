@@ -1,7 +1,7 @@
-"""Journal: what a trial has to say of one run, kept on disk until the tracking store has it.
+"""The journal of a run: what a trial logs, kept on disk until the tracking store has it.
 
-A store that is slow, dead or full therefore neither fails a trial nor stalls it. Knows nothing of
-MLflow: `delivery` reads the events and sends them, in order.
+A store that is slow, dead or full can therefore neither fail a trial nor delay it. This module
+does not know MLflow: `delivery` reads the events and sends them in order.
 """
 
 import contextlib
@@ -19,15 +19,21 @@ from numpy.typing import NDArray
 
 from genae_core.config import require
 
-EVENT = "event.json"  # in the folder of each event, beside the files that it brings
-PICTURE = "picture.npy"  # of an event of the kind image
-DONE = "done.json"  # beside the events of a run that has finished
+EVENT_FILE = "event.json"  # in the folder of each event, beside the files that belong to it
+IMAGE_FILE = "picture.npy"  # in the folder of an event of the kind "image"
+DONE_FILE = "done.json"  # beside the events of a run that has finished
 
-Row = tuple[str, float, int]  # a metric's name, value and step
+MetricRow = tuple[str, float, int]  # the name, the value and the step of a metric
 
 
 class Event(NamedTuple):
-    """folder: of the event and its files; kind: start, metrics, image, files or finish."""
+    """One thing that was logged.
+
+    Attributes:
+        folder: The folder of the event, with its files.
+        kind: start, metrics, image, files or finish.
+        fields: The values that belong to the kind.
+    """
 
     folder: Path
     kind: str
@@ -35,64 +41,76 @@ class Event(NamedTuple):
 
 
 class Journal:
-    """The events of one run, as numbered folders, each written whole or not at all.
+    """Writes the events of one run as numbered folders. Each appears whole or not at all.
 
-    folder: named after the run's key; one that is there already is continued. Raises OSError
-    where the disk fails or is full.
+    Args:
+        folder: The journal's folder, named after the run's key. If it exists, the new events
+            follow those that are there.
+
+    Raises:
+        OSError: The disk fails or is full. Every method can raise it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.number = max((int(path.name) for path in pending(folder)), default=0)
+        self.number = max((int(path.name) for path in pending_events(folder)), default=0)
 
     def start(self, name: str, tags: dict[str, str], params: dict[str, object]) -> None:
-        told = {name: str(value) for name, value in params.items()}
-        with self._event("start", name=name, tags=tags, params=told, time=_now()):
+        """Log the start of the run, under the name that the UI shows."""
+        texts = {name: str(value) for name, value in params.items()}
+        with self._event("start", name=name, tags=tags, params=texts, time=_now_ms()):
             pass
 
-    def log_metrics(self, rows: Iterable[Row]) -> None:
+    def log_metrics(self, rows: Iterable[MetricRow]) -> None:
+        """Log metrics as (name, value, step)."""
         with self._event("metrics", rows=list(rows)):
             pass
 
-    def log_image(self, picture: NDArray[np.uint8], step: int) -> None:
+    def log_image(self, image: NDArray[np.uint8], step: int) -> None:
+        """Log an image of the MCMC step, uint8 [H, W, 3]."""
         with self._event("image", step=step) as folder:
-            np.save(folder / PICTURE, picture)  # to make it a PNG takes longer: who sends it does
+            # Raw pixels are fast to write. The delivery compresses them to a PNG.
+            np.save(folder / IMAGE_FILE, image)
 
     def log_text(self, text: str, name: str) -> None:
+        """Log a text file with this name."""
         with self.files() as folder:
             (folder / name).write_text(text)
 
     @contextlib.contextmanager
     def files(self) -> Iterator[Path]:
-        """A folder to fill; what lies in it becomes the run's artifacts, under the same names."""
+        """Yield a folder to fill. Its files become artifacts of the run, under the same names."""
         with self._event("files") as folder:
             (folder / "files").mkdir()
             yield folder / "files"
 
     def finish(self, status: str = "FINISHED", reason: str = "") -> None:
-        """End the run; the reason of a failure becomes its tag "error"."""
-        with self._event("finish", status=status, reason=reason, time=_now()):
+        """Log the end of the run. The reason of a failure becomes the run's tag "error"."""
+        with self._event("finish", status=status, reason=reason, time=_now_ms()):
             pass
 
-    def mark_done(self, value: float) -> None:
-        """The run has finished with this best validation FCD: it need not be run again."""
-        partial = self.folder / f".{DONE}"
-        partial.write_text(json.dumps({"fcd_val_best": value}))
-        os.replace(partial, self.folder / DONE)
+    def mark_done(self, fcd_val: float) -> None:
+        """Record that the run has finished with this best validation FCD.
+
+        A sweep that is resumed does not run it again.
+        """
+        partial = self.folder / f".{DONE_FILE}"
+        partial.write_text(json.dumps({"fcd_val_best": fcd_val}))
+        os.replace(partial, self.folder / DONE_FILE)
 
     def done(self) -> float | None:
-        """The best validation FCD of a run that has finished."""
+        """Return the best validation FCD if the run has finished, else None."""
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return float(json.loads((self.folder / DONE).read_text())["fcd_val_best"])
+            return float(json.loads((self.folder / DONE_FILE).read_text())["fcd_val_best"])
         return None
 
     @contextlib.contextmanager
     def _event(self, kind: str, **fields: Any) -> Iterator[Path]:
-        """The event's folder, to be filled, which then takes its place in one rename."""
+        """Yield the event's folder to fill. A single rename then gives it its final name."""
         partial = Path(tempfile.mkdtemp(dir=self.folder, prefix=".event-"))
         try:
-            (partial / EVENT).write_text(json.dumps({"kind": kind, **fields}))
+            (partial / EVENT_FILE).write_text(json.dumps({"kind": kind, **fields}))
             yield partial
             self.number += 1
             os.rename(partial, self.folder / f"{self.number:06}")
@@ -100,32 +118,36 @@ class Journal:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def events(folder: Path) -> list[Event]:
-    """What waits in a run's journal, oldest first. Raises ValueError where it was changed."""
-    found = []
-    for path in sorted(pending(folder)):
+def read_events(folder: Path) -> list[Event]:
+    """Read the events that wait in a run's journal, oldest first.
+
+    Raises:
+        ValueError: An event is not as genae writes it.
+    """
+    events = []
+    for path in sorted(pending_events(folder)):
         try:
-            # A link would have the store be given a file from elsewhere on this machine.
+            # A link could send the store a file from elsewhere on this machine.
             links = [file for file in path.rglob("*") if file.is_symlink()]
             require(not links, "an event holds files and no links", links=len(links))
-            fields = json.loads((path / EVENT).read_text())
-            found.append(Event(path, fields.pop("kind"), fields))
+            fields = json.loads((path / EVENT_FILE).read_text())
+            events.append(Event(path, fields.pop("kind"), fields))
         except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             raise ValueError(f"{path} is not an event as genae writes it: {error!r}") from None
-    return found
+    return events
 
 
-def pending(folder: Path) -> list[Path]:
-    """The folders of the events that wait in a run's journal, in no order."""
+def pending_events(folder: Path) -> list[Path]:
+    """Return the folders of the events that wait in a run's journal, in any order."""
     return [path for path in folder.glob("[0-9]*") if path.name.isdigit()]
 
 
-def waiting(folder: Path) -> list[Path]:
-    """The journals in a sweep's folder of them that have undelivered events, oldest first."""
-    runs = [path for path in folder.glob("*") if pending(path)]
+def pending_journals(folder: Path) -> list[Path]:
+    """Return the journals in a sweep's folder that have events to deliver, oldest first."""
+    runs = [path for path in folder.glob("*") if pending_events(path)]
     return sorted(runs, key=lambda path: path.stat().st_ctime)
 
 
-def _now() -> int:
-    """ms since 1970."""
+def _now_ms() -> int:
+    """Return the time in milliseconds since 1970."""
     return int(1000 * time.time())

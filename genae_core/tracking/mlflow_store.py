@@ -1,26 +1,26 @@
-"""The only importer of mlflow: one run for each (cell, seed, chain setting).
+"""The MLflow store of one experiment. This is the only module that imports mlflow.
 
-Uses MlflowClient with explicit run ids; the fluent API's global run clashes between trials.
+One MLflow run is one combination of cell, seed and chain config. Every call goes through
+MlflowClient with an explicit run id, because the global run of MLflow's fluent API would be shared
+by all trials of a process.
 """
 
 import logging
 import os
-import re
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves without being asked
+# MLflow reads these variables when it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# What is logged waits on disk, so a call that fails need not be tried for minutes.
+# The journal keeps every event on disk, so a failed call need not be repeated for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-for _noisy in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
-    logging.getLogger(_noisy).setLevel(logging.WARNING)
+for _logger in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
+    logging.getLogger(_logger).setLevel(logging.WARNING)
 
 import mlflow.entities as entities
 import numpy as np
@@ -30,26 +30,38 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-TIMEOUT_S = 10
-CURVES = ("fcd_val", "fcd", "fcd_ratio")
-IMAGES = "samples"  # the key of the grids
-SEEDS_TOGETHER = "seeds_together"  # a tag of runs whose seeds were trained as one model: how many
-SMALL = 256  # pixels across of the copy that MLflow's grid shows
+from genae_core.tracking.store_uri import is_local, redact
+
+CHAIN_METRICS = ("fcd_val", "fcd", "fcd_ratio")
+IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
+SEEDS_TOGETHER = "seeds_together"  # the tag with the number of seeds trained as one stacked model
+THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
+PARAMS_PER_CALL = 100  # MLflow's limit
+METRICS_PER_CALL = 1000  # MLflow's limit
+
+# The error that MLflow raises when a store cannot be read or written. Other packages catch it
+# under this name, so that they need not import mlflow.
+StoreError = MlflowException
 
 
-StoreError = MlflowException  # what a store that cannot be read or written raises
-
-
-class RunAt(NamedTuple):
-    """A run that is written: its id and its start, ms since 1970."""
+class StartedRun(NamedTuple):
+    """A run that is being written: its id, and its start in milliseconds since 1970."""
 
     run_id: str
     start: int
 
 
-class Curve(NamedTuple):
-    """One run read back: its id, status, tags, params, last scalars, and {metric: {step: value}}
-    of its chain metrics."""
+class StoredRun(NamedTuple):
+    """A run as the store holds it.
+
+    Attributes:
+        run_id: MLflow's id of the run.
+        status: MLflow's status, such as FINISHED.
+        tags: The tags by name.
+        params: The params by name.
+        scalars: The last value of each metric without a prefix.
+        chain: The chain metrics, as {metric: {MCMC step: value}}.
+    """
 
     run_id: str
     status: str
@@ -59,42 +71,13 @@ class Curve(NamedTuple):
     chain: dict[str, dict[int, float]]
 
 
-def redact(text: str) -> str:
-    """The text with the passwords of its URLs replaced."""
-    return re.sub(r"(://[^/@:\s]*):[^/\s]+@", r"\1:***@", text)
-
-
-def resolve_uri(uri: str) -> str:
-    """The tracking URI with an SQLite path made absolute.
-
-    Raises ValueError for a store that MLflow no longer writes, a folder that is not there, or a
-    server that does not answer within TIMEOUT_S.
-    """
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).expanduser().absolute()
-        if not path.parent.is_dir():
-            raise ValueError(
-                f"--tracking-uri: the folder {path.parent} is not there; make it first"
-            )
-        return f"sqlite:///{path}"
-    if uri.startswith(("http://", "https://")):
-        _check_answers(uri)
-        return uri
-    if "://" not in uri or uri.startswith("file:"):
-        raise ValueError(
-            "--tracking-uri must be sqlite:///PATH, http(s)://HOST:PORT or another "
-            f"database MLflow knows, got {uri!r}: MLflow's file store is closed"
-        )
-    return uri
-
-
-def is_local(uri: str) -> bool:
-    """Whether only this machine can reach the store."""
-    return uri.startswith("sqlite:")
-
-
 class Tracker:
-    """Writes and reads the runs of one MLflow experiment."""
+    """Writes and reads the runs of one MLflow experiment.
+
+    Args:
+        uri: The tracking URI.
+        experiment_id: MLflow's id of the experiment.
+    """
 
     def __init__(self, uri: str, experiment_id: str) -> None:
         self.uri = uri
@@ -103,23 +86,30 @@ class Tracker:
 
     @classmethod
     def create(cls, uri: str, experiment: str, artifacts: Path) -> "Tracker":
-        """Make the database and the experiment, once, before any trial opens them.
+        """Open the experiment, and make the database and the experiment if they are missing.
 
-        artifacts: where a local store keeps files; a server has its own place.
-        Raises ValueError where the store cannot be opened.
+        The driver calls this once, before any trial opens the store.
+
+        Args:
+            uri: The tracking URI.
+            experiment: The name of the experiment.
+            artifacts: The folder in which a local store keeps files. A server has its own.
+
+        Raises:
+            ValueError: The store cannot be opened, or the experiment was deleted.
         """
         try:
             client = MlflowClient(uri)
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
-                place = artifacts.as_uri() if is_local(uri) else None
-                return cls(uri, client.create_experiment(experiment, place))
-            if found.lifecycle_stage != "active":
+            existing = client.get_experiment_by_name(experiment)
+            if existing is None:
+                location = artifacts.as_uri() if is_local(uri) else None
+                return cls(uri, client.create_experiment(experiment, location))
+            if existing.lifecycle_stage != "active":
                 raise ValueError(
                     f"the MLflow experiment {experiment!r} was deleted: restore it "
                     "with `mlflow experiments restore`, or use another store"
                 )
-            return cls(uri, found.experiment_id)
+            return cls(uri, existing.experiment_id)
         except MlflowException as error:
             raise ValueError(
                 f"the tracking store {redact(uri)} cannot be opened: {redact(str(error))}"
@@ -128,7 +118,7 @@ class Tracker:
             raise ValueError(f"the tracking store {redact(uri)}: {error}") from None
 
     def find(self, **tags: str) -> list[entities.Run]:
-        """All runs with these tags, oldest first."""
+        """Return all runs that have these tags, oldest first."""
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         runs: list[entities.Run] = []
         token = None
@@ -147,98 +137,128 @@ class Tracker:
 
     def start(
         self, key: str, name: str, tags: dict[str, str], params: dict[str, str], time: int
-    ) -> RunAt:
-        """The running run under `key`: one that is there goes on, else a new one.
+    ) -> StartedRun:
+        """Continue the run with this key, or start a new one.
 
-        time: of its start, where it is new, ms since 1970.
+        Args:
+            key: What identifies the run. It becomes the tag "key".
+            name: The run's name in the UI.
+            tags: The tags of a new run.
+            params: The params to log.
+            time: The start of a new run, in milliseconds since 1970.
+
+        Returns:
+            The run's id and its start.
         """
-        found = self.find(key=key)
-        for old in found[:-1]:
-            self.client.delete_run(old.info.run_id)
-        if found:
-            run = found[-1]
+        earlier = self.find(key=key)
+        for duplicate in earlier[:-1]:
+            self.client.delete_run(duplicate.info.run_id)
+        if earlier:
+            run = earlier[-1]
             self.client.update_run(run.info.run_id, status="RUNNING")
             if "error" in run.data.tags:
                 self.client.delete_tag(run.info.run_id, "error")
         else:
-            every = {**tags, "key": key}
+            all_tags = {**tags, "key": key}
             run = self.client.create_run(
-                self.experiment_id, start_time=time, run_name=name, tags=every
+                self.experiment_id, start_time=time, run_name=name, tags=all_tags
             )
         pairs = [entities.Param(name, value) for name, value in params.items()]
-        for first in range(0, len(pairs), 100):  # MLflow's limit a call
-            self.client.log_batch(run.info.run_id, params=pairs[first : first + 100])
-        return RunAt(str(run.info.run_id), int(run.info.start_time))
+        for first in range(0, len(pairs), PARAMS_PER_CALL):
+            batch = pairs[first : first + PARAMS_PER_CALL]
+            self.client.log_batch(run.info.run_id, params=batch)
+        return StartedRun(str(run.info.run_id), int(run.info.start_time))
 
-    def log_metrics(self, run: RunAt, rows: Sequence[tuple[str, float, int]]) -> None:
-        """(name, value, step), in one call a thousand. Their time is the run's start, so that
-        what is logged twice is stored once (of what differs from time to time, as seconds do,
-        MLflow shows the largest)."""
-        metrics = [entities.Metric(name, value, run.start, step) for name, value, step in rows]
-        for first in range(0, len(metrics), 1000):  # MLflow's limit a call
-            self.client.log_batch(run.run_id, metrics=metrics[first : first + 1000])
+    def log_metrics(self, run: StartedRun, rows: Sequence[tuple[str, float, int]]) -> None:
+        """Log metrics as (name, value, step).
 
-    def log_image(self, run: RunAt, picture: NDArray[np.uint8], step: int) -> None:
-        """A picture of the sampling step, uint8 [H, W, 3], for the image grid of MLflow's UI.
-
-        Under names that are the same each time, so that what is logged twice is stored once:
-        MLflow's own log_image makes new ones, and cut off between its two files leaves the first.
+        The time of every value is the start of the run, so that a row that is sent twice is
+        stored once. If the value differs between two attempts, as a duration does, MLflow shows
+        the larger one.
         """
-        name = f"{IMAGES}+step+{step}+timestamp+{run.start}+{run.run_id}"
-        image = Image.fromarray(picture)
+        metrics = [entities.Metric(name, value, run.start, step) for name, value, step in rows]
+        for first in range(0, len(metrics), METRICS_PER_CALL):
+            batch = metrics[first : first + METRICS_PER_CALL]
+            self.client.log_batch(run.run_id, metrics=batch)
+
+    def log_image(self, run: StartedRun, image: NDArray[np.uint8], step: int) -> None:
+        """Log an image, uint8 [H, W, 3], for the image grid of MLflow's UI.
+
+        The file names depend only on the run and the step, so that an image that is sent twice is
+        stored once. MLflow's own log_image invents a new name at each call, and leaves one of its
+        two files behind if it is interrupted between them.
+        """
+        name = f"{IMAGE_KEY}+step+{step}+timestamp+{run.start}+{run.run_id}"
+        picture = Image.fromarray(image)
         with tempfile.TemporaryDirectory() as scratch:
-            image.save(Path(scratch) / f"{name}.png")
-            small = ImageOps.contain(image, (SMALL, SMALL))
-            small.save(Path(scratch) / f"{name}+compressed.webp")
+            picture.save(Path(scratch) / f"{name}.png")
+            thumbnail = ImageOps.contain(picture, (THUMBNAIL_PX, THUMBNAIL_PX))
+            thumbnail.save(Path(scratch) / f"{name}+compressed.webp")
             self.client.log_artifacts(run.run_id, scratch, "images")
         self.client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, True)
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
-        """Values without a step, as they are found after the run has ended."""
+        """Log values without a step, with the present time. The run may have ended already."""
         now = int(1000 * time.time())
         metrics = [entities.Metric(name, value, now, 0) for name, value in scalars.items()]
         self.client.log_batch(run_id, metrics=metrics)
 
-    def log_files(self, run_id: str, path: Path, place: str | None = None) -> None:
-        """A file, or all that a folder holds, below `place`."""
+    def log_files(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Copy a file, or everything in a folder, into a folder of the run's artifacts."""
         log = self.client.log_artifact if path.is_file() else self.client.log_artifacts
-        log(run_id, str(path), place)
+        log(run_id, str(path), folder)
 
     def finish(
         self, run_id: str, status: str = "FINISHED", reason: str = "", time: int | None = None
     ) -> None:
-        """End a run; the reason of a failure becomes its tag "error". time: ms since 1970, default
-        now."""
+        """End a run.
+
+        Args:
+            run_id: MLflow's id of the run.
+            status: FINISHED, FAILED or KILLED.
+            reason: Why the run failed. It becomes the tag "error".
+            time: The end, in milliseconds since 1970. The default is now.
+        """
         if reason:
             self.client.set_tag(run_id, "error", redact(reason)[:4000])
         self.client.set_terminated(run_id, status, time)
 
-    def close(self, sweep: str, waiting: Collection[str] = ()) -> None:
-        """Once no trial of the sweep runs: what still says so was cut off, and of several runs
-        under one key (a store that took a call and never answered) one stays. waiting: keys of
-        runs of which something is yet to be delivered, and which are left alone."""
-        one: dict[str, entities.Run] = {}
-        runs = [run for run in self.find(sweep=sweep) if run.data.tags["key"] not in waiting]
+    def close_sweep(self, sweep: str, undelivered: Collection[str] = ()) -> None:
+        """Tidy up the runs of a sweep whose trials have all ended.
+
+        A run that is still marked as running was interrupted and becomes KILLED. If several runs
+        have the same key, because the store took a call and its answer was lost, one of them
+        stays.
+
+        Args:
+            sweep: The name of the sweep.
+            undelivered: The keys of runs with events that still wait for delivery. These runs
+                are left alone.
+        """
+        kept: dict[str, entities.Run] = {}
+        runs = [run for run in self.find(sweep=sweep) if run.data.tags["key"] not in undelivered]
         for run in sorted(runs, key=lambda run: run.info.status == "FINISHED"):
-            other = one.get(run.data.tags["key"])
-            if other is not None:
-                self.client.delete_run(other.info.run_id)
-            one[run.data.tags["key"]] = run
-        for run in one.values():
+            duplicate = kept.get(run.data.tags["key"])
+            if duplicate is not None:
+                self.client.delete_run(duplicate.info.run_id)
+            kept[run.data.tags["key"]] = run
+        for run in kept.values():
             if run.info.status == "RUNNING":
                 self.finish(run.info.run_id, "KILLED", "the sweep ended before it did")
 
-    def finished(self, sweep: str) -> dict[str, float]:
-        """The best validation FCD of the sweep's finished runs, by their key."""
+    def finished_fcds(self, sweep: str) -> dict[str, float]:
+        """Return the best validation FCD of each finished run of the sweep, by the run's key."""
         return {
             run.data.tags["key"]: float(run.data.metrics["fcd_val_best"])
             for run in self.find(sweep=sweep)
             if run.info.status == "FINISHED"
         }
 
-    def seconds(self, **tags: str) -> list[float]:
-        """How long each finished run of this experiment with these tags took; of seeds that were
-        trained together, each its part."""
+    def run_seconds(self, **tags: str) -> list[float]:
+        """Return the duration of each finished run with these tags, in seconds.
+
+        The duration of seeds that were trained together is divided by their number.
+        """
         return [
             (run.info.end_time - run.info.start_time)
             / (1000 * int(run.data.tags.get(SEEDS_TOGETHER, 1)))
@@ -246,54 +266,37 @@ class Tracker:
             if run.info.status == "FINISHED"
         ]
 
-    def curves(self, sweep: str, names: Sequence[str] = CURVES) -> list[Curve]:
-        """Every run of a sweep, with its chain curves of these names, as the store holds them."""
-        found = []
-        for run in self.find(sweep=sweep):
-            chain = {
-                name: {
-                    m.step: m.value
-                    for m in self.client.get_metric_history(run.info.run_id, f"chain/{name}")
-                }
-                for name in names
-                if f"chain/{name}" in run.data.metrics
-            }
-            scalars = {name: value for name, value in run.data.metrics.items() if "/" not in name}
-            found.append(
-                Curve(
-                    run.info.run_id,
-                    run.info.status,
-                    dict(run.data.tags),
-                    dict(run.data.params),
-                    scalars,
-                    chain,
-                )
-            )
-        return found
+    def read_runs(self, sweep: str, metrics: Sequence[str] = CHAIN_METRICS) -> list[StoredRun]:
+        """Read every run of a sweep, with its histories of these chain metrics."""
+        return [self._read_run(run, metrics) for run in self.find(sweep=sweep)]
 
-    def run(self, run_id: str) -> Any:
-        """MLflow's run. Raises ValueError where there is none."""
+    def _read_run(self, run: entities.Run, metrics: Sequence[str]) -> StoredRun:
+        info, data = run.info, run.data
+        chain = {}
+        for name in metrics:
+            if f"chain/{name}" in data.metrics:
+                history = self.client.get_metric_history(info.run_id, f"chain/{name}")
+                chain[name] = {metric.step: metric.value for metric in history}
+        scalars = {name: value for name, value in data.metrics.items() if "/" not in name}
+        return StoredRun(
+            run_id=info.run_id,
+            status=info.status,
+            tags=dict(data.tags),
+            params=dict(data.params),
+            scalars=scalars,
+            chain=chain,
+        )
+
+    def get_run(self, run_id: str) -> Any:
+        """Return MLflow's own run object. Raises ValueError if there is no run with this id."""
         try:
             return self.client.get_run(run_id)
         except MlflowException as error:
             raise ValueError(
                 f"no run {run_id!r} in {redact(self.uri)}: {redact(str(error))}; give the id that "
-                "the MLflow UI shows, and --tracking-uri where it is in another store"
+                "the MLflow UI shows, and --tracking-uri if it is in another store"
             ) from None
 
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
-        """A run's artifact, a file or a folder, copied below `folder`."""
+        """Copy an artifact of a run, a file or a folder, below `folder`, and return its path."""
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
-
-
-def _check_answers(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=TIMEOUT_S) as answer:
-            answer.read()
-    except urllib.error.HTTPError:
-        return  # it answers; what it allows shows when the experiment is made
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"--tracking-uri {redact(uri)} does not answer: {error}; start the "
-            "server or check the address"
-        ) from None

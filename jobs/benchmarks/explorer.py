@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from genae_core.evaluation.image_grids import SIDE, sprite, strip
 from genae_core.experiment.recording import LATENT, SPRITE, save_sprite
-from genae_core.report.explorer.page import MB, Built, build
+from genae_core.report.explorer.page import MB, BuildSummary, build
 from genae_core.tracking.mlflow_store import Tracker
 
 from .rows import Row
@@ -96,14 +96,14 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
     ]
 
 
-def _opened(browser: Any, page: Built) -> float:
+def _opened(browser: Any, page: BuildSummary) -> float:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         tab = context.new_page()
         tab.goto(page.path.as_uri())
         return float(tab.evaluate(OPENED))
 
 
-def _played(browser: Any, page: Built) -> list[float]:
+def _played(browser: Any, page: BuildSummary) -> list[float]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         tab = context.new_page()
         tab.goto(page.path.as_uri() + "#norm=all")

@@ -24,7 +24,7 @@ from genae_core.evaluation.image_grids import Picture
 from genae_core.experiment.recording import record_chain, record_training
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.sweep.runs import courier_of
+from genae_core.sweep.runs import sender_to
 from genae_core.tracking.journal import Journal
 from genae_core.tracking.mlflow_store import Tracker
 
@@ -125,19 +125,19 @@ PARAMS = {f"model.part{n}": str(n) for n in range(30)}
 
 def journalled(tracker: Tracker, folder: Path) -> float:
     """As a trial does it; what is delivered while it goes on is waited for, but not counted."""
-    found, courier = result(), courier_of(tracker.uri, tracker.experiment_id)
+    found, sender = result(), sender_to(tracker.uri, tracker.experiment_id)
     began = time.perf_counter()
     journal = Journal(folder)
     journal.start("trial", {"arm": "genae"}, dict(PARAMS))
     journal.log_text(to_strict_json(PARAMS), "experiment.json")
-    courier.add(journal.folder)
+    sender.add(journal.folder)
     record_training(journal, HISTORY)
     journal.log_metrics(CURVE)
     record_chain(journal, found, TRAINED_S)
     journal.finish()
     journal.mark_done(min(found.fcd_val))
     took = time.perf_counter() - began
-    if not courier.settle([journal.folder], DELIVER_S):
+    if not sender.flush([journal.folder], DELIVER_S):
         raise RuntimeError(f"the server did not take the journal in {DELIVER_S:.0f} s")
     return took
 

@@ -41,7 +41,7 @@ class Tags(html.parser.HTMLParser):
 def test_the_page_holds_what_the_runs_logged(store: Store, explorer: Path) -> None:
     data = data_of(explorer)
     assert len(data["settings"]) == 6 and len(data["runs"]) == 12
-    curves = {curve.run_id: curve for curve in store.tracker.curves("small", ("fcd", "kid"))}
+    curves = {curve.run_id: curve for curve in store.tracker.read_runs("small", ("fcd", "kid"))}
     for run in data["runs"]:
         assert run["steps"] == list(RECORD)
         for name in ("fcd", "kid"):

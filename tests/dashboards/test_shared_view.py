@@ -9,7 +9,7 @@ from contracts.servers import on_sqlite
 from exploring import RECORD, Store
 
 from genae_core.report.mlflow_view import share
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 WAIT_MS = 120_000  # MLflow's page is a large one, and the machine may be busy
 CARD = "[data-testid=experiment-view-compare-runs-card]"
@@ -22,7 +22,7 @@ class Opened(NamedTuple):
 
     page: Any
     runs: list[str]
-    finished: list[Curve]
+    finished: list[StoredRun]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def opened(
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(store.uri.removeprefix("sqlite:///"), folder / "mlflow.db")
     runs = store.tracker.find(sweep="small")
-    finished = [run for run in store.tracker.curves("small") if "fcd_val_best" in run.scalars]
+    finished = [run for run in store.tracker.read_runs("small") if "fcd_val_best" in run.scalars]
     with on_sqlite(folder) as server:
         tracker = Tracker.create(server.uri, "study", folder)
         tracker.start("other", "of another sweep", {"sweep": "other"}, {}, 1)

@@ -7,7 +7,7 @@ from genae_core.recipes.chain_table import Model, Setting, grouped, paragraph, t
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
-from genae_core.tracking.mlflow_store import Curve
+from genae_core.tracking.mlflow_store import StoredRun
 
 PUBLISHED = ChainConfig(sampler=EncodeDecode())
 CLEAN = ChainConfig(sampler=EncodeDecode(corrupt=False), batch_norm="running")
@@ -15,7 +15,7 @@ REFINED = ChainConfig(sampler=EncodeDecode(), fitted_prior=ExPostMixture())
 SETTINGS = [Setting(chain_label(c), chain_label(c), c) for c in (PUBLISHED, CLEAN, REFINED)]
 
 
-def curve(chain: ChainConfig, seed: int, values: dict[int, float], **chains: float) -> Curve:
+def curve(chain: ChainConfig, seed: int, values: dict[int, float], **chains: float) -> StoredRun:
     best = min(values, key=lambda step: values[step])
     scalars = {
         "fcd_step0": values[0],
@@ -30,10 +30,10 @@ def curve(chain: ChainConfig, seed: int, values: dict[int, float], **chains: flo
         "seed": str(seed),
     }
     more = {name: dict.fromkeys(values, value) for name, value in chains.items()}
-    return Curve(f"{seed}", "FINISHED", tags, {}, scalars, {"fcd": values, **more})
+    return StoredRun(f"{seed}", "FINISHED", tags, {}, scalars, {"fcd": values, **more})
 
 
-def runs() -> list[Curve]:
+def runs() -> list[StoredRun]:
     found = []
     for seed, shift in enumerate((0.0, 2.0, 4.0)):
         found.append(curve(PUBLISHED, seed, {0: 200 + shift, 5: 100 + shift, 50: 150 + shift}))

@@ -4,7 +4,7 @@ import pytest
 
 from genae_core.report.explorer.findings import Setting, headlines, sentence, settings_of
 from genae_core.report.explorer.gather import Read
-from genae_core.tracking.mlflow_store import Curve
+from genae_core.tracking.mlflow_store import StoredRun
 
 STEPS = [0, 1, 5]
 
@@ -26,7 +26,7 @@ def run(seed: int, fcd: list[float], chosen: int, family: str = "VAE", images: i
         "sweep": "s",
     }
     chain = {"fcd": dict(zip(STEPS, fcd, strict=True))}
-    curve = Curve(f"{family}{seed}{images}", "FINISHED", tags, {}, scalars, chain)
+    curve = StoredRun(f"{family}{seed}{images}", "FINISHED", tags, {}, scalars, chain)
     given = dict.fromkeys(Read._fields)
     given |= {"curve": curve, "steps": STEPS, "values": {"fcd": list(fcd)}}
     return Read(**given)

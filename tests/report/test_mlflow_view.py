@@ -122,7 +122,7 @@ def test_seeds_share_a_colour_and_a_persons_choice_stays(tracker: Tracker) -> No
     }
     tracker.client.set_tag(runs[0, 0], COLOR, "#123456")
     share(tracker, "colours")
-    color = {key: tracker.run(run).data.tags[COLOR] for key, run in runs.items()}
+    color = {key: tracker.get_run(run).data.tags[COLOR] for key, run in runs.items()}
     assert color.pop((0, 0)) == "#123456"
     assert all(re.fullmatch("#[0-9a-f]{6}", found) for found in color.values())
     assert all(color[cell, 0] == color[cell, 1] for cell in range(1, 12))

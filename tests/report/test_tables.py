@@ -1,11 +1,11 @@
 from genae_core.report.tables import times
-from genae_core.tracking.mlflow_store import Curve
+from genae_core.tracking.mlflow_store import StoredRun
 
 
-def run(seed: int, chain: str, status: str = "FINISHED", training: float = 40.0) -> Curve:
+def run(seed: int, chain: str, status: str = "FINISHED", training: float = 40.0) -> StoredRun:
     scalars = {"training_seconds": training, "evaluation_seconds": 5.0}
     tags = {"cell": "{}", "seed": str(seed), "chain": chain}
-    return Curve(f"{seed}{chain}", status, tags, {}, scalars, {})
+    return StoredRun(f"{seed}{chain}", status, tags, {}, scalars, {})
 
 
 def test_the_time_of_a_training_with_several_chains_is_counted_once() -> None:

@@ -14,7 +14,7 @@ from genae_core.sweep import worker
 from genae_core.sweep.runs import Sweep, cell_key, run_key
 from genae_core.sweep.worker import run_cell
 from genae_core.testing import tiny
-from genae_core.tracking.mlflow_store import Curve, Tracker
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training.loop import NonFiniteLossError
 
 PARAMS = {"family": "vae", "latent_dim": 2}
@@ -38,9 +38,9 @@ def sweep(name: str, tracker: Tracker, folder: Path, together: bool, **more: Any
     return told(tracker, folder, cells, name, tags, seeds=SEEDS, together=together, **more)
 
 
-def ran(tracker: Tracker, name: str) -> dict[tuple[str, str], Curve]:
+def ran(tracker: Tracker, name: str) -> dict[tuple[str, str], StoredRun]:
     """By seed and chain; each once."""
-    curves = tracker.curves(name)
+    curves = tracker.read_runs(name)
     found = {(run.tags["seed"], run.tags["chain"]): run for run in curves}
     assert len(found) == len(curves)
     return found
@@ -82,7 +82,7 @@ def test_a_trial_that_is_stopped_while_its_seeds_are_one_ends_the_runs_of_all(
     given = sweep("stopped", tracker, tmp_path, together=True, rungs=(0.4,))
     with pytest.raises(SystemExit):
         run_cell(PARAMS, given, tiny.splits(), classifier, stop)
-    worker.courier_of(tracker.uri, tracker.experiment_id).settle(
+    worker.sender_to(tracker.uri, tracker.experiment_id).flush(
         [path for path in (tmp_path / "journals").iterdir()], 60
     )
     assert {run.status for run in ran(tracker, "stopped").values()} == {"KILLED"}
@@ -120,7 +120,7 @@ def test_runs_of_seeds_trained_together_each_took_their_part(
     began = time.monotonic()
     run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None)
     took = time.monotonic() - began
-    parts = tracker.seconds(sweep="parts", stage="model")
+    parts = tracker.run_seconds(sweep="parts", stage="model")
     assert len(parts) == len(SEEDS) and 0 < sum(parts) <= took
 
 

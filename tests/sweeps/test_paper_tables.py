@@ -14,12 +14,12 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.aae import AAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.recipes import parzen_table
-from genae_core.tracking.mlflow_store import Curve
+from genae_core.tracking.mlflow_store import StoredRun
 
 
-def _run(family: str, fcd: float, status: str = "FINISHED") -> Curve:
+def _run(family: str, fcd: float, status: str = "FINISHED") -> StoredRun:
     tags = {"cell": json.dumps({"family": family}), "seed": "0"}
-    return Curve("id", status, tags, {}, {"fcd_step0": fcd, "fcd_floor": 2.0}, {})
+    return StoredRun("id", status, tags, {}, {"fcd_step0": fcd, "fcd_floor": 2.0}, {})
 
 
 def test_the_interval_is_students() -> None:

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genae_core.tracking.delivery import Courier, Undelivered, deliver, deliver_all
-from genae_core.tracking.journal import EVENT, PICTURE, Journal, events, pending
-from genae_core.tracking.mlflow_store import RunAt, Tracker
+from genae_core.tracking.delivery import BackgroundSender, DeliveryError, deliver, deliver_all
+from genae_core.tracking.journal import (
+    EVENT_FILE,
+    IMAGE_FILE,
+    Journal,
+    pending_events,
+    read_events,
+)
+from genae_core.tracking.mlflow_store import StartedRun, Tracker
 
 GREY = np.full((4, 4, 3), 99, np.uint8)
 
@@ -57,7 +63,7 @@ def stored(tracker: Tracker, key: str) -> dict[str, Any]:
 def test_every_kind_of_event_arrives_and_leaves_the_disk(tracker: Tracker, tmp_path: Path) -> None:
     journal = full(tmp_path / "whole")
     assert deliver(tracker, journal.folder)
-    assert pending(journal.folder) == []
+    assert pending_events(journal.folder) == []
     found = stored(tracker, "whole")
     assert found["status"] == "FINISHED"
     assert found["params"] == {"model.latent_dim": "10", "seed": "0"}
@@ -67,14 +73,14 @@ def test_every_kind_of_event_arrives_and_leaves_the_disk(tracker: Tracker, tmp_p
     whole = next(path for path in found["images"] if path.endswith(".png"))
     with Image.open(tracker.fetch(found["run_id"], whole, tmp_path)) as picture:
         assert np.array_equal(np.asarray(picture), GREY)
-    assert tracker.finished(tmp_path.name)["whole"] == 4.5
+    assert tracker.finished_fcds(tmp_path.name)["whole"] == 4.5
 
 
 def test_a_picture_that_is_a_pickle_is_not_opened(tracker: Tracker, tmp_path: Path) -> None:
     journal = full(tmp_path / "pickle")
-    (picture, _) = sorted(journal.folder.glob(f"*/{PICTURE}"))
+    (picture, _) = sorted(journal.folder.glob(f"*/{IMAGE_FILE}"))
     np.save(picture, np.array([Path("/")], dtype=object), allow_pickle=True)
-    with pytest.raises(Undelivered, match="Python objects"):
+    with pytest.raises(DeliveryError, match="Python objects"):
         deliver(tracker, journal.folder)
 
 
@@ -111,11 +117,11 @@ def test_a_delivery_cut_off_anywhere_goes_on_from_there(
     names = ("start", "log_files", "log_metrics", "log_image", "finish")
     for name in names:
         once(name)
-    waiting = [len(pending(journal.folder))]
+    waiting = [len(pending_events(journal.folder))]
     for _ in names:
-        with pytest.raises(Undelivered, match="no answer to"):
+        with pytest.raises(DeliveryError, match="no answer to"):
             deliver(tracker, journal.folder)
-        waiting.append(len(pending(journal.folder)))
+        waiting.append(len(pending_events(journal.folder)))
     assert deliver(tracker, journal.folder)
     assert failed == set(names)
     assert waiting == [6, 6, 5, 4, 3, 1]  # in order, none passed over
@@ -154,7 +160,7 @@ def test_of_two_runs_under_one_key_the_finished_one_stays(
     tracker.client.create_run(tracker.experiment_id, tags=tags)
     tags = {"key": "cut off", "sweep": tmp_path.name}
     tracker.client.create_run(tracker.experiment_id, tags=tags)
-    tracker.close(tmp_path.name)
+    tracker.close_sweep(tmp_path.name)
     (run,) = tracker.find(key="pair")
     assert run.info.run_id == kept.info.run_id
     (run,) = tracker.find(key="cut off")
@@ -164,7 +170,7 @@ def test_of_two_runs_under_one_key_the_finished_one_stays(
 def test_a_run_that_is_yet_to_be_delivered_is_left_alone(tracker: Tracker, tmp_path: Path) -> None:
     tags = {"key": "waits", "sweep": tmp_path.name}
     tracker.client.create_run(tracker.experiment_id, tags=tags)
-    tracker.close(tmp_path.name, {"waits"})
+    tracker.close_sweep(tmp_path.name, {"waits"})
     (run,) = tracker.find(key="waits")
     assert run.info.status == "RUNNING" and "error" not in run.data.tags
 
@@ -183,19 +189,19 @@ def test_a_delivery_that_was_cut_off_does_not_jam_the_next(
 
 def test_a_changed_journal_is_left_and_said(tracker: Tracker, tmp_path: Path) -> None:
     journal = full(tmp_path / "changed")
-    (events(journal.folder)[2].folder / EVENT).write_text("{")
-    with pytest.raises(Undelivered, match="000003 is not an event"):
+    (read_events(journal.folder)[2].folder / EVENT_FILE).write_text("{")
+    with pytest.raises(DeliveryError, match="000003 is not an event"):
         deliver(tracker, journal.folder)
-    assert len(pending(journal.folder)) == 6
+    assert len(pending_events(journal.folder)) == 6
 
 
 def test_passwords_are_not_in_reasons(tmp_path: Path) -> None:
     class Store:
-        def start(self, **told: Any) -> RunAt:
+        def start(self, **told: Any) -> StartedRun:
             raise ConnectionError("http://me:secret@host:1 refused")
 
     store: Any = Store()
-    with pytest.raises(Undelivered, match=r"me:\*\*\*@host"):
+    with pytest.raises(DeliveryError, match=r"me:\*\*\*@host"):
         deliver(store, full(tmp_path / "key").folder)
 
 
@@ -217,7 +223,7 @@ def test_one_run_that_cannot_be_delivered_does_not_hold_up_the_others(
 ) -> None:
     for name in ("first", "broken", "last"):
         full(tmp_path / name)
-    (events(tmp_path / "broken")[0].folder / EVENT).write_text("{")
+    (read_events(tmp_path / "broken")[0].folder / EVENT_FILE).write_text("{")
     clock, said = Clock(), list[str]()
     left = deliver_all(tracker, tmp_path, 60, said.append, clock, clock.sleep)
     assert list(left) == [tmp_path / "broken"]
@@ -298,12 +304,12 @@ def test_the_courier_delivers_behind_the_trials_back(tracker: Tracker, tmp_path:
     store: Any = Flaky(tracker)
     said: list[str] = []
     failed: list[None] = []
-    courier = Courier(lambda: store, said.append, lambda: failed.append(None))
+    sender = BackgroundSender(lambda: store, said.append, lambda: failed.append(None))
     journal = full(tmp_path / "behind")
-    courier.add(journal.folder)
-    assert not courier.settle([journal.folder], 0.5)
+    sender.add(journal.folder)
+    assert not sender.flush([journal.folder], 0.5)
     threading.Timer(0.5, lambda: setattr(store, "here", True)).start()
-    assert courier.settle([journal.folder], 60)  # a failure on the way does not end the wait
+    assert sender.flush([journal.folder], 60)  # a failure on the way does not end the wait
     assert stored(tracker, "behind")["status"] == "FINISHED"
     assert failed
     assert len(said) == 1 and "away" in said[0]
@@ -315,23 +321,23 @@ def test_a_trial_does_not_wait_for_a_store_that_never_answers(tmp_path: Path) ->
         time.sleep(3600)
         raise AssertionError
 
-    courier = Courier(connect)
+    sender = BackgroundSender(connect)
     journal = full(tmp_path / "never")
-    courier.add(journal.folder)
+    sender.add(journal.folder)
     began = time.monotonic()
-    assert not courier.settle([journal.folder], 0.2)
+    assert not sender.flush([journal.folder], 0.2)
     assert time.monotonic() - began < 10
-    assert len(pending(journal.folder)) == 6
+    assert len(pending_events(journal.folder)) == 6
 
 
 @pytest.mark.usefixtures("quick")
 def test_the_courier_forgets_runs_that_have_ended(tracker: Tracker, tmp_path: Path) -> None:
-    courier = Courier(lambda: tracker)
+    sender = BackgroundSender(lambda: tracker)
     for number in range(3):
         journal = full(tmp_path / f"run{number}")
-        courier.add(journal.folder)
-        assert courier.settle([journal.folder], 60)
+        sender.add(journal.folder)
+        assert sender.flush([journal.folder], 60)
     deadline = time.monotonic() + 10
-    while courier.folders and time.monotonic() < deadline:
+    while sender.folders and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert courier.folders == []
+    assert sender.folders == []

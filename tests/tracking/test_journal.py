@@ -11,7 +11,14 @@ from genae_core.experiment.experiment import resolve
 from genae_core.experiment.recording import record_chain, record_training
 from genae_core.experiment.trial import run_trial
 from genae_core.testing import tiny
-from genae_core.tracking.journal import EVENT, PICTURE, Journal, events, pending, waiting
+from genae_core.tracking.journal import (
+    EVENT_FILE,
+    IMAGE_FILE,
+    Journal,
+    pending_events,
+    pending_journals,
+    read_events,
+)
 
 
 def test_events_are_read_back_in_order_with_their_files(tmp_path: Path) -> None:
@@ -21,11 +28,11 @@ def test_events_are_read_back_in_order_with_their_files(tmp_path: Path) -> None:
     journal.log_image(np.full((4, 6, 3), 7, np.uint8), 5)
     journal.log_text("{}", "experiment.json")
     journal.finish("FAILED", "it broke")
-    found = events(tmp_path / "key")
+    found = read_events(tmp_path / "key")
     assert [event.kind for event in found] == ["start", "metrics", "image", "files", "finish"]
     assert found[0].fields["params"] == {"lr": "0.001"}
     assert found[1].fields["rows"] == [["train/loss", 0.5, 1], ["train/loss", math.inf, 2]]
-    picture = np.load(found[2].folder / PICTURE, allow_pickle=False)
+    picture = np.load(found[2].folder / IMAGE_FILE, allow_pickle=False)
     assert np.array_equal(picture, np.full((4, 6, 3), 7, np.uint8))
     assert found[2].fields == {"step": 5}
     assert (found[3].folder / "files" / "experiment.json").read_text() == "{}"
@@ -40,22 +47,22 @@ def test_an_event_that_was_cut_off_is_none(tmp_path: Path) -> None:
         raise OSError("the disk is full")
     assert list((tmp_path / "key").iterdir()) == []
     (tmp_path / "key" / ".event-of-a-killed-process").mkdir()
-    assert events(tmp_path / "key") == []
+    assert read_events(tmp_path / "key") == []
 
 
 def test_a_journal_is_continued_after_what_waits(tmp_path: Path) -> None:
     Journal(tmp_path / "key").finish("KILLED")
     again = Journal(tmp_path / "key")
     again.finish()
-    assert [e.fields["status"] for e in events(tmp_path / "key")] == ["KILLED", "FINISHED"]
+    assert [e.fields["status"] for e in read_events(tmp_path / "key")] == ["KILLED", "FINISHED"]
 
 
 def test_a_changed_event_is_said(tmp_path: Path) -> None:
     Journal(tmp_path / "key").finish()
-    (event,) = pending(tmp_path / "key")
-    (event / EVENT).write_text('["not", "an event"]')
+    (event,) = pending_events(tmp_path / "key")
+    (event / EVENT_FILE).write_text('["not", "an event"]')
     with pytest.raises(ValueError, match="000001 is not an event"):
-        events(tmp_path / "key")
+        read_events(tmp_path / "key")
 
 
 def test_done_is_remembered_without_the_store(tmp_path: Path) -> None:
@@ -68,10 +75,10 @@ def test_done_is_remembered_without_the_store(tmp_path: Path) -> None:
 
 
 def test_waiting_journals_are_those_with_events(tmp_path: Path) -> None:
-    assert waiting(tmp_path / "nowhere") == []
+    assert pending_journals(tmp_path / "nowhere") == []
     Journal(tmp_path / "empty")
     Journal(tmp_path / "full").finish()
-    assert waiting(tmp_path) == [tmp_path / "full"]
+    assert pending_journals(tmp_path) == [tmp_path / "full"]
 
 
 def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
@@ -82,7 +89,7 @@ def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
     record_training(journal, result.training.history)
     chain = result.chains[0]
     record_chain(journal, chain, 12.5)
-    training, metrics, *images, files = events(tmp_path / "key")
+    training, metrics, *images, files = read_events(tmp_path / "key")
     names = {name for name, _, _ in training.fields["rows"]}
     assert names == {f"train/{name}" for name in result.training.history[0][1]}
     rows = {(name, step): value for name, value, step in metrics.fields["rows"]}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from genae_core.report.explorer.gather import Read
-from genae_core.report.formatting import decimals, shown
+from genae_core.report.formatting import decimals, format_value
 from genae_core.report.intervals import interval
 from genae_core.report.tables import Group, groups
 
@@ -108,13 +108,13 @@ def facets(setting: Setting, named: bool) -> dict[str, Any]:
     """What the controls choose by. named: whether the sweep's name tells settings apart."""
     params, cell = setting.runs[0].curve.params, dict(setting.group.cell)
     sampler, _, norm = setting.group.chain.rpartition(", ")
-    rest = [f"{name}={shown(value)}" for name, value in cell.items() if name not in FACETS]
+    rest = [f"{name}={format_value(value)}" for name, value in cell.items() if name not in FACETS]
     dim = cell.get("latent_dim", setting.runs[0].curve.tags["latent_dim"])
     return {
         "family": setting.group.family,
-        "dim": shown(dim),
-        "prior": shown(cell.get("prior", _words(params.get("model.prior", "-")))),
-        "noise": shown(cell.get("noise", params.get("model.noise", "-"))),
+        "dim": format_value(dim),
+        "prior": format_value(cell.get("prior", _words(params.get("model.prior", "-")))),
+        "noise": format_value(cell.get("noise", params.get("model.noise", "-"))),
         "sampler": sampler or setting.group.chain,
         "norm": norm.removesuffix(" BN") if sampler else "-",
         "rest": " ".join([*rest, *([setting.sweep] if named else [])]),
@@ -240,7 +240,7 @@ def _name(setting: Setting) -> str:
 def _coordinates(setting: Setting) -> str:
     words = {"latent_dim": "latent dimension "}
     cell = setting.group.cell
-    return " ".join(f"{words.get(name, name + '=')}{shown(value)}" for name, value in cell)
+    return " ".join(f"{words.get(name, name + '=')}{format_value(value)}" for name, value in cell)
 
 
 def _told(found: Interval) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genae_core.experiment.recording import LATENT, SPRITE
-from genae_core.tracking.mlflow_store import Curve, StoreError, Tracker, redact
+from genae_core.tracking.mlflow_store import StoredRun, StoreError, Tracker
+from genae_core.tracking.store_uri import redact
 
 READERS = 8  # at once: over HTTP most of the time is waiting
 TAGS = ("family", "cell", "chain", "seed", "latent_dim")
@@ -34,7 +35,7 @@ class Read(NamedTuple):
     some samples at every step. strip: chains by steps. drawn: interpolations. latent: z in a
     plane."""
 
-    curve: Curve
+    curve: StoredRun
     name: str
     experiment_id: str
     steps: list[int]
@@ -177,7 +178,7 @@ def _read(run: Any, artifacts: Artifacts) -> Read | Unread:
         for metric, column in values.items()
     }
     scalars = {key: value for key, value in data.metrics.items() if "/" not in key}
-    curve = Curve(info.run_id, info.status, dict(data.tags), dict(data.params), scalars, chain)
+    curve = StoredRun(info.run_id, info.status, dict(data.tags), dict(data.params), scalars, chain)
     files = {file.path: file for file in _listed(artifacts.listed, info.run_id, "")}
     figures = _listed(artifacts.listed, info.run_id, "figures")
     drawn = next((file for file in figures if file.path.startswith(DRAWN)), None)

@@ -33,7 +33,8 @@ from genae_core.report.explorer.gather import (
     find,
     gather,
 )
-from genae_core.tracking.mlflow_store import Tracker, redact
+from genae_core.tracking.mlflow_store import Tracker
+from genae_core.tracking.store_uri import redact
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("state.js", "live.js", "chart.js", "samples.js", "matrix.js", "table.js", "page.js")
@@ -43,7 +44,7 @@ ROOM = 2**16  # bytes kept for what is written of the pictures themselves
 SHOWN = (*SCALARS, "fcd_recommended_step", "training_seconds")
 
 
-class Built(NamedTuple):
+class BuildSummary(NamedTuple):
     """What was written. shown, every: pictures in the page, and those of all runs."""
 
     path: Path
@@ -62,7 +63,7 @@ class Built(NamedTuple):
         )
 
 
-def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MOST_MB) -> Built:
+def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MOST_MB) -> BuildSummary:
     """Read the sweeps' runs, choose what the page can hold, and write it, whole or not at all.
 
     Raises ValueError for a store that cannot be read and a sweep that it does not know.
@@ -89,7 +90,7 @@ def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MOST_MB) -
     partial.write_text(text)
     os.replace(partial, out)
     seconds = time.monotonic() - began
-    return Built(out, len(runs), len(unread), shown, every, len(text.encode()), seconds)
+    return BuildSummary(out, len(runs), len(unread), shown, every, len(text.encode()), seconds)
 
 
 def described(
