@@ -11,10 +11,10 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 GENAE_HOME ?= $(HOME)/.genae
 TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
-# What torch is installed from: on a GPU machine see "With a GPU" in README.md.
+# What torch is installed from: on a GPU machine see "With a GPU" in docs/clusters.md.
 TORCH ?= torch
 
-.PHONY: setup sweep test test-faults lint ui explorer watch up down clean
+.PHONY: setup sweep test test-faults lint docs ui explorer watch up down clean
 
 setup: $(STAMP)
 
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: installing torch"
 	@$(PIP) $(TORCH)
 	@echo "setup: installing genae and its packages"
-	@$(PIP) -e '.[sweep,dev]'
+	@$(PIP) -e '.[sweep,dev,docs]'
 	@$(PIP) --no-deps torchvision
 	@echo "setup: compiling them"
 	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true  # some are of newer Pythons
@@ -51,6 +51,10 @@ lint: $(STAMP)
 	@echo "lint: ruff, mypy"
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+docs: $(STAMP)
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "docs: build/site/index.html"
 
 ui: $(STAMP)
 	@echo "ui: http://$(HOST):$(PORT) shows $(TRACKING_URI); Ctrl-C ends it"
