@@ -20,7 +20,10 @@ from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.cuda_graphs import NotCapturedWarning, Replay, can_capture
 from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import build_model
-from genae_core.training.loop import Point, Progress, fit, has_dropout
+from genae_core.training.curve import Point
+from genae_core.training.dropout import has_dropout
+from genae_core.training.loop import NO_CALLBACKS, Callbacks, fit
+from genae_core.training.session import Progress
 from genae_core.training.stacked import Replica, fit_together
 
 Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
@@ -223,12 +226,14 @@ def tried(
         compute_as(model, dataclasses.replace(compute, channels_last=layout))
         examples = Batches(images, len(images.images), experiment.data.binarize, device)
         stages = (model.stages()[0]._replace(epochs=2),)
-        watch = (lambda _: None) if replicas else at_end
-        replicas.append(Replica(model, stages, examples.examples(), draw, watch))
+        callbacks = NO_CALLBACKS if replicas else Callbacks(at_end)
+        replicas.append(Replica(model, stages, examples.examples(), draw, callbacks))
     first = replicas[0]
     before = _weights(first.model)
     if seeds == 1:
-        found = fit(first.model, first.stages, first.examples, training, first.draw, at_end)
+        found = fit(
+            first.model, first.stages, first.examples, training, first.draw, first.callbacks
+        )
     else:
         found, *_ = fit_together(replicas, training)
     seconds = (ends[1] - ends[0]) / (len(images.images) // training.batch_size)

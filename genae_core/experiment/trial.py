@@ -17,7 +17,9 @@ from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.samplers.config import ChainConfig
 from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import build_model
-from genae_core.training.loop import Keeper, Progress, Trained, fit
+from genae_core.training.loop import Callbacks, fit
+from genae_core.training.session import Progress, TrainingResult
+from genae_core.training.snapshots import SnapshotStore
 from genae_core.training.stacked import Replica
 
 
@@ -30,7 +32,7 @@ class TrialResult(NamedTuple):
 
     model: nn.Module
     draw: Draw
-    training: Trained
+    training: TrainingResult
     chains: list[ChainResult]
     failed: dict[ChainConfig, FloatingPointError]
 
@@ -40,7 +42,7 @@ def replica_of(
     splits: Splits,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
-    keeper: Keeper | None = None,
+    snapshots: SnapshotStore | None = None,
     examples: Examples | None = None,
 ) -> Replica:
     """What `run_trial` trains, not trained yet. examples: of another seed, to be shared."""
@@ -57,7 +59,7 @@ def replica_of(
     def watch(progress: Progress) -> None:
         on_epoch(model, progress)
 
-    return Replica(model, model.stages(), examples, draw, watch, keeper)
+    return Replica(model, model.stages(), examples, draw, Callbacks(watch, snapshots))
 
 
 def run_trial(
@@ -66,17 +68,17 @@ def run_trial(
     classifier: Classifier,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
-    keeper: Keeper | None = None,
+    snapshots: SnapshotStore | None = None,
 ) -> TrialResult:
     """Train the experiment's model and run its chains.
 
     experiment: resolved against the same splits. on_epoch: sees the model after each epoch.
-    keeper: see `fit`.
+    snapshots: see `Callbacks`.
     Raises NonFiniteLossError as `fit` does. A chain that is not finite fails alone.
     """
-    replica = replica_of(experiment, splits, device, on_epoch, keeper)
-    model, stages, examples, draw, watch, keeper = replica
-    trained = fit(model, stages, examples, experiment.training, draw, watch, keeper)
+    replica = replica_of(experiment, splits, device, on_epoch, snapshots)
+    model, stages, examples, draw, callbacks = replica
+    trained = fit(model, stages, examples, experiment.training, draw, callbacks)
     binarize = experiment.data.binarize
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     real = {half: load_references(splits, classifier, half, binarize, device) for half in halves}

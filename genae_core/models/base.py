@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -40,7 +40,7 @@ class AdamConfig:
         require(0 <= self.beta1 < 1, "beta1 must be in [0, 1)", beta1=self.beta1)
         require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)", beta2=self.beta2)
 
-    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
+    def build(self, parameters: Sequence[Tensor]) -> torch.optim.Adam:
         betas = (self.beta1, self.beta2)
         return torch.optim.Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
 

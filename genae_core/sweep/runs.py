@@ -26,7 +26,7 @@ from genae_core.tracking.delivery import BackgroundSender
 from genae_core.tracking.journal import Journal
 from genae_core.tracking.mlflow_store import SEEDS_TOGETHER, Tracker
 from genae_core.training import checkpoint
-from genae_core.training.snapshots import Generations, Preempted
+from genae_core.training.snapshot_folder import Preempted, SaveSchedule, SnapshotFolder
 
 
 @functools.cache
@@ -94,13 +94,13 @@ class Seed:
     warn: Callable[[str], None]
 
     @functools.cached_property
-    def keeper(self) -> Generations:
+    def keeper(self) -> SnapshotFolder:
         key = self.journals[self.experiment.chains[0]].folder.name
-        return Generations(
+        return SnapshotFolder(
             Path(self.sweep.states) / key,
-            self.sweep.checkpoint_seconds,
+            SaveSchedule(self.sweep.checkpoint_seconds),
             warn=self.warn,
-            kept=_kept,
+            on_save=_kept,
             mirror=Folder(self.sweep.mirror) / key if self.sweep.mirror else None,
         )
 

@@ -27,7 +27,7 @@ from genae_core.sweep.prometheus import Reminder, tell
 from genae_core.sweep.runs import Params, Sweep, label
 from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
 from genae_core.sweep.worker import SHARES, STEP_SECONDS, run_cell
-from genae_core.training.snapshots import Preempted, leave_soon
+from genae_core.training.snapshot_folder import Preempted, leave_soon
 
 # Tune's, for people.
 STATES = {"RUNNING": "running", "PAUSED": "paused", "TERMINATED": "ended", "ERROR": "failed"}

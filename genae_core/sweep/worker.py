@@ -37,8 +37,9 @@ from genae_core.sweep.runs import (
     tracked,
 )
 from genae_core.tracking.mlflow_store import StoreError, Tracker
-from genae_core.training.loop import Keeper, Progress, State
-from genae_core.training.snapshots import warn
+from genae_core.training.session import Progress
+from genae_core.training.snapshot_folder import warn
+from genae_core.training.snapshots import Snapshot, SnapshotStore
 from genae_core.training.stacked import Replica, fit_together
 
 SHARES = "progress"  # beside a sweep's states: what of each running trial is done
@@ -124,7 +125,7 @@ def run_cell(
     # Seeds that read a stream in orders of their own would push each other's images out.
     streamed = isinstance(splits.train.images, StreamedImages)
     together = sweep.together and len(left) > 1 and not streamed
-    keepers: dict[int, Keeper] = {}  # by seed, with what was trained together
+    keepers: dict[int, SnapshotStore] = {}  # by seed, with what was trained together
     with contextlib.ExitStack() as opened:
         if together:
             opened.enter_context(tracked(left, sweep, params, sender))
@@ -136,7 +137,7 @@ def run_cell(
                 keeper = keepers.pop(run.experiment.seed, run.keeper)
                 result = _sampled(run, keeper, splits, classifier, device, watching(1), warn)
             if sender.flush(run.folders(), sweep.linger) or not sweep.linger:
-                run.keeper.forget()
+                run.keeper.delete()
             else:
                 warn(
                     "the tracking store did not take what was logged, which only this node has: "
@@ -152,7 +153,7 @@ def run_cell(
 
 def _sampled(
     run: Seed,
-    keeper: Keeper,
+    keeper: SnapshotStore,
     splits: Splits,
     classifier: Classifier,
     device: torch.device,
@@ -162,17 +163,17 @@ def _sampled(
     """Train a seed, from where its keeper has it, run its chains and log both."""
     try:
         result = run_trial(run.experiment, splits, classifier, device, on_epoch, keeper)
-        if run.keeper.went_on is not None:
+        if run.keeper.resumed_step is not None:
             warn(
                 f"seed {run.experiment.seed} was not trained at once: it went on from step "
-                f"{run.keeper.went_on}"
+                f"{run.keeper.resumed_step}"
             )
         log(run, result)
         if result.failed:
             chain, why = next(iter(result.failed.items()))
             raise FloatingPointError(f"{chain_label(chain)}: {why}")
     except (ValueError, ArithmeticError):
-        run.keeper.forget()  # from there it would fail again
+        run.keeper.delete()  # from there it would fail again
         raise
     return result
 
@@ -183,10 +184,10 @@ def _train_together(
     device: torch.device,
     on_epoch: Callable[[torch.nn.Module, Progress], None],
     warn: Callable[[str], None],
-) -> dict[int, Keeper]:
+) -> dict[int, SnapshotStore]:
     """Train the seeds as one model. Their keepers then have each one's state, from which it goes
     on alone: to its chains, or where one could not be trained so, with its training."""
-    keepers: dict[int, Keeper] = {s.experiment.seed: _Remembering(s.keeper) for s in seeds}
+    keepers: dict[int, SnapshotStore] = {s.experiment.seed: _Remembering(s.keeper) for s in seeds}
     replicas: list[Replica] = []
     seeds[0].keeper.back_off()
     for run in seeds:
@@ -207,19 +208,19 @@ def _train_together(
 class _Remembering:
     """A keeper that has the newest state at hand, also where the disk did not take it."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: SnapshotStore) -> None:
         self.keeper = keeper
-        self.state: State | None = None
+        self.state: Snapshot | None = None
 
-    def found(self) -> State | None:
-        return self.state or self.keeper.found()
+    def load_latest(self) -> Snapshot | None:
+        return self.state or self.keeper.load_latest()
 
-    def due(self) -> bool:
-        return self.keeper.due()
+    def is_due(self) -> bool:
+        return self.keeper.is_due()
 
-    def keep(self, state: State) -> None:
+    def save(self, state: Snapshot) -> None:
         self.state = state
-        self.keeper.keep(state)
+        self.keeper.save(state)
 
 
 def _finished(sweep: Sweep) -> dict[str, float]:

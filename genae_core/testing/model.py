@@ -42,7 +42,9 @@ from genae_core.testing.toys import digest
 from genae_core.testing.toys import images as toy_images
 from genae_core.training.checkpoint import load_model, save_model
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import NonFiniteLossError, Point, fit, has_dropout, masks_from
+from genae_core.training.curve import NonFiniteLossError, Point
+from genae_core.training.dropout import has_dropout, masks_from
+from genae_core.training.loop import fit
 
 IMAGES, BATCH = 64, 16
 

@@ -4,5 +4,9 @@ from .checkpoint import build_model as build_model
 from .checkpoint import load_model as load_model
 from .checkpoint import save_model as save_model
 from .config import TrainingConfig as TrainingConfig
+from .loop import Callbacks as Callbacks
 from .loop import fit as fit
+from .snapshot_folder import SnapshotFolder as SnapshotFolder
+from .snapshots import SnapshotStore as SnapshotStore
+from .stacked import Replica as Replica
 from .stacked import fit_together as fit_together

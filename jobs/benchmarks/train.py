@@ -22,7 +22,7 @@ from genae_core.models.base import Examples, Stage
 from genae_core.nets.base import ComputeConfig
 from genae_core.training.batches import Batches
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import Run
+from genae_core.training.session import TrainingSession
 
 from .cases import CASES, PLAIN, Case, built, experiment_of, images_of
 from .chain import interleaved
@@ -111,15 +111,15 @@ def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Cal
     model, draw = built(case, compute, device), Draw(0, device=device)
     config = TrainingConfig(epochs=1, batch_size=case.batch)
     stage, examples = prepared(case, model, images, device)
-    run = Run(model, (stage,), examples, config, draw)
-    run.begin(draw.generator.get_state())
+    session = TrainingSession(model, (stage,), examples, config, draw)
+    session.begin_stage()
 
-    batches = on_and_on(run.batches)
+    batches = on_and_on(session.batches)
 
     def steps() -> None:
         for batch in islice(batches, case.steps):
-            run.moved(batch)
-            run.stepped()
+            session.run_phases(batch)
+            session.finish_step()
 
     return steps
 

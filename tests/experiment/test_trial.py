@@ -28,7 +28,7 @@ from genae_core.samplers.loop import Recorded, run_chain
 from genae_core.testing import tiny
 from genae_core.testing.toys import digest
 from genae_core.training.batches import to_pixels
-from genae_core.training.loop import Progress
+from genae_core.training.session import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -31,7 +31,9 @@ from genae_core.testing import replays
 from genae_core.testing.toys import digest, images
 from genae_core.training import loop
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import Run, State, fit
+from genae_core.training.loop import Callbacks, fit
+from genae_core.training.session import TrainingSession
+from genae_core.training.snapshots import Snapshot
 from genae_core.training.stacked import Replica, fit_together
 
 CPU = torch.device("cpu")
@@ -39,7 +41,7 @@ CONFIG = TrainingConfig(epochs=2, batch_size=8)
 COUNT = 44  # five steps per epoch
 
 
-def replica(graphs: bool, seed: int = 0, keeper: Any = None, dropout: float = 0.0) -> Replica:
+def replica(graphs: bool, seed: int = 0, store: Any = None, dropout: float = 0.0) -> Replica:
     draw = Draw(seed, "training")
     net = MLPConfig(widths=(16,), dropout=dropout)
     with draw.as_global():
@@ -51,13 +53,13 @@ def replica(graphs: bool, seed: int = 0, keeper: Any = None, dropout: float = 0.
         rows = torch.from_numpy(index)
         return Batch(x[rows], labels[rows])
 
-    return Replica(model, model.stages(), Examples(COUNT, batch), draw, keeper=keeper)
+    return Replica(model, model.stages(), Examples(COUNT, batch), draw, Callbacks(snapshots=store))
 
 
 def trained(one: Replica, config: TrainingConfig = CONFIG) -> tuple[Any, str, list[int]]:
     """The learning curve, the digest of the weights and the state of the random stream."""
-    model, stages, examples, draw, on_epoch, keeper = one
-    history = fit(model, stages, examples, config, draw, on_epoch, keeper).history
+    model, stages, examples, draw, callbacks = one
+    history = fit(model, stages, examples, config, draw, callbacks).history
     return history, digest(model), draw.generator.get_state().tolist()
 
 
@@ -124,31 +126,31 @@ def test_a_step_that_changes_in_python_is_not_captured(
     assert not captured
 
 
-class Keeper:
-    """Keeps the state after step `at`, from which the next one goes on."""
+class Memory:
+    """Saves the snapshot after step `at`, from which the next training continues."""
 
-    def __init__(self, at: int, state: State | None = None) -> None:
-        self.at, self.state, self.steps = at, state, 0
+    def __init__(self, at: int, snapshot: Snapshot | None = None) -> None:
+        self.at, self.snapshot, self.steps = at, snapshot, 0
 
-    def found(self) -> State | None:
-        return self.state
+    def load_latest(self) -> Snapshot | None:
+        return self.snapshot
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         self.steps += 1
         return self.steps == self.at
 
-    def keep(self, state: State) -> None:
+    def save(self, snapshot: Snapshot) -> None:
         if self.steps == self.at:
-            self.state = state
+            self.snapshot = snapshot
 
 
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_a_resumed_training_is_captured_again(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = trained(replica(graphs=False))
     captured = replays.on_cpu(monkeypatch)
-    first = Keeper(at)
-    assert trained(replica(graphs=True, keeper=first)) == expected
-    assert trained(replica(graphs=True, keeper=Keeper(0, first.state))) == expected
+    first = Memory(at)
+    assert trained(replica(graphs=True, store=first)) == expected
+    assert trained(replica(graphs=True, store=Memory(0, first.snapshot))) == expected
     assert len(captured) == 2
 
 
@@ -272,12 +274,12 @@ def test_a_finished_training_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graphs, "capture", lambda *_: Graph(lambda: None, [{}]))
     references: list[Any] = []
 
-    class WatchedRun(Run):
+    class WatchedSession(TrainingSession):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             references.append(weakref.ref(self))
 
-    monkeypatch.setattr(loop, "Run", WatchedRun)
+    monkeypatch.setattr(loop, "TrainingSession", WatchedSession)
     gc.disable()
     try:
         trained(replica(graphs=True))

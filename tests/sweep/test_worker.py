@@ -15,7 +15,7 @@ from genae_core.sweep.runs import Sweep, cell_key, run_key
 from genae_core.sweep.worker import run_cell
 from genae_core.testing import tiny
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
-from genae_core.training.loop import NonFiniteLossError
+from genae_core.training.curve import NonFiniteLossError
 
 PARAMS = {"family": "vae", "latent_dim": 2}
 SEEDS = (4, 0, 2)

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import POINTS, NonFiniteLossError, Point, Progress, State, fit
+from genae_core.training.curve import POINTS, NonFiniteLossError, Point
+from genae_core.training.loop import Callbacks, fit
+from genae_core.training.session import Progress
+from genae_core.training.snapshots import Snapshot
 
 
 class Weights(nn.Module):
@@ -52,7 +55,8 @@ def _fit(
 ) -> list[Point]:
     on_epoch = settings.pop("on_epoch", lambda _: None)
     config = TrainingConfig(epochs=epochs, batch_size=size, **settings)
-    return fit(model, stages, Examples(examples, batch), config, Draw(0), on_epoch).history
+    training_set, callbacks = Examples(examples, batch), Callbacks(on_epoch)
+    return fit(model, stages, training_set, config, Draw(0), callbacks).history
 
 
 def _stage(model: Weights, loss: Any, repeats: int = 1) -> Stage:
@@ -60,11 +64,11 @@ def _stage(model: Weights, loss: Any, repeats: int = 1) -> Stage:
 
 
 def test_phases_run_in_order_and_repeat() -> None:
-    model, seen = Weights(), []
+    model, calls = Weights(), []
 
     def loss(name: str) -> Any:
         def run(model: Weights, batch: Any, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-            seen.append((name, tuple(batch), float(model.a.detach()), float(model.b.detach())))
+            calls.append((name, tuple(batch), float(model.a.detach()), float(model.b.detach())))
             total = model.a.sum() + model.b.sum()
             return total, {name: total}
 
@@ -72,15 +76,15 @@ def test_phases_run_in_order_and_repeat() -> None:
 
     phases = (Phase(model.player("a"), loss("a"), 2), Phase(model.player("b"), loss("b")))
     _fit(model, (Stage("first", phases), Stage("second", phases[1:])), examples=4)
-    assert "".join(name for name, *_ in seen) == "aabaab" + "bb"
+    assert "".join(name for name, *_ in calls) == "aabaab" + "bb"
     # One batch a step for all phases, and each call sees what the call before it did: Adam moves
     # by the learning rate where the gradient is constant.
-    assert seen[0][1] == seen[1][1] == seen[2][1] != seen[3][1]
+    assert calls[0][1] == calls[1][1] == calls[2][1] != calls[3][1]
     np.testing.assert_allclose(
-        [a for _, _, a, _ in seen], np.array([0, -1, -2, -2, -3, -4, -4, -4]) / 10, atol=1e-6
+        [a for _, _, a, _ in calls], np.array([0, -1, -2, -2, -3, -4, -4, -4]) / 10, atol=1e-6
     )
     np.testing.assert_allclose(
-        [b for _, _, _, b in seen], np.array([0, 0, 0, -1, -1, -1, -2, -3]) / 10, atol=1e-6
+        [b for _, _, _, b in calls], np.array([0, 0, 0, -1, -1, -1, -2, -3]) / 10, atol=1e-6
     )
 
 
@@ -90,10 +94,10 @@ def test_a_phase_leaves_the_other_players_gradients_alone() -> None:
     assert float(model.b.detach()) == 0 and model.b.grad is None
 
 
-def test_its_seconds_are_those_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a clock that a step moves by 1, a keeper by 10 and a watcher by 100."""
+def test_the_seconds_are_those_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 1 second, saving a snapshot 10 and the callback of an epoch 100."""
     clock = [0.0]
-    monkeypatch.setattr("genae_core.training.loop.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("genae_core.training.session.time.perf_counter", lambda: clock[0])
 
     def loss(model: Weights, batch: Any, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         clock[0] += 1
@@ -103,18 +107,21 @@ def test_its_seconds_are_those_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> 
         clock[0] += 100
 
     model, config = Weights(), TrainingConfig(epochs=3, batch_size=2)
-    examples, states = Examples(10, lambda i: i), list[State]()
+    examples, snapshots = Examples(10, lambda i: i), list[Snapshot]()
 
-    def keep(state: State) -> None:
+    def save(snapshot: Snapshot) -> None:
         clock[0] += 10
-        states.append(state)
+        snapshots.append(snapshot)
 
-    keeper = SimpleNamespace(found=lambda: None, due=lambda: True, keep=keep)
-    trained = fit(model, (_stage(model, loss),), examples, config, Draw(0), watch, keeper)
-    assert trained.seconds == 3 * 5
-    again = SimpleNamespace(found=lambda: states[3], due=lambda: False, keep=lambda _: None)
+    store: Any = SimpleNamespace(load_latest=lambda: None, is_due=lambda: True, save=save)
+    stages = (_stage(model, loss),)
+    result = fit(model, stages, examples, config, Draw(0), Callbacks(watch, store))
+    assert result.seconds == 3 * 5
+    again: Any = SimpleNamespace(
+        load_latest=lambda: snapshots[3], is_due=lambda: False, save=lambda _: None
+    )
     clock[0] += 1000
-    resumed = fit(model, (_stage(model, loss),), examples, config, Draw(0), watch, again)
+    resumed = fit(model, stages, examples, config, Draw(0), Callbacks(watch, again))
     assert resumed.seconds == 3 * 5  # 4 of them before
 
 
@@ -168,36 +175,36 @@ def test_the_learning_rate_at_each_step(decay: str, factor: Callable[[int], floa
 
 
 def test_every_image_is_seen_once_an_epoch_in_a_new_order() -> None:
-    model, seen = Weights(), []
-    _fit(model, (_stage(model, _counting()),), batch=lambda i: seen.append(i) or i, epochs=3)
-    assert all(len(index) == 2 and index.dtype == np.int64 for index in seen)
-    epochs = np.concatenate(seen).reshape(3, 10)
+    model, calls = Weights(), []
+    _fit(model, (_stage(model, _counting()),), batch=lambda i: calls.append(i) or i, epochs=3)
+    assert all(len(index) == 2 and index.dtype == np.int64 for index in calls)
+    epochs = np.concatenate(calls).reshape(3, 10)
     assert (np.sort(epochs) == np.arange(10)).all()
     assert len(np.unique(epochs, axis=0)) == 3
 
 
 def test_what_does_not_fill_a_batch_is_left_out_for_this_epoch() -> None:
-    model, seen = Weights(), []
+    model, calls = Weights(), []
     _fit(
         model,
         (_stage(model, _counting()),),
         examples=11,
         size=4,
         epochs=20,
-        batch=lambda i: seen.append(i) or i,
+        batch=lambda i: calls.append(i) or i,
     )
-    assert len(seen) == 40
-    for epoch in np.concatenate(seen).reshape(20, 8):
+    assert len(calls) == 40
+    for epoch in np.concatenate(calls).reshape(20, 8):
         assert len(set(epoch)) == 8
     # An image is left out of an epoch with chance 3/11: out of all 20 below 1e-10.
-    assert set(np.concatenate(seen)) == set(range(11))
+    assert set(np.concatenate(calls)) == set(range(11))
 
 
-def test_a_watcher_sees_every_epoch_and_may_change_the_mode() -> None:
-    model, seen = Weights(), []
+def test_the_callback_of_an_epoch_may_change_the_mode() -> None:
+    model, calls = Weights(), []
 
     def on_epoch(progress: Progress) -> None:
-        seen.append(progress)
+        calls.append(progress)
         model.eval()
 
     modes = []
@@ -208,8 +215,8 @@ def test_a_watcher_sees_every_epoch_and_may_change_the_mode() -> None:
         on_epoch=on_epoch,
         batch=lambda i: modes.append(model.training) or i,
     )
-    assert [(p.epoch, p.epochs) for p in seen] == [(1, 3), (2, 3), (3, 3)]
-    assert [p.terms for p in seen] == [{"term": 5.0}, {"term": 10.0}, {"term": 15.0}]
+    assert [(p.epoch, p.epochs) for p in calls] == [(1, 3), (2, 3), (3, 3)]
+    assert [p.terms for p in calls] == [{"term": 5.0}, {"term": 10.0}, {"term": 15.0}]
     assert all(modes) and not model.training
 
 
@@ -251,7 +258,7 @@ def test_a_config_out_of_range_is_refused(settings: dict[str, Any], message: str
 
 def test_stages_have_their_own_epochs_and_say_how_much_is_done() -> None:
     """5 steps an epoch: 2 epochs, a stage without phases, then 3 epochs of its own inputs."""
-    model, seen, made = Weights(), [], []
+    model, calls, made = Weights(), [], []
 
     def inputs(model: Weights, examples: Examples, draw: Draw) -> Examples:
         made.append(float(model.a.detach()))
@@ -267,30 +274,30 @@ def test_stages_have_their_own_epochs_and_say_how_much_is_done() -> None:
         Stage("fitted", (), inputs),
         Stage("last", (phase,), inputs, epochs=3),
     )
-    history = _fit(model, stages, epochs=2, on_epoch=seen.append)
-    assert [(p.stage, p.epoch, p.epochs) for p in seen] == [
+    history = _fit(model, stages, epochs=2, on_epoch=calls.append)
+    assert [(p.stage, p.epoch, p.epochs) for p in calls] == [
         ("first", 1, 2),
         ("first", 2, 2),
         ("last", 1, 3),
         ("last", 2, 3),
         ("last", 3, 3),
     ]
-    assert [p.done for p in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert [p.last_stage for p in seen] == [False, False, True, True, True]
+    assert [p.done for p in calls] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [p.last_stage for p in calls] == [False, False, True, True, True]
     assert made == pytest.approx([-1.0, -1.0])  # after 10 steps of Adam at 0.1
     assert history[-1].step == 25
 
 
 def test_a_phase_is_projected_after_each_of_its_steps() -> None:
-    model, seen = Weights(), []
+    model, calls = Weights(), []
 
     def project(model: Weights) -> None:
-        seen.append(float(model.a.detach()))
+        calls.append(float(model.a.detach()))
         with torch.no_grad():
             model.a.clamp_(min=-0.15)
 
     phase = Phase(model.player("a"), _counting(), repeats=2, project=project)
     _fit(model, (Stage("one", (phase,)),), examples=4)
-    assert len(seen) == 4 and seen[0] == pytest.approx(-0.1)
-    assert all(value < -0.15 for value in seen[1:])
+    assert len(calls) == 4 and calls[0] == pytest.approx(-0.1)
+    assert all(value < -0.15 for value in calls[1:])
     assert float(model.a.detach()) == pytest.approx(-0.15)

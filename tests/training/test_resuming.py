@@ -1,4 +1,4 @@
-"""A training that was stopped anywhere and goes on ends with the bits of one that was not."""
+"""A training that continues from a snapshot ends with the bits of one that was never stopped."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,10 @@ from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.testing.toys import digest
 from genae_core.training import checkpoint
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import Point, Progress, State, fit
+from genae_core.training.curve import Point
+from genae_core.training.loop import Callbacks, fit
+from genae_core.training.session import Progress
+from genae_core.training.snapshots import Snapshot
 
 SHAPE, COUNT = (1, 4, 4), 22
 NET = MLPConfig(widths=(8,))
@@ -41,40 +44,41 @@ class Stopped(Exception):
 
 
 class Disk:
-    """Keeps the state after so many steps, and then stops the training."""
+    """Saves a snapshot after the given number of steps, and then stops the training."""
 
     def __init__(self, folder: Path, after: int | None = None) -> None:
         self.folder, self.after, self.steps = folder, after, 0
 
-    def found(self) -> State | None:
-        return State(*checkpoint.read(self.folder)) if self.folder.exists() else None
+    def load_latest(self) -> Snapshot | None:
+        return Snapshot(*checkpoint.read(self.folder)) if self.folder.exists() else None
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         self.steps += 1
         return self.steps == self.after
 
-    def keep(self, state: State) -> None:
+    def save(self, snapshot: Snapshot) -> None:
         if self.after is not None:
-            checkpoint.write(self.folder, *state)
+            checkpoint.write(self.folder, *snapshot)
             raise Stopped
 
 
 def train(
     family: str,
     decay: Any,
-    keeper: Disk | None,
+    store: Disk | None,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> tuple[str, list[Point], bytes]:
     draw = Draw(0, "training")
     with draw.as_global():
         shape = SHAPES.get(family, SHAPE)
         model = FAMILIES[family].build(shape)
-    compute_as(model, ComputeConfig(channels_last=True))  # what is read back lies otherwise
+    # Tensors that are read from disk have another memory layout.
+    compute_as(model, ComputeConfig(channels_last=True))
     x = (Draw(1).uniform((COUNT, *shape)) > 0.5).float()
     labels = torch.zeros(COUNT, dtype=torch.int64)
     examples = Examples(COUNT, lambda i: Batch(x[i], labels[i]))
     config = TrainingConfig(epochs=3, batch_size=4, decay=decay)  # 5 steps an epoch
-    history, _ = fit(model, model.stages(), examples, config, draw, on_epoch, keeper)
+    history, _ = fit(model, model.stages(), examples, config, draw, Callbacks(on_epoch, store))
     return digest(model), history, draw.generator.get_state().numpy().tobytes()
 
 
@@ -83,7 +87,7 @@ def train(
 def test_it_ends_with_the_same_bits(family: str, decay: str, tmp_path: Path) -> None:
     whole = train(family, decay, None)
     last = {"flow": 25}.get(family, 15)
-    for after in (1, 5, 8, last - 2, last, last + 1):  # the last: when the training has ended
+    for after in (1, 5, 8, last - 2, last, last + 1):  # the last one is after the end
         folder = tmp_path / str(after)
         with pytest.raises(Stopped):
             train(family, decay, Disk(folder, after))
@@ -91,28 +95,28 @@ def test_it_ends_with_the_same_bits(family: str, decay: str, tmp_path: Path) -> 
 
 
 def test_it_may_be_stopped_again_and_again(tmp_path: Path) -> None:
-    """After every second step, from the state of the stop before."""
+    """It stops after every second step and continues from the snapshot of the stop before."""
     for number in range(1, 9):
-        keeper = Disk(tmp_path / str(number), 2)
-        keeper.found = Disk(tmp_path / str(number - 1)).found  # type: ignore[method-assign]
+        store = Disk(tmp_path / str(number), 2)
+        store.load_latest = Disk(tmp_path / str(number - 1)).load_latest  # type: ignore[method-assign]
         with pytest.raises(Stopped):
-            train("aae", "linear", keeper)
+            train("aae", "linear", store)
     assert train("aae", "linear", Disk(tmp_path / "8")) == train("aae", "linear", None)
 
 
-def test_a_watcher_sees_every_epoch(tmp_path: Path) -> None:
-    seen: list[tuple[int, float]] = []
+def test_the_callback_is_called_after_every_epoch(tmp_path: Path) -> None:
+    epochs: list[tuple[int, float]] = []
 
     def watch(progress: Progress) -> None:
-        seen.append((progress.epoch, progress.done))
+        epochs.append((progress.epoch, progress.done))
 
     with pytest.raises(Stopped):
         train("vae", "none", Disk(tmp_path / "state", 10), watch)
     train("vae", "none", Disk(tmp_path / "state"), watch)
-    assert seen == [(1, 1 / 3), (2, 2 / 3), (3, 1.0)]
+    assert epochs == [(1, 1 / 3), (2, 2 / 3), (3, 1.0)]
 
 
-def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+def test_a_snapshot_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         train("vae", "none", Disk(tmp_path / "state", 4))
     with pytest.raises(ValueError, match="the state is of another model or training"):

@@ -1,6 +1,7 @@
-"""Seeds trained as one stacked model are what each would be alone, but for rounding."""
+"""Seeds that are trained as one stacked model become what each becomes alone, but for rounding."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,13 @@ from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.testing.toys import images
 from genae_core.training import checkpoint
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import NonFiniteLossError, Run, State, fit
-from genae_core.training.stacked import Replica, Stack, Unstackable, fit_together
+from genae_core.training.curve import NonFiniteLossError
+from genae_core.training.loop import Callbacks, fit
+from genae_core.training.session import TrainingSession
+from genae_core.training.snapshots import Snapshot
+from genae_core.training.stack import Stack
+from genae_core.training.stacked import Replica, StageStart, fit_together
+from genae_core.training.vmapped_loss import Unstackable
 
 SEEDS = (3, 1, 2)
 CONFIG = TrainingConfig(epochs=2, batch_size=8, decay="linear")
@@ -49,8 +55,8 @@ def shape_of(family: str) -> tuple[int, int, int]:
     return (1, 32, 32) if family == "convolutions" else (1, 8, 8)
 
 
-def replica(family: str, seed: int, keeper: Any = None, poison: float = 0.0) -> Replica:
-    """poison: added to the last of the images."""
+def replica(family: str, seed: int, store: Any = None, poison: float = 0.0) -> Replica:
+    """A small model on toy images; `poison` is added to the last image."""
     draw, shape = Draw(seed, "training"), shape_of(family)
     with draw.as_global():
         model = FAMILIES[family].build(shape)
@@ -62,19 +68,30 @@ def replica(family: str, seed: int, keeper: Any = None, poison: float = 0.0) -> 
         rows = torch.from_numpy(index)
         return Batch(x[rows], labels[rows])
 
-    seen: list[Any] = []
-    return Replica(model, model.stages(), Examples(len(x), batch), draw, seen.append, keeper)
+    epochs: list[Any] = []
+    callbacks = Callbacks(epochs.append, store)
+    return Replica(model, model.stages(), Examples(len(x), batch), draw, callbacks)
+
+
+def session_of(one: Replica) -> TrainingSession:
+    return TrainingSession(one.model, one.stages, one.examples, CONFIG, one.draw)
 
 
 def alone(one: Replica) -> Any:
-    return fit(
-        one.model, one.stages, one.examples, CONFIG, one.draw, one.on_epoch, one.keeper
-    ).history
+    model, stages, examples, draw, callbacks = one
+    return fit(model, stages, examples, CONFIG, draw, callbacks).history
+
+
+def reported_epochs(one: Replica) -> list[tuple[str, int, float]]:
+    epochs = one.callbacks.on_epoch.__self__  # type: ignore[attr-defined]
+    return [(p.stage, p.epoch, p.done) for p in epochs]
 
 
 def decoded(one: Replica) -> torch.Tensor:
-    """What the model makes of the same z, normalised by the batch: biases that the normalisation
-    takes away again are moved by rounding alone, and so differ."""
+    """The images that the model decodes from a fixed z, normalised by the batch.
+
+    Weights are not compared: only rounding moves a bias that the normalisation subtracts again.
+    """
     z = Draw(0, "z").normal((32, 2))
     with sampling_mode(one.model, "batch"):
         return one.model.decode(z).mean
@@ -85,25 +102,24 @@ def test_each_is_what_it_would_be_alone(family: str) -> None:
     apart = [replica(family, seed) for seed in SEEDS]
     curves = [alone(one) for one in apart]
     stacked = [replica(family, seed) for seed in SEEDS]
-    found = [trained.history for trained in fit_together(stacked, CONFIG)]
-    for curve, other in zip(curves, found, strict=True):
+    histories = [result.history for result in fit_together(stacked, CONFIG)]
+    for curve, other in zip(curves, histories, strict=True):
         assert [point.step for point in curve] == [point.step for point in other]
         for point, same in zip(curve, other, strict=True):
             assert same.terms == pytest.approx(point.terms, rel=2e-2, abs=2e-2)
     for one, other in zip(apart, stacked, strict=True):
         torch.testing.assert_close(decoded(other), decoded(one), rtol=0, atol=0.02)
         assert torch.equal(one.draw.generator.get_state(), other.draw.generator.get_state())
-        watched, same = one.on_epoch.__self__, other.on_epoch.__self__  # type: ignore[attr-defined]
-        assert [(p.stage, p.epoch, p.done) for p in watched] == [
-            (p.stage, p.epoch, p.done) for p in same
-        ]
+        epochs, same_epochs = reported_epochs(one), reported_epochs(other)
+        assert epochs == same_epochs and len(epochs) > 1
         assert not any(module.training for module in other.model.modules())
     differ = decoded(stacked[0]) - decoded(stacked[1])
     assert differ.abs().max() > 0.02  # or the comparison says nothing
 
 
 def test_the_first_steps_agree_to_rounding() -> None:
-    """Before chaos has had time: the weights too, but for biases before a normalisation."""
+    """Rounding errors have not grown yet, so that the weights agree as well, except biases that a
+    normalisation subtracts again."""
     config = TrainingConfig(epochs=1, batch_size=22)
     apart = [replica("convolutions", seed) for seed in SEEDS]
     for one in apart:
@@ -119,76 +135,86 @@ def test_the_first_steps_agree_to_rounding() -> None:
             torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-5)
 
 
-class Kept:
-    """Keeps the state after so many steps, and at the end."""
+class Disk:
+    """Saves a snapshot after the given number of steps, and at the end."""
 
     def __init__(self, folder: Path, after: int | None = None) -> None:
-        self.folder, self.after, self.steps, self.states = folder, after, 0, 0
+        self.folder, self.after, self.steps, self.saves = folder, after, 0, 0
         self.before = len(list(folder.glob("*")))
 
-    def found(self) -> State | None:
+    def load_latest(self) -> Snapshot | None:
         paths = sorted(self.folder.glob("*"))
-        return State(*checkpoint.read(paths[-1])) if paths else None
+        return Snapshot(*checkpoint.read(paths[-1])) if paths else None
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         self.steps += 1
         return self.steps == self.after
 
-    def keep(self, state: State) -> None:
-        self.states += 1
-        checkpoint.write(self.folder / str(self.before + self.states), *state)
+    def save(self, snapshot: Snapshot) -> None:
+        self.saves += 1
+        checkpoint.write(self.folder / str(self.before + self.saves), *snapshot)
         if self.after == self.steps:
             raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("family", ["aae", "two stages, a gradient penalty"])
-def test_a_state_kept_together_goes_on_alone_and_together(family: str, tmp_path: Path) -> None:
+def test_a_snapshot_of_a_stack_continues_alone_and_together(family: str, tmp_path: Path) -> None:
     whole = [replica(family, seed) for seed in SEEDS]
     fit_together(whole, CONFIG)
-    keepers = [Kept(tmp_path / str(seed), 7) for seed in SEEDS]
+    stores = [Disk(tmp_path / str(seed), 7) for seed in SEEDS]
     with pytest.raises(KeyboardInterrupt):
-        fit_together([replica(family, s, k) for s, k in zip(SEEDS, keepers, strict=True)], CONFIG)
-    assert [keeper.states for keeper in keepers] == [1, 1, 1]  # all, though the first one raised
-    later = [replica(family, seed, Kept(tmp_path / str(seed))) for seed in SEEDS]
+        fit_together(
+            [replica(family, seed, store) for seed, store in zip(SEEDS, stores, strict=True)],
+            CONFIG,
+        )
+    assert [store.saves for store in stores] == [
+        1,
+        1,
+        1,
+    ]  # all of them, although saving the first one raised
+    later = [replica(family, seed, Disk(tmp_path / str(seed))) for seed in SEEDS]
     fit_together(later, CONFIG)
     for one, other in zip(whole, later, strict=True):
         torch.testing.assert_close(decoded(other), decoded(one), rtol=0, atol=0)
-    done = replica(family, SEEDS[0], Kept(tmp_path / str(SEEDS[0])))
-    alone(done)  # from the state at the end: there is nothing left to train
+    done = replica(family, SEEDS[0], Disk(tmp_path / str(SEEDS[0])))
+    alone(done)  # The snapshot is from the end, so there is nothing left to train.
     assert torch.equal(decoded(done), decoded(later[0]))
     new = replica(family, SEEDS[1])
-    finished = replica(family, SEEDS[0], Kept(tmp_path / str(SEEDS[0])))
+    finished = replica(family, SEEDS[0], Disk(tmp_path / str(SEEDS[0])))
     with pytest.raises(ValueError, match="states must stand at one step"):
         fit_together([finished, new], CONFIG)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("family", ["vae", "two stages, a gradient penalty"])
-def test_one_that_diverges_stops_all_and_is_not_kept(
+def test_a_seed_that_diverges_stops_all_and_is_not_saved(
     family: str, seed: int, tmp_path: Path
 ) -> None:
-    keepers = [Kept(tmp_path / str(one)) for one in SEEDS]
-    given = [
-        replica(family, one, keeper, math.nan if one == seed else 0.0)
-        for one, keeper in zip(SEEDS, keepers, strict=True)
+    stores = [Disk(tmp_path / str(one)) for one in SEEDS]
+    replicas = [
+        replica(family, one, store, math.nan if one == seed else 0.0)
+        for one, store in zip(SEEDS, stores, strict=True)
     ]
     with pytest.raises(NonFiniteLossError, match="by optimiser step"):
-        fit_together(given, CONFIG)
-    assert [keeper.states for keeper in keepers] == [0, 0, 0]
+        fit_together(replicas, CONFIG)
+    assert [store.saves for store in stores] == [0, 0, 0]
 
 
-def check_same(made: Callable[[int], Replica], atol: float) -> None:
-    """Trained in turn and together, each seed's model makes the same images."""
-    apart, stacked = ([made(seed) for seed in SEEDS] for _ in range(2))
+def check_same(make: Callable[[int], Replica], atol: float) -> list[StageStart]:
+    """Each seed's model makes the same images whether it is trained alone or with the others."""
+    apart, stacked = ([make(seed) for seed in SEEDS] for _ in range(2))
     for one in apart:
         alone(one)
-    fit_together(stacked, CONFIG)
+    starts: list[StageStart] = []
+    fit_together(stacked, CONFIG, starts.append)
     for one, other in zip(apart, stacked, strict=True):
         torch.testing.assert_close(decoded(other), decoded(one), rtol=0, atol=atol)
+    return starts
 
 
 class Odd(VAE):
-    """Does what vmap does not know, but torch does; and leaves a parameter unused."""
+    """A VAE that does something which torch can do and vmap cannot, and that has an unused
+    parameter."""
 
     def __init__(self, config: VAEConfig, shape: Any, how: str) -> None:
         super().__init__(config, shape)
@@ -213,73 +239,93 @@ class Odd(VAE):
         return (stage._replace(phases=(phase._replace(loss=loss),)),)
 
 
-@pytest.mark.parametrize("how", ["decides", "draws from torch", "permutes", "nothing else"])
-def test_what_vmap_does_not_know_is_trained_in_turn(how: str) -> None:
-    def made(seed: int) -> Replica:
+@pytest.mark.parametrize(
+    ("how", "obstacle"),
+    [
+        ("decides", "cannot be computed for all seeds at once .*Tensor"),
+        ("draws from torch", "cannot be computed for all seeds at once .*random"),
+        ("permutes", "cannot be computed for all seeds at once .*generator"),
+        ("nothing else", None),
+    ],
+)
+def test_a_loss_that_cannot_be_stacked_is_reported_and_trained_in_turn(
+    how: str, obstacle: str | None
+) -> None:
+    def make(seed: int) -> Replica:
         with Draw(seed, "odd").as_global():
             model = Odd(FAMILIES["vae"], shape_of("vae"), how)
         return replica("vae", seed)._replace(model=model, stages=model.stages())
 
-    check_same(made, atol=0.02)
+    (start,) = check_same(make, atol=0.02)
+    assert start.stage == "autoencoder"
+    if obstacle is None:
+        assert start.obstacle is None
+    else:
+        assert start.obstacle and re.search(obstacle, start.obstacle)
+        assert "\n" not in start.obstacle and "'autoencoder'" in start.obstacle
+
+
+def test_each_stage_reports_whether_it_is_stacked() -> None:
+    starts: list[StageStart] = []
+    replicas = [replica("two stages, one not stackable", seed) for seed in SEEDS]
+    fit_together(replicas, CONFIG, starts.append)
+    first, second = starts
+    assert first == StageStart("autoencoder", None)
+    assert second.stage == "flow" and second.obstacle and "'flow'" in second.obstacle
 
 
 def test_bfloat16_is_stacked_as_well() -> None:
-    def made(seed: int) -> Replica:
+    def make(seed: int) -> Replica:
         one = replica("convolutions", seed)
         compute_as(one.model, ComputeConfig(precision="bf16"))
         return one
 
-    check_same(made, atol=0.05)
+    assert check_same(make, atol=0.05) == [StageStart("autoencoder", None)]
 
 
-def test_what_cannot_be_stacked_says_why() -> None:
+def test_dropout_cannot_be_stacked() -> None:
     one = replica("dropout, not stackable", 0)
-    run = Run(one.model, one.stages, one.examples, CONFIG, one.draw)
-    run.begin(one.draw.generator.get_state())
+    session = session_of(one)
+    session.begin_stage()
     with pytest.raises(Unstackable, match="dropout"):
-        Stack([run])
+        Stack([session])
 
 
-def test_each_is_said_to_have_taken_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, real = [0.0], Stack.step
+def test_each_replica_has_its_share_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, run_phases = [0.0], Stack.run_phases
 
     def step(stack: Stack, batches: Any) -> None:
         clock[0] += 3
-        real(stack, batches)
+        run_phases(stack, batches)
 
-    monkeypatch.setattr("genae_core.training.loop.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr(Stack, "step", step)
-    found = fit_together([replica("vae", seed) for seed in SEEDS], CONFIG)
+    monkeypatch.setattr("genae_core.training.session.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Stack, "run_phases", step)
+    results = fit_together([replica("vae", seed) for seed in SEEDS], CONFIG)
     steps = CONFIG.epochs * (44 // CONFIG.batch_size)
-    assert [trained.seconds for trained in found] == pytest.approx([steps] * 3)
+    assert [result.seconds for result in results] == pytest.approx([steps] * 3)
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if "stackable" not in name])
 def test_every_stage_of_a_family_is_stacked(family: str) -> None:
-    """Nothing falls back to being trained in turn unseen."""
-    runs = [
-        Run(r.model, r.stages, r.examples, CONFIG, r.draw)
-        for r in (replica(family, seed) for seed in SEEDS)
-    ]
-    for _ in runs[0].stages:
-        for run in runs:
-            run.begin(run.draw.generator.get_state())
-        Stack(runs).apart()
-        for run in runs:
-            run.end()
+    sessions = [session_of(replica(family, seed)) for seed in SEEDS]
+    for _ in sessions[0].stages:
+        for session in sessions:
+            session.begin_stage()
+        Stack(sessions).separate()
+        for session in sessions:
+            session.end_stage()
 
 
-def test_a_stack_shares_its_memory_with_the_models_until_it_is_taken_apart() -> None:
-    given = [replica("vae", seed) for seed in SEEDS]
-    runs = [Run(r.model, r.stages, r.examples, CONFIG, r.draw) for r in given]
-    for run in runs:
-        run.begin(run.draw.generator.get_state())
-    stack = Stack(runs)
+def test_a_stack_shares_its_memory_with_the_models_until_they_are_separated() -> None:
+    sessions = [session_of(replica("vae", seed)) for seed in SEEDS]
+    for session in sessions:
+        session.begin_stage()
+    stack = Stack(sessions)
     name = next(iter(stack.parameters))
-    own = dict(runs[1].model.named_parameters())[name]
+    own = dict(sessions[1].model.named_parameters())[name]
     with torch.no_grad():
         stack.parameters[name][1] += 1
         assert torch.equal(own, stack.parameters[name][1])
-        stack.apart()
+        stack.separate()
         stack.parameters[name][1] += 1
     assert not torch.equal(own, stack.parameters[name][1])

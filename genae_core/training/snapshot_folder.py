@@ -1,0 +1,217 @@
+"""The snapshots of a training on disk, so that a stop costs little work."""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from genae_core.config import require_finite
+from genae_core.data.storage import Folder
+from genae_core.training import checkpoint
+from genae_core.training.snapshots import Snapshot
+
+NUM_SNAPSHOTS = 2  # The newest one, and the one before it in case the newest is broken.
+NOTICE_S = 25.0  # Platforms wait 30 seconds or more between SIGTERM and SIGKILL.
+LONGEST_WAIT_S = 60.0  # The longest wait before another attempt without progress.
+STOP_REQUESTED = threading.Event()  # Set when this process is to end soon.
+
+
+class Preempted(BaseException):
+    """The snapshot is saved and the process is to end.
+
+    Like SystemExit, it is no Exception, so that nothing catches it on its way.
+    """
+
+
+def leave_soon(*_: object) -> None:
+    """Handle SIGTERM: the training saves a snapshot after its current step and stops.
+
+    If no training does so, the process ends itself before the platform kills it.
+    """
+    STOP_REQUESTED.set()
+    timer = threading.Timer(NOTICE_S, os._exit, (143,))
+    timer.daemon = True
+    timer.start()
+
+
+def warn(text: str) -> None:
+    """Print a warning on the standard error stream."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class SaveSchedule:
+    """When a training saves its snapshots.
+
+    Attributes:
+        interval: The seconds between two snapshots.
+        must_stop: Whether the process is to end; then a snapshot is due at once.
+        clock: The present time in seconds; it never goes back.
+    """
+
+    interval: float = 60.0
+    must_stop: Callable[[], bool] = STOP_REQUESTED.is_set
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        require_finite(0, interval=self.interval)
+
+
+EVERY_MINUTE = SaveSchedule()
+
+
+class SnapshotFolder:
+    """A `SnapshotStore` that keeps the newest two snapshots in a folder.
+
+    Each snapshot is a checkpoint of its own, written completely or not at all. A snapshot that is
+    cut or changed is skipped with a warning, and the one before it is used. If a snapshot cannot
+    be written, because the disk is full, there is a warning and the training goes on.
+
+    Args:
+        folder: The folder.
+        schedule: When to save.
+        warn: Is called with the text of each warning.
+        on_save: Is called with the size of each saved snapshot in bytes.
+        mirror: A folder for copies of the snapshots, on a store that outlives this machine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        schedule: SaveSchedule = EVERY_MINUTE,
+        warn: Callable[[str], None] = warn,
+        on_save: Callable[[int], None] = lambda num_bytes: None,
+        mirror: Folder | None = None,
+    ) -> None:
+        self.folder, self.schedule, self.mirror = folder, schedule, mirror
+        self.warn, self.on_save = warn, on_save
+        self.last_save = schedule.clock()
+        self.resumed_step: int | None = None  # The step of the snapshot that was loaded.
+        self.number = max({*self._local_numbers(), *self._mirrored_numbers()}, default=0)
+
+    def load_latest(self) -> Snapshot | None:
+        """The newest snapshot that can be read, here or in the mirror."""
+        for number in sorted({*self._local_numbers(), *self._mirrored_numbers()}, reverse=True):
+            path = self._path(number)
+            try:
+                if not path.exists():
+                    self._fetch(path)
+                snapshot = Snapshot(*checkpoint.read(path))
+            except (ValueError, OSError) as error:
+                self.warn(f"{path.name} cannot be used, going back to the one before: {error}")
+                continue
+            self.resumed_step = snapshot.values.get("step")
+            return snapshot
+        return None
+
+    def is_due(self) -> bool:
+        """Whether the interval is over or the process is to end."""
+        elapsed = self.schedule.clock() - self.last_save
+        return elapsed >= self.schedule.interval or self.schedule.must_stop()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write the snapshot and delete the ones before the newest two.
+
+        Raises:
+            Preempted: The process is to end.
+        """
+        self.last_save = self.schedule.clock()
+        path = self._path(self.number + 1)
+        try:
+            checkpoint.write(path, *snapshot)
+            self.number += 1
+            self._attempts.unlink(missing_ok=True)
+            self.on_save(sum(file.stat().st_size for file in path.iterdir()))
+            self._push(path)
+        except OSError as error:
+            self.warn(f"{path} could not be written, the training goes on without it: {error}")
+        for number in self._local_numbers():
+            if number <= self.number - NUM_SNAPSHOTS:
+                shutil.rmtree(self._path(number), ignore_errors=True)
+        if self.schedule.must_stop():
+            raise Preempted
+
+    def back_off(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Count an attempt at this training, and wait before it if earlier ones made no progress.
+
+        The wait doubles with each attempt in a row that saved no snapshot.
+        """
+        attempts = 0
+        with contextlib.suppress(OSError, ValueError):
+            attempts = int(self._attempts.read_text())
+        if attempts:
+            sleep(min(2.0 ** (attempts - 1), LONGEST_WAIT_S))
+        with contextlib.suppress(OSError):  # `save` warns of a full disk.
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._attempts.write_text(str(attempts + 1))
+
+    def delete(self) -> None:
+        """Delete all snapshots, here and in the mirror, once the training's result is safe."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # The parent may hold the snapshots of other trainings.
+            self.folder.parent.rmdir()
+        if self.mirror is not None:
+            with contextlib.suppress(OSError):
+                self.mirror.delete()
+
+    def _push(self, path: Path) -> None:
+        """Copy a snapshot to the mirror. Its description goes last, and marks it as complete."""
+        if self.mirror is not None:
+            for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
+                self.mirror.write(f"{path.name}/{name}", (path / name).read_bytes())
+            self._delete_mirrored(self.number - NUM_SNAPSHOTS)
+
+    def _fetch(self, path: Path) -> None:
+        """Copy a snapshot from the mirror."""
+        assert self.mirror is not None
+        with tempfile.TemporaryDirectory() as scratch:
+            for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
+                (Path(scratch) / name).write_bytes(self.mirror.read(f"{path.name}/{name}"))
+            shutil.copytree(scratch, path)
+
+    def _delete_mirrored(self, last: int) -> None:
+        """Delete the snapshots in the mirror up to number `last`."""
+        assert self.mirror is not None
+        with contextlib.suppress(OSError):  # An old snapshot does no harm.
+            for name in {name.split("/")[0] for name in self._mirrored_files()}:
+                if number_of(name) <= last:
+                    # Deleting the files one by one would leave the folder's name on some stores.
+                    self.mirror.delete(name)
+
+    def _mirrored_files(self) -> list[str]:
+        """The names of the files of all snapshots in the mirror."""
+        files = self.mirror.files() if self.mirror is not None else []
+        return [file.name for file in files if file.name.startswith("state-")]
+
+    def _mirrored_numbers(self) -> list[int]:
+        """The numbers of the complete snapshots in the mirror."""
+        try:
+            files = self._mirrored_files()
+        except OSError as error:
+            self.warn(f"the states in {self.mirror} cannot be seen: {error}")
+            return []
+        return [number_of(name) for name in files if name.endswith(checkpoint.DESCRIPTION)]
+
+    def _local_numbers(self) -> list[int]:
+        """The numbers of the snapshots in the folder."""
+        names = [path.name for path in self.folder.glob("state-*")]
+        return [number_of(name) for name in names if name.removeprefix("state-").isdigit()]
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"state-{number:06}"
+
+    @property
+    def _attempts(self) -> Path:
+        """The file with the number of attempts since the last snapshot."""
+        return self.folder / "lives"
+
+
+def number_of(name: str) -> int:
+    """The number of a snapshot, from the name of its folder or of a file in it."""
+    return int(name.split("/")[0].removeprefix("state-"))

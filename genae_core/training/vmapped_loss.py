@@ -1,0 +1,159 @@
+"""The loss of one phase for several replicas of a model at once (torch.func.vmap).
+
+Shapes: S replicas.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
+
+from genae_core.distributions.rng import Draw
+from genae_core.models.base import Loss
+from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.training.session import TrainingSession
+
+Call = tuple[str, tuple[int, ...]]  # the name of a method of Draw, and the shape that it draws
+
+
+class Unstackable(Exception):
+    """A loss cannot be computed for several replicas at once; the message says why.
+
+    The loss branches on the values of tensors, draws from torch's global random state, or draws
+    something other than normal and uniform noise.
+    """
+
+
+class VmappedLoss:
+    """A phase's loss(model, batch, draw), computed for S replicas by one call.
+
+    vmap cannot draw from S random streams, so the noise is drawn before the call. For this the
+    loss runs once on the meta device, which computes no values, while its draws are listed.
+
+    Args:
+        session: The training of one replica, at the beginning of a stage.
+        phase: The index of the phase in the stage.
+        batch: A batch of this replica.
+
+    Raises:
+        Unstackable: The draws of the loss depend on values, or are of another kind.
+    """
+
+    def __init__(self, session: TrainingSession, phase: int, batch: Any) -> None:
+        self.phase = session.stages[session.stage].phases[phase]
+        self.module = _LossModule(session.model, self.phase.loss)
+        lister = _ListingDraw()
+        try:
+            # The loss of a stage may refer to the model that made the stage.
+            meta_model: Any = copy.deepcopy(session.model).to("meta").train()
+            compute_as(meta_model, ComputeConfig())  # The meta device has no autocast.
+            loss = meta_model.stages()[session.stage].phases[phase].loss
+            loss(meta_model, tree_map(lambda tensor: tensor.to("meta"), batch), lister)
+        except Exception as error:  # A loss may raise anything on tensors without values.
+            raise self._unstackable(error) from error
+        self.calls: list[Call] = lister.calls
+
+    def draw_noise(self, draws: Sequence[Draw]) -> list[Tensor]:
+        """Draw the noise of one call from the stream of each replica: [S, ...] tensors."""
+        return [
+            torch.stack([getattr(draw, method)(shape) for draw in draws])
+            for method, shape in self.calls
+        ]
+
+    def __call__(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        batch: Any,
+        noise: list[Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the losses.
+
+        Args:
+            parameters: The replicas' parameters by name, [S, ...] each.
+            buffers: The replicas' buffers by name, [S, ...] each; changed in place.
+            batch: The replicas' batches, a tree of [S, B, ...] tensors.
+            noise: What `draw_noise` drew.
+
+        Returns:
+            The losses [S] and the loss terms by name, [S] each.
+        """
+
+        def loss_of_one(
+            parameters: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            batch: Any,
+            noise: list[Tensor],
+        ) -> Any:
+            tensors = {f"model.{name}": t for name, t in {**parameters, **buffers}.items()}
+            return functional_call(self.module, tensors, (batch, noise))
+
+        losses: tuple[Tensor, dict[str, Tensor]] = vmap(loss_of_one)(
+            parameters, buffers, batch, noise
+        )
+        return losses
+
+    def check(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], batch: Any) -> None:
+        """Compute the losses once, on copies of the buffers and on constant noise.
+
+        Raises:
+            Unstackable: vmap cannot compute them.
+        """
+        example = next(iter(parameters.values()))
+        count, device = len(example), example.device
+        noise = [torch.full((count, *shape), 0.5, device=device) for _, shape in self.calls]
+        try:
+            self(parameters, {name: b.clone() for name, b in buffers.items()}, batch, noise)
+        except Exception as error:  # vmap raises what the operation raises that it cannot do.
+            raise self._unstackable(error) from error
+
+    def _unstackable(self, error: Exception) -> Unstackable:
+        first_line = f"{error}".strip().partition("\n")[0]
+        return Unstackable(
+            f"the loss of the player {self.phase.player.name!r} cannot be computed for all seeds "
+            f"at once ({type(error).__name__}: {first_line})"
+        )
+
+
+class _LossModule(nn.Module):
+    """A loss as a module, because torch.func calls modules with other tensors than their own."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Any, noise: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(self.model, batch, _ReplayingDraw(noise))
+
+
+class _ListingDraw(Draw):
+    """Lists the calls and gives tensors without values."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("meta")
+        self.calls: list[Call] = []
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        self.calls.append(("normal", shape))
+        return torch.empty(shape, device=self.device)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        self.calls.append(("uniform", shape))
+        return torch.empty(shape, device=self.device)
+
+
+class _ReplayingDraw(Draw):
+    """Gives noise that was drawn before, in its order."""
+
+    def __init__(self, noise: list[Tensor]) -> None:
+        self.noise = iter(noise)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        return next(self.noise)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        return next(self.noise)
