@@ -27,9 +27,9 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import AdamConfig
 from genae_core.recipes.families import DENOISING, TAKES, Family
 from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, parts_of, recipe
+from genae_core.sweep.cells import coordinates
 from genae_core.sweep.launcher import launch
-from genae_core.sweep.optuna_search import search
-from genae_core.sweep.runs import coordinates
+from genae_core.sweep.optuna_search import SearchSpace, search
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 LOW, HIGH = 4, 64  # of the latent dimension
@@ -149,17 +149,13 @@ def main(options: Options) -> int:
     known = []
     if options.against is not None and not options.print:
         known = known_from(options)
-    code = search(
-        "search",
-        first,
-        partial(suggest, options),
-        partial(cell_of, options),
-        options,
-        options.minutes,
-        options.trials,
-        on_end,
-        known,
+    space = SearchSpace(
+        first=first,
+        suggest=partial(suggest, options),
+        experiment=partial(cell_of, options),
+        known=known,
     )
+    code = search("search", space, options, options.minutes, options.trials, on_end)
     if code != 0 or "against" not in found:
         return code
     print("\nBoth with fresh seeds, each at the step chosen on validation, compared on test:")

@@ -223,7 +223,7 @@ class Written:
         self.digest.update(content)
         return count
 
-    def tell(self) -> int:
+    def observe(self) -> int:
         return self.bytes
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""An experiment: everything that decides a result, complete before the first step."""
+"""An experiment: everything that decides a result, complete before the first optimiser step."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -24,11 +24,20 @@ from genae_core.training.config import TrainingConfig
 @register("experiment")
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One training and the chains run from it.
+    """One training and the chains that are run from the trained model.
 
-    compute: how the model's networks do, in the trial's training and chains; None leaves it to
-    the sweep, and is plain fp32 without one. seed: of the weights,
-    the order of the images and the training's noise.
+    Args:
+        data: The dataset and how it is split.
+        model: The family and its settings.
+        training: How long and in what batches the model is trained.
+        chains: The samplers that are run from the trained model, at least one.
+        classifier: The classifier whose features the FCD compares.
+        compute: The precision and memory layout of the model's networks, in training and in the
+            chains. None leaves the choice to the sweep, and means plain fp32 without one.
+        seed: Seeds the weights, the order of the images and the noise of the training.
+
+    Raises:
+        ValueError: There is no chain, two chains are equal, or the networks do not fit the images.
     """
 
     data: DataConfig
@@ -45,7 +54,8 @@ class Experiment:
             len(set(self.chains)) == len(self.chains), "chains must differ", chains=self.chains
         )
         require_int(seed=self.seed)
-        with torch.device("meta"):  # no memory, no randomness: only whether the shapes fit
+        # A build on the meta device takes no memory and draws nothing; it fails if shapes do.
+        with torch.device("meta"):
             self.model.build(self.data.shape)
         side, halvings = self.data.shape[1], len(self.classifier.channels)
         require(
@@ -58,29 +68,19 @@ class Experiment:
 def resolve(experiment: Experiment, splits: Splits) -> Experiment:
     """The experiment with every None that means "choose" replaced by what the data allows.
 
-    Raises ValueError where it asks more of the data than there is.
+    Args:
+        experiment: The experiment as a study wrote it.
+        splits: The images that it will be run on.
+
+    Returns:
+        The experiment with the number of its chains and its feature width filled in.
+
+    Raises:
+        ValueError: The experiment asks for more than the data holds, or a sampler cannot run on
+            its family.
     """
     half = min(len(splits.val.images), len(splits.test.images))
-    chains = []
-    for chain in experiment.chains:
-        count = chain.num_chains or 2 * half
-        require(
-            count % 2 == 0 and 2 <= count // 2 <= half,
-            "num_chains must be even, at least 4 and at most twice the smaller half of the "
-            f"reference images ({2 * half} here): one half of the chains is compared with "
-            "each, in equal counts",
-            num_chains=count,
-        )
-        if chain.sampler.starts_from == "images":
-            have, need = len(splits.train.images), chain.padded(count)
-            require(
-                need <= have,
-                "a sampler that starts from images needs as many training "
-                f"images as padded chains ({need}); take a smaller sub_batch",
-                images=have,
-            )
-        chains.append(dataclasses.replace(chain, num_chains=count))
-    smallest = min(chain.num_chains or 0 for chain in chains) // 2
+    chains = tuple(_resolved_chain(chain, splits, half) for chain in experiment.chains)
     width = experiment.classifier.feature_width or resolved_width(half)
     require(
         width <= max(1, half // 4),
@@ -88,9 +88,42 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
         f"half of the reference images ({half})",
         feature_width=width,
     )
+    _check_training_images(experiment, splits, min(chain.num_chains or 0 for chain in chains) // 2)
+    _check_labels(experiment, splits)
+    for chain in experiment.chains:
+        check_sampler(experiment.model, chain, experiment.data.shape)
+    check_finished(experiment.model)
+    classifier = dataclasses.replace(experiment.classifier, feature_width=width)
+    return dataclasses.replace(experiment, chains=chains, classifier=classifier)
+
+
+def _resolved_chain(chain: ChainConfig, splits: Splits, half: int) -> ChainConfig:
+    """The chain with its number of chains. half: images in the smaller half of the references."""
+    count = chain.num_chains or 2 * half
+    require(
+        count % 2 == 0 and 2 <= count // 2 <= half,
+        "num_chains must be even, at least 4 and at most twice the smaller half of the "
+        f"reference images ({2 * half} here): one half of the chains is compared with "
+        "each, in equal counts",
+        num_chains=count,
+    )
+    if chain.sampler.starts_from == "images":
+        have, need = len(splits.train.images), chain.padded(count)
+        require(
+            need <= have,
+            "a sampler that starts from images needs as many training "
+            f"images as padded chains ({need}); take a smaller sub_batch",
+            images=have,
+        )
+    return dataclasses.replace(chain, num_chains=count)
+
+
+def _check_training_images(experiment: Experiment, splits: Splits, compared: int) -> None:
+    """Raise ValueError if there are too few training images for a batch or for the FCD's floor,
+    which compares as many of them as there are generated images."""
     train = len(splits.train.images)
     require(
-        smallest <= train, "the floor needs as many training images as are compared", images=train
+        compared <= train, "the floor needs as many training images as are compared", images=train
     )
     used = min(experiment.training.max_images or train, train)
     require(
@@ -98,26 +131,23 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
         f"batch_size must be at most the {used} training images",
         batch_size=experiment.training.batch_size,
     )
-    _check_labels(experiment, splits)
-    _check_samplers(experiment)
-    check_finished(experiment.model)
-    classifier = dataclasses.replace(experiment.classifier, feature_width=width)
-    return dataclasses.replace(experiment, chains=tuple(chains), classifier=classifier)
-
-
-def _check_samplers(experiment: Experiment) -> None:
-    """Raise ValueError where a sampler cannot run on this family."""
-    for chain in experiment.chains:
-        check_sampler(experiment.model, chain, experiment.data.shape)
 
 
 def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None:
-    """Raise ValueError where a sampler cannot run on this family: an encoder or a latent law
-    without a density, for one that needs it. Two chains are begun, on untrained weights."""
+    """Begin two chains on an untrained model, to see whether the sampler can run on the family.
+
+    Args:
+        config: The family.
+        chain: The sampler and how it is run.
+        shape: Of the images, (C, H, W).
+
+    Raises:
+        ValueError: The sampler needs a density that the encoder or the latent prior does not have.
+    """
     with Draw(0, "dry").as_global():
         model: Any = config.build(shape)
     target = model
-    if chain.fitted_prior is not None:  # what is fitted to the codes has a density, as this has
+    if chain.fitted_prior is not None:  # a fitted prior has a density, and so has this one
         target = WithPrior(model, IsotropicNormal(config.latent_dim))
     images = chain.sampler.starts_from == "images"
     start = torch.zeros(2, *shape) if images else 2
@@ -126,29 +156,29 @@ def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None
 
 
 def _check_labels(experiment: Experiment, splits: Splits) -> None:
-    """Raise ValueError where the model needs labels that the data does not have."""
+    """Raise ValueError if the model needs labels that the data does not have."""
     classes = experiment.model.num_classes
     if classes == 0:
         return
     family, labels = experiment.model.family, splits.train.labels
-    found = int(labels.max()) + 1 if labels.ndim == 1 else 0
+    in_data = int(labels.max()) + 1 if labels.ndim == 1 else 0
     require(
-        labels.ndim == 1 and found > 1,
+        labels.ndim == 1 and in_data > 1,
         f"{family} needs a class for each image, and {experiment.data.name} has none",
         attributes=0 if labels.ndim == 1 else labels.shape[1],
     )
     require(
-        found == classes,
-        f"{family}: num_classes must be the {found} classes of {experiment.data.name}",
+        in_data == classes,
+        f"{family}: num_classes must be the {in_data} classes of {experiment.data.name}",
         num_classes=classes,
     )
-    known = labels[: experiment.training.max_images][: experiment.training.num_labelled]
+    labelled = labels[: experiment.training.max_images][: experiment.training.num_labelled]
     require(
-        len(np.unique(known)) == classes,
+        len(np.unique(labelled)) == classes,
         f"{family} needs a labelled image of each of the {classes} classes; take a larger "
         "num_labelled",
         num_labelled=experiment.training.num_labelled,
-        classes_among_them=len(np.unique(known)),
+        classes_among_them=len(np.unique(labelled)),
     )
 
 

@@ -1,4 +1,4 @@
-"""How many trials one GPU holds, measured before the sweep: --gpus-per-trial auto."""
+"""How many trials fit on one GPU, measured before the sweep: --gpus-per-trial auto."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -15,30 +15,32 @@ from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
 from genae_core.samplers.loop import FEW_STEPS
 
-HEADROOM = 1.2  # the allocator's fragments, and cells that a search has not seen yet
-STEPS = 5  # of the optimiser, after which its memory has stopped growing
+# Room for the allocator's fragments, and for cells that a search has not proposed yet.
+HEADROOM = 1.2
+STEPS = 5  # optimiser steps after which a training's memory no longer grows
 
 
 class Peak(NamedTuple):
-    """Bytes that a trial took of a GPU, with its context, and bytes that the GPU has."""
+    """Bytes of a GPU that a trial used, with its context, and bytes that the GPU has."""
 
     used: int
     total: int
 
 
-def measure(experiment: Experiment, splits: Splits, classifier: Classifier) -> Peak:
-    """Train the experiment for a few steps on this process's GPU and run its chains, all of them,
-    for a few steps. Raises what the trial raises."""
-    run_trial(short(experiment, len(splits.train.images)), splits, classifier.to("cuda"), "cuda")
+def measure_peak(experiment: Experiment, splits: Splits, classifier: Classifier) -> Peak:
+    """Train the experiment for a few steps on this process's GPU, and run a few steps of all its
+    chains. Raises what the trial raises."""
+    short = shortened(experiment, len(splits.train.images))
+    run_trial(short, splits, classifier.to("cuda"), "cuda")
     free, total = torch.cuda.mem_get_info()
-    # What the allocator has cached counts as used, also where a recording has emptied its cache.
+    # What the allocator caches counts as used, also after a recording has emptied its cache.
     most, now = torch.cuda.max_memory_reserved(), torch.cuda.memory_reserved()
     return Peak(total - free + most - now, total)
 
 
-def short(experiment: Experiment, images: int) -> Experiment:
-    """A few steps of it that take as much memory: chains that would be recorded are recorded.
-    images: that there are."""
+def shortened(experiment: Experiment, images: int) -> Experiment:
+    """The experiment with few steps, which take as much memory as all of them: chains that are
+    long enough to be recorded as CUDA graphs still are. images: the number of training images."""
     training = experiment.training
     chains = []
     for chain in experiment.chains:
@@ -53,9 +55,16 @@ def short(experiment: Experiment, images: int) -> Experiment:
     )
 
 
-def share(peak: Peak, at_most: int) -> float:
-    """The share of a GPU for a trial: 1/n where n fit with some headroom, and no more than
-    `at_most`, which the CPUs hold. Raises ValueError where not one fits."""
+def gpu_share_of(peak: Peak, at_most: int) -> float:
+    """The share of a GPU that a trial gets: 1/n if n trials fit with some headroom.
+
+    Args:
+        peak: What one trial used.
+        at_most: The number of trials that the CPUs of a GPU can run.
+
+    Raises:
+        ValueError: Not one trial fits.
+    """
     fit = int(peak.total / (HEADROOM * peak.used))
     require(
         peak.used <= peak.total and at_most >= 1,
@@ -66,7 +75,7 @@ def share(peak: Peak, at_most: int) -> float:
     return 1 / max(1, min(fit, at_most))
 
 
-def largest(experiments: Iterable[Experiment], shape: Shape) -> Experiment:
+def largest_model(experiments: Iterable[Experiment], shape: Shape) -> Experiment:
     """The experiment whose model has the most parameters."""
 
     def size(experiment: Experiment) -> int:

@@ -20,7 +20,7 @@ from genae_core.evaluation.image_grids import Picture
 
 
 class Record(Protocol):
-    """Where a run's results go; `tracking.record.Journal` is one."""
+    """Where a run's results go; `tracking.journal.Journal` is one."""
 
     def log_metrics(self, rows: Iterable[tuple[str, float, int]]) -> None:
         """Metrics as (name, value, step)."""
@@ -32,18 +32,20 @@ class Record(Protocol):
         """A folder to fill with the run's artifacts."""
 
 
-SPRITE, LATENT = "sprite.avif", "latent.json"  # of a chain, for the explorer
+# The explorer page reads these artifacts of a chain.
+SPRITE, LATENT = "sprite.avif", "latent.json"
 
 
 def record_training(record: Record, points: Iterable[tuple[int, dict[str, float]]]) -> None:
-    """train/* by optimiser step."""
+    """Record the loss terms as metrics train/NAME, by optimiser step."""
     record.log_metrics(
         (f"train/{name}", value, step) for step, terms in points for name, value in terms.items()
     )
 
 
 def record_chain(record: Record, result: ChainResult, training_seconds: float) -> None:
-    """chain/* by MCMC step, the scalars, a grid a step under one key, and its pictures."""
+    """Record a chain's curves as metrics chain/NAME by MCMC step, its scalars, a sample grid for
+    each step under one key, and the files that the explorer page reads."""
     curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
     if result.floor > 0:
         curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
@@ -54,8 +56,8 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
         for step, value in zip(steps, values, strict=True)
         if math.isfinite(value)
     ]
-    took = {"training_seconds": training_seconds, "evaluation_seconds": result.seconds}
-    scalars = took | result.summary()
+    seconds = {"training_seconds": training_seconds, "evaluation_seconds": result.seconds}
+    scalars = seconds | result.summary()
     record.log_metrics([*rows, *((name, value, 0) for name, value in scalars.items())])
     for step, picture in zip(steps, result.grids, strict=True):
         record.log_image(picture, step)
@@ -72,5 +74,5 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
 
 
 def save_sprite(picture: Picture, path: Path) -> None:
-    """A third of a PNG's size, so that a page can hold a thousand."""
+    """Save the picture as AVIF, at a third of a PNG's size, so that a page can hold a thousand."""
     Image.fromarray(picture).save(path, quality=40, speed=8)

@@ -1,4 +1,4 @@
-"""run_trial(): one experiment from seed to metrics. Knows neither Tune nor MLflow."""
+"""run_trial(): one experiment from its seed to its metrics. Knows neither Tune nor MLflow."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,10 +24,11 @@ from genae_core.training.stacked import Replica
 
 
 class TrialResult(NamedTuple):
-    """A trained model in evaluation mode, its stream, its loss terms and what they took, and its
-    chains.
+    """What a trial leaves.
 
-    failed: why, of the chains that have left the numbers a float can hold.
+    model: trained, in evaluation mode. draw: its random stream, as the training left it.
+    training: its loss terms and the seconds that it took. chains: the results by chain setting, in
+    the experiment's order. failed: the chains that left the range of floats, with the error.
     """
 
     model: nn.Module
@@ -45,7 +46,16 @@ def replica_of(
     snapshots: SnapshotStore | None = None,
     examples: Examples | None = None,
 ) -> Replica:
-    """What `run_trial` trains, not trained yet. examples: of another seed, to be shared."""
+    """The untrained model with everything that `run_trial` trains it on.
+
+    Args:
+        experiment: Resolved against the same splits.
+        splits: The images.
+        device: Where the model is trained.
+        on_epoch: Is called with the model after each epoch.
+        snapshots: See `Callbacks`.
+        examples: The training images of another seed's replica, to be shared with it.
+    """
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
         model = build_model(experiment.model, experiment.data.shape).to(device)
@@ -72,21 +82,34 @@ def run_trial(
 ) -> TrialResult:
     """Train the experiment's model and run its chains.
 
-    experiment: resolved against the same splits. on_epoch: sees the model after each epoch.
-    snapshots: see `Callbacks`.
-    Raises NonFiniteLossError as `fit` does. A chain that is not finite fails alone.
+    Args:
+        experiment: Resolved against the same splits.
+        splits: The images to train on and to compare with.
+        classifier: Its features are what the FCD compares.
+        device: Where the model is trained and sampled.
+        on_epoch: Is called with the model after each epoch.
+        snapshots: Saves the training's snapshots, and holds the one that it continues from.
+
+    Returns:
+        The trained model and the result of each chain.
+
+    Raises:
+        NonFiniteLossError: A loss term is NaN or infinite. A chain that leaves the range of
+            floats fails alone and raises nothing.
     """
     replica = replica_of(experiment, splits, device, on_epoch, snapshots)
     model, stages, examples, draw, callbacks = replica
     trained = fit(model, stages, examples, experiment.training, draw, callbacks)
     binarize = experiment.data.binarize
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
-    real = {half: load_references(splits, classifier, half, binarize, device) for half in halves}
+    references = {
+        half: load_references(splits, classifier, half, binarize, device) for half in halves
+    }
     chains, failed = [], {}
     for chain in experiment.chains:
-        beside = real[(chain.num_chains or 0) // 2]
+        real = references[(chain.num_chains or 0) // 2]
         try:
-            chains.append(evaluate(model, chain, splits, classifier, binarize, device, beside))
+            chains.append(evaluate(model, chain, splits, classifier, binarize, device, real))
         except FloatingPointError as error:
             failed[chain] = error
     return TrialResult(model, draw, trained, chains, failed)

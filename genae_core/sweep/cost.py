@@ -6,7 +6,7 @@ from statistics import median
 from genae_core.sweep.options import LaunchOptions
 
 
-def projected(
+def projected_cost(
     trials: int | None,
     seeds: int,
     parallel: int,
@@ -14,10 +14,16 @@ def projected(
     seconds: Sequence[float],
     options: LaunchOptions,
 ) -> str:
-    """One sentence: about how many node-hours and how much money, and what bounds them.
+    """Two sentences: how many node-hours and how much money the trials may take, and what bounds
+    them.
 
-    trials: None where only time ends them. parallel: at a time. nodes: that they keep busy.
-    seconds: that earlier runs of the study took on this data.
+    Args:
+        trials: Their number; None if time alone ends them.
+        seeds: Of each trial.
+        parallel: Trials at a time.
+        nodes: The number of nodes that they keep busy.
+        seconds: That earlier runs of the study took on this data.
+        options: The price and the bounds.
     """
     price = options.price_per_node_hour
     assert price is not None
@@ -26,17 +32,17 @@ def projected(
     else:
         hours = trials * seeds * median(seconds) / parallel / 3600
         about = (
-            f"about {hours:.3g} h x {nodes} nodes = {_cost(hours * nodes, price)}, as a run took "
-            f"{median(seconds):.0f} s (median of {len(seconds)})"
+            f"about {hours:.3g} h x {nodes} nodes = {_amount(hours * nodes, price)}, as a run "
+            f"took {median(seconds):.0f} s (median of {len(seconds)})"
         )
     if options.max_hours is None:
         return f"cost of the trials' nodes: {about}; no bound: --max-hours sets one"
     most = options.max_hours * (options.max_nodes or nodes)
     return (
-        f"cost of the trials' nodes: {about}; while trials run, at most {_cost(most, price)}. A "
-        "head, and minutes in which nodes start and are idle, come on top"
+        f"cost of the trials' nodes: {about}; while trials run, at most {_amount(most, price)}. "
+        "The head node, and the minutes in which nodes start and are idle, come on top"
     )
 
 
-def _cost(node_hours: float, price: float) -> str:
+def _amount(node_hours: float, price: float) -> str:
     return f"{node_hours:.3g} node-hours, {node_hours * price:.2f}"

@@ -1,203 +1,179 @@
-"""What the driver does before and after the trials: the data and the classifier, the table and
-the last words."""
+"""A sweep from its plan to its exit code: what the driver does before and after the trials."""
 
-import math
-import shlex
+import contextlib
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from genae_core.config.home import code_version, default_store, home
-from genae_core.data.base import Splits
-from genae_core.data.load import load_splits
-from genae_core.data.preparation import Done, Each, Job, Work, one_by_one
-from genae_core.data.shards import ShardSpec
-from genae_core.experiment.experiment import Experiment, resolve, warnings_of
-from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
-from genae_core.report import plots, tables
-from genae_core.sweep import ray_cluster
+import optuna
+
+from genae_core import config
+from genae_core.report.summary_run import publish
+from genae_core.sweep import autotune, preparation, ray_cluster, sweep_folder
+from genae_core.sweep.cells import cell_label
+from genae_core.sweep.conclusion import conclude
+from genae_core.sweep.cost import projected_cost
 from genae_core.sweep.options import LaunchOptions
-from genae_core.sweep.runs import Params, Sweep, label
-from genae_core.sweep.schedulers import RUNGS
-from genae_core.sweep.sweep_folder import JOURNALS, STATES, deliver, mirror_of
-from genae_core.tracking import mlflow_store, store_uri
-from genae_core.tracking.delivery import deliver_all
+from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
+from genae_core.sweep.tune import run_trials
+from genae_core.tracking.mlflow_store import StoreError, Tracker
+from genae_core.tracking.store_uri import is_local, redact
 
-LINGER_S = 60.0  # of a trial on another node, until the store has what only that node's disk holds
-FEW_PIXELS = 2**25  # bytes of images that one process decodes before a cluster's first answer
-
-
-def _done_before(tracker: mlflow_store.Tracker, name: str, folder: Path) -> dict[str, float]:
-    """The runs of a resumed sweep that have finished, once the store has heard of all."""
-    deliver(tracker, folder)
-    return tracker.finished_fcds(name)
+# Is called with the store, the sweep's name and its folder.
+OnEnd = Callable[[Tracker, str, Path], None]
 
 
-def prepare(
-    study: str,
-    name: str,
-    folder: Path,
-    cells: dict[str, Experiment],
-    tracker: mlflow_store.Tracker,
-    parallel: int,
-    options: LaunchOptions,
-) -> tuple[Sweep, Splits, Classifier]:
-    """Prepare and read the data and complete the configs once; train the classifier or load it.
+def run_sweep(
+    study: str, make_plan: Callable[[], Plan], options: LaunchOptions, on_end: OnEnd
+) -> int:
+    """Plan the sweep, prepare it, run its trials and conclude it; the process's exit code.
 
-    parallel: trials at a time, which share the memory budget where they stream.
+    make_plan: raises ValueError if the user gave something wrong. For the codes see `launch`.
     """
-    alone = not options.joins or ray_cluster.alone(options.trial_resources, parallel)
-    finished = _done_before(tracker, name, folder) if options.resume else {}
-    experiments = list(cells.values())
-    data = experiments[0].data
-    splits = load_splits(
-        data,
-        home(),
-        options.shards,
-        options.max_rejected,
-        _budget(options),
-        parallel,
-        _each(options),
-        lambda text: print(text, flush=True),
-    )
-    for note in splits.notes:
-        print(f"note: {note}")
-    resolved = {key: resolve(cell, splits) for key, cell in cells.items()}
-    for warning in sorted({text for cell in resolved.values() for text in warnings_of(cell)}):
-        print(f"warning: {warning}")
-    recipe = next(iter(resolved.values())).classifier
-    kept, about = cached_classifier(
-        recipe,
-        data.name,
-        splits,
-        data.binarize,
-        home() / "classifiers",
-        on_train=lambda: print(
-            f"training the FCD's classifier of {data.name}, once ...", flush=True
-        ),
-    )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with ExitStack() as stack:
+        try:
+            plan = make_plan()
+            for cell in plan.cells.values():
+                config.to_dict(cell)  # what could not be loaded again is refused now
+            if options.print:
+                print_plan(study, plan, options)
+                return 0
+            prepared = _prepare(study, plan, options, stack)
+        except (ValueError, OSError, StoreError) as error:
+            ray_cluster.disconnect()
+            print(f"error: {redact(str(error))}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            ray_cluster.disconnect()
+            print("\nstopped before any trial had started", file=sys.stderr)
+            return 130
+        sweep_folder.write_manifest(prepared)
+        _announce(prepared)
+        outcome = run_trials(prepared)
+        ray_cluster.disconnect()
+        return _conclude(prepared, outcome, on_end)
+
+
+def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
+    """Print the trials that would run."""
+    seeds, chains = len(options.seeds), len(next(iter(plan.cells.values())).chains)
     print(
-        f"classifier {kept.name}: {about['accuracy']:.2%} accurate on held-out images "
-        f"({about['task']})"
+        f"{study}: {len(plan.grid)} trials x {seeds} seeds x {chains} chain settings = "
+        f"{len(plan.grid) * seeds * chains} runs"
     )
-    command = shlex.join([Path(sys.executable).name, *sys.argv])
-    tags = {
-        **code_version(),
-        "command": store_uri.redact(command),
-        "study": study,
-        "dataset": data.name,
-        "data_sha256": about["data"],
-        "classifier_sha256": about["sha256"],
-        "classifier_recipe": about["recipe"],
-        "classifier_accuracy": f"{about['accuracy']:.4f}",
-    }
-    sweep = Sweep(
-        name,
-        tracker.uri,
-        tracker.experiment_id,
-        tags,
-        options.seeds,
-        options.cpus_per_trial,
-        options.gpus,
-        int(2**30 * options.memory_per_trial) if options.memory_per_trial else None,
-        RUNGS if options.asha else (),
-        str(folder / STATES),
-        f"{mirror.uri}/{STATES}" if (mirror := mirror_of(name, options)) else None,
-        str(folder / JOURNALS),
-        finished,
-        0.0 if alone or options.shared_storage else LINGER_S,
-        options.checkpoint_seconds,
-        resolved,
-    )
-    return sweep, splits, load_classifier(kept)
+    for number, params in enumerate(plan.grid, 1):
+        print(f"  {number:>3}  {cell_label(params)}")
+    if plan.seconds:
+        print(f"  then what TPE proposes, for {plan.seconds / 60:g} minutes in all")
 
 
-def conclude(
-    study: str,
-    name: str,
-    folder: Path,
-    tracker: mlflow_store.Tracker,
-    trials: int,
-    errors: list[tuple[str, str]],
-    interrupted: bool,
-    seconds: float,
-    slots: int,
-    resumed: bool,
-) -> bool:
-    """Deliver what is still on disk, and say how it went: the table, the failures, where
-    everything is, and how to see it. slots: trials at a time. Whether the tracking store has it
-    all."""
-    left = deliver_all(tracker, folder / JOURNALS)
-    finished, times = "no answer about", ""
+def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -> PreparedSweep:
+    """Open the store, join Ray, and prepare what all trials share. stack: holds the lock on the
+    sweep's folder for as long as the sweep runs."""
+    name = options.name or sweep_folder.new_name(study)
+    folder = sweep_folder.folder_of(name, options)
+    tracker = sweep_folder.open_store(study, folder, plan.cells, options)
+    stack.enter_context(sweep_folder.lock(folder))
+    _join_ray(tracker.uri, options)
+    place = SweepPlace(study, name, folder, tracker)
+    parallel = _trials_at_a_time(options, plan.max_trials)
+    sweep, splits, classifier = preparation.prepare(place, plan.cells, parallel, options)
+    if options.gpus_per_trial == "auto":
+        share = autotune.choose_gpu_share(folder, sweep, splits, classifier, options)
+        options = replace(options, gpus_per_trial=share)
+        sweep = replace(sweep, gpus=share)
+        parallel = _trials_at_a_time(options, plan.max_trials)
+    # A measurement takes the place of one trial.
+    with ray_cluster.foreseen(options.trial_resources, parallel - 1):
+        sweep = replace(sweep, compute=autotune.choose_compute(folder, sweep, splits, options))
+        stacked = autotune.choose_stacking(folder, sweep, splits, options)
+        sweep = replace(sweep, stack_seeds=stacked)
+    return PreparedSweep(plan, place, sweep, splits, classifier, parallel, options)
+
+
+def _conclude(prepared: PreparedSweep, outcome: Outcome, on_end: OnEnd) -> int:
+    """Write the tables and the page; the exit code."""
+    study, name, folder, tracker = prepared.place
     try:
-        tracker.close_sweep(name, {path.name for path in left})
-        curves = tracker.read_runs(name)
-        table = tables.table(curves)
-        (folder / "table.txt").write_text(table + "\n")
-        plots.draw_curves(curves, folder / "curves.png")
-        print(f"\n{table}\n")
-        finished = str(sum(run.status == "FINISHED" for run in curves))
-        # What a resume finds was done in another launch's time.
-        times = "" if resumed else tables.times(curves, slots, seconds)
-    except mlflow_store.StoreError as error:
-        left = left or {folder / JOURNALS: str(error)}
-    for cell, reason in errors:
-        print(f"failed: {cell}: {store_uri.redact(reason)}")
-    print(
-        f"{'interrupted' if interrupted else 'done'} after {seconds:.0f} s: {trials} trials, "
-        f"{len(errors)} failed; {finished} finished runs"
-    )
-    if times:
-        print(times)
-    print(f"runs:   {store_uri.redact(tracker.uri)}, experiment {study}, tag sweep = {name}")
-    print(f"files:  {folder} (table.txt, curves.png)")
-    print(f"see it: {_how_to_see(tracker.uri)}")
-    if left:
-        reason = store_uri.redact(next(iter(left.values())))
+        delivered = conclude(prepared, outcome)
+        if delivered and not outcome.interrupted:
+            on_end(tracker, name, folder)
+        if delivered:
+            publish(tracker, name, folder)
+    except (KeyboardInterrupt, StoreError) as error:
+        why = redact(str(error)) or "interrupted"
         print(
-            f"not delivered: what was logged of {len(left)} runs waits in {folder / JOURNALS}: "
-            f"{reason}\nto deliver it: python jobs/replay_tracking.py {folder}"
+            f"\n{why}: the trials have ended; the same command with --name {name} --resume "
+            "makes the tables anew",
+            file=sys.stderr,
         )
-    if interrupted:
-        print(f"to go on: the same command with --name {name} --resume")
-    return not left
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    if outcome.interrupted:
+        return 130
+    return 1 if outcome.failures or not delivered else 0
 
 
-def _how_to_see(uri: str) -> str:
-    if uri.startswith("http"):
-        return f"open {store_uri.redact(uri)}"
-    default = uri == default_store()
-    return "make ui" if default else f"make ui TRACKING_URI={store_uri.redact(uri)}"
-
-
-def print_cells(
-    study: str, grid: list[Params], cells: dict[str, Experiment], seeds: tuple[int, ...]
-) -> None:
-    chains = next(iter(cells.values())).chains
+def _announce(prepared: PreparedSweep) -> None:
+    """Say what runs, and what it may cost."""
+    plan, sweep, options = prepared.plan, prepared.sweep, prepared.options
+    limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
+    limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
+    hours = f", {options.max_hours:g} hours at most" if options.max_hours else ""
     print(
-        f"{study}: {len(grid)} trials x {len(seeds)} seeds x {len(chains)} chain settings = "
-        f"{len(grid) * len(seeds) * len(chains)} runs"
+        f"sweep {sweep.name}: {' or '.join(limits)} x {len(sweep.seeds)} seeds on "
+        f"{sweep.tags['dataset']}, {prepared.parallel} trials at a time{hours}. Ctrl-C stops it "
+        "and keeps what has finished.",
+        flush=True,
     )
-    for number, params in enumerate(grid, 1):
-        print(f"  {number:>3}  {label(params)}")
+    if options.price_per_node_hour is not None:
+        cost = projected_cost(
+            trials=plan.max_trials,
+            seeds=len(sweep.seeds),
+            parallel=prepared.parallel,
+            nodes=-(-prepared.parallel // max(1, *ray_cluster.slots(options.trial_resources))),
+            seconds=_seconds_of_earlier_runs(prepared),
+            options=options,
+        )
+        print(cost, flush=True)
 
 
-def _each(options: LaunchOptions) -> Each:
-    """Over the cluster, or here where that is sooner than asking it."""
-
-    def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
-        pixels = sum(spec.last - spec.first for spec in specs) * math.prod(job.shape)
-        if pixels < FEW_PIXELS:
-            return one_by_one(work, job, specs)
-        here = job.folder.local is not None and not options.shared_storage
-        return ray_cluster.each(work, job, specs, here)
-
-    return each
+def _seconds_of_earlier_runs(prepared: PreparedSweep) -> list[float]:
+    """How long runs of this study took on this data; empty if the store does not answer."""
+    with contextlib.suppress(StoreError):
+        dataset = prepared.sweep.tags["dataset"]
+        return prepared.place.tracker.run_seconds(dataset=dataset, stage="model")
+    return []
 
 
-def _budget(options: LaunchOptions) -> int:
-    """Bytes of training images that a node may hold: what was asked for, or half of the object
-    store that its trials share."""
-    if options.budget_bytes is not None:
-        return options.budget_bytes
-    return int(ray_cluster.object_store_bytes() / 2)
+def _join_ray(uri: str, options: LaunchOptions) -> None:
+    """Join or start Ray. Raises ValueError if it cannot run these trials."""
+    nodes = ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
+    local = is_local(uri) and not options.shared_storage
+    config.require(
+        not (local and options.joins)
+        or ray_cluster.alone(options.trial_resources, options.trials_in_parallel or 0),
+        "on several nodes, now or when the cluster grows, the trials cannot all reach an "
+        "SQLite store: give --tracking-uri http://HOST:PORT and a shared --storage, "
+        "or --shared-storage if every node sees these",
+        nodes=nodes,
+    )
+    holds = sum(ray_cluster.slots(options.trial_resources))
+    config.require(
+        holds >= 1 or (options.joins and options.trials_in_parallel is not None),
+        "nothing here holds a trial: lower --cpus-per-trial, --gpus-per-trial or "
+        "--memory-per-trial, or join a cluster that will grow and set --trials-in-parallel",
+        cluster=ray_cluster.resources(),
+    )
+
+
+def _trials_at_a_time(options: LaunchOptions, most: int | None) -> int:
+    """How many trials run at a time, of `most` in all."""
+    slots = ray_cluster.slots(options.trial_resources)
+    parallel = options.trials_in_parallel or sum(slots)
+    if options.max_nodes is not None:
+        parallel = min(parallel, options.max_nodes * max(1, *slots))
+    return min(parallel, most or parallel)

@@ -1,5 +1,5 @@
-"""A sweep on a terminal: a bar for each running trial, the best so far, and above them the lines
-that a file would get. The only importer of rich."""
+"""A sweep on a terminal: a bar for each running trial, the best result so far, and above them the
+lines that a log file would get. The only importer of rich."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,8 @@ from genae_core.sweep.progress import Board
 
 
 class LiveBoard(Board):
-    """shares: {a trial's name: what of its steps is done}, where that can be known."""
+    """A board with bars. shares: the share of its steps that each trial has done, by trial, for
+    those of which it is known."""
 
     def __init__(
         self, total: int | None, shares: Callable[[], dict[str, float]], console: Console
@@ -23,7 +24,7 @@ class LiveBoard(Board):
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             refresh_per_second=2,
@@ -31,60 +32,63 @@ class LiveBoard(Board):
         self.bars: dict[str, TaskID] = {}
         self.best: tuple[float, str] | None = None
         self.failures = 0
-        self.whole = self.progress.add_task("trials", total=total, told="")
+        self.sweep_bar = self.progress.add_task("trials", total=total, status="")
 
-    def started(self, name: str) -> None:
-        super().started(name)
-        self.bars[name] = self.progress.add_task(name, total=1.0, told="training")
+    def on_start(self, trial: str) -> None:
+        super().on_start(trial)
+        self.bars[trial] = self.progress.add_task(trial, total=1.0, status="training")
         self.tick()
 
-    def paused(self, name: str, percent: int, fcd_val: float) -> None:
-        self._drop(name)
-        super().paused(name, percent, fcd_val)
+    def on_pause(self, trial: str, percent: int, fcd_val: float) -> None:
+        self._drop(trial)
+        super().on_pause(trial, percent, fcd_val)
 
-    def finished(self, name: str, fcd_val: float) -> None:
+    def on_finish(self, trial: str, fcd_val: float) -> None:
         if self.best is None or fcd_val < self.best[0]:
-            self.best = fcd_val, name
-        super().finished(name, fcd_val)
+            self.best = fcd_val, trial
+        super().on_finish(trial, fcd_val)
 
-    def failed(self, name: str) -> None:
+    def on_failure(self, trial: str) -> None:
         self.failures += 1
-        super().failed(name)
+        super().on_failure(trial)
 
     def tick(self) -> None:
         shares = self.shares()
-        for name, bar in self.bars.items():
-            if name in shares:
-                told = f"{shares[name]:.0%}" if shares[name] < 1 else "chains, metrics"
-                self.progress.update(bar, completed=shares[name], told=told)
+        for trial, bar in self.bars.items():
+            if trial in shares:
+                share = shares[trial]
+                status = f"{share:.0%}" if share < 1 else "chains, metrics"
+                self.progress.update(bar, completed=share, status=status)
         parts = [f"{self.ended}{f' of {self.total}' if self.total else ''}"]
         if self.failures:
             parts.append(f"{self.failures} failed")
         if self.best is not None:
-            fcd, name = self.best
-            parts.append(f"best FCD on validation {fcd:.{decimals(fcd)}f}, {name}")
-        text = "; ".join(parts) + self._left()
-        self.progress.update(self.whole, completed=self.ended, told=text)
+            fcd, trial = self.best
+            parts.append(f"best FCD on validation {fcd:.{decimals(fcd)}f}, {trial}")
+        text = "; ".join(parts) + self._time_left()
+        self.progress.update(self.sweep_bar, completed=self.ended, status=text)
 
-    def _end(self, name: str, how: str) -> None:
-        self._drop(name)
-        super()._end(name, how)
+    def _end(self, trial: str, how: str) -> None:
+        self._drop(trial)
+        super()._end(trial, how)
         self.tick()
 
-    def _drop(self, name: str) -> None:
-        if name in self.bars:
-            self.progress.remove_task(self.bars.pop(name))
+    def _drop(self, trial: str) -> None:
+        """Remove the trial's bar."""
+        if trial in self.bars:
+            self.progress.remove_task(self.bars.pop(trial))
 
-    def _say(self, text: str) -> None:
-        self.spoke = self.clock()
+    def _print(self, text: str) -> None:
+        self.last_line = self.clock()
         self.progress.console.print(Text(self._line(text)))
 
 
 @contextmanager
-def board(
+def open_board(
     total: int | None, shares: Callable[[], dict[str, float]], console: Console | None = None
 ) -> Iterator[Board]:
-    """Bars on a terminal, lines anywhere else. console: the standard output's, but for tests."""
+    """A board with bars on a terminal, and with lines alone anywhere else. console: the standard
+    output's, except in tests."""
     console = console or Console()
     if not console.is_terminal or console.is_dumb_terminal:
         yield Board(total)

@@ -13,13 +13,13 @@ class ShardOptions:
     """How the images get from their files to the trials."""
 
     shards: str | None = None
-    """Folder or URI of shards that jobs/prepare_data.py made (default: prepare what is missing,
-    in GENAE_HOME)."""
+    """Folder or URI of shards that jobs/prepare_data.py has made (default: missing shards are
+    prepared in GENAE_HOME)."""
     max_rejected: float = 0.001
-    """Share of the files that may be unusable images."""
+    """Largest share of the files that may be unusable as images."""
     memory_budget: float | None = None
     """GiB of training images that a node may hold; a larger set is streamed (default: half of
-    Ray's object store, or of the memory where there is no Ray)."""
+    Ray's object store, or half of the memory without Ray)."""
 
     @property
     def budget_bytes(self) -> int | None:
@@ -39,74 +39,78 @@ class LaunchOptions(ShardOptions):
     """Where and how wide a sweep runs."""
 
     seeds: tuple[int, ...] = (0,)
-    """Seeds of the training; each cell is trained once with each."""
+    """Seeds of the training; each cell is trained once with each of them."""
     trials_in_parallel: int | None = None
-    """Trials at a time (default: as many as the CPUs and GPUs hold)."""
+    """Trials that run at a time (default: as many as the CPUs and GPUs hold)."""
     cpus_per_trial: int = 1
-    """CPUs of a trial, and so its threads."""
+    """CPUs of a trial, which are also its threads."""
     gpus_per_trial: float | Literal["auto"] = 0.0
-    """GPUs of a trial; a fraction such as 0.25 puts several trials on one GPU, "auto" measures the
-    largest model once and puts as many on one as fit."""
+    """GPUs of a trial. A fraction such as 0.25 puts several trials on one GPU; "auto" measures the
+    largest model once and puts as many trials on a GPU as fit."""
     precision: Precision = "auto"
-    """How the models compute; bf16: matrix products and convolutions in bfloat16, all else in
-    fp32. "auto" tries a few steps of the largest model each way, also with the values of a pixel
-    together (channels last), and leaves plain fp32 only for what is clearly faster."""
+    """How the models compute. "bf16" does matrix products and convolutions in bfloat16, and
+    everything else in fp32. "auto" times a few steps of the largest model each way, also with the
+    values of a pixel together (channels last), and takes another way than plain fp32 only if it is
+    clearly faster."""
     cuda_graphs: bool = True
-    """On a GPU, try to record the steps of trainings and of chains once and to launch each as one,
-    and do so where a training of the largest model is clearly faster so and comes to the same."""
+    """On a GPU, try CUDA graphs: record a step of a training or of a chain once, and launch it as
+    one. They are used if a training of the largest model is clearly faster with them and comes to
+    the same."""
     seeds_together: Literal["auto", "yes", "no"] = "auto"
-    """Train the --seeds of a cell as one stacked model, each as it would be alone but for
-    rounding. "auto" tries a few steps of the largest model both ways, and leaves one after the
-    other only for what is clearly faster, as it can be on a GPU that one model does not fill."""
+    """Train the --seeds of a cell as one stacked model; but for rounding, each comes to what it
+    would come to alone. "auto" times a few steps of the largest model both ways, and stacks the
+    seeds only if that is clearly faster, as it can be on a GPU that one model does not fill."""
     memory_per_trial: float | None = None
-    """GiB of memory of a trial: as many run at a time as a node's memory holds, and one that
-    takes more fails alone (default: no limit)."""
+    """GiB of memory of a trial. As many trials run at a time as a node's memory holds, and a trial
+    that uses more fails alone (default: no limit)."""
     asha: bool = False
-    """Stop trials that are behind the others at the same epoch (ASHA). For searches: a stopped
-    cell has no curve, so leave it off where cells are compared."""
+    """Stop trials that are behind the others at the same epoch (ASHA). This is for searches: a
+    stopped cell has no curve, so leave it off if cells are to be compared."""
     tracking_uri: str | None = None
     """MLflow store: sqlite:///PATH or http://HOST:PORT (default: mlflow.db in GENAE_HOME)."""
     storage: str | None = None
     """Folder of the sweep's own files (default: sweeps/ in GENAE_HOME), or a URI such as
-    s3://BUCKET/sweeps to which what a resume needs is also copied."""
+    s3://BUCKET/sweeps, to which everything that a resume needs is also copied."""
     shared_storage: bool = False
-    """Say that --storage and an SQLite --tracking-uri are seen by every node, as over NFS."""
+    """Say that every node sees --storage and an SQLite --tracking-uri, for example over NFS."""
     name: str | None = None
-    """Name of the sweep (default: study, UTC time, suffix). One that exists is refused."""
+    """Name of the sweep (default: study, UTC time, suffix). A name that exists is refused."""
     resume: bool = False
     """Continue the sweep called --name: what has finished is not run again."""
     checkpoint_seconds: float = 60.0
-    """Between two states of a training, from which it goes on after whatever cut it off."""
+    """Seconds between two states of a training, from which it goes on after an interruption."""
     max_retries: int = 3
-    """Of a trial whose worker or node died. One that fails by itself is not run again."""
+    """How often a trial is run again after its worker or node died. A trial that fails by itself
+    is not run again."""
     max_hours: float | None = None
-    """Hours after which no trial is started and those that run stop, to be resumed (default: no
-    limit)."""
+    """Hours after which no trial is started and the running ones stop, so that the sweep can be
+    resumed (default: no limit)."""
     max_trials: int | None = None
-    """A study of more trials is refused, a search ends after so many (default: no limit)."""
+    """A study of more trials is refused, and a search ends after as many (default: no limit)."""
     max_nodes: int | None = None
-    """Nodes of a growing cluster that the trials fill at a time (default: no limit)."""
+    """Nodes of a growing cluster that the trials may fill at a time (default: no limit)."""
     price_per_node_hour: float | None = None
-    """Of one node, in your currency: what the sweep will cost is printed before it begins."""
+    """Price of one node, in your currency; then the sweep prints what it may cost before it
+    begins."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this sweep alone)."""
+    """Address of a cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray of its own)."""
     print: bool = False
-    """Show the trials that would run, and stop."""
+    """Print the trials that would run, and stop."""
 
     @property
     def trial_resources(self) -> dict[str, float]:
-        """What Ray sets aside for a trial; memory in bytes."""
+        """What Ray reserves for a trial; memory is in bytes."""
         memory = {"memory": self.memory_per_trial * 2**30} if self.memory_per_trial else {}
         return {"cpu": self.cpus_per_trial, "gpu": self.gpus, **memory}
 
     @property
     def joins(self) -> bool:
-        """Whether the sweep runs on a cluster that was there before, and may grow."""
+        """Whether the sweep joins a cluster, which may grow."""
         return bool(self.ray_address or os.environ.get("RAY_ADDRESS"))
 
     @property
     def gpus(self) -> float:
-        """GPUs of a trial; while "auto" is not measured, one."""
+        """GPUs of a trial; one until "auto" has been measured."""
         return 1.0 if self.gpus_per_trial == "auto" else self.gpus_per_trial
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a line as a trial ends, and a sign of life between."""
+"""What a person sees while a sweep runs: a line when a trial ends, and a sign of life between."""
 
 import contextlib
 import hashlib
@@ -13,85 +13,93 @@ from genae_core.report.formatting import decimals
 SIGN_OF_LIFE_S = 30
 
 
-def note_share(folder: Path, name: str, share: float) -> None:
-    """Leave word of what of a trial's steps is done, for those who see this folder."""
-    with contextlib.suppress(OSError):  # a full disk, or one that is not shared
+def write_share(folder: Path, trial: str, share: float) -> None:
+    """Write the share of its steps that a trial has done, for whoever sees the folder."""
+    with contextlib.suppress(OSError):  # the disk may be full, or not be shared
         folder.mkdir(exist_ok=True)
-        path = folder / hashlib.sha256(name.encode()).hexdigest()[:16]
+        path = folder / hashlib.sha256(trial.encode()).hexdigest()[:16]
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({name: share}))
+        partial.write_text(json.dumps({trial: share}))
         os.replace(partial, path)
 
 
-def noted_shares(folder: Path) -> dict[str, float]:
-    """By trial, what `note_share` has left."""
-    found: dict[str, float] = {}
+def read_shares(folder: Path) -> dict[str, float]:
+    """What `write_share` has written, by trial."""
+    shares: dict[str, float] = {}
     for path in folder.glob("*"):
         with contextlib.suppress(OSError, ValueError):
-            found |= json.loads(path.read_text())
-    return found
+            shares |= json.loads(path.read_text())
+    return shares
 
 
 class Board:
-    """Counts trials and prints one line an event.
+    """Counts trials and prints one line for each event.
 
-    total: trials in all, None where a budget ends them. clock: seconds, for tests.
+    Args:
+        total: The number of trials; None if a budget ends them.
+        clock: Seconds that never go back.
     """
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.clock = clock
-        self.began = clock()
-        self.running: dict[str, float] = {}
+        self.start = clock()
+        self.running: dict[str, float] = {}  # when each running trial started
         self.ended = 0
-        self.spoke = self.began
+        self.last_line = self.start
 
-    def started(self, name: str) -> None:
-        self.running[name] = self.clock()
+    def on_start(self, trial: str) -> None:
+        """A trial has started, or goes on."""
+        self.running[trial] = self.clock()
         if self.ended == 0:
-            self._say(f"running {name}")
+            self._print(f"running {trial}")
 
-    def finished(self, name: str, fcd_val: float) -> None:
-        self._end(name, f"done, best FCD on validation {fcd_val:.{decimals(fcd_val)}f}")
+    def on_finish(self, trial: str, fcd_val: float) -> None:
+        """A trial has done all its steps."""
+        self._end(trial, f"done, best FCD on validation {fcd_val:.{decimals(fcd_val)}f}")
 
-    def stopped(self, name: str, percent: int, fcd_val: float) -> None:
+    def on_stop(self, trial: str, percent: int, fcd_val: float) -> None:
+        """The scheduler has stopped a trial."""
         fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
-        self._end(name, f"stopped at {percent} % of its steps, FCD on validation {fcd}")
+        self._end(trial, f"stopped at {percent} % of its steps, FCD on validation {fcd}")
 
-    def paused(self, name: str, percent: int, fcd_val: float) -> None:
-        self.running.pop(name, None)
+    def on_pause(self, trial: str, percent: int, fcd_val: float) -> None:
+        """The scheduler lets a trial wait."""
+        self.running.pop(trial, None)
         fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
-        self._say(f"{name}: waits at {percent} % of its steps, FCD on validation {fcd}")
+        self._print(f"{trial}: waits at {percent} % of its steps, FCD on validation {fcd}")
 
-    def failed(self, name: str) -> None:
-        self._end(name, "FAILED (reason below)")
+    def on_failure(self, trial: str) -> None:
+        """A trial has failed."""
+        self._end(trial, "FAILED (reason below)")
 
-    def warn(self, name: str, text: str) -> None:
+    def warn(self, trial: str, text: str) -> None:
+        """Print what people should know about a trial."""
         for line in text.splitlines():
-            self._say(f"{name}: warning: {line}")
+            self._print(f"{trial}: warning: {line}")
 
     def tick(self) -> None:
-        """Print what is running when nothing has been said for a while."""
-        if self.running and self.clock() - self.spoke >= SIGN_OF_LIFE_S:
+        """Print what is running if nothing has been printed for a while."""
+        if self.running and self.clock() - self.last_line >= SIGN_OF_LIFE_S:
             now = self.clock()
-            names = ", ".join(
-                f"{name} ({now - began:.0f} s)" for name, began in self.running.items()
+            trials = ", ".join(
+                f"{trial} ({now - start:.0f} s)" for trial, start in self.running.items()
             )
-            self._say(f"still running {names}{self._left()}")
+            self._print(f"still running {trials}{self._time_left()}")
 
-    def _end(self, name: str, how: str) -> None:
-        took = self.clock() - self.running.pop(name, self.clock())
+    def _end(self, trial: str, how: str) -> None:
+        seconds = self.clock() - self.running.pop(trial, self.clock())
         self.ended += 1
-        self._say(f"{name}: {how}, {took:.0f} s{self._left()}")
+        self._print(f"{trial}: {how}, {seconds:.0f} s{self._time_left()}")
 
-    def _left(self) -> str:
+    def _time_left(self) -> str:
         if self.total is None or not 0 < self.ended < self.total:
             return ""
-        seconds = (self.clock() - self.began) / self.ended * (self.total - self.ended)
+        seconds = (self.clock() - self.start) / self.ended * (self.total - self.ended)
         return f"; about {_duration(seconds)} left"
 
-    def _say(self, text: str) -> None:
-        self.spoke = self.clock()
+    def _print(self, text: str) -> None:
+        self.last_line = self.clock()
         print(self._line(text), flush=True)
 
     def _line(self, text: str) -> str:

@@ -1,8 +1,8 @@
-"""The figures of a running sweep, for Prometheus through Ray's own exporter as ray_NAME.
+"""The metrics of a running sweep, for Prometheus through Ray's own exporter as ray_NAME.
 
-No label names a trial, a seed or a step: a sweep of any size has as many series as families, of
-each worker that tells them. Ray hears a process every 10 s and not at its end, so what a trial
-tells last is told by the driver.
+No label names a trial, a seed or a step, so a sweep of any size has as many series as families,
+for each worker that observes them. Ray collects a process's values every 10 s and not at its end,
+so the driver observes what a trial reports last.
 """
 
 import functools
@@ -13,11 +13,12 @@ from genae_core.sweep import ray_cluster
 
 # Ray forgets a gauge that has not been set for two of its reports, which are 10 s apart.
 REPEAT_S = 5.0
-SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+# The bounds of a histogram's buckets, in seconds.
+BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 
 class Meter(NamedTuple):
-    """kind: one of Ray's Counter, Gauge and Histogram; labels: the names of what it is told by."""
+    """A metric of Ray's. kind: Counter, Gauge or Histogram. labels: the names of its labels."""
 
     kind: str
     about: str
@@ -39,8 +40,8 @@ METERS = {
 }
 
 
-def tell(name: str, value: float, **labels: str) -> None:
-    """Add to a counter, set a gauge or observe a histogram; nothing where there is no Ray.
+def observe(name: str, value: float, **labels: str) -> None:
+    """Add to a counter, set a gauge, or observe a value of a histogram; do nothing without Ray.
 
     Raises KeyError for a name that is not in METERS.
     """
@@ -59,12 +60,13 @@ def tell(name: str, value: float, **labels: str) -> None:
 
 
 class Reminder:
-    """Sets every gauge again, now and then, as long as it is called."""
+    """Sets every gauge again from time to time, for as long as it is called."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
 
     def tick(self) -> None:
+        """Set the gauges if it is time."""
         now = time.monotonic()
         if now - self.last >= REPEAT_S and ray_cluster.joined():
             self.last = now
@@ -77,8 +79,9 @@ _gauges: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
 @functools.cache
 def _meter(name: str) -> Any:
+    """Ray's metric of this name, made once in a process."""
     about = METERS[name]
-    given: dict[str, Any] = {"description": about.about, "tag_keys": about.labels}
+    settings: dict[str, Any] = {"description": about.about, "tag_keys": about.labels}
     if about.kind == "Histogram":
-        given["boundaries"] = list(SECONDS)
-    return ray_cluster.meter(about.kind, name, given)
+        settings["boundaries"] = list(BUCKETS)
+    return ray_cluster.meter(about.kind, name, settings)

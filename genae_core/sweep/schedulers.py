@@ -1,4 +1,4 @@
-"""TODO"""
+"""Schedulers of trials: ASHA stops the trials that are behind, and another form pauses them."""
 
 import time
 from collections.abc import Sequence
@@ -8,13 +8,11 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 # ASHA compares trials when they have done a ninth and a third of their steps.
 RUNGS = (1 / 9, 1 / 3)
-
-
-FAILED = "failed"  # the key under which a trial reports why
+FAILED = "failed"  # the key under which a trial reports why it failed
 
 
 class ASHA(ASHAScheduler):
-    """Of the trials that reach a rung, the best third go on, and the others end."""
+    """The best third of the trials that reach a rung go on, and the others end."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,7 +25,7 @@ class ASHA(ASHAScheduler):
         )
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A failed trial's infinity is no rung's business."""
+        """Keep the infinity that a failed trial reports out of the rungs."""
         if FAILED in result:
             return str(TrialScheduler.STOP)
         return str(super().on_trial_result(tune_controller, trial, result))
@@ -40,11 +38,14 @@ class ASHA(ASHAScheduler):
 
 
 class PausingASHA(ASHA):
-    """ASHA whose others wait instead of ending (Li et al. 2020, algorithm 2): one that has come to
-    be among the best third of its rung, as more trials have reached it, goes on from its state.
+    """ASHA whose other trials wait instead of ending (Li et al. 2020, algorithm 2).
 
-    parallel: trials at a time. patience: seconds in which nothing but waiting trials is left,
-    after which they end.
+    A waiting trial goes on from its state when it has come to be among the best third of its rung,
+    because more trials have reached the rung.
+
+    Args:
+        parallel: Trials at a time.
+        patience: Seconds for which nothing but waiting trials may be left before they end.
     """
 
     def __init__(self, parallel: int = 1, patience: float = 10.0) -> None:
@@ -68,23 +69,24 @@ class PausingASHA(ASHA):
         self.trials = tune_controller.get_trials()
         waiting = [trial for trial in self.trials if trial.status == "PAUSED"]
         if self.has_room():
-            promising = (trial for trial in waiting if self.promising(trial.trial_id))
-            if found := next(promising, None):
-                return found
+            for trial in waiting:
+                if self.promising(trial.trial_id):
+                    return trial
         self._end_if_idle(tune_controller, waiting)
         return next((trial for trial in self.trials if trial.status == "PENDING"), None)
 
     def promising(self, trial_id: str) -> bool:
-        """Whether it is among the best third of the highest rung that it has reached."""
+        """Whether a trial is among the best third of the highest rung that it has reached."""
         bracket = self._trial_info[trial_id]
         recorded = next(rung for _, rung in bracket._rungs if trial_id in rung)
         return bool(recorded[trial_id] >= bracket.cutoff(recorded))
 
     def _running(self) -> int:
-        """Trials that run or are about to."""
+        """The number of trials that run or are about to."""
         return sum(trial.status in ("PENDING", "RUNNING") for trial in self.trials)
 
     def _end_if_idle(self, tune_controller: Any, waiting: list[Any]) -> None:
+        """End the waiting trials if nothing else has been left for a while."""
         now = time.monotonic()
         if self._running() or not waiting:
             self.idle_since = None

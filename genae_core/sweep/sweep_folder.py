@@ -1,6 +1,7 @@
-"""A sweep's folder: where it is, who holds it, and what it is known again by.
+"""A sweep's folder: where it is, who holds it, and how a resume knows that it is the same sweep.
 
-Its name is free, or continues the same sweep; a search also learns from it what it has tried.
+A sweep's name is either free, or it continues the same sweep. A search also learns from the folder
+and the store which cells it has tried.
 """
 
 import contextlib
@@ -20,38 +21,43 @@ from genae_core import config
 from genae_core.config.home import default_store, home
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
+from genae_core.sweep.cells import Params, cell_key
 from genae_core.sweep.options import LaunchOptions
-from genae_core.sweep.runs import Params, Sweep, cell_key
+from genae_core.sweep.plan import PreparedSweep
 from genae_core.tracking import mlflow_store, store_uri
 from genae_core.tracking.delivery import deliver_all
 
-# In the sweep's folder: the states of trainings that have not ended, and what the tracking store
-# does not have yet.
 MANIFEST, LOCK = "sweep.json", ".lock"
 STOPPED = "stopped.jsonl"  # the cells that a scheduler has stopped
+# The states of trainings that have not ended, and what the tracking store does not have yet.
 STATES, JOURNALS = "states", "journals"
 
 
 def new_name(study: str) -> str:
+    """A name that is free: the study, the UTC time and a random suffix."""
     return f"{study}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def folder_of(name: str, options: LaunchOptions) -> Path:
-    """Where a sweep keeps its own files."""
-    given = None if mirror_of(name, options) else options.storage
-    return Path(given or home() / "sweeps").expanduser().absolute() / name
+    """Where a sweep keeps its own files on this machine."""
+    storage = None if mirror_of(name, options) else options.storage
+    return Path(storage or home() / "sweeps").expanduser().absolute() / name
 
 
 def mirror_of(name: str, options: LaunchOptions) -> Folder | None:
-    """The sweep's folder on a store, where --storage is a URI."""
+    """The copy of the sweep's folder on a store, if --storage is a URI."""
     storage = options.storage or ""
     return Folder(storage) / name if "://" in storage else None
 
 
 def open_store(
-    study: str, name: str, folder: Path, cells: dict[str, Experiment], options: LaunchOptions
+    study: str, folder: Path, cells: dict[str, Experiment], options: LaunchOptions
 ) -> mlflow_store.Tracker:
-    """The store, made once here, and proof that the name is free or continues the same sweep."""
+    """Open the tracking store, and make it if it is missing.
+
+    Raises ValueError unless the sweep's name is free, or it is resumed as the same sweep.
+    """
+    name = folder.name
     mirror = mirror_of(name, options)
     before: dict[str, Any] = {}
     if options.resume:
@@ -59,17 +65,17 @@ def open_store(
             folder.mkdir(parents=True, exist_ok=True)
             (folder / MANIFEST).write_bytes(mirror.read(MANIFEST))
         before = _check_same(folder, cells, options)
-    taken = (
+    exists = (
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
     )
-    # A lock alone is of a launch that was killed before it had prepared anything.
+    # A launch that was killed before it had prepared anything leaves the lock alone.
     used = any(path.name != LOCK for path in folder.glob("*"))
     if not options.resume and (used or (mirror and mirror.exists(MANIFEST))):
-        raise ValueError(taken)
+        raise ValueError(exists)
     tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
-        raise ValueError(taken)
+        raise ValueError(exists)
     here = store_uri.redact(tracker.uri)
     there = before.get("tracking_uri", here)
     config.require(
@@ -88,20 +94,20 @@ def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
 def _check_same(
     folder: Path, cells: dict[str, Experiment], options: LaunchOptions
 ) -> dict[str, Any]:
-    """What sweep.json says. Raises ValueError where it is missing or of another sweep."""
+    """The sweep's manifest. Raises ValueError if it is missing or of another sweep."""
     try:
         before: dict[str, Any] = config.canonical(json.loads((folder / MANIFEST).read_text()))
     except (OSError, json.JSONDecodeError):
         raise ValueError(
             f"no sweep to continue in {folder}; leave out --resume to start it"
         ) from None
-    now = _manifest(cells, options)
+    now = _what_decides(cells, options)
     if before["seeds"] != now["seeds"]:
         raise ValueError(
             f"--resume: the sweep was started with seeds {before['seeds']}, got {now['seeds']}"
         )
     for cell in before["cells"].values():
-        cell.setdefault("compute", None)  # of a sweep from before there was a choice
+        cell.setdefault("compute", None)  # a sweep from before there was a choice has none
         if cell["compute"] is not None:
             cell["compute"].setdefault("cuda_graphs", False)
     for key in sorted({*before["cells"], *now["cells"]}):
@@ -113,7 +119,7 @@ def _check_same(
     return before
 
 
-def _manifest(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str, Any]:
+def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str, Any]:
     """What decides a sweep's results."""
     return {
         "seeds": list(options.seeds),
@@ -121,38 +127,33 @@ def _manifest(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str,
     }
 
 
-def write_manifest(
-    study: str,
-    folder: Path,
-    cells: dict[str, Experiment],
-    tracker: mlflow_store.Tracker,
-    options: LaunchOptions,
-    sweep: Sweep,
-) -> None:
-    """sweep.json, from which `--resume` and jobs/replay_tracking.py know the sweep again."""
+def write_manifest(prepared: PreparedSweep) -> None:
+    """Write sweep.json, by which `--resume` and jobs/replay_tracking.py know the sweep."""
+    place, sweep, options = prepared.place, prepared.sweep, prepared.options
     about = {
-        "study": study,
-        "tracking_uri": store_uri.redact(tracker.uri),
+        "study": place.study,
+        "tracking_uri": store_uri.redact(place.tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
         "compute": asdict(sweep.compute),
-        "together": sweep.together,
+        "together": sweep.stack_seeds,
+        **_what_decides(prepared.plan.cells, options),
     }
-    text = json.dumps({**about, **_manifest(cells, options)}, indent=1) + "\n"
-    Folder(folder).write(MANIFEST, text.encode())
-    if mirror := mirror_of(folder.name, options):
+    text = json.dumps(about, indent=1) + "\n"
+    Folder(place.folder).write(MANIFEST, text.encode())
+    if mirror := mirror_of(place.name, options):
         mirror.write(MANIFEST, text.encode())
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder. Raises ValueError where a live process does.
+    """Hold a sweep's folder. Raises ValueError if a live process does.
 
-    The lock is the kernel's, so one whose process was killed is free.
+    The lock is the kernel's, so that of a killed process is free.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = FileLock(folder / LOCK)
+    file_lock = FileLock(folder / LOCK)
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
             f"the sweep in {folder} is running: wait for it, stop it, or choose another --name"
@@ -160,60 +161,64 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
         if all(path.name == LOCK for path in folder.iterdir()):  # nothing came of it
             shutil.rmtree(folder)
 
 
 def note_stopped(folder: Path, params: Params) -> None:
-    """The scheduler has stopped this cell: a resume does not take it up again."""
+    """Note that the scheduler has stopped this cell, so that a resume does not take it up."""
     with (folder / STOPPED).open("a") as file:
         file.write(cell_key(params) + "\n")
 
 
-class Searched(NamedTuple):
-    """done: the cells that a search has finished with all seeds, each with the mean over them of
-    its best validation FCD. begun: those that were cut off. over: how many have failed, or were
-    stopped by the scheduler."""
+class EarlierTrials(NamedTuple):
+    """What became of the trials of a search.
 
-    done: list[tuple[Params, float]]
-    begun: list[Params]
-    over: int
+    measured: the cells that have finished with all seeds, each with the mean over them of its best
+    validation FCD. cut_off: those that have not finished, and are taken up again.
+    failed_or_stopped: the number of those that failed, or that the scheduler stopped.
+    """
+
+    measured: list[tuple[Params, float]]
+    cut_off: list[Params]
+    failed_or_stopped: int
 
 
-def searched(study: str, options: LaunchOptions) -> Searched:
-    """What has become of the trials of the search that is resumed."""
+def earlier_trials(study: str, options: LaunchOptions) -> EarlierTrials:
+    """What became of the trials of the search that is resumed."""
     assert options.name is not None
-    values: dict[str, dict[str, float]] = {}
-    over = set()  # failed, or stopped by the scheduler
+    best: dict[str, dict[str, float]] = {}  # by cell and seed
+    ended = set()  # cells that have failed, or that the scheduler has stopped
     folder = folder_of(options.name, options)
     with contextlib.suppress(FileNotFoundError):
-        over |= set((folder / STOPPED).read_text().splitlines())
+        ended |= set((folder / STOPPED).read_text().splitlines())
     tracker = _tracker(study, options)
-    with lock(folder):  # what a live sweep has to deliver is its own
+    with lock(folder):  # a live sweep delivers its own
         deliver(tracker, folder)
     for run in tracker.read_runs(options.name, ()):
-        of_cell = values.setdefault(run.tags["cell"], {})
+        by_seed = best.setdefault(run.tags["cell"], {})
         if run.status == "FINISHED":
-            found = run.scalars["fcd_val_best"]
-            of_cell[run.tags["seed"]] = min(found, of_cell.get(run.tags["seed"], math.inf))
+            fcd, seed = run.scalars["fcd_val_best"], run.tags["seed"]
+            by_seed[seed] = min(fcd, by_seed.get(seed, math.inf))
         elif run.status == "FAILED":
-            over.add(run.tags["cell"])
+            ended.add(run.tags["cell"])
     seeds = {str(seed) for seed in options.seeds}
-    done = [
-        (json.loads(cell), sum(of_cell.values()) / len(of_cell))
-        for cell, of_cell in values.items()
-        if of_cell.keys() == seeds
+    measured = [
+        (json.loads(cell), sum(by_seed.values()) / len(by_seed))
+        for cell, by_seed in best.items()
+        if by_seed.keys() == seeds
     ]
-    begun = [
+    cut_off = [
         json.loads(cell)
-        for cell, of_cell in values.items()
-        if of_cell.keys() != seeds and cell not in over
+        for cell, by_seed in best.items()
+        if by_seed.keys() != seeds and cell not in ended
     ]
-    return Searched(done, begun, len(over - {cell_key(params) for params, _ in done}))
+    finished = {cell_key(params) for params, _ in measured}
+    return EarlierTrials(measured, cut_off, len(ended - finished))
 
 
 def deliver(tracker: mlflow_store.Tracker, folder: Path) -> None:
-    """What an earlier launch of the sweep could not deliver."""
+    """Deliver what an earlier launch of the sweep could not."""
     for journal, reason in deliver_all(tracker, folder / JOURNALS, patience=5).items():
         print(f"warning: {journal} could not be delivered: {reason}")

@@ -1,4 +1,4 @@
-"""One trial of a sweep, in its worker process: a cell's seeds, trained, sampled and tracked.
+"""One trial of a sweep, in its worker process: a cell's seeds are trained, sampled and recorded.
 
 What has finished is not run again, so a trial may be repeated.
 """
@@ -13,64 +13,26 @@ from typing import Any
 
 import torch
 
-from genae_core import config
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.evaluation.chains import validation_fcd
-from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.trial import TrialResult, replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
-from genae_core.sweep.progress import note_share
-from genae_core.sweep.prometheus import tell
-from genae_core.sweep.runs import (
-    EXPERIMENT,
-    Params,
-    Seed,
-    Sweep,
-    cell_key,
-    chain_label,
-    label,
-    log,
-    seed_of,
-    sender_to,
-    tracked,
-)
+from genae_core.sweep.cells import Params, cell_experiment, cell_label
+from genae_core.sweep.progress import write_share
+from genae_core.sweep.prometheus import observe
+from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 from genae_core.training.session import Progress
 from genae_core.training.snapshot_folder import warn
 from genae_core.training.snapshots import Snapshot, SnapshotStore
-from genae_core.training.stacked import Replica, fit_together
+from genae_core.training.stacked import Replica, StageStart, fit_together
 
-SHARES = "progress"  # beside a sweep's states: what of each running trial is done
-STEP_SECONDS = "chain_step_seconds"  # of each chain of a trial, in its last report
-
-
-def cell_of(params: Params, sweep: Sweep, splits: Splits) -> Experiment:
-    """The trial's experiment, complete: of the grid, or the one that a search handed along."""
-    if EXPERIMENT in params:
-        handed: Experiment = config.from_json(params[EXPERIMENT])
-        cell = resolve(handed, splits)
-    else:
-        cell = sweep.cells[cell_key(params)]
-    return dataclasses.replace(cell, compute=cell.compute or sweep.compute)
-
-
-def device_of(gpus: float) -> torch.device:
-    """The trial's device. Raises RuntimeError where a GPU was asked for and torch has none."""
-    if gpus > 0 and not torch.cuda.is_available():
-        raise RuntimeError("a GPU was asked for, but this torch sees none: install a CUDA build")
-    return torch.device("cuda" if gpus > 0 else "cpu")
-
-
-def guard_memory(limit: int | None, gpus: float) -> None:
-    """Let this process fail alone where it takes too much: `limit` bytes of memory of its own, and
-    of a shared GPU its share."""
-    if limit is not None:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-    if 0 < gpus < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(gpus)
+# A folder beside a sweep's states: the share of its steps that each running trial has done.
+SHARES = "progress"
+# The key of a trial's last report that holds the seconds of a step of each of its chains.
+STEP_SECONDS = "chain_step_seconds"
 
 
 def run_cell(
@@ -81,153 +43,249 @@ def run_cell(
     report: Callable[[dict[str, Any]], None],
     warn: Callable[[str], None] = warn,
 ) -> None:
-    """Run the cell and report {"fcd_val": mean over seeds of the best, "finished": True}, with
-    the seconds of a step of each chain that ran here.
+    """Train and sample every seed of a cell, and report the result.
 
-    A training that was cut off goes on from its last state, in the same run of MLflow. It also
-    reports when the share of its steps that are done, over all seeds and stages, passes
-    one of sweep.rungs and the model can be sampled: a two-stage model not before its last stage.
+    A training that was cut off goes on from its last state, in the same MLflow run. When the share
+    of the steps that are done, over all seeds and stages, passes one of sweep.rungs, the FCD of
+    that moment is reported too, for schedulers; a two-stage model reports none before its last
+    stage, since it cannot be sampled.
+
+    Args:
+        params: The cell.
+        sweep: What all trials share.
+        splits: The images.
+        classifier: Its features are what the FCD compares.
+        report: Is called with {"fcd_val", "percent", "finished", ...}; at the end "fcd_val" is the
+            mean over the seeds of the best FCD, and "finished" is true.
+        warn: Is called with what people should know.
+
+    Raises:
+        RuntimeError: A GPU is asked for and torch sees none.
+        FloatingPointError: A training or a chain left the range of floats.
     """
     torch.set_num_threads(sweep.threads)
-    guard_memory(sweep.memory, sweep.gpus)
+    limit_memory(sweep.memory, sweep.gpus)
     device = device_of(sweep.gpus)
-    classifier = classifier.to(device)
-    sender = sender_to(sweep.uri, sweep.experiment_id)
-    cell = cell_of(params, sweep, splits)
-    family, finished = cell.model.family, _finished(sweep)
-    best, left, steps = [], [], []
-    for seed in sweep.seeds:
-        run = seed_of(dataclasses.replace(cell, seed=seed), sweep, warn)
-        known = run.known(finished)
-        best += [] if known is None else [known]
-        left += [run] if known is None else []
-    rungs = list(sweep.rungs)
+    trial = _CellTrial(params, sweep, splits, classifier.to(device), device, report, warn)
+    trial.run()
 
-    def watching(seeds: int) -> Callable[[torch.nn.Module, Progress], None]:
-        """Sees the epochs of so many seeds, trained at once; the others are in `best` or wait."""
+
+def device_of(gpus: float) -> torch.device:
+    """The trial's device. Raises RuntimeError if a GPU is asked for and torch sees none."""
+    if gpus > 0 and not torch.cuda.is_available():
+        raise RuntimeError("a GPU was asked for, but this torch sees none: install a CUDA build")
+    return torch.device("cuda" if gpus > 0 else "cpu")
+
+
+def limit_memory(limit: int | None, gpus: float) -> None:
+    """Make this process fail alone if it uses more than `limit` bytes of memory, or more than its
+    share of a GPU."""
+    if limit is not None:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    if 0 < gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
+@dataclasses.dataclass
+class _CellTrial:
+    """The trial while it runs. best_fcds: of the seeds that have finished. step_seconds: of the
+    chains that ran here. rungs: those that have not been reported yet."""
+
+    params: Params
+    sweep: Sweep
+    splits: Splits
+    classifier: Classifier
+    device: torch.device
+    report: Callable[[dict[str, Any]], None]
+    warn: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        sweep = self.sweep
+        self.sender = sender_to(sweep.uri, sweep.experiment_id)
+        self.cell = cell_experiment(self.params, sweep.cells, self.splits, sweep.compute)
+        self.best_fcds: list[float] = []
+        self.step_seconds: list[float] = []
+        self.rungs = list(sweep.rungs)
+
+    def run(self) -> None:
+        unfinished = self._unfinished_seeds()
+        if self._stacks(unfinished):
+            with open_runs(unfinished, self.params, self.sender):
+                snapshots = self._train_stacked(unfinished)
+                for runs in unfinished:
+                    self._run_seed(runs, snapshots.pop(runs.seed))
+        else:
+            for runs in unfinished:
+                with open_runs([runs], self.params, self.sender):
+                    runs.snapshots.back_off()
+                    self._run_seed(runs, runs.snapshots)
+        # The driver observes these: this worker may end before Ray has collected them.
+        self.report(
+            {
+                "fcd_val": sum(self.best_fcds) / len(self.best_fcds),
+                "percent": 100,
+                "finished": True,
+                "family": self.cell.model.family,
+                STEP_SECONDS: self.step_seconds,
+            }
+        )
+
+    def _unfinished_seeds(self) -> list[SeedRuns]:
+        """The seeds that are still to be run; the best FCDs of the others are noted."""
+        finished = finished_runs(self.sweep)
+        unfinished = []
+        for seed in self.sweep.seeds:
+            experiment = dataclasses.replace(self.cell, seed=seed)
+            runs = SeedRuns.open(experiment, self.sweep, self.warn)
+            best = runs.best_fcd(finished)
+            if best is None:
+                unfinished.append(runs)
+            else:
+                self.best_fcds.append(best)
+        return unfinished
+
+    def _stacks(self, seeds: Sequence[SeedRuns]) -> bool:
+        """Whether the seeds are trained as one model. They are not if they read a stream: each has
+        an order of its own, and they would push each other's images out of memory."""
+        streamed = isinstance(self.splits.train.images, StreamedImages)
+        return self.sweep.stack_seeds and len(seeds) > 1 and not streamed
+
+    def _run_seed(self, runs: SeedRuns, snapshots: SnapshotStore) -> None:
+        """Train a seed from where its snapshots have it, run its chains, and record both."""
+        result = self._trained_and_sampled(runs, snapshots)
+        linger = self.sweep.linger
+        if self.sender.flush(runs.folders, linger) or not linger:
+            runs.snapshots.delete()
+        else:
+            self.warn(
+                "the tracking store did not take what was logged, which only this node has: "
+                "the training's last state is kept, from which --resume logs it again"
+            )
+        self.best_fcds.append(min(min(chain.fcd_val) for chain in result.chains))
+        self.step_seconds += [chain.step_seconds for chain in result.chains]
+
+    def _trained_and_sampled(self, runs: SeedRuns, snapshots: SnapshotStore) -> TrialResult:
+        try:
+            result = run_trial(
+                runs.experiment,
+                self.splits,
+                self.classifier,
+                self.device,
+                self._epoch_watcher(1),
+                snapshots,
+            )
+            if runs.snapshots.resumed_step is not None:
+                self.warn(
+                    f"seed {runs.seed} was not trained at once: it went on from step "
+                    f"{runs.snapshots.resumed_step}"
+                )
+            runs.record(result)
+            if result.failed:
+                chain, error = next(iter(result.failed.items()))
+                raise FloatingPointError(f"{chain_label(chain)}: {error}")
+        except (ValueError, ArithmeticError):
+            runs.snapshots.delete()  # from this state it would fail again
+            raise
+        return result
+
+    def _train_stacked(self, seeds: Sequence[SeedRuns]) -> dict[int, SnapshotStore]:
+        """Train the seeds as one stacked model.
+
+        The snapshots by seed then hold each seed's state, from which it goes on alone: to its
+        chains, or, if the seeds could not be trained together, with its training.
+        """
+        snapshots: dict[int, SnapshotStore] = {
+            runs.seed: _InMemory(runs.snapshots) for runs in seeds
+        }
+        replicas: list[Replica] = []
+        seeds[0].snapshots.back_off()
+        for runs in seeds:
+            # vmap does not know the channels-last layout.
+            compute = dataclasses.replace(
+                runs.experiment.compute or ComputeConfig(), channels_last=False
+            )
+            replicas.append(
+                replica_of(
+                    dataclasses.replace(runs.experiment, compute=compute),
+                    self.splits,
+                    self.device,
+                    (lambda *_: None) if replicas else self._epoch_watcher(len(seeds)),
+                    snapshots[runs.seed],
+                    # Without sharing, each seed would hold the images once more.
+                    replicas[0].examples if replicas else None,
+                )
+            )
+        stages: list[StageStart] = []
+        try:
+            fit_together(replicas, seeds[0].experiment.training, stages.append)
+            obstacles = {stage.stage: stage.obstacle for stage in stages if stage.obstacle}
+            for stage, obstacle in obstacles.items():
+                self.warn(
+                    f"in the stage {stage} the seeds were not one stacked model, but took their "
+                    f"steps in turn: {obstacle}"
+                )
+            stacked = [stage.stage for stage in stages if not stage.obstacle]
+            happened = "no" if not stacked else "in part" if obstacles else "yes"
+        except Exception as error:
+            self.warn(f"from here the seeds are trained one after the other: {error}")
+            happened = "no"
+        for runs in seeds:
+            runs.tag_stacking(happened)
+        return snapshots
+
+    def _epoch_watcher(self, seeds: int) -> Callable[[torch.nn.Module, Progress], None]:
+        """Watches the epochs of as many seeds as are trained at once."""
         began = time.monotonic()
 
         def on_epoch(model: torch.nn.Module, progress: Progress) -> None:
             nonlocal began
-            tell("genae_epoch_seconds", time.monotonic() - began, family=family)
-            done = (len(best) + seeds * progress.done) / len(sweep.seeds)
-            note_share(Path(sweep.states).parent / SHARES, label(params), done)
-            if progress.last_stage and rungs and rungs[0] <= done < 1:
-                rungs[:] = [rung for rung in rungs if rung > done]
-                now = validation_fcd(
-                    model, cell.chains[0], splits, classifier, cell.data.binarize, device
-                )
-                report({"fcd_val": now, "percent": int(100 * done), "finished": False})
+            family = self.cell.model.family
+            observe("genae_epoch_seconds", time.monotonic() - began, family=family)
+            share = (len(self.best_fcds) + seeds * progress.done) / len(self.sweep.seeds)
+            shares = Path(self.sweep.states).parent / SHARES
+            write_share(shares, cell_label(self.params), share)
+            if progress.last_stage and self.rungs and self.rungs[0] <= share < 1:
+                self._report_rung(model, share)
             began = time.monotonic()
 
         return on_epoch
 
-    # Seeds that read a stream in orders of their own would push each other's images out.
-    streamed = isinstance(splits.train.images, StreamedImages)
-    together = sweep.together and len(left) > 1 and not streamed
-    keepers: dict[int, SnapshotStore] = {}  # by seed, with what was trained together
-    with contextlib.ExitStack() as opened:
-        if together:
-            opened.enter_context(tracked(left, sweep, params, sender))
-            keepers = _train_together(left, splits, device, watching(len(left)), warn)
-        for run in left:
-            with contextlib.nullcontext() if together else tracked([run], sweep, params, sender):
-                if not together:
-                    run.keeper.back_off()
-                keeper = keepers.pop(run.experiment.seed, run.keeper)
-                result = _sampled(run, keeper, splits, classifier, device, watching(1), warn)
-            if sender.flush(run.folders(), sweep.linger) or not sweep.linger:
-                run.keeper.delete()
-            else:
-                warn(
-                    "the tracking store did not take what was logged, which only this node has: "
-                    "the training's last state is kept, from which --resume logs it again"
-                )
-            best.append(min(min(chain.fcd_val) for chain in result.chains))
-            steps += [chain.step_seconds for chain in result.chains]
-    value = sum(best) / len(best)
-    # The driver tells these: this worker may end before Ray has heard of them.
-    last = {"fcd_val": value, "percent": 100, "finished": True}
-    report({**last, "family": family, STEP_SECONDS: steps})
+    def _report_rung(self, model: torch.nn.Module, share: float) -> None:
+        """Report the FCD of this moment to the scheduler."""
+        self.rungs = [rung for rung in self.rungs if rung > share]
+        chain, binarize = self.cell.chains[0], self.cell.data.binarize
+        fcd = validation_fcd(model, chain, self.splits, self.classifier, binarize, self.device)
+        self.report({"fcd_val": fcd, "percent": int(100 * share), "finished": False})
 
 
-def _sampled(
-    run: Seed,
-    keeper: SnapshotStore,
-    splits: Splits,
-    classifier: Classifier,
-    device: torch.device,
-    on_epoch: Callable[[torch.nn.Module, Progress], None],
-    warn: Callable[[str], None],
-) -> TrialResult:
-    """Train a seed, from where its keeper has it, run its chains and log both."""
-    try:
-        result = run_trial(run.experiment, splits, classifier, device, on_epoch, keeper)
-        if run.keeper.resumed_step is not None:
-            warn(
-                f"seed {run.experiment.seed} was not trained at once: it went on from step "
-                f"{run.keeper.resumed_step}"
-            )
-        log(run, result)
-        if result.failed:
-            chain, why = next(iter(result.failed.items()))
-            raise FloatingPointError(f"{chain_label(chain)}: {why}")
-    except (ValueError, ArithmeticError):
-        run.keeper.delete()  # from there it would fail again
-        raise
-    return result
+class _InMemory:
+    """A snapshot store that also holds the latest snapshot in memory, in case the disk does not
+    take it."""
 
-
-def _train_together(
-    seeds: Sequence[Seed],
-    splits: Splits,
-    device: torch.device,
-    on_epoch: Callable[[torch.nn.Module, Progress], None],
-    warn: Callable[[str], None],
-) -> dict[int, SnapshotStore]:
-    """Train the seeds as one model. Their keepers then have each one's state, from which it goes
-    on alone: to its chains, or where one could not be trained so, with its training."""
-    keepers: dict[int, SnapshotStore] = {s.experiment.seed: _Remembering(s.keeper) for s in seeds}
-    replicas: list[Replica] = []
-    seeds[0].keeper.back_off()
-    for run in seeds:
-        compute = run.experiment.compute or ComputeConfig()
-        rows = dataclasses.replace(compute, channels_last=False)  # the layout that vmap knows
-        experiment = dataclasses.replace(run.experiment, compute=rows)
-        keeper = keepers[experiment.seed]
-        examples = replicas[0].examples if replicas else None  # or each would hold the images
-        watch = (lambda *_: None) if replicas else on_epoch
-        replicas.append(replica_of(experiment, splits, device, watch, keeper, examples))
-    try:
-        fit_together(replicas, seeds[0].experiment.training)
-    except Exception as error:
-        warn(f"from here the seeds are trained one after the other: {error}")
-    return keepers
-
-
-class _Remembering:
-    """A keeper that has the newest state at hand, also where the disk did not take it."""
-
-    def __init__(self, keeper: SnapshotStore) -> None:
-        self.keeper = keeper
-        self.state: Snapshot | None = None
+    def __init__(self, store: SnapshotStore) -> None:
+        self.store = store
+        self.latest: Snapshot | None = None
 
     def load_latest(self) -> Snapshot | None:
-        return self.state or self.keeper.load_latest()
+        return self.latest or self.store.load_latest()
 
     def is_due(self) -> bool:
-        return self.keeper.is_due()
+        return self.store.is_due()
 
-    def save(self, state: Snapshot) -> None:
-        self.state = state
-        self.keeper.save(state)
+    def save(self, snapshot: Snapshot) -> None:
+        self.latest = snapshot
+        self.store.save(snapshot)
 
 
-def _finished(sweep: Sweep) -> dict[str, float]:
-    """The best validation FCD of finished runs by their key: those that a resume found, and where
-    seeds may have been trained on a node that is gone, what the store says."""
+def finished_runs(sweep: Sweep) -> dict[str, float]:
+    """The best validation FCD of finished runs by their key.
+
+    These are the runs that a resume began with. If seeds may have been trained on a node that is
+    gone, the tracking store is asked too; if it does not answer, they are trained again.
+    """
     if not sweep.linger or len(sweep.seeds) == 1:
         return sweep.finished
-    with contextlib.suppress(StoreError):  # then they are trained again
+    with contextlib.suppress(StoreError):
         return Tracker(sweep.uri, sweep.experiment_id).finished_fcds(sweep.name)
     return sweep.finished

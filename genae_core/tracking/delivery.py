@@ -197,6 +197,8 @@ def _send(tracker: Tracker, run: StartedRun, event: Event) -> None:
     elif event.kind == "image":
         image = np.array(open_memmap(event.folder / IMAGE_FILE, mode="r"))
         tracker.log_image(run, image, event.fields["step"])
+    elif event.kind == "tags":
+        tracker.set_tags(run.run_id, event.fields["tags"])
     elif event.kind == "files":
         tracker.log_files(run.run_id, event.folder / "files")
     elif event.kind == "finish":

@@ -31,7 +31,7 @@ class Event(NamedTuple):
 
     Attributes:
         folder: The folder of the event, with its files.
-        kind: start, metrics, image, files or finish.
+        kind: start, tags, metrics, image, files or finish.
         fields: The values that belong to the kind.
     """
 
@@ -72,6 +72,11 @@ class Journal:
         with self._event("image", step=step) as folder:
             # Raw pixels are fast to write. The delivery compresses them to a PNG.
             np.save(folder / IMAGE_FILE, image)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Set tags of the run, beside those that it started with."""
+        with self._event("tags", tags=tags):
+            pass
 
     def log_text(self, text: str, name: str) -> None:
         """Log a text file with this name."""

@@ -34,7 +34,9 @@ from genae_core.tracking.store_uri import is_local, redact
 
 CHAIN_METRICS = ("fcd_val", "fcd", "fcd_ratio")
 IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
-SEEDS_TOGETHER = "seeds_together"  # the tag with the number of seeds trained as one stacked model
+# Tags of runs whose seed was trained beside others: their number, and whether the seeds were one
+# stacked model.
+SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
 METRICS_PER_CALL = 1000  # MLflow's limit
@@ -196,6 +198,11 @@ class Tracker:
             thumbnail.save(Path(scratch) / f"{name}+compressed.webp")
             self.client.log_artifacts(run.run_id, scratch, "images")
         self.client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, True)
+
+    def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
+        """Set tags of a run."""
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, value)
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Log values without a step, with the present time. The run may have ended already."""

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import torch
 
 from genae_core.distributions.rng import Draw
-from genae_core.experiment.precision import fastest, few_images, measure
+from genae_core.experiment.precision import fastest
+from genae_core.experiment.step_timing import time_choices, timing_images
 from genae_core.models.vae import VAE, VAEConfig
 from genae_core.nets.base import ComputeConfig, NetConfig, Shape, compute_as
 from genae_core.nets.dcgan import DCGANConfig
@@ -110,9 +111,9 @@ def chosen(name: str, device: str) -> ComputeConfig:
     """What --precision auto is for the model that the suite "train" has of this name."""
     case = cases.CASES[name]
     experiment = cases.experiment_of(case)
-    images = few_images(experiment, cases.images_of(case))
+    images = timing_images(experiment, cases.images_of(case))
     gpu, threads = device == "cuda", torch.get_num_threads()
-    return fastest(measure(experiment, images, "auto", gpu, threads))
+    return fastest(time_choices(experiment, images, "auto", gpu, threads))
 
 
 def ours(model: VAE, case: Case) -> None:

@@ -8,7 +8,7 @@ import statistics
 import torch
 
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.experiment.precision import STEPS, tried
+from genae_core.experiment.step_timing import STEPS, train_shortly
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.dcgan import DCGANConfig
@@ -60,6 +60,6 @@ def measured(case: Case, rounds: int, device: str) -> tuple[float, float]:
     seconds: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
         for seeds, each in zip((1, SEEDS), seconds, strict=True):
-            took = tried(experiment, images, compute, where, seeds).seconds
+            took = train_shortly(experiment, images, compute, where, seeds).seconds
             each.extend([took] if number else [])
     return statistics.median(seconds[0]), statistics.median(seconds[1])

@@ -91,15 +91,16 @@ def _arm(*arguments: object) -> Any:
 
 def _genae(trials: int, parallel: int, trainable: Any, folder: Path) -> float:
     """Seconds of a sweep of these trials, set as `launch` sets it."""
-    from genae_core.sweep.launcher import visiting
+    from genae_core.sweep.launcher import grid_searcher
     from genae_core.sweep.options import LaunchOptions
-    from genae_core.sweep.tune import Plan, tuner
+    from genae_core.sweep.plan import Plan
+    from genae_core.sweep.tune import make_tuner
 
     axes = {"number": range(trials)}
     grid = [{"number": number} for number in axes["number"]]
-    plan = Plan(list(grid), {}, visiting(axes, list(grid)), trials)
+    plan = Plan(list(grid), {}, grid_searcher(axes, list(grid)), trials)
     began = time.monotonic()
-    tuner(plan, trainable, folder, parallel, LaunchOptions(), []).fit()
+    make_tuner(plan, trainable, folder, parallel, LaunchOptions(), []).fit()
     return time.monotonic() - began
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
-from genae_core.experiment.precision import fastest, few_images, measure
+from genae_core.experiment.precision import fastest
+from genae_core.experiment.step_timing import time_choices, timing_images
 from genae_core.models.base import Examples, Stage
 from genae_core.nets.base import ComputeConfig
 from genae_core.training.batches import Batches
@@ -44,8 +45,8 @@ def rows(repeats: int, device: str) -> list[Row]:
             case = case._replace(batch=max(case.batch, 128), steps=50)
         images = images_of(case, case.images)
         experiment = experiment_of(case)
-        few = few_images(experiment, images)
-        timings = measure(experiment, few, "auto", device == "cuda", torch.get_num_threads())
+        few = timing_images(experiment, images)
+        timings = time_choices(experiment, few, "auto", device == "cuda", torch.get_num_threads())
         auto = fastest(timings)
         arms = {
             "genae": genae(case, images, auto, device),

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts.told import told
+from contracts.sweeps import make_sweep
 from exploring import CHROMIUM, FLAGS, HOSTILE, RECORD, Seen, Store, build
 
 from genae_core.experiment.experiment import resolve
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.sweep.runs import cell_key
+from genae_core.sweep.cells import cell_key
 from genae_core.sweep.worker import run_cell
 from genae_core.testing import tiny
 from genae_core.tracking.mlflow_store import Tracker
@@ -49,7 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         for params in every
     }
     about = {"study": "latent_dim", "dataset": "digits", "classifier_sha256": "0" * 64}
-    given = told(tracker, folder, cells, "small", about)
+    given = make_sweep(tracker, folder, cells, "small", about)
     for params in every:
         run_cell(params, given, data, classifier, lambda _: None)
     tags = {"sweep": "small", "family": "AAE", "cell": "{}", "chain": "x", "seed": "0"}

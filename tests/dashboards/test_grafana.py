@@ -48,14 +48,14 @@ EXPORT = """
 import json, re, sys, time, urllib.request
 import ray
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
-from genae_core.sweep.prometheus import METERS, tell
+from genae_core.sweep.prometheus import METERS, observe
 port = int(sys.argv[1])
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
 deadline, seen = time.monotonic() + 60, {}
 awaited = [f"ray_{name}" for name in METERS] + ["ray_node_mem_used", "ray_cluster_active_nodes"]
 while time.monotonic() < deadline:
     for name, about in METERS.items():  # a gauge that is not told again is soon forgotten
-        tell(name, 2.5, **{label: f"a_{label}" for label in about.labels})
+        observe(name, 2.5, **{label: f"a_{label}" for label in about.labels})
     time.sleep(0.5)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:

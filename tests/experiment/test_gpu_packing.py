@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from genae_core.experiment import gpu_packing
-from genae_core.experiment.gpu_packing import Peak, largest, share
+from genae_core.experiment.gpu_packing import Peak, gpu_share_of, largest_model
 from genae_core.samplers.loop import FEW_STEPS
 from genae_core.sweep import autotune, sweep_folder
 from genae_core.sweep.options import LaunchOptions
@@ -24,19 +24,19 @@ from genae_core.testing import tiny
     ],
 )
 def test_as_many_as_fit_with_headroom(used: int, at_most: int, expected: float) -> None:
-    assert share(Peak(used, 100), at_most) == expected
+    assert gpu_share_of(Peak(used, 100), at_most) == expected
 
 
 @pytest.mark.parametrize(("used", "at_most"), [(101, 8), (10, 0)])
 def test_where_not_one_fits_it_is_said(used: int, at_most: int) -> None:
     with pytest.raises(ValueError, match="not one trial fits"):
-        share(Peak(used, 100), at_most)
+        gpu_share_of(Peak(used, 100), at_most)
 
 
 def test_the_largest_model_is_measured() -> None:
     small = tiny.experiment()
     large = dataclasses.replace(small, model=dataclasses.replace(small.model, latent_dim=50))
-    assert largest([small, large, small], (1, 8, 8)) is large
+    assert largest_model([small, large, small], (1, 8, 8)) is large
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_chains_are_as_short_as_takes_their_memory(
 ) -> None:
     given = tiny.experiment()
     chain = dataclasses.replace(given.chains[0], num_chains=chains, record=record, sub_batch=500)
-    few = gpu_packing.short(dataclasses.replace(given, chains=(chain,)), 10**6)
+    few = gpu_packing.shortened(dataclasses.replace(given, chains=(chain,)), 10**6)
     assert few.chains[0].record[-1] == last
     steps, batches = record[-1] * (chains // 500), chains // 500
     assert (last * batches > FEW_STEPS) == (steps > FEW_STEPS)
@@ -68,12 +68,12 @@ def test_without_a_gpu_the_measurement_says_so(
         raise RuntimeError("Found no NVIDIA driver on your system")
 
     monkeypatch.setattr(autotune.ray_cluster, "once", lambda call, *given, gpus: call(*given))
-    monkeypatch.setattr(gpu_packing, "measure", fails)
+    monkeypatch.setattr(autotune, "measure_peak", fails)
     splits: Any = tiny.splits()
     experiment = tiny.experiment()
     sweep: Any = dataclasses.make_dataclass("S", ["cells"])({"a": experiment})
     with pytest.raises(ValueError, match="no NVIDIA driver"):
-        autotune.gpu_share(
+        autotune.choose_gpu_share(
             tmp_path,
             sweep,
             splits,
@@ -86,5 +86,5 @@ def test_a_resumed_sweep_keeps_what_was_measured(tmp_path: Any) -> None:
     (tmp_path / sweep_folder.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
     options = LaunchOptions(gpus_per_trial="auto", resume=True, name="s")
     nothing: Any = None
-    assert autotune.gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25
+    assert autotune.choose_gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25
     assert isinstance(options.gpus, float)

@@ -14,16 +14,17 @@ import pytest
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.distributions.rng import Draw
-from genae_core.experiment import precision
+from genae_core.experiment import precision, step_timing
 from genae_core.experiment.experiment import Experiment
-from genae_core.experiment.precision import Timing, choices, few_images, measure
+from genae_core.experiment.precision import Timing, compute_choices
+from genae_core.experiment.step_timing import time_choices, timing_images
 from genae_core.nets import cuda_graphs
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.sweep import autotune, sweep_folder
+from genae_core.sweep.cells import cell_experiment, cell_key
 from genae_core.sweep.options import LaunchOptions
-from genae_core.sweep.runs import cell_key, run_key
-from genae_core.sweep.worker import cell_of
+from genae_core.sweep.runs import run_key
 from genae_core.testing import replays, tiny
 
 PLAIN, LAST = ComputeConfig(), ComputeConfig(channels_last=True)
@@ -38,22 +39,22 @@ def of_images() -> Experiment:
 
 
 def test_only_what_can_matter_is_measured() -> None:
-    assert choices(tiny.experiment(), "auto", bf16=False) == [PLAIN]
-    assert choices(tiny.experiment(), "auto", bf16=True) == [PLAIN, BF16]
-    assert choices(tiny.experiment(), "bf16", bf16=True) == [BF16]
-    assert choices(of_images(), "auto", bf16=False) == [PLAIN, LAST]
-    assert choices(of_images(), "fp32", bf16=True) == [PLAIN]
+    assert compute_choices(tiny.experiment(), "auto", bf16=False) == [PLAIN]
+    assert compute_choices(tiny.experiment(), "auto", bf16=True) == [PLAIN, BF16]
+    assert compute_choices(tiny.experiment(), "bf16", bf16=True) == [BF16]
+    assert compute_choices(of_images(), "auto", bf16=False) == [PLAIN, LAST]
+    assert compute_choices(of_images(), "fp32", bf16=True) == [PLAIN]
     both = dataclasses.replace(BF16, channels_last=True)
-    assert choices(of_images(), "bf16", bf16=True) == [both]
-    assert choices(of_images(), "fp32-channels-last", bf16=True) == [LAST]
-    for way in choices(of_images(), "auto", bf16=True):
-        assert choices(of_images(), precision.flag_of(way), bf16=True) == [way]
-    assert choices(of_images(), "auto", bf16=True) == [PLAIN, LAST, both]
+    assert compute_choices(of_images(), "bf16", bf16=True) == [both]
+    assert compute_choices(of_images(), "fp32-channels-last", bf16=True) == [LAST]
+    for way in compute_choices(of_images(), "auto", bf16=True):
+        assert compute_choices(of_images(), precision.flag_of(way), bf16=True) == [way]
+    assert compute_choices(of_images(), "auto", bf16=True) == [PLAIN, LAST, both]
 
 
 def test_what_the_hardware_cannot_is_refused() -> None:
     with pytest.raises(ValueError, match="does not compute in bfloat16.*got precision='bf16'"):
-        choices(tiny.experiment(), "bf16", bf16=False)
+        compute_choices(tiny.experiment(), "bf16", bf16=False)
 
 
 def test_the_plain_way_is_left_only_for_what_is_clearly_faster() -> None:
@@ -68,11 +69,11 @@ def test_the_plain_way_is_left_only_for_what_is_clearly_faster() -> None:
 
 
 def test_each_way_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(step_timing, "has_bf16", lambda device: True)
     splits = tiny.splits()
-    images = few_images(tiny.experiment(), splits.train)
+    images = timing_images(tiny.experiment(), splits.train)
     assert len(images.images) == 60
-    timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
+    timings = time_choices(tiny.experiment(), images, "auto", gpu=False, threads=1)
     assert [timing.compute for timing in timings] == [PLAIN, BF16]
     assert all(timing.seconds > 0 for timing in timings)
 
@@ -82,20 +83,23 @@ def graphs_of(way: ComputeConfig) -> ComputeConfig:
 
 
 def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
-    found = choices(tiny.experiment(), "auto", bf16=True, graphs=True)
+    found = compute_choices(tiny.experiment(), "auto", bf16=True, graphs=True)
     assert found == [PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16)]
-    assert choices(tiny.experiment(), "fp32", True, graphs=True) == [PLAIN, graphs_of(PLAIN)]
+    assert compute_choices(tiny.experiment(), "fp32", True, graphs=True) == [
+        PLAIN,
+        graphs_of(PLAIN),
+    ]
     falling = dataclasses.replace(tiny.experiment().training, decay="linear")
     never = dataclasses.replace(tiny.experiment(), training=falling)
-    assert choices(never, "fp32", True, graphs=True) == [PLAIN]
+    assert compute_choices(never, "fp32", True, graphs=True) == [PLAIN]
 
 
 def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, float]:
     """The seconds of plain fp32 and of its graphs, on a CPU that stands in for a GPU."""
     replays.on_cpu(monkeypatch)
-    monkeypatch.setattr(precision, "can_capture", lambda device: True)
-    images = few_images(tiny.experiment(), tiny.splits().train)
-    timings = measure(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
+    monkeypatch.setattr(step_timing, "can_capture", lambda device: True)
+    images = timing_images(tiny.experiment(), tiny.splits().train)
+    timings = time_choices(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
     return {timing.compute.cuda_graphs: timing.seconds for timing in timings}
 
 
@@ -110,9 +114,9 @@ def test_graphs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
 def test_graphs_that_compute_something_else_are_passed_over(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plainly = precision.tried
+    plainly = step_timing.train_shortly
 
-    def wrong(*given: Any, **more: Any) -> precision.Tried:
+    def wrong(*given: Any, **more: Any) -> step_timing.ShortTraining:
         found = plainly(*given, **more)
         if not given[2].cuda_graphs:
             return found
@@ -121,14 +125,14 @@ def test_graphs_that_compute_something_else_are_passed_over(
         if what == "not recorded":
             warnings.warn("it waits for the device", cuda_graphs.NotCapturedWarning, stacklevel=1)
         if what == "draws":
-            return found._replace(stream=found.stream.flip(0))
+            return found._replace(generator=found.generator.flip(0))
         if what == "weights":
-            return found._replace(moved=1.2 * found.moved)
+            return found._replace(displacement=1.2 * found.displacement)
         point = found.history[0]
         terms = {name: 1.01 * term for name, term in point.terms.items()}
         return found._replace(history=[point._replace(terms=terms), *found.history[1:]])
 
-    monkeypatch.setattr(precision, "tried", wrong)
+    monkeypatch.setattr(step_timing, "train_shortly", wrong)
     found = recording(monkeypatch)
     assert found[True] == math.inf > found[False]
     timings = [Timing(PLAIN, found[False]), Timing(graphs_of(PLAIN), found[True])]
@@ -138,9 +142,9 @@ def test_graphs_that_compute_something_else_are_passed_over(
 def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording whose kernels read the stream where it once stood, while the stream goes on."""
     drawn: dict[tuple[int, ...], Any] = {}
-    plainly, normally = precision.tried, Draw.normal
+    plainly, normally = step_timing.train_shortly, Draw.normal
 
-    def stale(*given: Any, **more: Any) -> precision.Tried:
+    def stale(*given: Any, **more: Any) -> step_timing.ShortTraining:
         def same(self: Draw, shape: tuple[int, ...]) -> Any:
             new = normally(self, shape)
             return drawn.setdefault(shape, new) if given[2].cuda_graphs else new
@@ -148,7 +152,7 @@ def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.Monk
         monkeypatch.setattr(Draw, "normal", same)
         return plainly(*given, **more)
 
-    monkeypatch.setattr(precision, "tried", stale)
+    monkeypatch.setattr(step_timing, "train_shortly", stale)
     assert recording(monkeypatch)[True] == math.inf
 
 
@@ -156,23 +160,23 @@ def test_after_a_recording_that_fails_no_way_is_taken_for_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     replays.on_cpu(monkeypatch)
-    monkeypatch.setattr(precision, "can_capture", lambda device: True)
-    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(step_timing, "can_capture", lambda device: True)
+    monkeypatch.setattr(step_timing, "has_bf16", lambda device: True)
     monkeypatch.setattr(cuda_graphs, "capture", lambda *_: 1 / 0)
-    images = few_images(tiny.experiment(), tiny.splits().train)
-    timings = measure(tiny.experiment(), images, "auto", gpu=False, threads=1)
+    images = timing_images(tiny.experiment(), tiny.splits().train)
+    timings = time_choices(tiny.experiment(), images, "auto", gpu=False, threads=1)
     assert [timing.compute.cuda_graphs for timing in timings] == [False, True] * 2
     assert [timing.seconds == math.inf for timing in timings] == [False, True] * 2
 
 
 def test_what_a_measurement_trains_on_is_more_than_what_warms_up() -> None:
-    assert precision.STEPS > cuda_graphs.WARM_UP_CALLS
+    assert step_timing.STEPS > cuda_graphs.WARM_UP_CALLS
 
 
 def test_images_are_trained_in_each_layout() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
-    few = few_images(of_images(), Split(images, np.zeros(50, np.int64)))
-    timings = measure(of_images(), few, "auto", gpu=False, threads=1)
+    few = timing_images(of_images(), Split(images, np.zeros(50, np.int64)))
+    timings = time_choices(of_images(), few, "auto", gpu=False, threads=1)
     assert [timing.compute for timing in timings][:2] == [PLAIN, LAST]
     assert all(0 < timing.seconds < math.inf for timing in timings)
 
@@ -182,7 +186,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of images, whose measurements say that channels last is twice as fast."""
 
     def once(function: Any, *given: Any, cpus: int, gpus: float) -> list[Timing]:
-        assert function is measure and (cpus, gpus) == (2, 0.0)
+        assert function is time_choices and (cpus, gpus) == (2, 0.0)
         return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
 
     monkeypatch.setattr(autotune.ray_cluster, "once", once)
@@ -198,20 +202,20 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = LaunchOptions(cpus_per_trial=2)
-    found = autotune.compute_of(tmp_path, sweep, splits_of_images(), options)
+    found = autotune.choose_compute(tmp_path, sweep, splits_of_images(), options)
     assert found == LAST
     assert "1000.0 ms a step" in capsys.readouterr().out
     (tmp_path / sweep_folder.MANIFEST).write_text(
         json.dumps({"compute": dataclasses.asdict(BF16)})
     )
     resumed = dataclasses.replace(options, resume=True, name="s")
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), resumed) == BF16
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == BF16
     (tmp_path / sweep_folder.MANIFEST).write_text(
         json.dumps({"compute": dataclasses.asdict(graphs_of(BF16))})
     )
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), resumed) == graphs_of(BF16)
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == graphs_of(BF16)
     without = dataclasses.replace(resumed, cuda_graphs=False)
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), without) == BF16
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), without) == BF16
 
 
 def test_a_measurement_that_fails_stops_no_sweep(
@@ -221,11 +225,11 @@ def test_a_measurement_that_fails_stops_no_sweep(
         raise RuntimeError("the node has died")
 
     monkeypatch.setattr(autotune.ray_cluster, "once", fails)
-    found = autotune.compute_of(tmp_path, sweep, splits_of_images(), LaunchOptions())
+    found = autotune.choose_compute(tmp_path, sweep, splits_of_images(), LaunchOptions())
     assert found == PLAIN
     assert "warning: it could not be measured" in capsys.readouterr().out
     asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), asked) == LAST
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == LAST
 
 
 def test_precision_is_not_left_for_what_graphs_alone_gain() -> None:
@@ -244,11 +248,11 @@ def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
 
     monkeypatch.setattr(autotune.ray_cluster, "once", once)
     asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), asked) == PLAIN
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == PLAIN
     told = capsys.readouterr().out
     assert "--precision fp32 as CUDA graphs: fails here, or comes to something else" in told
     refused = dataclasses.replace(asked, cuda_graphs=False)
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), refused) == PLAIN
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), refused) == PLAIN
     assert not capsys.readouterr().out
 
 
@@ -265,9 +269,8 @@ def test_what_an_experiment_says_is_left_to_it() -> None:
         cell_key({"n": n}): dataclasses.replace(tiny.experiment(), compute=compute)
         for n, compute in enumerate((None, PLAIN, BF16))
     }
-    given: Any = SimpleNamespace(cells=cells, compute=LAST)
     nothing: Any = None
-    found = [cell_of({"n": n}, given, nothing) for n in range(3)]
+    found = [cell_experiment({"n": n}, cells, nothing, LAST) for n in range(3)]
     assert [cell.compute for cell in found] == [LAST, PLAIN, BF16]
     keys = [run_key("s", cell, cell.chains[0]) for cell in found]
     assert len(set(keys)) == 3
@@ -280,7 +283,7 @@ def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
 ) -> None:
     (tmp_path / sweep_folder.MANIFEST).write_text("{}")
     options = LaunchOptions(resume=True, name="s")
-    assert autotune.compute_of(tmp_path, sweep, splits_of_images(), options) == PLAIN
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), options) == PLAIN
 
 
 def test_where_there_is_no_choice_nothing_is_measured(
@@ -289,16 +292,16 @@ def test_where_there_is_no_choice_nothing_is_measured(
     sweep.cells = {"a": tiny.experiment()}
     if precision.has_bf16():
         pytest.skip("this CPU has bfloat16 to choose")
-    found = autotune.compute_of(tmp_path, sweep, tiny.splits(), LaunchOptions())
+    found = autotune.choose_compute(tmp_path, sweep, tiny.splits(), LaunchOptions())
     assert found == PLAIN and capsys.readouterr().out == ""
 
 
 def test_seeds_are_measured_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = few_images(tiny.experiment(), tiny.splits().train)
-    apart, stacked = precision.measure_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    images = timing_images(tiny.experiment(), tiny.splits().train)
+    apart, stacked = step_timing.time_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
     assert apart > 0 and 0 < stacked < math.inf
-    monkeypatch.setattr(precision, "FILLED_S", 0.0)
-    apart, stacked = precision.measure_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    monkeypatch.setattr(step_timing, "DEVICE_IS_FULL_S", 0.0)
+    apart, stacked = step_timing.time_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
     assert apart > 0 and stacked == math.inf
 
 
@@ -316,27 +319,27 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def once(function: Any, cell: Any, images: Any, seeds: int, *_: Any, **__: Any) -> Any:
-        assert function is precision.measure_seeds and seeds == 4 and cell.compute == LAST
+        assert function is step_timing.time_seeds and seeds == 4 and cell.compute == LAST
         return apart, stacked
 
     monkeypatch.setattr(autotune.ray_cluster, "once", once)
     sweep.compute = LAST
     options = LaunchOptions(seeds=(0, 1, 2, 3))
     given = (tmp_path, sweep, splits_of_images())
-    assert autotune.together_of(*given, options) is together
+    assert autotune.choose_stacking(*given, options) is together
     said = capsys.readouterr().out
     assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one fills'}" in said
     assert f"taken: {'as one' if together else 'in turn'}" in said
     manifest = json.dumps({"together": not together})
     (tmp_path / sweep_folder.MANIFEST).write_text(manifest)
     resumed = dataclasses.replace(options, resume=True, name="s")
-    assert autotune.together_of(*given, resumed) is not together
+    assert autotune.choose_stacking(*given, resumed) is not together
 
 
 def test_what_is_asked_of_the_seeds_is_not_measured(sweep: Any, tmp_path: Path) -> None:
     def found(**flags: Any) -> bool:
         options = LaunchOptions(**flags)
-        return autotune.together_of(tmp_path, sweep, splits_of_images(), options)
+        return autotune.choose_stacking(tmp_path, sweep, splits_of_images(), options)
 
     assert not found()  # one seed
     assert found(seeds=(0, 1), seeds_together="yes")

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from genae_core.sweep.cost import projected
+from genae_core.sweep.cost import projected_cost
 from genae_core.sweep.options import LaunchOptions
 
 
 def cost(trials: int | None = 16, seconds: tuple[float, ...] = (600, 900, 1e6), **o: Any) -> str:
     options = LaunchOptions(price_per_node_hour=3.0, **o)
-    return projected(trials, 3, 8, 2, seconds, options)
+    return projected_cost(trials, 3, 8, 2, seconds, options)
 
 
 def test_it_is_trials_times_the_median_run() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from genae_core.sweep.live import LiveBoard, board
-from genae_core.sweep.progress import Board, note_share, noted_shares
+from genae_core.sweep.live import LiveBoard, open_board
+from genae_core.sweep.progress import Board, read_shares, write_share
 
 
 def terminal() -> Console:
@@ -21,19 +21,19 @@ def written(console: Console) -> str:
 
 def test_a_terminal_shows_bars_the_best_and_the_lines() -> None:
     console, shares = terminal(), {"vae latent_dim=2": 0.25}
-    with board(3, lambda: shares, console) as seen:
-        assert isinstance(seen, LiveBoard)
-        seen.started("vae latent_dim=2")
-        seen.progress.refresh()
+    with open_board(3, lambda: shares, console) as board:
+        assert isinstance(board, LiveBoard)
+        board.on_start("vae latent_dim=2")
+        board.progress.refresh()
         assert "25%" in written(console)
         shares["vae latent_dim=2"] = 1.0
-        seen.tick()
-        seen.progress.refresh()
+        board.tick()
+        board.progress.refresh()
         assert "chains, metrics" in written(console)
-        seen.finished("vae latent_dim=2", 43.21)
-        seen.started("aae [bold]")  # no markup
-        seen.failed("aae [bold]")
-        seen.progress.refresh()
+        board.on_finish("vae latent_dim=2", 43.21)
+        board.on_start("aae [bold]")  # no markup
+        board.on_failure("aae [bold]")
+        board.progress.refresh()
     text = written(console)
     assert "[1/3] vae latent_dim=2: done, best FCD on validation 43.2" in text
     assert "[2/3] aae [bold]: FAILED (reason below)" in text
@@ -43,26 +43,28 @@ def test_a_terminal_shows_bars_the_best_and_the_lines() -> None:
 
 def test_a_trial_that_waits_has_no_bar() -> None:
     console = terminal()
-    with board(None, dict, console) as seen:
-        assert isinstance(seen, LiveBoard)
-        seen.started("vae")
-        seen.paused("vae", 33, 50.0)
-        assert seen.bars == {} and [task.description for task in seen.progress.tasks] == ["trials"]
+    with open_board(None, dict, console) as board:
+        assert isinstance(board, LiveBoard)
+        board.on_start("vae")
+        board.on_pause("vae", 33, 50.0)
+        assert board.bars == {} and [task.description for task in board.progress.tasks] == [
+            "trials"
+        ]
 
 
 def test_what_is_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with board(1, dict, Console(file=io.StringIO())) as seen:
-        assert type(seen) is Board
-        seen.started("vae")
-        seen.finished("vae", 1.0)
+    with open_board(1, dict, Console(file=io.StringIO())) as board:
+        assert type(board) is Board
+        board.on_start("vae")
+        board.on_finish("vae", 1.0)
     assert capsys.readouterr().out.splitlines()[0] == "[0/1] running vae"
 
 
 def test_shares_are_read_back_and_what_is_broken_is_none(tmp_path: Path) -> None:
     folder = tmp_path / "progress"
-    assert noted_shares(folder) == {}
-    note_share(folder, "vae latent_dim=2", 0.5)
-    note_share(folder, "vae latent_dim=2", 0.75)
-    note_share(folder, "β", 0.1)
+    assert read_shares(folder) == {}
+    write_share(folder, "vae latent_dim=2", 0.5)
+    write_share(folder, "vae latent_dim=2", 0.75)
+    write_share(folder, "β", 0.1)
     (folder / "cut").write_text('{"aae": 0.')
-    assert noted_shares(folder) == {"vae latent_dim=2": 0.75, "β": 0.1}
+    assert read_shares(folder) == {"vae latent_dim=2": 0.75, "β": 0.1}

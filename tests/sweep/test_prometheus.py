@@ -7,18 +7,18 @@ import sys
 
 import pytest
 
-from genae_core.sweep.prometheus import METERS, tell
+from genae_core.sweep.prometheus import METERS, observe
 
 TELL = """
 import sys, time, urllib.request
 import ray
 from genae_core.sweep import prometheus
-from genae_core.sweep.prometheus import METERS, Reminder, tell
+from genae_core.sweep.prometheus import METERS, Reminder, observe
 port = int(sys.argv[1])
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
 for name, about in METERS.items():
-    tell(name, 2.5, **{label: f"a_{label}" for label in about.labels})
-tell("genae_trials", 1.0, state="of a β-VAE")  # what Ray cannot encode
+    observe(name, 2.5, **{label: f"a_{label}" for label in about.labels})
+observe("genae_trials", 1.0, state="of a β-VAE")  # what Ray cannot encode
 prometheus.REPEAT_S = 0.3
 reminder, began, text = Reminder(), time.monotonic(), ""
 # Longer than Ray keeps a gauge that is set once: two reports, here of 0.5 s, and its own 2 s.
@@ -66,6 +66,6 @@ def test_no_label_names_a_trial_or_a_step() -> None:
 
 
 def test_without_ray_nothing_is_told_and_nothing_breaks() -> None:
-    tell("genae_checkpoints", 1)
+    observe("genae_checkpoints", 1)
     with pytest.raises(KeyError):
-        tell("genae_unheard_of", 1)
+        observe("genae_unheard_of", 1)

@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def open_store(folder: Path, **flags: str | bool | None) -> None:
     options = LaunchOptions(name="s", **flags)  # type: ignore[arg-type]
-    sweep_folder.open_store("study", "s", folder, {}, options)
+    sweep_folder.open_store("study", folder, {}, options)
 
 
 def test_a_launch_that_was_killed_while_it_prepared_leaves_the_name_free(folder: Path) -> None:
@@ -52,7 +52,7 @@ def test_cells_that_say_how_they_compute_are_those_of_before(folder: Path) -> No
         "plain": tiny.experiment(),
         "last": dataclasses.replace(tiny.experiment(), compute=ComputeConfig(channels_last=True)),
     }
-    about = json.loads(json.dumps(sweep_folder._manifest(cells, options)))
+    about = json.loads(json.dumps(sweep_folder._what_decides(cells, options)))
     del about["cells"]["plain"]["compute"], about["cells"]["last"]["compute"]["cuda_graphs"]
     (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
     sweep_folder._check_same(folder, cells, options)

@@ -13,6 +13,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from genae_core.sweep import tune
 from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.plan import Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.progress import Board
 from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
 
@@ -100,8 +101,8 @@ def test_asha_ends_the_trial_that_is_behind() -> None:
 
 @pytest.mark.parametrize("asha", [True, False])
 def test_a_sweep_has_the_scheduler_that_was_asked_for(tmp_path: Path, asha: bool) -> None:
-    plan = tune.Plan([{}], {}, BasicVariantGenerator(), None)
-    made = tune.tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(asha=asha), [])
+    plan = Plan([{}], {}, BasicVariantGenerator(), None)
+    made = tune.make_tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(asha=asha), [])
     assert isinstance(made._local_tuner._tune_config.scheduler, ASHA) == asha
 
 
@@ -150,31 +151,36 @@ def test_a_search_that_is_stopped_says_so_whatever_tune_returns(
         assert stopped.is_set() == cut
         return []
 
-    monkeypatch.setattr(tune, "tuner", lambda *_: SimpleNamespace(fit=fit))
+    monkeypatch.setattr(tune, "make_tuner", lambda *_: SimpleNamespace(fit=fit))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    given: Any = SimpleNamespace(tags={"dataset": "digits"})
-    plan = tune.Plan([{}], {}, given, None, 60.0)
+    nothing: Any = None
+    sweep: Any = SimpleNamespace(tags={"dataset": "digits"})
+    plan = Plan([{}], {}, nothing, None, 60.0)
+    place = SweepPlace("study", "s", tmp_path, nothing)
+    prepared = PreparedSweep(plan, place, sweep, nothing, nothing, 1, LaunchOptions())
     try:
-        found = tune.run_trials(plan, given, given, given, tmp_path, 1, LaunchOptions())
+        outcome = tune.run_trials(prepared)
         assert signal.getsignal(signal.SIGINT) is handlers[signal.SIGINT]
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert found == (0, [], cut)
+    assert outcome[:3] == (0, [], cut)
 
 
 def test_the_driver_tells_the_figures_of_a_worker_that_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, float, str]] = []
+    observed: list[tuple[str, float, str]] = []
     monkeypatch.setattr(
-        tune, "tell", lambda name, value, **labels: told.append((name, value, labels["family"]))
+        tune,
+        "observe",
+        lambda name, value, **labels: observed.append((name, value, labels["family"])),
     )
-    watch = tune._Watch(Board(2), "digits", tmp_path)
+    watch = tune.BoardCallback(Board(2), "digits", tmp_path)
     for fcd, steps in ((4.0, [0.5, 0.25]), (6.0, [])):
         last = {"finished": True, "fcd_val": fcd, "family": "VAE", "chain_step_seconds": steps}
         watch.on_trial_complete(0, [], SimpleNamespace(config={"dim": 2}, last_result=last))
-    assert told == [
+    assert observed == [
         ("genae_chain_step_seconds", 0.5, "VAE"),
         ("genae_chain_step_seconds", 0.25, "VAE"),
         ("genae_best_fcd", 4.0, "VAE"),

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts.told import told
+from contracts.sweeps import make_sweep
 
 from genae_core.experiment.experiment import resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.sweep import worker
-from genae_core.sweep.runs import Sweep, cell_key, run_key
+from genae_core.sweep.cells import cell_key
+from genae_core.sweep.runs import Sweep, run_key
 from genae_core.sweep.worker import run_cell
 from genae_core.testing import tiny
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
+from genae_core.training import stacked
 from genae_core.training.curve import NonFiniteLossError
+from genae_core.training.vmapped_loss import Unstackable
 
 PARAMS = {"family": "vae", "latent_dim": 2}
 SEEDS = (4, 0, 2)
@@ -35,7 +38,9 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 def sweep(name: str, tracker: Tracker, folder: Path, together: bool, **more: Any) -> Sweep:
     cells = {cell_key(PARAMS): resolve(tiny.experiment(), tiny.splits())}
     tags = {"study": "study", "dataset": "digits"}
-    return told(tracker, folder, cells, name, tags, seeds=SEEDS, together=together, **more)
+    return make_sweep(
+        tracker, folder, cells, name, tags, seeds=SEEDS, stack_seeds=together, **more
+    )
 
 
 def ran(tracker: Tracker, name: str) -> dict[tuple[str, str], StoredRun]:
@@ -58,14 +63,16 @@ def test_seeds_trained_as_one_are_logged_as_those_trained_in_turn(
         run_cell(PARAMS, given, tiny.splits(), classifier, heard, warnings.append)
         assert not (tmp_path / name / "states").exists()  # all is logged: none is needed
     assert warnings == []
-    alone, stacked = ran(tracker, "in-turn"), ran(tracker, "together")
-    assert len(alone) == 2 * len(SEEDS) and alone.keys() == stacked.keys()
+    alone, together = ran(tracker, "in-turn"), ran(tracker, "together")
+    assert len(alone) == 2 * len(SEEDS) and alone.keys() == together.keys()
     for key, run in alone.items():
-        other = stacked[key]
+        other = together[key]
         assert run.status == other.status == "FINISHED"
         assert run.params == other.params
         for metric, curve in run.chain.items():
             assert other.chain[metric] == pytest.approx(curve, rel=1e-2)
+    assert {run.tags["seeds_stacked"] for run in together.values()} == {"yes"}
+    assert not any("seeds_stacked" in run.tags for run in alone.values())
     last, same = (reports[together][-1] for together in (False, True))
     assert last["finished"] and last["fcd_val"] == pytest.approx(same["fcd_val"], rel=1e-2)
     # Half of all steps: of one seed in turn, of each at once.
@@ -138,6 +145,25 @@ def test_where_it_cannot_be_they_are_trained_in_turn_and_it_is_said(
         "from here the seeds are trained one after the other: too much for this GPU"
     ]
     assert {run.status for run in ran(tracker, "full").values()} == {"FINISHED"}
+
+
+def test_seeds_that_cannot_be_stacked_are_not_tagged_as_stacked(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(sessions: Any) -> None:
+        raise Unstackable("its loss decides by the values of its tensors")
+
+    monkeypatch.setattr(stacked, "Stack", refuse)
+    warnings: list[str] = []
+    spec = sweep("unstackable", tracker, tmp_path, together=True)
+    run_cell(PARAMS, spec, tiny.splits(), classifier, lambda _: None, warnings.append)
+    assert warnings == [
+        "in the stage autoencoder the seeds were not one stacked model, but took their steps in "
+        "turn: its loss decides by the values of its tensors"
+    ]
+    runs = ran(tracker, "unstackable").values()
+    assert {run.status for run in runs} == {"FINISHED"}
+    assert {run.tags["seeds_stacked"] for run in runs} == {"no"}
 
 
 @pytest.mark.parametrize("together", [False, True])

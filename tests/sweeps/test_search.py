@@ -8,8 +8,8 @@ import optuna
 import pytest
 import search
 
-from genae_core.sweep import launcher, sweep_folder
-from genae_core.sweep.runs import cell_key
+from genae_core.sweep import optuna_search, sweep_folder
+from genae_core.sweep.cells import cell_key
 from genae_core.tracking.mlflow_store import Tracker
 
 
@@ -30,20 +30,20 @@ def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
 
 
 def planner(monkeypatch: pytest.MonkeyPatch, options: search.Options) -> Callable[..., Any]:
-    """What launch.search would run, of these of its settings; nothing is run."""
+    """What search() would run, of these of its settings; nothing is run."""
     plans: list[Any] = []
-    monkeypatch.setattr(launcher, "_launch", lambda study, plan, *_: plans.append(plan()) or 0)
+    monkeypatch.setattr(
+        optuna_search, "run_sweep", lambda study, plan, *_: plans.append(plan()) or 0
+    )
 
-    def planned(**settings: Any) -> Any:
-        launcher.search(
-            "search",
-            search.usual(options, "vae", 10),
-            lambda trial: search.suggest(options, trial),
-            lambda params: search.cell_of(options, params),
-            options,
-            1.0,
-            **settings,
+    def planned(known: Any = (), **settings: Any) -> Any:
+        space = optuna_search.SearchSpace(
+            first=search.usual(options, "vae", 10),
+            suggest=lambda trial: search.suggest(options, trial),
+            experiment=lambda params: search.cell_of(options, params),
+            known=known,
         )
+        optuna_search.search("search", space, options, 1.0, **settings)
         return plans[-1]
 
     return planned
@@ -92,11 +92,11 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     folder = sweep_folder.folder_of("s", options)
     folder.mkdir(parents=True)
     sweep_folder.note_stopped(folder, {**stopped, "experiment": "{}"})
-    assert sweep_folder.searched("search", options) == ([(done, 50.0)], [cut_off], 2)
+    assert sweep_folder.earlier_trials("search", options) == ([(done, 50.0)], [cut_off], 2)
 
     planned = planner(monkeypatch, options)
     plan = planned(trials=5)
-    assert plan.most == 2
+    assert plan.max_trials == 2
     assert [t.value for t in plan.searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
     first = plan.searcher.suggest("0")
     assert first["latent_dim"] == cut_off["latent_dim"]

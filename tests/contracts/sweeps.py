@@ -1,4 +1,4 @@
-"""What a trial is told, as a sweep in this process would tell it."""
+"""A sweep as the driver passes it to its trials, made in this process."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,15 @@ from genae_core.sweep.runs import Sweep
 from genae_core.tracking.mlflow_store import Tracker
 
 
-def told(
+def make_sweep(
     tracker: Tracker,
     folder: Path,
     cells: dict[str, Experiment],
     name: str,
     tags: dict[str, str],
-    **more: Any,
+    **settings: Any,
 ) -> Sweep:
-    """Its states and journals lie in the folder. more: of `Sweep`, instead of what is plain."""
+    """Its states and journals lie in the folder. settings: of `Sweep`, in place of plain ones."""
     plain: dict[str, Any] = {
         "seeds": (0, 1),
         "threads": 1,
@@ -36,5 +36,5 @@ def told(
         states=str(folder / "states"),
         journals=str(folder / "journals"),
         cells=cells,
-        **(plain | more),
+        **(plain | settings),
     )

@@ -1,0 +1,238 @@
+"""How long an optimiser step takes, each way to compute: what --precision auto measures."""
+
+import dataclasses
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genae_core.data.base import Split
+from genae_core.distributions.rng import Draw
+from genae_core.experiment.experiment import Experiment
+from genae_core.experiment.precision import Precision, Timing, compute_choices, has_bf16
+from genae_core.nets.base import ComputeConfig, compute_as
+from genae_core.nets.cuda_graphs import NotCapturedWarning, Replay, can_capture
+from genae_core.training.batches import Batches
+from genae_core.training.checkpoint import build_model
+from genae_core.training.curve import Point
+from genae_core.training.loop import Callbacks, fit
+from genae_core.training.session import Progress
+from genae_core.training.stacked import Replica, fit_together
+
+STEPS, ROUNDS = 3, 3  # optimiser steps of a round, and rounds that are timed
+# Seconds of a step from which on one model leaves a device no room for others.
+DEVICE_IS_FULL_S = 0.1
+# CUDA graphs may change the order of sums, and so a loss and the way that all parameters have gone
+# by these relative differences. Other noise in each step would change them by far more.
+LOSS_TOLERANCE, PATH_TOLERANCE = 1e-3, 0.1
+
+
+class ShortTraining(NamedTuple):
+    """A training of a few optimiser steps.
+
+    seconds: of one step. history: the loss terms of each step. displacement: how far all
+    parameters have moved. generator: the state of the random stream at the end.
+    """
+
+    seconds: float
+    history: list[Point]
+    displacement: Tensor
+    generator: Tensor
+
+
+def timing_images(experiment: Experiment, split: Split) -> Split:
+    """As many images as a timed training sees."""
+    rows = np.arange(experiment.training.batch_size * STEPS) % len(split.images)
+    return Split(split.images[rows], split.labels[rows])
+
+
+def time_choices(
+    experiment: Experiment,
+    images: Split,
+    precision: Precision,
+    gpu: bool,
+    threads: int,
+    graphs: bool = True,
+) -> list[Timing]:
+    """Train the experiment's first stage for a few steps each way, in turns.
+
+    Args:
+        experiment: What is trained.
+        images: From `timing_images`.
+        precision: The value of --precision. If it leaves one way open, nothing is timed.
+        gpu: Whether to train on this process's GPU.
+        threads: CPU threads.
+        graphs: Whether to try CUDA graphs too. A graph that fails, or that does not come to what
+            the same steps come to without it, counts as infinitely slow.
+
+    Returns:
+        The median seconds of a step of each way, the plainest way first.
+    """
+    device = torch.device("cuda" if gpu else "cpu")
+    ways = compute_choices(experiment, precision, has_bf16(device), graphs and can_capture(device))
+    if len(ways) == 1:
+        return [Timing(ways[0], 0.0)]
+    seconds: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
+    with _threads(threads):
+        for number in range(1 + ROUNDS):
+            plain: dict[ComputeConfig, ShortTraining] = {}
+            for way in ways:
+                if way.cuda_graphs:
+                    without = plain[dataclasses.replace(way, cuda_graphs=False)]
+                    step = _time_graph(experiment, images, way, device, without)
+                else:
+                    plain[way] = train_shortly(experiment, images, way, device)
+                    step = plain[way].seconds
+                if number or step == math.inf:  # the first round warms up
+                    seconds[way].append(step)
+    return [
+        Timing(way, math.inf if math.inf in steps else statistics.median(steps))
+        for way, steps in seconds.items()
+    ]
+
+
+def time_seeds(
+    experiment: Experiment, images: Split, seeds: int, gpu: bool, threads: int
+) -> tuple[float, float]:
+    """Time an optimiser step of several seeds, trained in turn and as one stacked model.
+
+    Returns:
+        The median seconds of both. Stacking is not tried, and counts as infinitely slow, if one
+        seed's step alone fills the device.
+    """
+    device = torch.device("cuda" if gpu else "cpu")
+    compute = experiment.compute or ComputeConfig()
+    with _threads(threads):
+        alone = [
+            train_shortly(experiment, images, compute, device).seconds for _ in range(1 + ROUNDS)
+        ]
+        one = statistics.median(alone[1:])  # the first round warms up
+        if one > DEVICE_IS_FULL_S:
+            return seeds * one, math.inf
+        stacked = []
+        for number in range(1 + ROUNDS):
+            alone.append(train_shortly(experiment, images, compute, device).seconds)
+            step = train_shortly(experiment, images, compute, device, seeds).seconds
+            stacked += [step] if number else []
+    return seeds * statistics.median(alone[1:]), statistics.median(stacked)
+
+
+def train_shortly(
+    experiment: Experiment,
+    images: Split,
+    compute: ComputeConfig,
+    device: torch.device,
+    seeds: int = 1,
+) -> ShortTraining:
+    """Train the first stage of one seed, or of several as one stacked model, for two epochs of a
+    few steps. The second epoch is timed, before which everything is set up."""
+    training = dataclasses.replace(
+        experiment.training, epochs=2, max_images=None, num_labelled=None
+    )
+    ends: list[float] = []
+
+    def note_end(_: Progress) -> None:
+        _wait(device)
+        ends.append(time.perf_counter())
+
+    replicas = [
+        _replica(experiment, images, compute, device, seed=seed, stacked=seeds > 1)
+        for seed in range(seeds)
+    ]
+    replicas[0] = replicas[0]._replace(callbacks=Callbacks(note_end))
+    first = replicas[0]
+    before = _weights(first.model)
+    if seeds == 1:
+        result = fit(
+            first.model, first.stages, first.examples, training, first.draw, first.callbacks
+        )
+    else:
+        result, *_ = fit_together(replicas, training)
+    seconds = (ends[1] - ends[0]) / (len(images.images) // training.batch_size)
+    return ShortTraining(
+        seconds,
+        result.history,
+        _weights(first.model) - before,
+        first.draw.generator.get_state(),
+    )
+
+
+def _replica(
+    experiment: Experiment,
+    images: Split,
+    compute: ComputeConfig,
+    device: torch.device,
+    *,
+    seed: int,
+    stacked: bool,
+) -> Replica:
+    """The first stage of one seed, for two epochs. Stacked models have no channels-last layout."""
+    draw = Draw(seed, "measuring", device=device)
+    with draw.as_global():
+        model = build_model(experiment.model, experiment.data.shape).to(device)
+    layout = compute.channels_last and not stacked
+    compute_as(model, dataclasses.replace(compute, channels_last=layout))
+    examples = Batches(images, len(images.images), experiment.data.binarize, device)
+    stages = (model.stages()[0]._replace(epochs=2),)
+    return Replica(model, stages, examples.examples(), draw)
+
+
+def _time_graph(
+    experiment: Experiment,
+    images: Split,
+    way: ComputeConfig,
+    device: torch.device,
+    plain: ShortTraining,
+) -> float:
+    """The seconds of a step as a CUDA graph, infinite if recording it fails, or if the steps do
+    not come to the losses, draws and weights of the plain ones."""
+    if not Replay.possible:  # a recording has failed in this process
+        return math.inf
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NotCapturedWarning)
+            graph = train_shortly(experiment, images, way, device)
+    except Exception:  # a device or its driver can raise anything
+        return math.inf
+    return graph.seconds if _agree(graph, plain) else math.inf
+
+
+def _agree(graph: ShortTraining, plain: ShortTraining) -> bool:
+    """Whether both trainings came to the same, but for what the order of sums changes."""
+    same_draws = torch.equal(graph.generator, plain.generator)
+    same_losses = all(
+        math.isclose(point.terms[name], term, rel_tol=LOSS_TOLERANCE, abs_tol=LOSS_TOLERANCE)
+        for before, point in zip(plain.history, graph.history, strict=True)
+        for name, term in before.terms.items()
+    )
+    difference = (graph.displacement - plain.displacement).norm() / plain.displacement.norm()
+    return same_draws and same_losses and bool(difference < PATH_TOLERANCE)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads, and with as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _weights(model: nn.Module) -> Tensor:
+    """A copy of all parameters, one after the other, whatever their memory layout."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

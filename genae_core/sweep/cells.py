@@ -1,0 +1,53 @@
+"""A cell: one combination of a grid's values, or one proposal of a search."""
+
+import dataclasses
+import json
+from typing import Any
+
+from genae_core import config
+from genae_core.data.base import Splits
+from genae_core.experiment.experiment import Experiment, resolve
+from genae_core.nets.base import ComputeConfig
+from genae_core.report.formatting import format_value
+
+Params = dict[str, Any]
+# A search hands its trials the experiment as JSON, under this key of the params.
+EXPERIMENT = "experiment"
+
+
+def coordinates(params: Params) -> Params:
+    """The params without the experiment that a search hands along with them."""
+    return {name: value for name, value in params.items() if name != EXPERIMENT}
+
+
+def cell_key(params: Params) -> str:
+    """The cell's coordinates as one canonical string."""
+    return json.dumps(coordinates(params), sort_keys=True)
+
+
+def cell_label(params: Params) -> str:
+    """The cell's coordinates for people: the family first, then the others by name."""
+    values = coordinates(params)
+    return " ".join(
+        str(values[name]) if name == "family" else f"{name}={format_value(values[name])}"
+        for name in sorted(values, key=lambda name: (name != "family", name))
+    )
+
+
+def cell_experiment(
+    params: Params, cells: dict[str, Experiment], splits: Splits, compute: ComputeConfig
+) -> Experiment:
+    """The cell's complete experiment.
+
+    Args:
+        params: The cell, with its experiment if a search proposed it.
+        cells: The resolved experiments of a grid, by cell_key.
+        splits: What a search's experiment is resolved against.
+        compute: How the networks compute if the experiment leaves it open.
+    """
+    if EXPERIMENT in params:
+        proposed: Experiment = config.from_json(params[EXPERIMENT])
+        experiment = resolve(proposed, splits)
+    else:
+        experiment = cells[cell_key(params)]
+    return dataclasses.replace(experiment, compute=experiment.compute or compute)

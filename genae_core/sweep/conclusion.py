@@ -1,0 +1,74 @@
+"""How a sweep ends: what is still on disk is delivered, and the results are written and told."""
+
+from pathlib import Path
+
+from genae_core.config.home import default_store
+from genae_core.report import plots, tables
+from genae_core.sweep.plan import Outcome, PreparedSweep, SweepPlace
+from genae_core.sweep.sweep_folder import JOURNALS
+from genae_core.tracking.delivery import deliver_all
+from genae_core.tracking.mlflow_store import StoreError
+from genae_core.tracking.store_uri import redact
+
+
+def conclude(prepared: PreparedSweep, outcome: Outcome) -> bool:
+    """Deliver what is still on disk, then print and write the table, the failures, where
+    everything is, and how to see it. Returns whether the tracking store has it all."""
+    place = prepared.place
+    undelivered = deliver_all(place.tracker, place.folder / JOURNALS)
+    finished, times = "no answer about", ""
+    try:
+        finished, times = _write_tables(prepared, outcome, undelivered)
+    except StoreError as error:
+        undelivered = undelivered or {place.folder / JOURNALS: str(error)}
+    for cell, reason in outcome.failures:
+        print(f"failed: {cell}: {redact(reason)}")
+    print(
+        f"{'interrupted' if outcome.interrupted else 'done'} after {outcome.seconds:.0f} s: "
+        f"{outcome.trials} trials, {len(outcome.failures)} failed; {finished} finished runs"
+    )
+    if times:
+        print(times)
+    _print_places(place, undelivered)
+    if outcome.interrupted:
+        print(f"to go on: the same command with --name {place.name} --resume")
+    return not undelivered
+
+
+def _write_tables(
+    prepared: PreparedSweep, outcome: Outcome, undelivered: dict[Path, str]
+) -> tuple[str, str]:
+    """The table and the curves in the sweep's folder; the number of finished runs, and a sentence
+    about the seconds that training and sampling took. Raises StoreError if the store fails."""
+    place = prepared.place
+    place.tracker.close_sweep(place.name, {path.name for path in undelivered})
+    curves = place.tracker.read_runs(place.name)
+    table = tables.table(curves)
+    (place.folder / "table.txt").write_text(table + "\n")
+    plots.draw_curves(curves, place.folder / "curves.png")
+    print(f"\n{table}\n")
+    finished = str(sum(run.status == "FINISHED" for run in curves))
+    if prepared.options.resume:  # runs of an earlier launch took their seconds then
+        return finished, ""
+    return finished, tables.times(curves, prepared.parallel, outcome.seconds)
+
+
+def _print_places(place: SweepPlace, undelivered: dict[Path, str]) -> None:
+    uri, folder = redact(place.tracker.uri), place.folder
+    print(f"runs:   {uri}, experiment {place.study}, tag sweep = {place.name}")
+    print(f"files:  {folder} (table.txt, curves.png)")
+    print(f"see it: {_how_to_see(place.tracker.uri)}")
+    if undelivered:
+        reason = redact(next(iter(undelivered.values())))
+        print(
+            f"not delivered: what was logged of {len(undelivered)} runs waits in "
+            f"{folder / JOURNALS}: {reason}\n"
+            f"to deliver it: python jobs/replay_tracking.py {folder}"
+        )
+
+
+def _how_to_see(uri: str) -> str:
+    if uri.startswith("http"):
+        return f"open {redact(uri)}"
+    default = uri == default_store()
+    return "make ui" if default else f"make ui TRACKING_URI={redact(uri)}"

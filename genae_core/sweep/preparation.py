@@ -1,0 +1,139 @@
+"""What all trials of a sweep share: the data, the classifier and the complete experiments."""
+
+import math
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from genae_core.config.home import code_version, home
+from genae_core.data.base import Splits
+from genae_core.data.load import load_splits
+from genae_core.data.preparation import Done, Each, Job, Work, one_by_one
+from genae_core.data.shards import ShardSpec
+from genae_core.experiment.experiment import Experiment, resolve, warnings_of
+from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
+from genae_core.sweep import ray_cluster
+from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.plan import SweepPlace
+from genae_core.sweep.runs import Sweep
+from genae_core.sweep.schedulers import RUNGS
+from genae_core.sweep.sweep_folder import JOURNALS, STATES, deliver, mirror_of
+from genae_core.tracking.store_uri import redact
+
+# Seconds that a trial on another node waits at its end until the tracking store has what only that
+# node's disk holds.
+LINGER_S = 60.0
+# One process decodes so many bytes of images before a cluster gives its first answer.
+FEW_PIXELS = 2**25
+
+
+def prepare(
+    place: SweepPlace, cells: dict[str, Experiment], parallel: int, options: LaunchOptions
+) -> tuple[Sweep, Splits, Classifier]:
+    """Read the data, complete the experiments, and load the classifier or train it, once.
+
+    parallel: trials at a time, which share the memory budget if they stream their images.
+    """
+    alone = not options.joins or ray_cluster.alone(options.trial_resources, parallel)
+    finished = _finished_runs(place) if options.resume else {}
+    data = next(iter(cells.values())).data
+    splits = _load_data(cells, parallel, options)
+    resolved = {key: resolve(cell, splits) for key, cell in cells.items()}
+    for warning in sorted({text for cell in resolved.values() for text in warnings_of(cell)}):
+        print(f"warning: {warning}")
+    folder, about = _classifier(next(iter(resolved.values())), splits)
+    command = shlex.join([Path(sys.executable).name, *sys.argv])
+    mirror = mirror_of(place.name, options)
+    sweep = Sweep(
+        name=place.name,
+        uri=place.tracker.uri,
+        experiment_id=place.tracker.experiment_id,
+        tags={
+            **code_version(),
+            "command": redact(command),
+            "study": place.study,
+            "dataset": data.name,
+            "data_sha256": about["data"],
+            "classifier_sha256": about["sha256"],
+            "classifier_recipe": about["recipe"],
+            "classifier_accuracy": f"{about['accuracy']:.4f}",
+        },
+        seeds=options.seeds,
+        cells=resolved,
+        threads=options.cpus_per_trial,
+        gpus=options.gpus,
+        memory=int(2**30 * options.memory_per_trial) if options.memory_per_trial else None,
+        rungs=RUNGS if options.asha else (),
+        states=str(place.folder / STATES),
+        journals=str(place.folder / JOURNALS),
+        mirror=f"{mirror.uri}/{STATES}" if mirror else None,
+        finished=finished,
+        linger=0.0 if alone or options.shared_storage else LINGER_S,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )
+    return sweep, splits, load_classifier(folder)
+
+
+def _finished_runs(place: SweepPlace) -> dict[str, float]:
+    """The runs of a resumed sweep that have finished, after the store has been told of all."""
+    deliver(place.tracker, place.folder)
+    return place.tracker.finished_fcds(place.name)
+
+
+def _load_data(cells: dict[str, Experiment], parallel: int, options: LaunchOptions) -> Splits:
+    splits = load_splits(
+        next(iter(cells.values())).data,
+        home(),
+        options.shards,
+        options.max_rejected,
+        _budget(options),
+        parallel,
+        _each(options),
+        lambda text: print(text, flush=True),
+    )
+    for note in splits.notes:
+        print(f"note: {note}")
+    return splits
+
+
+def _classifier(cell: Experiment, splits: Splits) -> tuple[Path, dict[str, Any]]:
+    """The folder of the FCD's classifier, and its identity."""
+    data = cell.data
+    folder, about = cached_classifier(
+        cell.classifier,
+        data.name,
+        splits,
+        data.binarize,
+        home() / "classifiers",
+        on_train=lambda: print(
+            f"training the FCD's classifier of {data.name}, once ...", flush=True
+        ),
+    )
+    print(
+        f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images "
+        f"({about['task']})"
+    )
+    return folder, about
+
+
+def _each(options: LaunchOptions) -> Each:
+    """Decode images over the cluster, or here if that is sooner than asking it."""
+
+    def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
+        pixels = sum(spec.last - spec.first for spec in specs) * math.prod(job.shape)
+        if pixels < FEW_PIXELS:
+            return one_by_one(work, job, specs)
+        here = job.folder.local is not None and not options.shared_storage
+        return ray_cluster.each(work, job, specs, here)
+
+    return each
+
+
+def _budget(options: LaunchOptions) -> int:
+    """Bytes of training images that a node may hold: what the user asks for, or half of the object
+    store that the node's trials share."""
+    if options.budget_bytes is not None:
+        return options.budget_bytes
+    return int(ray_cluster.object_store_bytes() / 2)
