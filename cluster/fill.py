@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 
 from genae_core.config.cli import cli
-from genae_core.config.home import home, secret
+from genae_core.config.home import home, secret_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,7 +58,7 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 def token_file(name: str) -> Path:
     """GENAE_HOME/NAME.token, made at the first call; no one else can read it."""
-    return secret(home() / f"{name}.token")
+    return secret_file(home() / f"{name}.token")
 
 
 def main(options: Options) -> int:

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from genae_core import config
 from genae_core.cluster import local_node as node
 from genae_core.config.cli import cli
-from genae_core.config.home import private, secret
+from genae_core.config.home import private_folder, secret_file
 
 HERE = Path(__file__).resolve().parent
 UP_S = 180  # an answer, also on a busy machine
@@ -94,7 +94,7 @@ class _Ended(Exception):  # noqa: N818  no error: somebody asked for it
 
 def folder() -> Path:
     """GENAE_HOME/watch, which only this user can open."""
-    return private("watch")
+    return private_folder("watch")
 
 
 def password_file() -> Path:
@@ -108,7 +108,7 @@ def password_file() -> Path:
             f"{path} is gone, and Grafana asks for the password that was in it: remove "
             f"{database.parent} to have it begin anew (what Prometheus gathered stays)"
         )
-    return secret(path, 16)
+    return secret_file(path, 16)
 
 
 def prometheus(options: Options) -> Program:

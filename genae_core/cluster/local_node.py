@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from genae_core import config
 from genae_core.cluster import processes
-from genae_core.config.home import private, secret
+from genae_core.config.home import private_folder, secret_file
 
 UP_S = 180  # an answer of the dashboard, also on a busy machine
 DOWN_S = 45  # Ray drains a node for up to 30 s
@@ -65,12 +65,12 @@ class Node:
 
 def folder() -> Path:
     """GENAE_HOME/local, which only this user can open."""
-    return private("local")
+    return private_folder("local")
 
 
 def token_file() -> Path:
     """The file of the token, made at the first call; no one else can read it."""
-    return secret(folder() / "token")
+    return secret_file(folder() / "token")
 
 
 def running() -> Node | None:

@@ -1,4 +1,4 @@
-"""Configs: how they are checked, named and kept on disk; and where genae keeps what it makes."""
+"""Configs: how they are checked, named and stored, and the folder of genae's files."""
 
 import lazy_loader
 

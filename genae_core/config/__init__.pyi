@@ -1,5 +1,5 @@
+from .registry import KEY as KEY
 from .registry import register as register
-from .serialize import KEY as KEY
 from .serialize import canonical as canonical
 from .serialize import flatten as flatten
 from .serialize import from_dict as from_dict

@@ -1,4 +1,4 @@
-"""What every script does with its flags and its errors."""
+"""The command line of every script: its flags and its errors."""
 
 import sys
 from collections.abc import Callable
@@ -10,15 +10,24 @@ T = TypeVar("T")
 
 
 def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
-    """Parse the flags and run `main`; 2 and one message, without a password, where a flag is wrong
-    or what it names does not answer."""
+    """Parse the flags and run `main`.
+
+    Args:
+        options: The dataclass of the flags.
+        main: The script; it returns its exit status.
+        description: The help text above the flags.
+
+    Returns:
+        The exit status: that of `main`, or 2 after a ValueError, an OSError or an error of the
+        MLflow store, whose message is printed without passwords.
+    """
     try:
         return main(tyro.cli(options, description=description))
     except Exception as error:
-        # Loaded where MLflow is in use.
+        # The module is loaded only in scripts that use MLflow.
         tracking: Any = sys.modules.get("genae_core.tracking.mlflow_store")
-        known = (ValueError, OSError, *([tracking.StoreError] if tracking else []))
-        if not isinstance(error, known):
+        expected = (ValueError, OSError, *([tracking.StoreError] if tracking else []))
+        if not isinstance(error, expected):
             raise
         print(f"error: {tracking.redact(str(error)) if tracking else error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""How configs named themselves on disk up to version 0.1: by their import paths then.
+"""The names that configs had on disk up to version 0.1: their import paths at that time.
 
-Files in users' stores hold these paths, and run keys and cache keys are hashes over them, so this
-table only describes the past and never changes. A config made since has a name alone.
+Files in users' stores hold these paths, and run keys and cache keys are hashes over them. So this
+table describes the past and never changes; a newer config has only the name in its `register`.
 """
 
 FORMER_PATHS = {
@@ -51,5 +51,5 @@ FORMER_PATHS = {
     "training": "genae_core.training.TrainingConfig",
 }
 
-# Fields that had another name up to version 0.1: {config: {field: its name then}}.
+# Fields that had another name up to version 0.1: {config: {name now: name then}}.
 FORMER_FIELDS = {"chain": {"fitted_prior": "law"}}

@@ -1,9 +1,10 @@
-"""The names that config classes have on disk, independent of where the classes lie.
+"""The names that config classes have on disk. A name does not depend on the module of its class.
 
-Reading a file looks its names up here and imports nothing because the file says so: what can be
-read is what the running program has defined with `register`, and genae's own configs.
+Reading a file looks up its names here, and imports nothing that the file asks for: a program can
+read genae's own configs, and those that it has defined with `register`.
 """
 
+import dataclasses
 import importlib
 import pkgutil
 import re
@@ -18,9 +19,13 @@ T = TypeVar("T")
 OWN = ("data", "divergences", "experiment", "metrics", "models", "nets", "priors", "samplers")
 OWN_PACKAGES = tuple(f"genae_core.{package}" for package in (*OWN, "training"))
 NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+# The key under which a config on disk holds its name.
+KEY = "config"
+# A class keeps its name in this attribute of its own, so that a class which cloudpickle sends to
+# another process, where no decorator runs, still has it.
+ATTRIBUTE = "__config_name__"
 
 _classes: dict[str, type] = {}
-_names: dict[type, str] = {}
 _by_former_path = {path: name for name, path in FORMER_PATHS.items()}
 
 
@@ -28,15 +33,15 @@ def register(name: str) -> Callable[[type[T]], type[T]]:
     """A class decorator that gives a config class its name on disk.
 
     The name is part of every file that holds such a config, so it must never change; the class may
-    be moved and renamed. Defining a class of the same module and name again, as a notebook does,
-    replaces the earlier one.
+    be moved and renamed. A class that is defined again, as in a notebook, replaces the former one.
 
     Args:
         name: Lower-case words joined by "_" and ".", e.g. "vae" or "prior.normal".
 
     Raises:
-        ValueError: The name has another form, belongs to another class, or the class is not a
-            frozen dataclass, which a config has to be.
+        ValueError: The name has another form or belongs to another class; or the class has
+            another name already, or is not a frozen dataclass whose fields are all arguments of
+            its constructor and none of which is called "config".
 
     Example:
         >>> @register("doctest.my_prior")
@@ -46,82 +51,140 @@ def register(name: str) -> Callable[[type[T]], type[T]]:
         >>> name_of(MyPriorConfig)
         'doctest.my_prior'
     """
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"a config's name is lower-case words joined by '_' and '.', got {name!r}"
+        )
 
     def decorate(kind: type[T]) -> type[T]:
-        if not NAME.fullmatch(name):
+        _check_class(kind)
+        if _own_name(kind) not in (None, name):
             raise ValueError(
-                f"a config's name is lower-case words joined by '_' and '.', got {name!r}"
+                f"{_path(kind)} has the config name {_own_name(kind)!r} already, got {name!r}"
             )
-        # dataclass() has marked the class itself, not one that it derives from.
-        parameters = kind.__dict__.get("__dataclass_params__")
-        if parameters is None or not parameters.frozen:
+        if name in FORMER_PATHS and not kind.__module__.startswith("genae_core."):
             raise ValueError(
-                f"{_path(kind)} must be a frozen dataclass to be a config: put @register above "
-                "@dataclass(frozen=True, kw_only=True)"
+                f"the config name {name!r} belongs to genae: choose another for {_path(kind)}"
             )
         other = _classes.get(name)
-        if other is not None and _path(other) != _path(kind):
+        if other is not None and not _is_redefinition(other, kind):
             raise ValueError(
-                f"the config name {name!r} of {_path(kind)} belongs to {_path(other)} already: "
-                "choose another"
+                f"{_path(other)} and {_path(kind)} both have the config name {name!r}: give one "
+                "of them another name"
             )
+        setattr(kind, ATTRIBUTE, name)
         _classes[name] = kind
-        _names[kind] = name
         return kind
 
     return decorate
 
 
 def name_of(kind: type) -> str:
-    """The name on disk of a registered class. Raises ValueError where it has none, since a config
-    without a name could not be read again."""
-    if kind not in _names:
+    """The name on disk of a registered class.
+
+    Raises:
+        ValueError: The class has no name, or was defined again with other fields; such a config
+            could not be read again.
+    """
+    name = _own_name(kind)
+    if name is None:
         raise ValueError(
             f"{_path(kind)} has no name on disk, so it could not be loaded again: define it with "
-            '@genae_core.config.register("a_name_of_your_own")'
+            '@genae_core.register("a_name_of_your_own")'
         )
-    return _names[kind]
+    # A class that came by cloudpickle is not registered in this process yet.
+    current = _classes.setdefault(name, kind)
+    if current is not kind and _fields(current) != _fields(kind):
+        raise ValueError(
+            f"{_path(kind)} was defined again with other fields, {_fields(current)} instead of "
+            f"{_fields(kind)}, so this config could not be loaded again: create it anew"
+        )
+    return name
 
 
 def class_of(name: str) -> type:
-    """The registered class that a file names, by its name or by the import path that files up to
-    version 0.1 have. Raises ValueError where there is none."""
-    known = _by_former_path.get(name, name)
-    if known not in _classes:
+    """The registered class of a name on disk, or of an import path of version 0.1.
+
+    Raises:
+        ValueError: No class of this program has the name.
+    """
+    current = canonical_name(name)
+    if current not in _classes:
         _register_own()
-    if known not in _classes:
+    if current not in _classes:
         raise ValueError(
-            f"no config {name!r} in this program: genae has none of this name, and none was "
-            "registered; import the code that defines it first"
+            f"no config {name!r} in this program: it is neither one of genae's nor registered; "
+            "import the code that defines it first"
         )
-    return _classes[known]
+    return _classes[current]
 
 
 def canonical_name(name: str) -> str:
-    """The name that a config has now, from that or from its former import path."""
+    """The present name of a config, from that name or from its former import path."""
     return _by_former_path.get(name, name)
 
 
 def former_name(name: str) -> str:
-    """What the config was called on disk up to version 0.1: its import path then, else its name.
+    """The name of a config on disk up to version 0.1: its import path at that time. A newer
+    config has its present name.
 
-    Run keys and cache keys are made of it, so that they stay what they were.
+    Run keys and cache keys are hashes over this name, so that they never change.
     """
     return FORMER_PATHS.get(name, name)
 
 
 def registered() -> dict[str, type]:
-    """Every registered class by its name, genae's own among them."""
+    """Every registered class by its name, with all of genae's own."""
     _register_own()
     return dict(_classes)
 
 
 def _register_own() -> None:
-    """Import genae's own modules that define configs, each of which registers them."""
+    """Import the modules that define genae's own configs; each of them registers its classes.
+
+    Several threads may do this at once, because the import system makes each wait for the others'
+    imports.
+    """
     for package in OWN_PACKAGES:
         path = importlib.import_module(package).__path__
         for module in pkgutil.iter_modules(path, f"{package}."):
             importlib.import_module(module.name)
+
+
+def _check_class(kind: type) -> None:
+    """Raise ValueError unless the class can be written to disk and read again."""
+    # dataclass() has marked the class itself, and not only a class that it derives from.
+    parameters = kind.__dict__.get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        raise ValueError(
+            f"{_path(kind)} must be a frozen dataclass to be a config: put @register above "
+            "@dataclass(frozen=True, kw_only=True)"
+        )
+    for field in dataclasses.fields(kind):
+        if field.name == KEY:
+            raise ValueError(f"{_path(kind)} has a field {KEY!r}, which is the key of its name")
+        if not field.init:
+            raise ValueError(
+                f"{_path(kind)}.{field.name} must be an argument of the constructor, so that a "
+                "file can give its value"
+            )
+
+
+def _own_name(kind: type) -> str | None:
+    """The name that was given to the class itself and not to a class that it derives from."""
+    return kind.__dict__.get(ATTRIBUTE)
+
+
+def _is_redefinition(other: type, kind: type) -> bool:
+    """Whether both classes come from one definition: it ran again, as in a notebook, or its file
+    is both the script that runs and a module that is imported."""
+    modules = {other.__module__, kind.__module__}
+    same_module = len(modules) == 1 or "__main__" in modules
+    return same_module and other.__qualname__ == kind.__qualname__
+
+
+def _fields(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _path(kind: type) -> str:

@@ -1,8 +1,8 @@
-"""Frozen dataclasses to plain dicts and JSON and back.
+"""Frozen dataclasses to plain dicts and JSON, and back.
 
-On disk a config names itself under the key "config" by the name that it was registered with. Files
-up to version 0.1 have import paths there, which are read as the names that they stand for. Reading
-a file imports nothing that the file names, and makes nothing but registered configs.
+A config on disk holds the name that it was registered with under the key "config". Files up to
+version 0.1 hold import paths there, which are read as the names that they stand for. Reading a
+file imports nothing that the file names, and creates nothing but registered configs.
 """
 
 import dataclasses
@@ -12,34 +12,50 @@ from collections.abc import Callable
 from typing import Any
 
 from genae_core.config.former_names import FORMER_FIELDS
-from genae_core.config.registry import canonical_name, class_of, former_name, name_of
-
-KEY = "config"
+from genae_core.config.registry import KEY, canonical_name, class_of, former_name, name_of
+from genae_core.config.types import check_types
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The config as nested dicts, lists and primitives, each config under its name.
+    """The config as nested dicts, lists and primitives.
 
-    Raises ValueError for a class that is not registered, and so could not be loaded again, and
-    TypeError for a value that a config cannot hold.
+    Args:
+        config: An instance of a registered class.
+
+    Returns:
+        The name under "config", then the fields.
+
+    Raises:
+        ValueError: A class in it is not registered, and so could not be loaded again.
+        TypeError: A config cannot hold one of the values.
     """
     fields = {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     return {KEY: name_of(type(config)), **fields}
 
 
 def from_dict(data: dict[str, Any]) -> Any:
-    """The config that `to_dict` gave, checked again as if written by hand.
+    """The config that `to_dict` wrote, with all checks of its constructor.
 
-    Raises ValueError for a name that is not registered, an unknown or missing field, or a value
-    that the config itself refuses.
+    Args:
+        data: A dict as `to_dict` or version 0.1 wrote it.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: A name is not registered, a field is unknown, missing or of another type, or
+            the config itself refuses a value.
     """
-    data = _renamed(data, canonical_name, _current_field)
-    name = data[KEY]
+    if not isinstance(data, dict):
+        raise ValueError(f"a config on disk is a JSON object, got {type(data).__name__}")
+    current = _renamed(data, canonical_name, _current_field)
+    name = current[KEY]
     kind = class_of(name)
-    values = {field: _from_plain(value) for field, value in data.items() if field != KEY}
+    values = {field: _from_plain(value) for field, value in current.items() if field != KEY}
     known = {f.name for f in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{name} has no field {', '.join(unknown)}; it has {sorted(known)}")
+    check_types(kind, values)
     try:
         return kind(**values)
     except TypeError as error:
@@ -47,32 +63,81 @@ def from_dict(data: dict[str, Any]) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """A config's plain form, or JSON values that hold such, with the names that configs and their
-    fields have now. Two files of different versions that say the same are equal in this form."""
+    """JSON values in which every config and its fields have their present names, so that two
+    files of different versions with the same content are equal.
+
+    Args:
+        value: JSON values, with configs anywhere in them.
+
+    Returns:
+        A copy of the values with the present names.
+
+    Raises:
+        ValueError: The name of a config is not a text.
+    """
     return _mapped(value, canonical_name, _current_field)
 
 
 def identity(config: Any) -> dict[str, Any]:
-    """`to_dict` as version 0.1 wrote it: what run keys and cache keys are hashes over."""
+    """`to_dict` as version 0.1 wrote it. Run keys and cache keys are hashes over it.
+
+    Args:
+        config: An instance of a registered class.
+
+    Returns:
+        The former name under "config", then the fields with their former names.
+
+    Raises:
+        ValueError: As for `to_dict`.
+        TypeError: As for `to_dict`.
+    """
     former: dict[str, Any] = _mapped(to_dict(config), former_name, _former_field)
     return former
 
 
 def to_json(config: Any) -> str:
-    """`to_dict` as JSON text; NaN and infinity are refused."""
+    """The config as JSON text.
+
+    Args:
+        config: An instance of a registered class.
+
+    Returns:
+        The text of `to_dict`.
+
+    Raises:
+        ValueError: A number is not finite; or as for `to_dict`.
+        TypeError: As for `to_dict`.
+    """
     return json.dumps(to_dict(config), indent=2, allow_nan=False)
 
 
 def from_json(text: str) -> Any:
-    """The config that `to_json` gave. Raises ValueError where the text is not one."""
-    data = json.loads(text)
-    if not isinstance(data, dict):
-        raise ValueError(f"expected a JSON object, got {type(data).__name__}")
-    return from_dict(data)
+    """The config that `to_json` wrote.
+
+    Args:
+        text: JSON text.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: The text is not JSON, or as for `from_dict`.
+    """
+    try:
+        return from_dict(json.loads(text))
+    except RecursionError:
+        raise ValueError("the JSON text is nested too deeply to be a config") from None
 
 
 def strict(value: Any) -> Any:
-    """The value as every JSON reader takes it: null where a number is not finite."""
+    """JSON values that every reader accepts.
+
+    Args:
+        value: Dicts, lists, tuples and primitives.
+
+    Returns:
+        A copy with None for every number that is not finite.
+    """
     if isinstance(value, dict):
         return {name: strict(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -81,17 +146,29 @@ def strict(value: Any) -> Any:
 
 
 def to_strict_json(value: Any) -> str:
-    """The value as a file's text, with `strict`'s nulls."""
+    """The text of a JSON file that every reader accepts.
+
+    Args:
+        value: Dicts, lists, tuples and primitives.
+
+    Returns:
+        The text of `strict(value)`, with a newline at its end.
+    """
     return json.dumps(strict(value), indent=1, allow_nan=False) + "\n"
 
 
 def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
-    """Dotted names to primitives, e.g. {"model.latent_dim": 10, "model.prior":
+    """The config as dotted names with primitives, e.g. {"model.latent_dim": 10, "model.prior":
     "NormalPriorConfig"}.
 
-    A config in a field also appears under the field's name as its class's name. Fields keep the
-    names that they have in the runs of version 0.1, so that old and new runs can be filtered
-    together.
+    A config in a field also appears under the field's name, as the name of its class. Fields have
+    the names of version 0.1, so that old and new runs can be filtered together.
+
+    Args:
+        config: An instance of a registered class.
+
+    Returns:
+        The values by dotted name; a tuple of primitives is JSON text.
     """
     flat: dict[str, str | int | float | bool | None] = {}
 
@@ -100,8 +177,8 @@ def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
             if name:
                 flat[name] = type(value).__name__
             for field in dataclasses.fields(value):
-                known = _former_field(name_of(type(value)), field.name)
-                visit(f"{name}.{known}" if name else known, getattr(value, field.name))
+                field_name = _former_field(name_of(type(value)), field.name)
+                visit(f"{name}.{field_name}" if name else field_name, getattr(value, field.name))
         elif isinstance(value, tuple) and any(dataclasses.is_dataclass(item) for item in value):
             for position, item in enumerate(value):
                 visit(f"{name}.{position}", item)
@@ -143,20 +220,27 @@ def _mapped(
 def _renamed(
     data: dict[str, Any], config_name: Callable[[str], str], field_name: Callable[[str, str], str]
 ) -> dict[str, Any]:
-    """One config's dict with its own name and its fields' names mapped, in their order."""
+    """The dict of one config with its own name and the names of its fields mapped, in order."""
     name = data.get(KEY)
     if not isinstance(name, str):
-        raise ValueError(f"a config on disk names itself under {KEY!r}, got the keys {list(data)}")
-    fields = {field_name(name, field): v for field, v in data.items() if field != KEY}
+        raise ValueError(f"a config on disk has its name under {KEY!r}, got the keys {list(data)}")
+    fields = {}
+    for field, value in data.items():
+        if field == KEY:
+            continue
+        mapped = field_name(name, field)
+        if mapped in fields:
+            raise ValueError(f"{name} has the field {mapped} twice, once by its former name")
+        fields[mapped] = value
     return {KEY: config_name(name), **fields}
 
 
 def _current_field(config: str, field: str) -> str:
-    """The field's name now. config: the config's name, or its former import path."""
+    """The present name of a field. `config` is the config's name or its former import path."""
     former = FORMER_FIELDS.get(canonical_name(config), {})
     return next((now for now, then in former.items() if then == field), field)
 
 
 def _former_field(config: str, field: str) -> str:
-    """The field's name up to version 0.1."""
+    """The name of a field up to version 0.1."""
     return FORMER_FIELDS.get(config, {}).get(field, field)

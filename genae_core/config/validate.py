@@ -1,32 +1,64 @@
-"""Checks of what a user gave: each raises a ValueError that says the rule and the value."""
+"""Checks of the values that a user passes. Each raises a ValueError that states the rule and the
+value."""
 
-import math
+import sys
 
 
 def require(rule: bool, message: str, **values: object) -> None:
-    """Raise ValueError(`message`, got name=value ...) unless the rule holds."""
+    """Raise a ValueError unless a rule holds.
+
+    Args:
+        rule: Whether the rule holds.
+        message: The rule in words.
+        **values: The values that it is about, by name.
+
+    Raises:
+        ValueError: "<message>, got <name>=<value>, ...".
+    """
     if not rule:
-        got = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        raise ValueError(f"{message}, got {got}")
+        values_text = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise ValueError(f"{message}, got {values_text}")
 
 
 def require_positive_int(**values: object) -> None:
-    """Raise ValueError unless each value is an int >= 1 (a bool is not)."""
+    """Raise a ValueError unless every value is an int >= 1; a bool is none.
+
+    Args:
+        **values: The values by name.
+
+    Raises:
+        ValueError: The first value that breaks the rule.
+    """
     for name, value in values.items():
         whole = isinstance(value, int) and not isinstance(value, bool)
         require(whole and value >= 1, f"{name} must be a whole number >= 1", **{name: value})  # type: ignore[operator]
 
 
 def require_int(**values: object) -> None:
-    """Raise ValueError unless each value is an int (a bool is not)."""
+    """Raise a ValueError unless every value is an int; a bool is none.
+
+    Args:
+        **values: The values by name.
+
+    Raises:
+        ValueError: The first value that breaks the rule.
+    """
     for name, value in values.items():
         whole = isinstance(value, int) and not isinstance(value, bool)
         require(whole, f"{name} must be a whole number", **{name: value})
 
 
 def require_finite(low: float, **values: object) -> None:
-    """Raise ValueError unless each value is a finite number >= low."""
+    """Raise a ValueError unless every value is a finite number >= low; a bool is none.
+
+    Args:
+        low: The smallest allowed value.
+        **values: The values by name.
+
+    Raises:
+        ValueError: The first value that breaks the rule.
+    """
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        holds = number and math.isfinite(value) and value >= low  # type: ignore[arg-type,operator]
+        holds = number and low <= value <= sys.float_info.max  # type: ignore[operator]
         require(holds, f"{name} must be a finite number >= {low:g}", **{name: value})

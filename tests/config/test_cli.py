@@ -1,4 +1,4 @@
-"""What every script says of what went wrong."""
+"""The errors of the command line."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Options:
         mlflow_store.StoreError("http://me:hunter2@host/ answers 500"),
     ],
 )
-def test_what_the_user_gave_is_one_message_without_its_password(
+def test_an_error_of_the_user_is_one_message_without_passwords(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main(options: Options) -> int:
@@ -29,8 +29,8 @@ def test_what_the_user_gave_is_one_message_without_its_password(
 
     monkeypatch.setattr("sys.argv", ["script"])
     assert cli(Options, main, "What it does.") == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("error: http://me:***@host/") and "hunter2" not in said.err
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: http://me:***@host/") and "hunter2" not in printed.err
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

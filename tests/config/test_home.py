@@ -8,7 +8,9 @@ import genae_core.config.home as module
 from genae_core.config.home import code_version, home
 
 
-def test_home_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_is_the_folder_of_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path / "a" / "b"))
     assert home() == tmp_path / "a" / "b" and home().is_dir()
     monkeypatch.chdir(tmp_path)
@@ -27,19 +29,19 @@ def test_home_is_in_the_users_folder_by_default(
     assert home() == tmp_path / ".genae" and home().is_dir()
 
 
-def test_a_home_that_cannot_be_made_is_refused(
+def test_a_home_that_cannot_be_created_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         monkeypatch.setenv("GENAE_HOME", str(place))
-        with pytest.raises(ValueError, match=f"GENAE_HOME={place} cannot be made"):
+        with pytest.raises(ValueError, match=f"GENAE_HOME={place} cannot be created"):
             home()
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of one commit that holds pkg/home.py, which the module believes to be."""
+    """A repository of one commit that holds pkg/home.py, which the module takes for itself."""
     if shutil.which("git") is None:
         pytest.skip("no git")
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GENAE_COMMIT", "GENAE_DIRTY"):
@@ -55,11 +57,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(
-        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    author = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
+    process = subprocess.run(
+        ["git", "-C", str(folder), *author, *arguments], check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def test_the_version_is_the_commit_and_whether_files_differ(repository: Path) -> None:
@@ -72,7 +74,7 @@ def test_the_version_is_the_commit_and_whether_files_differ(repository: Path) ->
 def test_another_projects_repository_is_not_ours(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Installed below someone's repository, untracked by it."""
+    """genae may be installed below a repository that does not track it."""
     untracked = repository / "venv" / "home.py"
     untracked.parent.mkdir()
     untracked.write_text("")

@@ -113,7 +113,7 @@ def test_every_former_path_is_read_as_the_class_of_today() -> None:
     for name, path in FORMER_PATHS.items():
         assert class_of(path) is class_of(name)
         assert path.rsplit(".", 1)[1] == class_of(name).__name__
-    assert set(CONFIGS) == {class_of(name) for name in FORMER_PATHS}
+    assert {class_of(name) for name in FORMER_PATHS} <= set(CONFIGS)
 
 
 def test_a_former_file_is_read_and_has_the_same_identity() -> None:
@@ -149,22 +149,6 @@ def test_a_class_without_a_name_is_refused_when_it_is_saved() -> None:
 
     with pytest.raises(ValueError, match=r"Nameless has no name on disk.*register"):
         to_dict(Nameless())
-
-
-def test_a_name_belongs_to_one_class() -> None:
-    @register("test.mine")
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Mine:
-        number: int = 1
-
-    assert from_json(to_json(Mine(number=2))) == Mine(number=2)
-    assert to_dict(Mine())[KEY] == "test.mine"
-    with pytest.raises(ValueError, match=r"'vae' of .*Mine belongs to genae_core.models.vae.VAE"):
-        register("vae")(Mine)
-    with pytest.raises(ValueError, match="lower-case words joined"):
-        register("Not a name")(Mine)
-    with pytest.raises(ValueError, match="must be a frozen dataclass"):
-        register("test.loose")(dataclasses.make_dataclass("Loose", ["number"]))
 
 
 def test_the_walk_finds_the_configs() -> None:
@@ -248,8 +232,10 @@ def test_missing_fields_are_refused(kind: type) -> None:
         ("genae_core.models.vae.negative_elbo", "no config"),
         ("genae_core.models.vae.VAE", "no config"),
         ("genae_core.config.importlib", "no config"),
-        (3, "names itself under 'config'"),
-        (None, "names itself under 'config'"),
+        (3, "has its name under 'config'"),
+        (None, "has its name under 'config'"),
+        (["vae"], "has its name under 'config'"),
+        ({"config": "vae"}, "has its name under 'config'"),
     ],
 )
 def test_a_name_that_is_not_registered_is_refused_and_imports_nothing(
@@ -265,7 +251,9 @@ def test_a_name_that_is_not_registered_is_refused_and_imports_nothing(
         from_dict(nested)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", '"genae_core.x.Y"'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", "{}", '"genae_core.x.Y"', "[" * 100_000]
+)
 def test_text_that_is_no_config_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         from_json(text)
@@ -294,6 +282,55 @@ def test_what_is_no_primitive_is_not_written() -> None:
     for thing in ([1], {"a": 1}, object()):
         with pytest.raises(TypeError, match="primitives, tuples and configs"):
             to_dict(Odd(thing=thing))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sampler", 3),
+        ("sampler", None),
+        ("sampler", {KEY: "net.mlp"}),
+        ("sampler", {"corrupt": True}),
+        ("fitted_prior", {KEY: "adam"}),
+        ("fitted_prior", [{KEY: "fitted_prior.mixture"}]),
+        ("record", 0),
+        ("record", "01"),
+        ("record", [[0]]),
+        ("sub_batch", "500"),
+        ("batch_norm", ["batch"]),
+        ("seed", True),
+    ],
+)
+def test_a_value_of_another_type_on_disk_is_refused(field: str, value: object) -> None:
+    data = to_dict(ChainConfig(sampler=EncodeDecode()))
+    with pytest.raises(ValueError, match=f"{field} must be|under .config."):
+        from_dict({**data, field: value})
+
+
+def test_every_field_of_every_config_refuses_a_list_of_lists() -> None:
+    for kind in CONFIGS:
+        data = to_dict(_filled(kind))
+        for field in dataclasses.fields(kind):
+            with pytest.raises(ValueError, match=f"{field.name} must be"):
+                from_dict({**data, field.name: [[[]]]})
+
+
+def test_whole_numbers_fit_fields_of_floats() -> None:
+    assert from_dict({KEY: "adam", "learning_rate": 1}) == AdamConfig(learning_rate=1.0)
+    with pytest.raises(ValueError, match="learning_rate must be a finite number"):
+        from_dict({KEY: "adam", "learning_rate": 10**400})
+
+
+def test_a_field_under_both_of_its_names_is_refused() -> None:
+    data = to_dict(ChainConfig(sampler=EncodeDecode()))
+    with pytest.raises(ValueError, match="fitted_prior twice"):
+        from_dict({**data, "law": None})
+
+
+@pytest.mark.parametrize("data", [None, [], "vae", 3])
+def test_what_is_no_object_is_no_config(data: Any) -> None:
+    with pytest.raises(ValueError, match="a config on disk is a JSON object, got"):
+        from_dict(data)
 
 
 def test_flatten_names_nested_fields() -> None:

@@ -1,0 +1,63 @@
+"""Whether the values in a file fit the types of a config's fields."""
+
+import dataclasses
+import functools
+import types
+import typing
+from typing import Any
+
+
+def check_types(kind: type, values: dict[str, Any]) -> None:
+    """Raise ValueError unless every value fits the annotation of its field.
+
+    A field whose annotation is a Protocol takes any config with the protocol's members. What an
+    annotation says beyond primitives, tuples, configs and unions is not checked.
+    """
+    hints = _hints(kind)
+    for name, value in values.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise ValueError(f"{name} must be {_text(hints[name])}, got {name}={value!r:.200}")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind)
+    except (NameError, TypeError):
+        return {}  # The annotations name something that is not visible from here.
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and _fits_items(value, arguments)
+    if origin is typing.Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if not isinstance(hint, type):
+        return True
+    if hint in (int, float):
+        number = (int, float) if hint is float else int
+        return isinstance(value, number) and not isinstance(value, bool)
+    if getattr(hint, "_is_protocol", False):
+        return dataclasses.is_dataclass(value) and _members(hint) <= _members(type(value))
+    return isinstance(value, hint)
+
+
+def _fits_items(value: tuple[Any, ...], hints: tuple[Any, ...]) -> bool:
+    if len(hints) == 2 and hints[1] is Ellipsis:
+        return all(_fits(item, hints[0]) for item in value)
+    return len(value) == len(hints) and all(map(_fits, value, hints))
+
+
+def _members(kind: type) -> set[str]:
+    """The public attributes and annotated fields of a class and of the classes it derives from."""
+    names: set[str] = set()
+    for base in kind.__mro__[:-1]:
+        names |= set(vars(base)) | set(vars(base).get("__annotations__", {}))
+    return {name for name in names if not name.startswith("_")}
+
+
+def _text(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
