@@ -1,6 +1,6 @@
-"""Fill in a cluster's file: its {{NAMES}} with your values, and its token, made once.
+"""Fill the {{NAMES}} of a cluster's file with your values and its token.
 
-What comes out holds your values, so it is written to GENAE_HOME and not beside the file.
+The result holds your values, so it is written to GENAE_HOME and not beside the file.
 
   python cluster/fill.py cluster/aws.yaml Region=eu-west-1 Subnet=subnet-1 ...
   python cluster/fill.py cluster/kuberay/raycluster.yaml Image=registry/genae@sha256:...
@@ -27,48 +27,49 @@ class Options:
     file: Annotated[Path, tyro.conf.Positional]
     """A file below cluster/."""
     values: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """NAME=VALUE, for each {{NAME}} of the file."""
+    """NAME=VALUE for each {{NAME}} of the file."""
 
 
 def names(text: str) -> set[str]:
-    """The {{NAMES}} in the text; {{names}} in its comments speak of them."""
+    """The {{NAMES}} in the text. A {{name}} in a comment of the file is not one of them."""
     return set(re.findall(r"\{\{([A-Z]\w*)\}\}", text))
 
 
 def fill(text: str, values: dict[str, str]) -> str:
     """The text with each {{NAME}} replaced by its value.
 
-    Raises ValueError where a name has no value, and for a value that no name asks for or that is
-    more than letters, digits and _ . / : @ = + ~ - and spaces.
+    Raises ValueError if a name has no value, a value has no name in the text, or a value contains
+    anything but letters, digits, spaces and _ . / : @ = + ~ -
     """
-    asked = names(text)
-    if missing := sorted(asked - set(values)):
+    required = names(text)
+    if missing := sorted(required - set(values)):
         raise ValueError(f"no value for {', '.join(missing)}: give NAME=VALUE")
-    if unknown := sorted(set(values) - asked):
-        raise ValueError(f"the file asks for no {', '.join(unknown)}, but {sorted(asked)}")
+    if unknown := sorted(set(values) - required):
+        raise ValueError(f"the file has no {', '.join(unknown)}; its names are {sorted(required)}")
     for name, value in values.items():
         if not re.fullmatch(r"[\w./:@=+~ -]+", value):
             raise ValueError(f"{name}={value!r} is not a plain value")
     image = values.get("Image", "name:tag")
+    # A digest or a tag other than "latest" names the same image tomorrow.
     fixed = r"[^@]+@sha256:[0-9a-f]{64}|[^@]+:(?!latest$)[\w.-]+"
     if not re.fullmatch(fixed, image):
-        raise ValueError(f"Image={image} may be another one tomorrow: give its digest or a tag")
-    return re.sub(r"\{\{([A-Z]\w*)\}\}", lambda found: values[found[1]], text)
+        raise ValueError(f"Image={image} may be another image tomorrow: give its digest or a tag")
+    return re.sub(r"\{\{([A-Z]\w*)\}\}", lambda match: values[match[1]], text)
 
 
 def token_file(name: str) -> Path:
-    """GENAE_HOME/NAME.token, made at the first call; no one else can read it."""
+    """GENAE_HOME/NAME.token. The first call creates it; no other user can read it."""
     return secret_file(home() / f"{name}.token")
 
 
 def main(options: Options) -> int:
-    """Write the filled file to GENAE_HOME and say what to do with it."""
-    if wrong := [pair for pair in options.values if "=" not in pair]:
-        raise ValueError(f"give NAME=VALUE, got {wrong[0]!r}")
+    """Write the filled file to GENAE_HOME and print its path."""
+    if invalid := [pair for pair in options.values if "=" not in pair]:
+        raise ValueError(f"give NAME=VALUE, got {invalid[0]!r}")
     values = dict(pair.split("=", 1) for pair in options.values)
     name, text = options.file.stem, options.file.read_text()
-    ours = {"Repository": str(ROOT), "Token": str(home() / f"{name}.token")}
-    filled = fill(text, values | {key: ours[key] for key in names(text) & set(ours)})
+    defaults = {"Repository": str(ROOT), "Token": str(home() / f"{name}.token")}
+    filled = fill(text, values | {key: defaults[key] for key in names(text) & set(defaults)})
     if "Token" in names(text):
         print(f"token: {token_file(name)}")
     out = home() / f"{name}.yaml"

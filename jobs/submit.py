@@ -23,7 +23,13 @@ import tyro
 
 from genae_core import config
 from genae_core.cluster import local_node as node
-from genae_core.cluster.upload import pack, requirements, script, to_send, version
+from genae_core.cluster.upload import (
+    commit_variables,
+    files_to_send,
+    job_command,
+    pack,
+    requirements,
+)
 from genae_core.config.cli import cli
 
 if TYPE_CHECKING:
@@ -179,9 +185,9 @@ def _path(text: str | None) -> Path | None:
 
 def main(options: Options) -> int:
     """Check everything, send, follow."""
-    commit = version(options.allow_dirty)
-    files = to_send(options.max_mib * 2**20)
-    entrypoint = shlex.join(script(options.command, files))
+    commit = commit_variables(options.allow_dirty)
+    files = files_to_send(options.max_mib * 2**20)
+    entrypoint = shlex.join(job_command(options.command, files))
     client = connect(options)
     environment = {name: os.environ[name] for name in options.env} | commit
     # Ray would kill it after 3 s; a sweep delivers what it logged, and says how to go on.

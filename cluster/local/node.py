@@ -1,6 +1,6 @@
-"""Start, show or stop a Ray of one node on this machine; see genae_core.cluster.local_node.
+"""Start, show or stop a Ray cluster of one node on this machine.
 
-python cluster/local/node.py up        # prints how to submit to it
+python cluster/local/node.py up        # prints how to submit a job
 python cluster/local/node.py status
 python cluster/local/node.py down
 """

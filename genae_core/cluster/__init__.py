@@ -1,1 +1,1 @@
-"""A Ray node on this machine, and what is sent to a cluster with a job."""
+"""A Ray node on this machine, and the files that are sent to a cluster with a job."""

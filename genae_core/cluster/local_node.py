@@ -1,6 +1,6 @@
-"""A Ray of one node on this machine, for jobs that outlive the terminal they were sent from.
+"""A Ray cluster of one node on this machine, for jobs that outlive the terminal of their user.
 
-Everything it opens is on loopback and asks for a token; no other node can join it.
+All its ports are on loopback and ask for a token, so no other machine can join it.
 """
 
 import dataclasses
@@ -27,9 +27,11 @@ from genae_core import config
 from genae_core.cluster import processes
 from genae_core.config.home import private_folder, secret_file
 
-UP_S = 180  # an answer of the dashboard, also on a busy machine
-DOWN_S = 45  # Ray drains a node for up to 30 s
-OURS = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN")  # would point elsewhere
+START_TIMEOUT_S = 180  # The dashboard of a busy machine answers within this time.
+STOP_TIMEOUT_S = 45  # Ray drains a node for up to 30 s.
+# Variables that would connect the node to another cluster.
+OTHER_CLUSTER = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN")
+SCRIPT = "python cluster/local/node.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Node:
-    """pid: of the process that leads the node's POSIX session. started: when it did.
-    scratch: Ray's own files, for this user alone."""
+    """The running node, as node.json records it.
+
+    Attributes:
+        address: The URL of the dashboard and of jobs.
+        pid: The process that leads the node's POSIX session.
+        started: The start time of that process.
+        scratch: The folder of Ray's own files, which only this user can open.
+    """
 
     address: str
     pid: int
@@ -69,18 +77,18 @@ def folder() -> Path:
 
 
 def token_file() -> Path:
-    """The file of the token, made at the first call; no one else can read it."""
+    """The file that holds the token. The first call creates it; no other user can read it."""
     return secret_file(folder() / "token")
 
 
 def running() -> Node | None:
-    """The node that `up` started, None where there is none or it has died."""
+    """The node that `up` started; None if there is none or it has died."""
     node = _recorded()
-    return node if node and node.started == processes.started(node.pid) else None
+    return node if node and node.started == processes.start_time(node.pid) else None
 
 
 def check_free(flag: str, port: int) -> None:
-    """Raises ValueError where another program listens at the port that the flag gives."""
+    """Raise ValueError if another program listens at the port, which the flag sets."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,48 +98,50 @@ def check_free(flag: str, port: int) -> None:
 
 
 def up(options: Options) -> int:
-    """Start the node and wait for its answer. Raises ValueError where it is up already, the port
-    is taken or Ray does not start."""
-    if found := running():
-        raise ValueError(
-            f"a node is up at {found.address} already; take it down with {_me()} down"
-        )
-    _down()  # what is left of one that died
+    """Start the node and wait until it answers.
+
+    Raises ValueError if it is up already, the port is in use or Ray does not start.
+    """
+    if node := running():
+        raise ValueError(f"a node is up at {node.address} already; stop it with {SCRIPT} down")
+    _remove()  # There may be remains of a node that died.
     check_free("--dashboard-port", options.dashboard_port)
-    scratch = Path(tempfile.mkdtemp(prefix="genae-", dir="/tmp"))  # Ray's sockets need short paths
+    scratch = Path(
+        tempfile.mkdtemp(prefix="genae-", dir="/tmp")
+    )  # Ray's sockets need short paths.
     process = _start(options, scratch)
     address = f"http://127.0.0.1:{options.dashboard_port}"
-    node = Node(address, process.pid, processes.started(process.pid), str(scratch))
+    node = Node(address, process.pid, processes.start_time(process.pid), str(scratch))
     record = folder() / "node.json.new"
     record.write_text(json.dumps(dataclasses.asdict(node)))
     record.replace(folder() / "node.json")
     try:
         _wait(node, process)
     except BaseException:
-        _down()
+        _remove()
         raise
-    print(f"up at {node.address}, on this machine alone; its token is in {token_file()}")
+    print(f"up at {node.address}, for this machine only; its token is in {token_file()}")
     print("submit:  python jobs/submit.py -- sweeps/latent_dim.py --smoke")
-    print(f"stop it: {_me()} down")
+    print(f"stop it: {SCRIPT} down")
     return 0
 
 
 def status() -> int:
-    """Say whether it is up; 1 where it is not."""
+    """Print whether the node is up; the exit status is 1 if it is not."""
     node = running()
-    print(f"up at {node.address}" if node else f"down; start it with {_me()} up")
+    print(f"up at {node.address}" if node else f"down; start it with {SCRIPT} up")
     return 0 if node else 1
 
 
 def down() -> int:
-    """Stop what `up` started, and nothing else; the logs of its jobs are kept."""
+    """Stop the processes that `up` started, and no others; the logs of the jobs stay."""
     node, died = _recorded(), running() is None
-    _down()
+    _remove()
     if node is None:
         print("not up")
     else:
-        what = "had died; what was left of it is ended" if died else "is stopped"
-        print(f"{node.address} {what}; its jobs' logs: {folder() / 'logs'}")
+        what = "had died; its remaining processes are ended" if died else "is stopped"
+        print(f"{node.address} {what}; the logs of its jobs: {folder() / 'logs'}")
     return 0
 
 
@@ -142,16 +152,18 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
     flags += ["--dashboard-host=127.0.0.1", f"--dashboard-port={options.dashboard_port}"]
     flags += [f"--num-cpus={options.num_cpus}"] if options.num_cpus is not None else []
     flags += [f"--num-gpus={options.num_gpus}"] if options.num_gpus is not None else []
-    environment = {k: v for k, v in os.environ.items() if k not in OURS}
+    environment = {k: v for k, v in os.environ.items() if k not in OTHER_CLUSTER}
     environment |= {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a node alone: Ray binds loopback only
+        # Without other nodes Ray binds to loopback only.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file()),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Else the same for every Ray on the machine, which would be told another's figures.
+        # The default ports are the same for every Ray on the machine, and would report the
+        # metrics of another one.
         "AUTOSCALER_METRIC_PORT": str(_free_port()),
         "DASHBOARD_METRIC_PORT": str(_free_port()),
-        # A job says "python": the one that has genae's packages.
+        # A job runs "python", which must be the one that has genae's packages.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
     with (scratch / "start.log").open("wb") as log:
@@ -161,38 +173,38 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # by which `down` finds all that belongs to it
+            start_new_session=True,  # `down` finds the processes by this session.
         )
 
 
 def _wait(node: Node, process: subprocess.Popen[bytes]) -> None:
     headers = {"Authorization": f"Bearer {token_file().read_text()}"}
     request = urllib.request.Request(f"{node.address}/api/version", headers=headers)
-    local = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, never a proxy
-    deadline = time.monotonic() + UP_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
+    deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), local.open(request, timeout=5):
+        with suppress(OSError), opener.open(request, timeout=5):
             return
         time.sleep(0.2)
-    said = (Path(node.scratch) / "start.log").read_text(errors="replace").strip().splitlines()
-    raise ValueError(f"Ray did not start: {said[-1] if said else 'it said nothing'}")
+    log = (Path(node.scratch) / "start.log").read_text(errors="replace").strip().splitlines()
+    raise ValueError(f"Ray did not start: {log[-1] if log else 'it printed nothing'}")
 
 
-def _down() -> None:
-    """End the recorded node's processes, keep its jobs' logs, remove its files."""
+def _remove() -> None:
+    """End the processes of the recorded node, keep the logs of its jobs and delete its files."""
     node = _recorded()
     if node is None:
         return
-    own = processes.of_node(node.pid, node.started, node.scratch)
-    led = node.started == processes.started(node.pid)
-    if led:
+    own = processes.node_processes(node.pid, node.started, node.scratch)
+    alive = node.started == processes.start_time(node.pid)
+    if alive:
         with suppress(ProcessLookupError):
             os.kill(node.pid, signal.SIGTERM)
-    processes.end(own, DOWN_S if led else 0)
-    kept = folder() / "logs"
-    kept.mkdir(exist_ok=True)
+    processes.end_processes(own, STOP_TIMEOUT_S if alive else 0)
+    logs = folder() / "logs"
+    logs.mkdir(exist_ok=True)
     for log in Path(node.scratch).glob("ray/session_2*/logs/job-driver-*.log"):
-        shutil.copy(log, kept)
+        shutil.copy(log, logs)
     shutil.rmtree(node.scratch, ignore_errors=True)
     (folder() / "node.json").unlink()
 
@@ -212,16 +224,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _me() -> str:
-    return "python cluster/local/node.py"
-
-
 def main(options: Options) -> int:
-    """One `up` or `down` at a time."""
+    """Run the command; only one `up` or `down` runs at a time."""
     if options.do == "status":
         return status()
     try:
         with FileLock(folder() / "lock", timeout=0):
             return up(options) if options.do == "up" else down()
     except Timeout:
-        raise ValueError("another up or down is under way: wait for it") from None
+        raise ValueError("another up or down is running: wait for it") from None

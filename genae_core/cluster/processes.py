@@ -1,4 +1,4 @@
-"""The processes of this machine, by ps, and those of one Ray node."""
+"""The processes of this machine as ps lists them, and those that belong to one Ray node."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-KILLED_S = 10  # until the system has taken away what was killed
+KILL_TIMEOUT_S = 10  # The system removes a killed process within this time.
 
 
 class Process(NamedTuple):
-    """One line of ps; `started` tells it from a later process of the same number."""
+    """One line of ps. `started` distinguishes it from a later process with the same number."""
 
     pid: int
     parent: int
@@ -20,52 +20,54 @@ class Process(NamedTuple):
     command: str
 
 
-def started(pid: int) -> str:
-    """When the process did, "" where there is none."""
-    return next((p.started for p in _ps() if p.pid == pid), "")
+def start_time(pid: int) -> str:
+    """When the process started, in the format of `Process.started`; "" if there is none."""
+    return next((p.started for p in _list_processes() if p.pid == pid), "")
 
 
-def of_node(leader: int, since: str, folder: str) -> list[Process]:
-    """The node's processes: of its leader's session, those that write to its folder, and what
-    descends from either; a job has a session of its own, which outlives the leader.
+def node_processes(leader: int, leader_started: str, folder: str) -> list[Process]:
+    """The processes of a node: those in the session of its leader, those that write to its
+    folder, and all descendants of either. A job has a session of its own, which outlives the
+    leader.
 
-    since: when the leader started. Where it is gone, its number may be another session's by now:
-    then only those count that write to the folder (on Linux) or whose command names it.
+    Once the leader has ended, its number may belong to another session. Then a process counts
+    only if it writes to the folder (on Linux), or is in that session and names the folder in its
+    command.
     """
-    everything = _ps()
-    led = any(p.pid == leader and p.started == since for p in everything)
+    processes = _list_processes()
+    leads = any(p.pid == leader and p.started == leader_started for p in processes)
     own = {
         p.pid
-        for p in everything
+        for p in processes
         if _writes_below(p.pid, folder)
-        or (_session(p.pid) == leader and (led or folder in p.command))
+        or (_session(p.pid) == leader and (leads or folder in p.command))
     }
-    while more := {p.pid for p in everything if p.parent in own} - own:
-        own |= more
-    return [p for p in everything if p.pid in own]
+    while children := {p.pid for p in processes if p.parent in own} - own:
+        own |= children
+    return [p for p in processes if p.pid in own]
 
 
-def end(processes: list[Process], seconds: float) -> None:
-    """Wait for them to end, then kill those that have not."""
-    deadline = time.monotonic() + seconds
+def end_processes(processes: list[Process], timeout_s: float) -> None:
+    """Wait until the processes have ended, and kill those that have not after the timeout."""
+    deadline = time.monotonic() + timeout_s
     while _alive(processes) and time.monotonic() < deadline:
         time.sleep(0.2)
     for process in _alive(processes):
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + KILLED_S
+    deadline = time.monotonic() + KILL_TIMEOUT_S
     while _alive(processes) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def _alive(processes: list[Process]) -> list[Process]:
-    still = {(p.pid, p.started) for p in _ps()}
-    return [p for p in processes if (p.pid, p.started) in still]
+    current = {(p.pid, p.started) for p in _list_processes()}
+    return [p for p in processes if (p.pid, p.started) in current]
 
 
-def _ps() -> list[Process]:
-    """Every process but those that have ended and wait to be collected."""
-    done = subprocess.run(
+def _list_processes() -> list[Process]:
+    """Every process except zombies, which have ended already."""
+    ps = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="],
         capture_output=True,
         text=True,
@@ -73,20 +75,24 @@ def _ps() -> list[Process]:
         check=True,
         env={**os.environ, "LC_ALL": "C"},
     )
-    rows = (line.split(None, 8) for line in done.stdout.splitlines())
-    return [
-        Process(int(row[0]), int(row[1]), _start(int(row[0]), " ".join(row[3:8])), row[8])
-        for row in rows
-        if len(row) == 9 and not row[2].startswith("Z")
-    ]
+    processes = []
+    for line in ps.stdout.splitlines():
+        # pid, ppid, stat, the five words of lstart, command
+        row = line.split(None, 8)
+        if len(row) == 9 and not row[2].startswith("Z"):
+            pid, parent = int(row[0]), int(row[1])
+            started = _exact_start_time(pid, " ".join(row[3:8]))
+            processes.append(Process(pid, parent, started, row[8]))
+    return processes
 
 
-def _start(pid: int, said: str) -> str:
-    """When it started: on Linux in ticks since boot, for ps may say a second more or less."""
+def _exact_start_time(pid: int, by_ps: str) -> str:
+    """The start time in clock ticks since boot on Linux, because that of ps may vary by a second
+    between two calls; elsewhere that of ps."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[19]
     except OSError:
-        return said
+        return by_ps
 
 
 def _session(pid: int) -> int | None:
@@ -97,12 +103,13 @@ def _session(pid: int) -> int | None:
 
 
 def _writes_below(pid: int, folder: str) -> bool:
-    """Whether it holds a file of the folder open to write, where the system says (Linux)."""
+    """Whether the process has a file below the folder open for writing; False where the system
+    does not tell (Linux does)."""
     with suppress(OSError):
         for number in os.listdir(f"/proc/{pid}/fd"):
             if not os.readlink(f"/proc/{pid}/fd/{number}").startswith(f"{folder}/"):
                 continue
-            about = Path(f"/proc/{pid}/fdinfo/{number}").read_text().split()
-            if int(about[about.index("flags:") + 1], 8) & os.O_ACCMODE != os.O_RDONLY:
+            info = Path(f"/proc/{pid}/fdinfo/{number}").read_text().split()
+            if int(info[info.index("flags:") + 1], 8) & os.O_ACCMODE != os.O_RDONLY:
                 return True
     return False

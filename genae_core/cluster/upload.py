@@ -1,4 +1,4 @@
-"""What is sent to a cluster: the files that git tracks, as one zip."""
+"""The files that are sent to a cluster with a job: those that git tracks, as one zip file."""
 
 import hashlib
 import subprocess
@@ -7,31 +7,33 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Never sent, also where git does not ignore them: data, stores and results at the root, secrets.
+# Never sent, even if git does not ignore them: data, stores and results at the root, and secrets.
 FOLDERS = ("data", "shards", "mlruns", "mlartifacts", ".genae")
 FILES = ("*.db", "*.pt", "*.safetensors", "*.parquet", ".env", ".env.*", "*.pem", "*.key")
 
 
-def script(command: tuple[str, ...], files: list[Path]) -> tuple[str, ...]:
-    """The command as it is run at the root of what is sent.
+def job_command(command: tuple[str, ...], files: list[Path]) -> tuple[str, ...]:
+    """The command as the job runs it at the root of the files that are sent.
 
-    Raises ValueError unless it begins with a Python file among `files`.
+    Raises ValueError unless it begins with the path of a Python script among `files`.
     """
     path = Path(command[0])
-    found = next((p for p in (ROOT / path, Path.cwd() / path) if p.is_file()), None)
-    if found is None:
+    script = next((p for p in (ROOT / path, Path.cwd() / path) if p.is_file()), None)
+    if script is None:
         raise ValueError(f"there is no script {path}: give its path in this repository")
-    if not found.resolve().is_relative_to(ROOT):
-        raise ValueError(f"{path} is outside of this repository: only what is in it is sent")
-    inside = found.resolve().relative_to(ROOT)
+    if not script.resolve().is_relative_to(ROOT):
+        raise ValueError(f"{path} is outside of this repository, and only its files are sent")
+    inside = script.resolve().relative_to(ROOT)
     if inside.suffix != ".py" or inside not in files:
         raise ValueError(f"{inside} is not a Python script that git tracks")
     return ("python", inside.as_posix(), *command[1:])
 
 
-def version(allow_dirty: bool) -> dict[str, str]:
-    """The commit, and whether the files differ from it. Raises ValueError where they do and may
-    not, and outside of a git checkout."""
+def commit_variables(allow_dirty: bool) -> dict[str, str]:
+    """GENAE_COMMIT, and GENAE_DIRTY: whether the files differ from the commit.
+
+    Raises ValueError outside of a git checkout, and if the files differ without `allow_dirty`.
+    """
     commit = _git("rev-parse", "HEAD").strip()
     changed = [line[3:] for line in _git("status", "--porcelain").splitlines()]
     if changed and not allow_dirty:
@@ -43,10 +45,12 @@ def version(allow_dirty: bool) -> dict[str, str]:
     return {"GENAE_COMMIT": commit, "GENAE_DIRTY": str(bool(changed)).lower()}
 
 
-def to_send(max_bytes: float) -> list[Path]:
-    """The files, relative to the repository: tracked or new, not ignored and not excluded.
+def files_to_send(max_bytes: float) -> list[Path]:
+    """The tracked and new files, relative to the repository, that are neither ignored by git nor
+    excluded by this module.
 
-    Raises ValueError where they are larger than max_bytes.
+    Raises ValueError if a file is a link to one outside of the repository, and if the files are
+    larger than `max_bytes` together.
     """
     listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     files = [Path(name) for name in sorted(set(listed)) if name and (ROOT / name).is_file()]
@@ -56,19 +60,20 @@ def to_send(max_bytes: float) -> list[Path]:
         if not (ROOT / file).resolve().is_relative_to(ROOT):
             raise ValueError(f"{file} is a link to a file outside of this repository")
     sizes = {file: (ROOT / file).stat().st_size for file in files}
-    if sum(sizes.values()) > max_bytes:
+    total = sum(sizes.values())
+    if total > max_bytes:
         largest = sorted(files, key=lambda file: -sizes[file])[:5]
         names = ", ".join(f"{file} ({sizes[file] / 2**20:.1f} MiB)" for file in largest)
         raise ValueError(
-            f"{sum(sizes.values()) / 2**20:.1f} MiB to send, --max-mib={max_bytes / 2**20:g}; the "
-            f"largest: {names}"
+            f"the files to send have {total / 2**20:.1f} MiB, more than "
+            f"--max-mib={max_bytes / 2**20:g}; the largest are {names}"
         )
     return files
 
 
-def pack(files: list[Path], to: Path) -> None:
-    """Zip the files; the same files give the same bytes, which Ray then has already."""
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+def pack(files: list[Path], target: Path) -> None:
+    """Zip the files. The same files give the same bytes, so that Ray uploads them only once."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             entry = zipfile.ZipInfo(file.as_posix())
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -77,9 +82,10 @@ def pack(files: list[Path], to: Path) -> None:
 
 
 def requirements() -> list[str]:
-    """What a job needs, for pip, in the versions of constraints.txt.
+    """The lines for pip with the packages of a job, in the versions of constraints.txt.
 
-    Ray keeps what it installed under the hash of these lines, so they hold that of the versions.
+    Ray caches an installation under the hash of these lines, so they contain the hash of
+    constraints.txt.
     """
     versions = hashlib.sha256((ROOT / "constraints.txt").read_bytes()).hexdigest()
     listed = (ROOT / "cluster" / "requirements.txt").read_text().splitlines()
@@ -89,9 +95,11 @@ def requirements() -> list[str]:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True
         )
     except (OSError, subprocess.CalledProcessError):
-        raise ValueError("what is sent is what git tracks: run this in a git checkout") from None
-    return done.stdout
+        raise ValueError(
+            "a job is sent the files that git tracks: run this in a git checkout"
+        ) from None
+    return process.stdout

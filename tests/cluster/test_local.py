@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path))
     monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("cluster.local.node")
+    return importlib.import_module("genae_core.cluster.local_node")
 
 
 @pytest.fixture
@@ -60,16 +60,16 @@ def test_the_recorded_process_is_ended(
     ) as leader:
         assert leader.stdout is not None
         leader.stdout.readline()
-        child = next(p for p in node.processes._ps() if p.parent == leader.pid)
-        record(node, leader.pid, node.processes.started(leader.pid))
+        child = next(p for p in node.processes._list_processes() if p.parent == leader.pid)
+        record(node, leader.pid, node.processes.start_time(leader.pid))
         assert node.running() is not None
-        node.DOWN_S, before = 2, node.DOWN_S
+        node.STOP_TIMEOUT_S, before = 2, node.STOP_TIMEOUT_S
         try:
             assert node.down() == 0
         finally:
-            node.DOWN_S = before
+            node.STOP_TIMEOUT_S = before
         assert leader.wait(10) == -signal.SIGTERM
-    assert node.processes.started(child.pid) != child.started
+    assert node.processes.start_time(child.pid) != child.started
     assert stranger.poll() is None
 
 
@@ -160,10 +160,12 @@ def test_what_is_left_of_a_killed_node_is_ended_by_the_next(
             [sys.executable, *words], env=os.environ | token, check=True, capture_output=True
         )
         deadline = time.monotonic() + 60
-        while not (job := [p for p in node.processes._ps() if p.command == "sleep 602"]):
+        while not (
+            job := [p for p in node.processes._list_processes() if p.command == "sleep 602"]
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        own = node.processes.of_node(first.pid, first.started, first.scratch)
+        own = node.processes.node_processes(first.pid, first.started, first.scratch)
         assert len(own) > 10 and set(job) <= set(own)
         assert node.processes._session(job[0].pid) != first.pid
         os.kill(first.pid, signal.SIGKILL)

@@ -291,11 +291,11 @@ def test_the_stack_refuses_the_world_and_needs_no_aliases() -> None:
 # Filling in.
 
 
-def test_filling_asks_for_every_value_and_takes_no_other(filling: ModuleType) -> None:
+def test_every_name_needs_a_value_and_every_value_a_name(filling: ModuleType) -> None:
     assert filling.fill("a: {{One}} # {{names}}", {"One": "1"}) == "a: 1 # {{names}}"
     for values, words in [
         ({}, "no value for One"),
-        ({"One": "1", "Two": "2"}, "asks for no Two"),
+        ({"One": "1", "Two": "2"}, "the file has no Two"),
         ({"One": "1\nb: 2"}, "not a plain value"),
         ({"One": '"; rm -rf'}, "not a plain value"),
     ]:
@@ -305,7 +305,7 @@ def test_filling_asks_for_every_value_and_takes_no_other(filling: ModuleType) ->
 
 @pytest.mark.parametrize("image", ["genae", "r/genae:latest", "r:5000/genae", "genae@sha256:12"])
 def test_an_image_that_may_change_is_refused(image: str, filling: ModuleType) -> None:
-    with pytest.raises(ValueError, match="may be another one tomorrow"):
+    with pytest.raises(ValueError, match="may be another image tomorrow"):
         filling.fill("image: {{Image}}", {"Image": image})
     digest = "r:5000/genae@sha256:" + "0" * 64
     assert digest in filling.fill("image: {{Image}}", {"Image": digest})

@@ -37,67 +37,67 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sending(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def upload(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT))
-    module = importlib.import_module("cluster.sending")
+    module = importlib.import_module("genae_core.cluster.upload")
     monkeypatch.setattr(module, "ROOT", repository)
     monkeypatch.chdir(repository)
     return module
 
 
 def test_what_is_sent_is_what_git_tracks_but_data_stores_and_secrets(
-    sending: ModuleType, repository: Path
+    upload: ModuleType, repository: Path
 ) -> None:
     tracked = {Path(name) for name in TRACKED}
-    assert tracked - set(sending.to_send(2**20)) == {Path("data/digits.bin")}
+    assert tracked - set(upload.files_to_send(2**20)) == {Path("data/digits.bin")}
     for name in (".env", "key.pem", "weights.pt", "mlflow.db", "notes.txt"):
         (repository / name).write_text("")
-    assert set(sending.to_send(2**20)) - tracked == {Path("notes.txt")}
+    assert set(upload.files_to_send(2**20)) - tracked == {Path("notes.txt")}
     (repository / "jobs" / "hello.py").unlink()
-    assert Path("jobs/hello.py") not in sending.to_send(2**20)
+    assert Path("jobs/hello.py") not in upload.files_to_send(2**20)
 
 
 def test_every_module_of_genae_is_sent(
-    sending: ModuleType, monkeypatch: pytest.MonkeyPatch
+    upload: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "ROOT", ROOT)
+    monkeypatch.setattr(upload, "ROOT", ROOT)
     if not (ROOT / ".git").exists():
         pytest.skip("no git checkout")
-    sent = set(sending.to_send(2**30))
+    sent = set(upload.files_to_send(2**30))
     modules = {path.relative_to(ROOT) for path in (ROOT / "genae_core").rglob("*.py")}
     assert len(modules) > 50 and modules <= sent
     assert sum((ROOT / path).stat().st_size for path in sent) < 20 * 2**20
 
 
-def test_a_dirty_tree_is_refused_unless_allowed(sending: ModuleType, repository: Path) -> None:
-    clean = sending.version(allow_dirty=False)
+def test_a_dirty_tree_is_refused_unless_allowed(upload: ModuleType, repository: Path) -> None:
+    clean = upload.commit_variables(allow_dirty=False)
     assert re.fullmatch("[0-9a-f]{40}", clean["GENAE_COMMIT"]) and clean["GENAE_DIRTY"] == "false"
     for name in ("a", "b", "c", "d"):
         (repository / name).write_text("")
     with pytest.raises(ValueError, match="the commit: a, b, c and 1 more; commit them"):
-        sending.version(allow_dirty=False)
-    assert sending.version(allow_dirty=True) == clean | {"GENAE_DIRTY": "true"}
+        upload.commit_variables(allow_dirty=False)
+    assert upload.commit_variables(allow_dirty=True) == clean | {"GENAE_DIRTY": "true"}
 
 
-def test_too_much_is_refused_by_name(sending: ModuleType, repository: Path) -> None:
+def test_too_much_is_refused_by_name(upload: ModuleType, repository: Path) -> None:
     (repository / "large.bin").write_bytes(b"\0" * 3 * 2**20)
-    with pytest.raises(ValueError, match=r"--max-mib=2; the largest: large.bin \(3.0 MiB\)"):
-        sending.to_send(2 * 2**20)
+    with pytest.raises(ValueError, match=r"--max-mib=2; the largest are large.bin \(3.0 MiB\)"):
+        upload.files_to_send(2 * 2**20)
 
 
 def test_a_link_out_of_the_repository_is_refused(
-    sending: ModuleType, repository: Path, tmp_path: Path
+    upload: ModuleType, repository: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "private").write_text("")
     (repository / "link").symlink_to(tmp_path / "private")
     with pytest.raises(ValueError, match="link is a link to a file outside"):
-        sending.to_send(2**30)
+        upload.files_to_send(2**30)
 
 
-def test_the_same_files_make_the_same_zip(sending: ModuleType, tmp_path: Path) -> None:
-    files = sending.to_send(2**30)
+def test_the_same_files_make_the_same_zip(upload: ModuleType, tmp_path: Path) -> None:
+    files = upload.files_to_send(2**30)
     for name in ("one.zip", "two.zip"):
-        sending.pack(files, tmp_path / name)
+        upload.pack(files, tmp_path / name)
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
         assert archive.namelist() == [path.as_posix() for path in files]
@@ -115,29 +115,29 @@ def test_the_same_files_make_the_same_zip(sending: ModuleType, tmp_path: Path) -
     ],
 )
 def test_only_a_script_of_the_repository_is_sent(
-    name: str, words: str, sending: ModuleType
+    name: str, words: str, upload: ModuleType
 ) -> None:
-    assert sending.script(("jobs/hello.py", "-x"), sending.to_send(2**20))[1:] == (
+    assert upload.job_command(("jobs/hello.py", "-x"), upload.files_to_send(2**20))[1:] == (
         "jobs/hello.py",
         "-x",
     )
     with pytest.raises(ValueError, match=words):
-        sending.script((name,), sending.to_send(2**30))
+        upload.job_command((name,), upload.files_to_send(2**30))
 
 
 def test_outside_of_git_nothing_is_sent(
-    sending: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    upload: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sending, "ROOT", tmp_path)
+    monkeypatch.setattr(upload, "ROOT", tmp_path)
     with pytest.raises(ValueError, match="run this in a git checkout"):
-        sending.version(allow_dirty=True)
+        upload.commit_variables(allow_dirty=True)
 
 
-def test_what_is_installed_follows_the_constraints(sending: ModuleType, repository: Path) -> None:
+def test_what_is_installed_follows_the_constraints(upload: ModuleType, repository: Path) -> None:
     (repository / "cluster").mkdir()
     (repository / "cluster" / "requirements.txt").write_text("# what\ntorch\nray[tune]\n")
-    first, *names = sending.requirements()
+    first, *names = upload.requirements()
     assert names == ["torch", "ray[tune]"]
     assert first.startswith("-c ${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/constraints.txt  # ")
     (repository / "constraints.txt").write_text("torch==0.0.0")
-    assert sending.requirements()[0] != first
+    assert upload.requirements()[0] != first
