@@ -96,7 +96,7 @@ def test_another_version_is_seen(text: str, fault: str) -> None:
         (">-\n    ~/venv/bin/pip install -c a.txt torch\n    --index-url u other", "other"),
     ],
 )
-def test_an_unpinned_package_is_seen(text: str, fault: str) -> None:
+def test_an_unpinned_package_is_reported(text: str, fault: str) -> None:
     assert unpinned(text) == [fault]
 
 
@@ -105,10 +105,10 @@ def test_the_two_lists_of_constraints_do_not_overlap() -> None:
     assert len(own) > 100 and len(more) > 3 and not set(own) & set(more)
 
 
-def test_nodes_install_what_the_project_needs() -> None:
+def test_nodes_install_the_packages_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needs = project["dependencies"] + project["optional-dependencies"]["sweep"]
     listed = (CLUSTER / "requirements.txt").read_text().splitlines()
-    given = [line for line in listed if line and not line.startswith("#")]
-    assert [re.split(r">=", need)[0] for need in needs] == given
-    assert {normal(line.split("[")[0]) for line in given} <= set(OWN)
+    names = [line for line in listed if line and not line.startswith("#")]
+    assert [re.split(r">=", need)[0] for need in needs] == names
+    assert {normal(line.split("[")[0]) for line in names} <= set(OWN)
