@@ -1,9 +1,9 @@
-"""One HTML file that shows how a sweep's samples change with the steps of the chain.
+"""Build one HTML file that shows how a sweep's samples change with the MCMC step.
 
   python dashboards/explorer/build.py --sweep NAME --out explorer.html
   python dashboards/explorer/build.py --sweep A B --tracking-uri http://HOST:5000 --out both.html
 
-It needs no server and no network: open it in a browser, send it to somebody.
+The file needs no server and no network: open it in a browser, or send it to somebody.
 """
 
 import sys
@@ -12,44 +12,45 @@ from pathlib import Path
 
 from genae_core.config.cli import cli
 from genae_core.config.home import default_store
-from genae_core.report.explorer.page import MOST_MB, build
+from genae_core.report.explorer.page import MAX_MB, build
 from genae_core.tracking.store_uri import resolve_uri
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The flags of this page."""
+    """The flags of this script."""
 
     sweep: tuple[str, ...]
-    """Names of the sweeps to show together, as their runs are tagged."""
+    """The names of the sweeps to show together."""
     out: Path
-    """The HTML file."""
+    """The HTML file to write."""
     tracking_uri: str | None = None
-    """MLflow store (default: mlflow.db in GENAE_HOME)."""
+    """The MLflow store (default: mlflow.db in GENAE_HOME)."""
     overwrite: bool = False
-    """Replace the file if it is there."""
-    max_mb: float = MOST_MB
-    """Largest size of the file: pictures are left out, and the page says which, to stay below."""
+    """Replace the file if it exists."""
+    max_mb: float = MAX_MB
+    """The largest size of the file in MB. To stay below it, the page leaves out pictures and says
+    how many."""
 
 
-def checked(options: Options) -> str:
-    """The store's URI. Raises ValueError before anything is read for what cannot end well."""
+def check_options(options: Options) -> str:
+    """Return the store's URI. Raises ValueError, before anything is read, if a flag is wrong."""
     if options.out.exists() and not options.overwrite:
-        raise ValueError(f"{options.out} is there already; give --overwrite to replace it")
+        raise ValueError(f"{options.out} exists already; give --overwrite to replace it")
     if not options.out.absolute().parent.is_dir():
-        raise ValueError(f"the folder {options.out.absolute().parent} is not there")
+        raise ValueError(f"the folder {options.out.absolute().parent} does not exist")
     if not options.max_mb > 0:
         raise ValueError(f"max_mb must be > 0, got max_mb={options.max_mb}")
     uri = resolve_uri(options.tracking_uri or default_store())
-    # MLflow would make a new store where there is none.
+    # MLflow would make a new store if there is none.
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ValueError(f"there is no store at {uri}; give --tracking-uri")
     return uri
 
 
 def main(options: Options) -> int:
-    """Read, choose, write."""
-    print(build(checked(options), options.sweep, options.out, options.max_mb))
+    """Build the page, and say what was written."""
+    print(build(check_options(options), options.sweep, options.out, options.max_mb))
     return 0
 
 

@@ -18,20 +18,20 @@ class Options:
     """The flags of this script."""
 
     print: bool = False
-    """Only say where it is."""
+    """Only print the path of the page."""
 
 
 def main(options: Options) -> int:
-    """Say where it is, and open it where there is a screen."""
+    """Print the path of the page, and open it if there is a screen."""
     sweeps = home() / "sweeps"
     pages = sorted(sweeps.glob(f"*/{PAGE}"), key=lambda path: path.stat().st_mtime)
     if not pages:
         raise ValueError(
-            f"no sweep in {sweeps} has a page yet: run one, or make the page of a sweep elsewhere "
-            "with dashboards/explorer/build.py"
+            f"no sweep in {sweeps} has a page yet: run a sweep, or build the page of another "
+            "sweep with dashboards/explorer/build.py"
         )
     print(pages[-1])
-    # On a terminal alone webbrowser would start one for text.
+    # Without a screen, webbrowser would start a browser in the terminal.
     screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
     if screen and not options.print:
         webbrowser.open(pages[-1].as_uri())

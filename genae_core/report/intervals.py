@@ -1,4 +1,4 @@
-"""Intervals over seeds."""
+"""Confidence intervals over seeds."""
 
 import math
 import statistics
@@ -6,9 +6,21 @@ from collections.abc import Sequence
 
 from scipy.stats import t as student
 
+Interval = tuple[float, float | None, float | None]  # the mean, and the ends of its interval
 
-def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean, and the ends of its 95 % interval by Student's t; none of one value."""
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of n values and its 95 % confidence interval by Student's t.
+
+    mean ± t(0.975; n - 1) s / sqrt(n), with s the standard deviation of the values.
+
+    Args:
+        values: One value per seed.
+
+    Returns:
+        The mean, the lower end and the upper end. A single value has no interval, so both ends
+        are None.
+    """
     mean, n = statistics.mean(values), len(values)
     if n < 2:
         return mean, None, None

@@ -1,9 +1,10 @@
-"""A sweep's charts, laid out in MLflow: a saved view of the runs page, linked in the experiment's
-note.
+"""The charts of a sweep in MLflow: a saved view of the runs page, with a link to it in the
+experiment's note.
 
-MLflow has no API for it. Its page keeps a view as the experiment's tag mlflow.sharedViewState.ID:
-JSON {name, createdAt, updatedAt, state}, where state is "deflate;" + base64(zlib(JSON)) of what
-the page shows. This is undocumented, so nothing is written for a version outside SEEN.
+MLflow has no API for views. Its page stores a view as the experiment's tag
+mlflow.sharedViewState.ID: JSON {name, createdAt, updatedAt, state}, with state = "deflate;" +
+base64(zlib(JSON)) of what the page shows. This format is undocumented, so nothing is written for
+an MLflow version outside TESTED_VERSIONS.
 """
 
 import base64
@@ -25,41 +26,49 @@ from genae_core.config import require
 from genae_core.tracking.mlflow_store import IMAGE_KEY, Tracker
 from genae_core.tracking.store_uri import TIMEOUT_S, redact
 
-SEEN = ("3.16", "3.18")  # the first and the last MLflow whose page was seen to show the view
-UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is no server
+TESTED_VERSIONS = ("3.16", "3.18")  # the first and the last MLflow whose page showed the view
+UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is not a server
 VIEW, NOTE, COLOR = "mlflow.sharedViewState.", "mlflow.note.content", "mlflow.runColor"
-BEGIN, END = "<!-- genae: views of sweeps -->", "<!-- genae: end -->"  # our part of the note
-LINKS = 10  # in the note
-SHOWN = 24  # runs that a chart can tell apart
-PICTURED = 10  # the first runs, of which the page loads images
-RANK = "fcd_val_best"  # like the step, the order is chosen on validation
+BEGIN, END = "<!-- genae: views of sweeps -->", "<!-- genae: end -->"  # around our part of a note
+MAX_LINKS = 10  # in the note
+MAX_RUNS = 24  # that one chart can show so that a reader tells them apart
+RUNS_WITH_IMAGES = 10  # the page loads images of this many runs, the first ones
+RANK = "fcd_val_best"  # the order of the runs is chosen on validation, as the step is
 BARS = ("fcd_step0", "fcd_best", "fcd_best_step")
 
 Json = dict[str, Any]
 
 
 def share(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
-    """Write the sweep's view, in place of an earlier one, and its link into the experiment's note.
+    """Write the view of a sweep, in place of an earlier one, and link it in the experiment's note.
 
-    Returns the link; ui is its host where the store is no server. A sweep never fails for it:
-    whatever goes wrong is one warning and None.
+    The sweep is over and the view is a convenience, so that any failure is only a warning.
+
+    Args:
+        tracker: The store that holds the sweep.
+        sweep: The name of the sweep.
+        ui: Where a store that is not a server is shown.
+
+    Returns:
+        The link to the view, or None after a failure.
     """
     try:
         version = _version(tracker.uri)
+        first, last = TESTED_VERSIONS
         require(
-            _release(SEEN[0]) <= _release(version) <= _release(SEEN[1]),
-            f"it was tried with MLflow {SEEN[0]} to {SEEN[1]}",
+            _release(first) <= _release(version) <= _release(last),
+            f"views are tested with MLflow {first} to {last}",
             mlflow=version,
         )
         return _write(tracker, sweep, ui)
-    except Exception as error:  # of any kind: the sweep is done, and this a convenience
-        why = redact(str(error))
-        print(f"warning: no view in MLflow: {why}; `make explorer` shows the sweep in any case")
+    except Exception as error:
+        reason = redact(str(error))
+        print(f"warning: no view in MLflow: {reason}; `make explorer` shows the sweep in any case")
         return None
 
 
 def _version(uri: str) -> str:
-    """Of the MLflow whose page shows the store: the server's, or else the one installed here."""
+    """Return the version of the MLflow that shows the store: the server's, or the local one."""
     if not uri.startswith("http"):
         return metadata.version("mlflow")
     request = urllib.request.Request(f"{uri.rstrip('/')}/version")
@@ -71,37 +80,45 @@ def _version(uri: str) -> str:
 
 
 def _release(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version. Raises ValueError if they are not numbers."""
     return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _write(tracker: Tracker, sweep: str, ui: str) -> str:
+    """Write the view, the colours of its runs and the link in the note. Return the link."""
     client, experiment = tracker.client, tracker.experiment_id
-    query, best_first = condition(sweep), [f"metrics.{RANK} ASC"]
+    query, best_first = sweep_filter(sweep), [f"metrics.{RANK} ASC"]
     runs = client.search_runs([experiment], query, max_results=1000, order_by=best_first)
     scalars = [run.data.metrics for run in runs if RANK in run.data.metrics]
     require(len(scalars) > 0, "no run of the sweep has finished", sweep=sweep)
-    _color(tracker, runs[:SHOWN])
+    _color_runs(tracker, runs[:MAX_RUNS])
     view = "genae-" + hashlib.sha256(sweep.encode()).hexdigest()[:16]
     now = int(1000 * time.time())
     about = {"name": f"sweep {sweep}", "createdAt": now, "updatedAt": now}
-    value = json.dumps({**about, "state": encode(page(query, scalars))})
+    value = json.dumps({**about, "state": encode_state(page_state(query, scalars))})
     client.set_experiment_tag(experiment, VIEW + view, value)
     path = f"#/experiments/{experiment}/runs?viewStateShareKey={view}&compareRunsMode=CHART"
-    text = client.get_experiment(experiment).tags.get(NOTE, "")
-    client.set_experiment_tag(experiment, NOTE, with_link(text, sweep, path))
+    note = client.get_experiment(experiment).tags.get(NOTE, "")
+    client.set_experiment_tag(experiment, NOTE, add_link(note, sweep, path))
     return f"{redact(tracker.uri if tracker.uri.startswith('http') else ui).rstrip('/')}/{path}"
 
 
-def condition(sweep: str) -> str:
-    """MLflow's filter for the sweep's runs. It knows no escapes, but two kinds of quotes."""
+def sweep_filter(sweep: str) -> str:
+    """Return MLflow's filter for the runs of the sweep.
+
+    The filter language has two kinds of quotes and no escapes, so that a name with both kinds of
+    quotes cannot be written.
+    """
     quote = '"' if "'" in sweep else "'"
     require(quote not in sweep, "no filter of MLflow holds both kinds of quotes", sweep=sweep)
     return f"tags.sweep = {quote}{sweep}{quote}"
 
 
-def _color(tracker: Tracker, runs: Sequence[Any]) -> None:
-    """One colour for a cell and chain setting, whatever the seed, where nobody has chosen one:
-    by itself the page draws from its palette by the run's id, and twice the same."""
+def _color_runs(tracker: Tracker, runs: Sequence[Any]) -> None:
+    """Give the seeds of one cell and chain config the same colour, unless a person chose one.
+
+    Without this the page picks a colour from the run's id, and often picks one twice.
+    """
     keys = [(run.data.tags.get("cell", ""), run.data.tags.get("chain", "")) for run in runs]
     order = sorted(set(keys))
     for run, key in zip(runs, keys, strict=True):
@@ -112,31 +129,24 @@ def _color(tracker: Tracker, runs: Sequence[Any]) -> None:
             tracker.client.set_tag(run.info.run_id, COLOR, "#" + bytes(parts).hex())
 
 
-def page(query: str, scalars: Sequence[dict[str, float]]) -> Json:
-    """What the page is to show of the runs that the query finds.
+def page_state(query: str, scalars: Sequence[dict[str, float]]) -> Json:
+    """Return what the page is to show of the runs that the query selects.
 
-    scalars: of the finished ones, best first. The images are at the step that the first of them
-    recommend, beside step 0.
+    Args:
+        query: MLflow's filter for the runs.
+        scalars: The scalar metrics of each finished run, best run first.
+
+    Returns:
+        The state, as MLflow's page stores it.
     """
-    steps = [run.get("fcd_recommended_step", run["fcd_best_step"]) for run in scalars[:PICTURED]]
-    at = sorted({0, int(statistics.median_low(steps))})  # one of them, for it has images
-    fcds = [run[name] for run in scalars for name in ("fcd_step0", "fcd_best")]
-    scale = "log" if 0 < 10 * min(fcds) < max(fcds) else "linear"
-    layout = [
-        ("FCD by step, test | validation", 2, 400, [_line("fcd", scale), _line("fcd_val", scale)]),
-        (f"Samples at step {' | '.join(map(str, at))}", 2, 600, [_images(step) for step in at]),
-        ("At step 0 | best | at step", 3, 360, [_card("BAR", metricKey=name) for name in BARS]),
-        # The page adds a chart of every other metric to the section of its prefix: closed ones.
-        *((rest, 3, 360, []) for rest in ("chain", "train", "Model metrics")),
-    ]
     charts: list[Json] = []
     sections: list[Json] = []
-    for name, columns, height, cards in layout:
-        place = {"uuid": f"genae-{len(sections)}", "columns": columns, "cardHeight": height}
-        sections.append({**place, "name": name, "display": bool(cards), "isReordered": True})
+    for name, columns, height, cards in _layout(scalars):
+        section = {"uuid": f"genae-{len(sections)}", "columns": columns, "cardHeight": height}
+        sections.append({**section, "name": name, "display": bool(cards), "isReordered": True})
         for card in cards:
-            where = {"uuid": f"genae-chart-{len(charts)}", "metricSectionId": place["uuid"]}
-            charts.append({**card, **where})
+            place = {"uuid": f"genae-chart-{len(charts)}", "metricSectionId": section["uuid"]}
+            charts.append({**card, **place})
     return {
         "searchFilter": query,
         "orderByKey": f"metrics.`{RANK}`",
@@ -146,13 +156,36 @@ def page(query: str, scalars: Sequence[dict[str, float]]) -> Json:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": [f"metrics.`{name}`" for name in (RANK, *BARS)],
-        "runsHiddenMode": "SHOW_ALL" if len(scalars) <= SHOWN else "FIRST_20_RUNS",
+        "runsHiddenMode": "SHOW_ALL" if len(scalars) <= MAX_RUNS else "FIRST_20_RUNS",
         "compareRunCharts": charts,
         "compareRunSections": sections,
-        "isAccordionReordered": True,  # or the page sorts the sections by name
+        "isAccordionReordered": True,  # otherwise the page sorts the sections by name
         "hideEmptyCharts": True,
-        "groupBy": None,  # a group has no images
+        "groupBy": None,  # the page shows no images of grouped runs
     }
+
+
+def _layout(scalars: Sequence[dict[str, float]]) -> list[tuple[str, int, int, list[Json]]]:
+    """Return the sections of the page: name, number of columns, height of a card, cards.
+
+    The images are those of step 0 and of the step that the best runs recommend. The step is the
+    lower median, so that at least one of these runs has images of it.
+    """
+    leading = scalars[:RUNS_WITH_IMAGES]
+    steps = [run.get("fcd_recommended_step", run["fcd_best_step"]) for run in leading]
+    image_steps = sorted({0, int(statistics.median_low(steps))})
+    fcds = [run[name] for run in scalars for name in ("fcd_step0", "fcd_best")]
+    scale = "log" if 0 < 10 * min(fcds) < max(fcds) else "linear"
+    images = f"Samples at step {' | '.join(map(str, image_steps))}"
+    bars = [_card("BAR", metricKey=name) for name in BARS]
+    return [
+        ("FCD by step, test | validation", 2, 400, [_line("fcd", scale), _line("fcd_val", scale)]),
+        (images, 2, 600, [_images(step) for step in image_steps]),
+        ("At step 0 | best | at step", 3, 360, bars),
+        # The page adds a chart of every other metric to the section of its prefix. Sections
+        # without cards of ours are closed.
+        *((prefix, 3, 360, []) for prefix in ("chain", "train", "Model metrics")),
+    ]
 
 
 def _card(kind: str, **more: Any) -> Json:
@@ -183,20 +216,28 @@ def _images(step: int) -> Json:
     return _card("IMAGE", imageKeys=[IMAGE_KEY], step=step, showRunParams=False)
 
 
-def encode(state: Json) -> str:
-    """The state as the page stores it."""
+def encode_state(state: Json) -> str:
+    """Return the state as MLflow's page stores it."""
     return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
 
 
-def with_link(text: str, sweep: str, path: str) -> str:
-    """The note with this link first among ours; what a person wrote around them stays."""
-    start = text.rfind(BEGIN)
-    end = text.find(END, start) if start >= 0 else -1
+def add_link(note: str, sweep: str, path: str) -> str:
+    """Return the note with this link as the first of ours.
+
+    Ours is the part between BEGIN and END. What people wrote around it stays as it is.
+
+    Args:
+        note: The experiment's note, in Markdown.
+        sweep: The name of the sweep, which becomes the text of the link.
+        path: Where the link leads.
+    """
+    start = note.rfind(BEGIN)
+    end = note.find(END, start) if start >= 0 else -1
     if end < 0:
-        text = f"{text}\n\n{BEGIN}{END}".lstrip()
-        start, end = text.rfind(BEGIN), text.rfind(END)
-    before, ours, after = text[:start], text[start:end], text[end:]
-    old = [line for line in ours.splitlines() if line.startswith("- [") and path not in line]
+        note = f"{note}\n\n{BEGIN}{END}".lstrip()
+        start, end = note.rfind(BEGIN), note.rfind(END)
+    before, ours, after = note[:start], note[start:end], note[end:]
+    others = [line for line in ours.splitlines() if line.startswith("- [") and path not in line]
     name = re.sub(r"([\\`*_\[\]])", r"\\\1", html.escape(" ".join(sweep.split())))
-    links = "\n".join([f"- [{name}]({path})", *old][:LINKS])
-    return f"{before}{BEGIN}\n**Sweeps, the newest first**\n\n{links}\n\n{after}"
+    links = "\n".join([f"- [{name}]({path})", *others][:MAX_LINKS])
+    return f"{before}{BEGIN}\n**Sweeps, newest first**\n\n{links}\n\n{after}"

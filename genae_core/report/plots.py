@@ -1,35 +1,38 @@
-"""TODO"""
+"""Plots as PNG files: the FCD curves of a sweep, and scatter plots of points in a plane."""
 
 import math
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.report.tables import PANELS, groups
+from genae_core.report.tables import PANEL_AXIS, SeedGroup, group_seeds
 from genae_core.tracking.mlflow_store import StoredRun
 
-TITLE = 36  # letters in a line of a panel's title
+TITLE_LETTERS = 36  # in one line of a panel's title
 
 
-def draw_curves(curves: list[StoredRun], path: Path) -> None:
-    """FCD against MCMC step, a panel a chain setting and latent dimension, a line for each of the
-    other coordinates: the mean over seeds with its standard deviation as a band. PNG."""
-    import matplotlib  # noqa: PLC0415  only here, and slow to import
+def draw_curves(runs: Iterable[StoredRun], path: Path) -> None:
+    """Plot the FCD against the MCMC step, with one panel per chain config and latent dimension.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    Each combination of the other coordinates is one line: the mean over seeds, with a band of one
+    standard deviation to either side. Without finished runs no file is written.
 
-    cells = groups(curves)
-    if not cells:
+    Args:
+        runs: The runs of a sweep, with the chain metric "fcd".
+        path: The PNG file to write.
+    """
+    groups = group_seeds(runs)
+    if not groups:
         return
-    chains = sorted({group.chain for group in cells})
-    dims = sorted({int(dict(group.cell).get(PANELS, 0)) for group in cells})
-    lines = list(dict.fromkeys(group.label for group in cells))
+    pyplot = _pyplot()
+    chains = sorted({group.chain for group in groups})
+    dims = sorted({_latent_dim(group) for group in groups})
+    lines = list(dict.fromkeys(group.label for group in groups))
     figure, axes = pyplot.subplots(
         len(chains),
         len(dims),
@@ -38,37 +41,50 @@ def draw_curves(curves: list[StoredRun], path: Path) -> None:
         figsize=(1.2 + 3.2 * len(dims), 0.8 + 2.6 * len(chains)),
         layout="constrained",
     )
-    drawn: dict[str, Any] = {}
-    for group, runs in cells.items():
-        dim = int(dict(group.cell).get(PANELS, 0))
+    handles: dict[str, Any] = {}
+    for group, members in groups.items():
+        dim = _latent_dim(group)
         axis = axes[chains.index(group.chain)][dims.index(dim)]
-        steps = sorted(runs[0].chain["fcd"])
-        values = [[run.chain["fcd"][step] for run in runs] for step in steps]
-        mean = [statistics.mean(at) for at in values]
-        sd = [statistics.stdev(at) if len(at) > 1 else 0.0 for at in values]
-        color = f"C{lines.index(group.label)}"
-        (drawn[group.label],) = axis.plot(steps, mean, marker="o", markersize=3, color=color)
-        axis.fill_between(
-            steps,
-            [m - s for m, s in zip(mean, sd, strict=True)],
-            [m + s for m, s in zip(mean, sd, strict=True)],
-            alpha=0.2,
-            color=color,
-        )
-        where = f"latent dimension {dim}, " if dim else ""
-        axis.set_title(textwrap.fill(f"{where}{group.chain}", TITLE), fontsize=9)
+        handles[group.label] = _draw_band(axis, members, f"C{lines.index(group.label)}")
+        panel = f"latent dimension {dim}, " if dim else ""
+        axis.set_title(textwrap.fill(f"{panel}{group.chain}", TITLE_LETTERS), fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("MCMC step")
     for row in axes:
         row[0].set_ylabel("FCD")
-    # Of all panels: a setting that one family alone can have is drawn in a panel without the rest.
-    axes[0][0].legend(drawn.values(), drawn.keys(), fontsize=8)
+    # One legend names the lines of all panels. A panel may lack lines, because some chain configs
+    # suit one family only.
+    axes[0][0].legend(handles.values(), handles.keys(), fontsize=8)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
+def _latent_dim(group: SeedGroup) -> int:
+    """Return the latent dimension, or 0 if it is no axis of the sweep."""
+    return int(dict(group.cell).get(PANEL_AXIS, 0))
+
+
+def _draw_band(axis: Any, runs: Sequence[StoredRun], color: str) -> Any:
+    """Draw the mean over runs with its band, and return the line."""
+    steps = sorted(runs[0].chain["fcd"])
+    columns = [[run.chain["fcd"][step] for run in runs] for step in steps]
+    mean = [statistics.mean(column) for column in columns]
+    sd = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
+    (line,) = axis.plot(steps, mean, marker="o", markersize=3, color=color)
+    low = [m - s for m, s in zip(mean, sd, strict=True)]
+    high = [m + s for m, s in zip(mean, sd, strict=True)]
+    axis.fill_between(steps, low, high, alpha=0.2, color=color)
+    return line
+
+
 class Cloud(NamedTuple):
-    """Points [N, 2], their classes int64 [N], and what they are."""
+    """Points to scatter.
+
+    Attributes:
+        title: What the points are.
+        points: Coordinates [N, 2].
+        labels: Classes, int64 [N].
+    """
 
     title: str
     points: NDArray[Any]
@@ -76,12 +92,13 @@ class Cloud(NamedTuple):
 
 
 def scatter(clouds: Sequence[Cloud], path: Path) -> None:
-    """Clouds beside each other, two a row, coloured by class. PNG."""
-    import matplotlib  # noqa: PLC0415  only here, and slow to import
+    """Plot clouds of points, two in a row, with a colour per class.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
+    Args:
+        clouds: What to plot.
+        path: The PNG file to write.
+    """
+    pyplot = _pyplot()
     columns = min(2, len(clouds))
     rows = math.ceil(len(clouds) / columns)
     size = (0.8 + 5.2 * columns, 5.4 * rows)
@@ -92,11 +109,21 @@ def scatter(clouds: Sequence[Cloud], path: Path) -> None:
         axis.set_axis_off()
     for axis, (title, points, labels) in zip(axes.flat, clouds, strict=False):
         for k in np.unique(labels):
-            of = points[labels == k]
-            axis.scatter(of[:, 0], of[:, 1], s=5, color=f"C{k % 10}", label=str(k))
+            members = points[labels == k]
+            axis.scatter(members[:, 0], members[:, 1], s=5, color=f"C{k % 10}", label=str(k))
         axis.set_title(title, fontsize=10)
         axis.set_aspect("equal", "datalim")
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=8, markerscale=2, loc="outside right upper")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _pyplot() -> Any:
+    """Import matplotlib, which is slow, only when something is drawn. No screen is needed."""
+    import matplotlib  # noqa: PLC0415
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    return pyplot

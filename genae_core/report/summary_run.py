@@ -1,4 +1,4 @@
-"""What a sweep leaves to look at: a page, a summary run that holds it, and a view in MLflow."""
+"""What a sweep leaves to look at: a page, an MLflow run that holds it, and a view in MLflow."""
 
 import time
 from pathlib import Path
@@ -9,25 +9,34 @@ from genae_core.tracking.mlflow_store import Tracker
 from genae_core.tracking.store_uri import redact
 
 PAGE = "explorer.html"
-FILES = (PAGE, "table.txt", "curves.png")  # of the sweep's folder, in the summary run
+FILES = (PAGE, "table.txt", "curves.png")  # in the sweep's folder, copied into the summary run
 
 
 def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
-    """Build the sweep's page, log it, and lay out its charts in MLflow.
+    """Build the sweep's page, log it to MLflow, and arrange the sweep's charts there.
 
-    The sweep is done, and these are for looking at it: what fails of them is a warning.
+    The results are safe in the store already, so that any failure here is only a warning.
+
+    Args:
+        tracker: The store that holds the sweep.
+        sweep: The name of the sweep.
+        folder: The sweep's folder, in which the page is written.
     """
     try:
         print(f"page:   {build(tracker.uri, [sweep], folder / PAGE)}")
-        _summarise(tracker, sweep, folder)
-    except Exception as error:  # of any kind, see above
+        _log_summary(tracker, sweep, folder)
+    except Exception as error:
         print(f"warning: no page of the sweep: {redact(str(error))}")
     if link := mlflow_view.share(tracker, sweep):
         print(f"charts: {link}")
 
 
-def _summarise(tracker: Tracker, sweep: str, folder: Path) -> None:
-    """One run a sweep, which is none of its trials': it has no tag "sweep", but "summary"."""
+def _log_summary(tracker: Tracker, sweep: str, folder: Path) -> None:
+    """Log the files to one run per sweep.
+
+    This run belongs to no trial. It has the tag "summary" in place of the tag "sweep", so that no
+    reader of the sweep's runs meets it.
+    """
     tags = {"summary": sweep, "stage": "summary"}
     now = int(1000 * time.time())
     run = tracker.start(f"summary-{sweep}", f"{sweep}: summary", tags, {}, now)

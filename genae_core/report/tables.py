@@ -1,4 +1,4 @@
-"""The table at the end of a sweep, read back from the store, and the curves as a picture."""
+"""The table that a sweep prints at its end, from the runs in the store."""
 
 import json
 import statistics
@@ -9,16 +9,19 @@ from typing import Any, NamedTuple
 from genae_core.report.formatting import decimals, format_value
 from genae_core.tracking.mlflow_store import StoredRun
 
-STEPS = (0, 1, 5, 10)
-PANELS = "latent_dim"  # the axis that the figure's columns show
+STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
+PANEL_AXIS = "latent_dim"  # the axis of a sweep along which the plot has its columns of panels
 
 Value = str | int | float | bool
 
 
-class Group(NamedTuple):
-    """Runs that differ by their seed alone: a cell, and what the chain is.
+class SeedGroup(NamedTuple):
+    """What runs that differ only by their seed have in common.
 
-    family: as the literature calls it. cell: the cell's other coordinates.
+    Attributes:
+        family: The model family, as the literature calls it.
+        cell: The cell's other coordinates, by name.
+        chain: The label of the chain's config.
     """
 
     family: str
@@ -27,41 +30,47 @@ class Group(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The cell for people, without the axis that the panels show."""
-        rest = [f"{name}={format_value(value)}" for name, value in self.cell if name != PANELS]
-        return " ".join([self.family, *rest])
+        """The cell as text, without the axis that the panels show."""
+        others = [
+            f"{name}={format_value(value)}" for name, value in self.cell if name != PANEL_AXIS
+        ]
+        return " ".join([self.family, *others])
 
 
-def groups(curves: Iterable[StoredRun]) -> dict[Group, list[StoredRun]]:
-    """Finished runs by cell and chain setting, over their seeds, in the order of their names."""
-    found: dict[Group, list[StoredRun]] = defaultdict(list)
-    for curve in curves:
-        if curve.status == "FINISHED":
-            cell = json.loads(curve.tags["cell"])
-            rest = tuple(sorted((k, v) for k, v in cell.items() if k != "family"))
-            found[Group(curve.tags["family"], rest, curve.tags["chain"])].append(curve)
-    return {key: found[key] for key in sorted(found, key=_order)}
+def group_seeds(runs: Iterable[StoredRun]) -> dict[SeedGroup, list[StoredRun]]:
+    """Group the finished runs that differ only by their seed, in the order of their names."""
+    groups: dict[SeedGroup, list[StoredRun]] = defaultdict(list)
+    for run in runs:
+        if run.status == "FINISHED":
+            cell = json.loads(run.tags["cell"])
+            others = tuple(sorted((k, v) for k, v in cell.items() if k != "family"))
+            groups[SeedGroup(run.tags["family"], others, run.tags["chain"])].append(run)
+    return {group: groups[group] for group in sorted(groups, key=_order)}
 
 
-def _order(group: Group) -> tuple[Any, ...]:
-    """Numbers by size, after words."""
+def _order(group: SeedGroup) -> tuple[Any, ...]:
+    """Return a sort key that puts words before numbers, and numbers in order of size."""
     cell = [(n, (1, v, "") if isinstance(v, int | float) else (0, 0, v)) for n, v in group.cell]
     return group.family, cell, group.chain
 
 
-def table(curves: list[StoredRun]) -> str:
-    """One row a cell and chain setting: FCD as mean +- sd over seeds; plain text.
+def format_table(runs: Iterable[StoredRun]) -> str:
+    """Return a plain-text table of the FCD, as the mean ± the standard deviation over seeds.
 
-    "best" is the FCD at the step chosen on validation (the median over seeds is shown), and
-    the ratios divide by the FCD of real training images: 1.0 is the floor.
+    Each row is one cell and chain config. "best" is the FCD at the step that was chosen on
+    validation, and "at step" the median of these steps over seeds. The ratios to "real" divide by
+    the FCD of real training images, so that 1.0 is the floor.
+
+    Args:
+        runs: The runs of a sweep. Runs that have not finished are left out.
     """
-    cells = groups(curves)
-    chains = {group.chain for group in cells}
-    axes = sorted({name for group in cells for name, _ in group.cell})
+    groups = group_seeds(runs)
+    several_chains = len({group.chain for group in groups}) > 1
+    axes = sorted({name for group in groups for name, _ in group.cell})
     head = [
         "family",
         *axes,
-        *(["chain"] if len(chains) > 1 else []),
+        *(["chain"] if several_chains else []),
         "seeds",
         *(f"FCD step {step}" for step in STEPS),
         "best",
@@ -71,21 +80,21 @@ def table(curves: list[StoredRun]) -> str:
         "best/real",
     ]
     rows = [head]
-    for group, runs in cells.items():
+    for group, members in groups.items():
         cell = dict(group.cell)
-        best = [run.scalars["fcd_best"] for run in runs]
-        start = [run.scalars["fcd_step0"] for run in runs]
-        floor = [run.scalars["fcd_floor"] for run in runs]
-        at = statistics.median(run.scalars["fcd_best_step"] for run in runs)
+        best = [run.scalars["fcd_best"] for run in members]
+        start = [run.scalars["fcd_step0"] for run in members]
+        floor = [run.scalars["fcd_floor"] for run in members]
+        best_step = statistics.median(run.scalars["fcd_best_step"] for run in members)
         rows.append(
             [
                 group.family,
                 *(format_value(cell.get(name, "-")) for name in axes),
-                *([group.chain] if len(chains) > 1 else []),
-                str(len(runs)),
-                *(_spread([run.chain["fcd"].get(step) for run in runs]) for step in STEPS),
-                _spread(best),
-                f"{at:g}",
+                *([group.chain] if several_chains else []),
+                str(len(members)),
+                *(_mean_and_sd([run.chain["fcd"].get(step) for run in members]) for step in STEPS),
+                _mean_and_sd(best),
+                f"{best_step:g}",
                 _ratio(best, start, 2),
                 _ratio(start, floor, 1),
                 _ratio(best, floor, 1),
@@ -94,28 +103,38 @@ def table(curves: list[StoredRun]) -> str:
     return align_columns(rows)
 
 
-def times(curves: Iterable[StoredRun], slots: int, seconds: float) -> str:
-    """What so many slots did in so many seconds of a sweep that gave these runs; "" where one of
-    them has not finished, as nothing is known of its time.
+def format_times(runs: Iterable[StoredRun], slots: int, seconds: float) -> str:
+    """Return a line that says which share of a sweep's time was spent on what.
 
-    The rest: processes that start, what real images give, states and logs, slots without a trial.
+    The rest is the time in which processes start, real images are evaluated, checkpoints and logs
+    are written, or a slot has no trial.
+
+    Args:
+        runs: The runs of the sweep.
+        slots: The number of trials that could run at a time.
+        seconds: The duration of the sweep.
+
+    Returns:
+        The line, or an empty string if a run has not finished, because its time is then unknown.
     """
-    runs = list(curves)
+    runs = list(runs)
     if not runs or any(run.status != "FINISHED" for run in runs):
         return ""
-    # One training may have several runs.
-    trained = {(r.tags["cell"], r.tags["seed"]): r.scalars["training_seconds"] for r in runs}
-    whole, training = slots * seconds, sum(trained.values())
-    evaluated = sum(run.scalars["evaluation_seconds"] for run in runs)
+    # The runs of one training, which differ by their chain, have the same training time.
+    trainings = {
+        (run.tags["cell"], run.tags["seed"]): run.scalars["training_seconds"] for run in runs
+    }
+    total, training = slots * seconds, sum(trainings.values())
+    evaluation = sum(run.scalars["evaluation_seconds"] for run in runs)
     return (
-        f"time:   {slots} x {seconds:.0f} s: {training / whole:.0%} training, "
-        f"{evaluated / whole:.0%} chains and metrics, "
-        f"{1 - (training + evaluated) / whole:.0%} the rest"
+        f"time:   {slots} x {seconds:.0f} s: {training / total:.0%} training, "
+        f"{evaluation / total:.0%} chains and metrics, "
+        f"{1 - (training + evaluation) / total:.0%} the rest"
     )
 
 
 def align_columns(rows: list[list[str]]) -> str:
-    """The rows in columns, the first one as their head."""
+    """Return the rows as text in aligned columns, with a line below the first row."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -125,16 +144,17 @@ def align_columns(rows: list[list[str]]) -> str:
 
 
 def _ratio(values: list[float], others: list[float], digits: int) -> str:
-    """The ratio of the means; a dash where the other mean is 0."""
+    """Return the ratio of the two means, or a dash if the second mean is 0."""
     other = statistics.mean(others)
     return f"{statistics.mean(values) / other:.{digits}f}" if other > 0 else "-"
 
 
-def _spread(values: list[float | None] | list[float]) -> str:
+def _mean_and_sd(values: list[float | None] | list[float]) -> str:
+    """Return the mean ± the standard deviation of the known values, or a dash."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
     mean = statistics.mean(known)
     digits = decimals(mean)
-    spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
-    return f"{mean:.{digits}f}{spread}"
+    sd = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{mean:.{digits}f}{sd}"

@@ -43,14 +43,14 @@ def _write_tables(
     place = prepared.place
     place.tracker.close_sweep(place.name, {path.name for path in undelivered})
     curves = place.tracker.read_runs(place.name)
-    table = tables.table(curves)
+    table = tables.format_table(curves)
     (place.folder / "table.txt").write_text(table + "\n")
     plots.draw_curves(curves, place.folder / "curves.png")
     print(f"\n{table}\n")
     finished = str(sum(run.status == "FINISHED" for run in curves))
     if prepared.options.resume:  # runs of an earlier launch took their seconds then
         return finished, ""
-    return finished, tables.times(curves, prepared.parallel, outcome.seconds)
+    return finished, tables.format_times(curves, prepared.parallel, outcome.seconds)
 
 
 def _print_places(place: SweepPlace, undelivered: dict[Path, str]) -> None:

@@ -1,4 +1,4 @@
-"""What the builder reads, chooses, refuses and lets into the page."""
+"""What the builder reads, selects and refuses, and what it lets into the page."""
 
 import base64
 import html.parser
@@ -13,17 +13,19 @@ import pytest
 from exploring import BUILD, HOSTILE, RECORD, Store, build, loaded
 from PIL import Image
 
-from genae_core.report.explorer import embedding, findings, gather
-from genae_core.report.explorer.page import ROOM, assembled, dumps
+from genae_core.report.explorer import embedding, gather, summaries
+from genae_core.report.explorer.artifacts import Artifact
+from genae_core.report.explorer.page import RESERVED_BYTES, assemble, script_json
+from genae_core.report.intervals import interval
 
 builder = loaded(BUILD)
 
 
 def data_of(page: Path) -> Any:
     """The data as a browser finds it: the text of the first script, up to its first end."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script', page.read_text())
-    assert found
-    return json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script', page.read_text())
+    assert match
+    return json.loads(match[1])
 
 
 class Tags(html.parser.HTMLParser):
@@ -52,19 +54,19 @@ def test_the_page_holds_what_the_runs_logged(store: Store, explorer: Path) -> No
     assert all({"sprite"} <= parts.keys() for parts in data["pictures"])
     medians = [data["pictures"][s["roles"]["median"]] for s in data["settings"]]
     assert all({"sprite", "strip", "latent"} <= parts.keys() for parts in medians)
-    assert data["left"]["shown"] == data["left"]["chosen"] > 0
+    assert data["pictureCounts"]["embedded"] == data["pictureCounts"]["candidates"] > 0
 
 
 def test_hostile_names_stay_text(explorer: Path) -> None:
     page = explorer.read_text()
     assert HOSTILE not in page
     assert Tags(page).names.count("script") == 3
-    names = {run["name"]: run for run in data_of(explorer)["unread"]}
+    names = {run["name"]: run for run in data_of(explorer)["withoutResult"]}
     assert HOSTILE in names[HOSTILE]["reason"]
 
 
-def test_nothing_of_data_is_looked_through_for_marks() -> None:
-    page = assembled("{{DATA}}<b>", dumps("{{SCRIPT}}</script>"), "")
+def test_marks_inside_the_data_are_not_replaced() -> None:
+    page = assemble("{{DATA}}<b>", script_json("{{SCRIPT}}</script>"), "")
     assert page.count('"use strict"') == 1
     assert "<title>{{DATA}}&lt;b&gt;</title>" in page
     assert '"{{SCRIPT}}\\u003c/script>"' in page
@@ -78,11 +80,11 @@ def test_the_policy_lets_in_the_pages_own_script_alone(explorer: Path) -> None:
     assert "unsafe" not in policy[1] and "http" not in policy[1]
 
 
-def test_runs_without_a_result_are_told(explorer: Path) -> None:
-    unread = {run["name"]: run for run in data_of(explorer)["unread"]}
-    assert unread["AAE-2 running"]["status"] == "RUNNING"
-    assert unread["AAE-2 empty"]["reason"] == "it has no curve.json"
-    assert unread[HOSTILE]["status"] == "FAILED"
+def test_runs_without_a_result_are_listed(explorer: Path) -> None:
+    others = {run["name"]: run for run in data_of(explorer)["withoutResult"]}
+    assert others["AAE-2 running"]["status"] == "RUNNING"
+    assert others["AAE-2 empty"]["reason"] == "it has no curve.json"
+    assert others[HOSTILE]["status"] == "FAILED"
 
 
 def test_a_sweep_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
@@ -105,18 +107,18 @@ def test_refusals(store: Store, tmp_path: Path, changes: dict[str, Any], words: 
 
 
 def test_what_is_there_is_kept_and_no_store_is_made(store: Store, tmp_path: Path) -> None:
-    checked, options = builder.checked, builder.Options
+    check, options = builder.check_options, builder.Options
     out = tmp_path / "page.html"
     nowhere = f"sqlite:///{tmp_path}/mlflow.db"
     with pytest.raises(ValueError, match="there is no store at"):
-        checked(options(sweep=("small",), out=out, tracking_uri=nowhere))
+        check(options(sweep=("small",), out=out, tracking_uri=nowhere))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ValueError, match="the folder .* is not there"):
-        checked(options(sweep=("small",), out=tmp_path / "no" / "x", tracking_uri=store.uri))
+    with pytest.raises(ValueError, match="the folder .* does not exist"):
+        check(options(sweep=("small",), out=tmp_path / "no" / "x", tracking_uri=store.uri))
     out.write_text("mine")
     with pytest.raises(ValueError, match="give --overwrite"):
-        checked(options(sweep=("small",), out=out, tracking_uri=store.uri))
-    assert checked(options(sweep=("small",), out=out, tracking_uri=store.uri, overwrite=True))
+        check(options(sweep=("small",), out=out, tracking_uri=store.uri))
+    assert check(options(sweep=("small",), out=out, tracking_uri=store.uri, overwrite=True))
 
 
 def test_a_small_file_leaves_pictures_out_and_says_so(
@@ -125,7 +127,7 @@ def test_a_small_file_leaves_pictures_out_and_says_so(
     text = re.search(r'id="pictures">([^<]*)<', explorer.read_text())
     assert text
     size = len(text[1])
-    most = explorer.stat().st_size - size + ROOM + int(0.6 * size)
+    most = explorer.stat().st_size - size + RESERVED_BYTES + int(0.6 * size)
     out = tmp_path / "page.html"
     options = builder.Options(
         sweep=("small",), out=out, tracking_uri=store.uri, max_mb=most / 10**6
@@ -133,8 +135,8 @@ def test_a_small_file_leaves_pictures_out_and_says_so(
     assert builder.main(options) == 0
     assert out.stat().st_size <= most
     data = data_of(out)
-    assert 0 < data["left"]["shown"] < data["left"]["chosen"]
-    # What is kept are the samples of the median seed.
+    assert 0 < data["pictureCounts"]["embedded"] < data["pictureCounts"]["candidates"]
+    # The samples of the median seed are kept.
     for setting in data["settings"]:
         assert "sprite" in data["pictures"][setting["roles"]["median"]]
 
@@ -144,20 +146,20 @@ def test_the_bands_are_the_intervals_of_each_step() -> None:
     rows[0][1] = rows[1][2] = rows[2][2] = rows[3][2] = None
     for row in rows:
         row[3] = None
-    for k, (mean, low, high, n) in enumerate(findings.bands(rows)):
+    for k, (mean, low, high, n) in enumerate(summaries.bands(rows)):
         known = [row[k] for row in rows if row[k] is not None]
         assert n == len(known)
-        expected = findings.interval(known) if known else (None, None, None)
-        for found, value in zip((mean, low, high), expected, strict=True):
-            assert found == (value if value is None else pytest.approx(value, rel=1e-5))
+        expected = interval(known) if known else (None, None, None)
+        for result, value in zip((mean, low, high), expected, strict=True):
+            assert result == (value if value is None else pytest.approx(value, rel=1e-5))
 
 
-def test_values_that_are_not_finite_are_in_no_mean() -> None:
+def test_means_leave_out_values_that_are_not_finite() -> None:
     text = b'{"step": [0, 1, 2], "fcd": [1.0, NaN, null], "fcd_se": [1, 1, 1], "kid": [1, "x", 3]}'
-    steps, values = gather.curve_of(text)
+    steps, values = gather.parse_curves(text)
     assert steps == [0, 1, 2]
     assert values == {"fcd": [1.0, None, None], "kid": [1.0, None, 3.0]}
-    bands = findings.bands([values["fcd"], [3.0, 5.0, None]])
+    bands = summaries.bands([values["fcd"], [3.0, 5.0, None]])
     assert bands[0][0] == 2.0 and bands[0][3] == 2
     assert bands[1:] == [[5.0, None, None, 1], [None, None, None, 0]]
 
@@ -173,24 +175,28 @@ def test_values_that_are_not_finite_are_in_no_mean() -> None:
         b"\xff",
     ],
 )
-def test_curves_that_are_none_are_refused(text: bytes) -> None:
+def test_broken_curves_are_refused(text: bytes) -> None:
     with pytest.raises(ValueError):
-        gather.curve_of(text)
+        gather.parse_curves(text)
 
 
-def test_what_is_held_is_what_the_files_are() -> None:
-    def asked(part: str) -> embedding.Wanted:
-        return embedding.Wanted(0, "run", part, gather.Artifact(part, 1))
+def test_the_page_holds_the_files_as_they_are() -> None:
+    def candidate(part: str) -> embedding.Candidate:
+        return embedding.Candidate(0, "run", part, Artifact(part, 1))
 
     image = io.BytesIO()
     Image.new("RGB", (6, 4)).save(image, "PNG")
     points = {"explained": 0.5, "codes": [1, 2], "chains": {"0": [3, 4], "5": [5, 6]}}
     latent = json.dumps(points).encode()
-    found = embedding.held([asked("sprite"), asked("latent")], [image.getvalue(), latent])
-    sprite, place = found.places["run"]["sprite"], found.places["run"]["latent"]
+    embedded = embedding.embed(
+        [candidate("sprite"), candidate("latent")], [image.getvalue(), latent]
+    )
+    sprite, place = embedded.places["run"]["sprite"], embedded.places["run"]["latent"]
     assert (sprite["kind"], sprite["width"], sprite["height"]) == ("image/png", 6, 4)
-    assert base64.b64decode(found.text[sprite["from"] : sprite["to"]]) == image.getvalue()
-    assert base64.b64decode(found.text[place["from"] : place["to"]]) == bytes([1, 2, 3, 4, 5, 6])
+    assert base64.b64decode(embedded.text[sprite["from"] : sprite["to"]]) == image.getvalue()
+    assert base64.b64decode(embedded.text[place["from"] : place["to"]]) == bytes(
+        [1, 2, 3, 4, 5, 6]
+    )
     assert (place["codes"], place["chains"], place["steps"]) == (2, 2, [0, 5])
 
 
@@ -209,6 +215,6 @@ def test_what_is_held_is_what_the_files_are() -> None:
         ("latent", b'{"explained": 1, "codes": [1], "chains": {"<b>": [1]}}'),
     ],
 )
-def test_what_is_no_picture_is_counted_and_left_out(part: str, content: bytes | None) -> None:
-    one = embedding.Wanted(0, "run", part, gather.Artifact(part, 1))
-    assert embedding.held([one], [content]) == embedding.Held({}, "", 1)
+def test_broken_pictures_are_counted_and_left_out(part: str, content: bytes | None) -> None:
+    one = embedding.Candidate(0, "run", part, Artifact(part, 1))
+    assert embedding.embed([one], [content]) == embedding.EmbeddedFiles({}, "", 1)

@@ -91,7 +91,7 @@ def test_a_family_that_is_taken_away_leaves_an_empty_state(seen: Seen) -> None:
     for box in page.locator("#families input").all():
         box.uncheck()
     for panel in ("#charts", "#matrix", "#heat", "#table"):
-        assert "No setting fits these choices" in words(page, panel)
+        assert "No setting matches these choices" in words(page, panel)
 
 
 def test_pin_flip_difference(seen: Seen) -> None:
@@ -99,8 +99,10 @@ def test_pin_flip_difference(seen: Seen) -> None:
     assert page.locator("#compare").is_hidden()
     page.locator(".pin").nth(0).click()
     page.locator(".pin").nth(1).click()
+    page.locator("#page[aria-busy=false]").wait_for()
     first = page.locator(".stack .samples").get_attribute("style")
     page.click("#flip-B")
+    page.locator("#page[aria-busy=false]").wait_for()
     assert page.locator(".stack .samples").get_attribute("style") != first
     page.click("#flip-difference")
     pressed = {view: f"#flip-{view}" for view in ("A", "B", "difference")}
@@ -133,7 +135,7 @@ def test_a_pinned_setting_may_lack_the_chosen_seed(
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto((tmp_path / "page.html").as_uri() + "#norm=all&a=0&b=1&seed=1")
         page.locator("#page[aria-busy=false]").wait_for()
-        assert "seed 1 has no result" in words(page, "#compare")
+        assert "Seed 1 has no result" in words(page, "#compare")
         assert not wrong
 
 
@@ -194,10 +196,10 @@ def test_hostile_names_are_shown_as_they_are(seen: Seen) -> None:
 
 
 def test_what_is_missing_is_said(seen: Seen) -> None:
-    told = words(seen.page, "#rest")
-    assert "1 run failed" in told and "1 run still running" in told
-    assert "1 run finished, but without what this page needs" in told
-    assert "pictures are in this file" in told
+    text = words(seen.page, "#rest")
+    assert "1 run failed" in text and "1 run is still running" in text
+    assert "1 run finished without everything that this page needs" in text
+    assert "This file holds" in text
 
 
 def test_a_script_that_is_not_the_pages_own_is_stopped(seen: Seen) -> None:

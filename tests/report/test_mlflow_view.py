@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from genae_core.report import mlflow_view
-from genae_core.report.mlflow_view import BEGIN, COLOR, END, NOTE, VIEW, share, with_link
+from genae_core.report.mlflow_view import BEGIN, COLOR, END, NOTE, VIEW, add_link, share
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 
 
@@ -101,13 +101,13 @@ def test_where_no_step_helps_the_images_of_step_0_are_shown_once(tracker: Tracke
 def test_the_step_is_one_that_the_runs_with_images_recommend() -> None:
     run = {"fcd_step0": 9.0, "fcd_best": 4.0, "fcd_best_step": 1.0}
     every = [{**run, "fcd_recommended_step": step} for step in [2.0, 4.0] * 5 + [9.0] * 30]
-    assert [card["step"] for card in cards(mlflow_view.page("", every))[2:4]] == [0, 2]
+    assert [card["step"] for card in cards(mlflow_view.page_state("", every))[2:4]] == [0, 2]
 
 
 def test_many_runs_are_not_drawn_at_once_and_far_values_on_a_log_scale() -> None:
     def state(count: int, worst: float) -> dict[str, Any]:
         run = {"fcd_step0": worst, "fcd_best": 4.0, "fcd_best_step": 1.0}
-        return mlflow_view.page("", [run] * count)
+        return mlflow_view.page_state("", [run] * count)
 
     assert [state(n, 9)["runsHiddenMode"] for n in (24, 25)] == ["SHOW_ALL", "FIRST_20_RUNS"]
     scales = [state(1, worst)["compareRunCharts"][0]["scaleType"] for worst in (39, 41)]
@@ -145,11 +145,11 @@ def test_a_repeat_replaces_the_view_and_moves_its_link_to_the_top(tracker: Track
 
 
 def test_the_note_keeps_what_a_person_wrote_and_ten_links() -> None:
-    text = with_link("# Ours\n\nRead *this*.\n", "s0", "#0")
+    text = add_link("# Ours\n\nRead *this*.\n", "s0", "#0")
     assert text.startswith(f"# Ours\n\nRead *this*.\n\n\n{BEGIN}\n")
     text += "\nbelow\n- [mine](#me)"
     for number in range(1, 13):
-        text = with_link(text, f"s{number}", f"#{number}-")
+        text = add_link(text, f"s{number}", f"#{number}-")
     before, _, rest = text.partition(BEGIN)
     block, _, after = rest.partition(END)
     assert before == "# Ours\n\nRead *this*.\n\n\n"
@@ -165,7 +165,7 @@ def test_a_note_whose_marks_a_person_broke_loses_nothing(order: tuple[str, ...])
         text = text.replace("pear", "")  # what is between them is ours
     kept = [word for word in ("apple", "pear", "plum") if word in text]
     for sweep in ("one", "two", "one"):
-        text = with_link(text, sweep, f"#{sweep}")
+        text = add_link(text, sweep, f"#{sweep}")
     assert [word for word in text.split() if word in ("apple", "pear", "plum")] == kept
     assert [text.count(f"- [{sweep}]") for sweep in ("one", "two")] == [1, 1]
 

@@ -1,4 +1,4 @@
-from genae_core.report.tables import times
+from genae_core.report.tables import format_times
 from genae_core.tracking.mlflow_store import StoredRun
 
 
@@ -10,10 +10,10 @@ def run(seed: int, chain: str, status: str = "FINISHED", training: float = 40.0)
 
 def test_the_time_of_a_training_with_several_chains_is_counted_once() -> None:
     runs = [run(seed, chain) for seed in (0, 1) for chain in "ab"]
-    said = times(runs, slots=2, seconds=100.0)
+    said = format_times(runs, slots=2, seconds=100.0)
     assert said == "time:   2 x 100 s: 40% training, 10% chains and metrics, 50% the rest"
 
 
 def test_nothing_is_said_where_a_run_has_not_finished() -> None:
-    assert times([run(0, "a"), run(1, "a", "KILLED")], 2, 100.0) == ""
-    assert times([], 2, 100.0) == ""
+    assert format_times([run(0, "a"), run(1, "a", "KILLED")], 2, 100.0) == ""
+    assert format_times([], 2, 100.0) == ""

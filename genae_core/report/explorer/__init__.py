@@ -1,1 +1,1 @@
-"""One HTML file of a sweep: how its samples change with the steps of the chain."""
+"""The explorer page: one HTML file that shows how a sweep's samples change with the MCMC step."""

@@ -1,4 +1,4 @@
-"""Which pictures the page holds, as text: a thousand runs have more than a file can carry."""
+"""Which pictures the page holds, as text. A thousand runs have more than one file can carry."""
 
 import base64
 import io
@@ -10,19 +10,24 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from genae_core.config import require
-from genae_core.report.explorer.findings import Setting
-from genae_core.report.explorer.gather import Artifact
+from genae_core.report.explorer.artifacts import Artifact
+from genae_core.report.explorer.summaries import SettingSummary
 
-BASE64 = 4 / 3  # bytes of text for one byte of a picture
-PACKED = 0.3  # bytes of a latent.json's points for one of the file's
-HEAD = 64  # bytes of the page for each, beside the picture itself
-KINDS = {"PNG": "image/png", "AVIF": "image/avif"}
+BASE64_GROWTH = 4 / 3  # bytes of text per byte of a picture
+LATENT_SHRINKAGE = 0.3  # bytes of the points in a latent.json per byte of the file
+PLACE_BYTES = 64  # bytes of the page that say where one file lies in the text and what it is
+MEDIA_TYPES = {"PNG": "image/png", "AVIF": "image/avif"}
 
 
-class Wanted(NamedTuple):
-    """A file that the page could hold; the lower its tier, the more it is missed.
+class Candidate(NamedTuple):
+    """A file that the page could hold.
 
-    part: sprite, latent, strip or drawn."""
+    Attributes:
+        tier: How much the file is needed. A lower tier is needed more.
+        run_id: The run of the file.
+        part: What the file is: sprite, latent, strip or drawn.
+        file: The file.
+    """
 
     tier: int
     run_id: str
@@ -30,83 +35,97 @@ class Wanted(NamedTuple):
     file: Artifact
 
 
-class Held(NamedTuple):
-    """What the page holds: by run and part, where in the text it lies and what it is."""
+class EmbeddedFiles(NamedTuple):
+    """The files that the page holds.
+
+    Attributes:
+        places: By run and part, where the file lies in the text and what it is.
+        text: The files, one after the other, in base64.
+        broken: The number of files that cannot be shown.
+    """
 
     places: dict[str, dict[str, Any]]
     text: str
     broken: int
 
 
-def roles_of(setting: Setting) -> dict[str, str]:
-    """The ids of the setting's best, median and worst seed by the FCD at the best step."""
-    ranked = sorted(setting.runs, key=lambda run: run.curve.scalars["fcd_best"])
-    middle = ranked[(len(ranked) - 1) // 2]
-    chosen = {"best": ranked[0], "median": middle, "worst": ranked[-1]}
-    return {role: run.curve.run_id for role, run in chosen.items()}
+def rank_seeds(summary: SettingSummary) -> dict[str, str]:
+    """Return the ids of the best, median and worst run by the FCD at the chosen step."""
+    ranked = sorted(summary.runs, key=lambda run: run.stored.scalars["fcd_best"])
+    median = ranked[(len(ranked) - 1) // 2]
+    chosen = {"best": ranked[0], "median": median, "worst": ranked[-1]}
+    return {role: run.stored.run_id for role, run in chosen.items()}
 
 
-def wanted(settings: Iterable[Setting]) -> list[Wanted]:
-    """The files of each setting's best, median and worst seed, the most telling first.
+def list_candidates(summaries: Iterable[SettingSummary]) -> list[Candidate]:
+    """Return the files of each setting's best, median and worst seed, the most needed first.
 
-    First come the samples and the latent space of the median seed, then the samples of the
-    others, then the strip of the median seed's chains and the interpolations of its model.
+    The order is: the samples of the median seeds, their latent spaces, the samples of the best and
+    of the worst seeds, the strips of the median seeds, and one picture of interpolations for each
+    setting.
     """
-    found: dict[tuple[str, str], Wanted] = {}
-    for setting in settings:
-        runs = {run.curve.run_id: run for run in setting.runs}
-        roles = roles_of(setting)
-        median = runs[roles["median"]]
-        drawn = next((run for run in setting.runs if run.drawn is not None), median)
-        asked = [
+    candidates: dict[tuple[str, str], Candidate] = {}
+    for summary in summaries:
+        runs = {run.stored.run_id: run for run in summary.runs}
+        best, median, worst = (runs[run_id] for run_id in rank_seeds(summary).values())
+        drawn = next((run for run in summary.runs if run.interpolations is not None), median)
+        files = [
             (0, median, "sprite", median.sprite),
             (1, median, "latent", median.latent),
-            (2, runs[roles["best"]], "sprite", runs[roles["best"]].sprite),
-            (3, runs[roles["worst"]], "sprite", runs[roles["worst"]].sprite),
+            (2, best, "sprite", best.sprite),
+            (3, worst, "sprite", worst.sprite),
             (4, median, "strip", median.strip),
-            (5, drawn, "drawn", drawn.drawn),
+            (5, drawn, "drawn", drawn.interpolations),
         ]
-        for tier, run, part, file in asked:
+        for tier, run, part, file in files:
             if file is not None:
-                one = Wanted(tier, run.curve.run_id, part, file)
-                found.setdefault((run.curve.run_id, part), one)
-    return sorted(found.values(), key=lambda one: one.tier)
+                candidate = Candidate(tier, run.stored.run_id, part, file)
+                candidates.setdefault((run.stored.run_id, part), candidate)
+    return sorted(candidates.values(), key=lambda candidate: candidate.tier)
 
 
-def within(files: Sequence[Wanted], budget: float) -> list[Wanted]:
-    """The files up to the first that would take more than `budget` bytes of the page."""
-    taken, size = [], 0.0
-    for one in files:
-        size += one.file.size * (PACKED if one.part == "latent" else 1) * BASE64 + HEAD
+def select_within(candidates: Sequence[Candidate], budget: float) -> list[Candidate]:
+    """Return the candidates before the first that would exceed the budget (bytes of the page)."""
+    selected, size = [], 0.0
+    for candidate in candidates:
+        shrinkage = LATENT_SHRINKAGE if candidate.part == "latent" else 1
+        size += candidate.file.size * shrinkage * BASE64_GROWTH + PLACE_BYTES
         if size > budget:
             break
-        taken.append(one)
-    return taken
+        selected.append(candidate)
+    return selected
 
 
-def held(files: Sequence[Wanted], contents: Sequence[bytes | None]) -> Held:
-    """The files as one text and where each lies in it; what cannot be shown is left out."""
+def embed(candidates: Sequence[Candidate], contents: Sequence[bytes | None]) -> EmbeddedFiles:
+    """Join the files into one text, and leave out those that cannot be shown.
+
+    Args:
+        candidates: The files.
+        contents: The contents of each file, or None if it could not be read.
+    """
     places: dict[str, dict[str, Any]] = {}
     texts: list[str] = []
-    at = broken = 0
-    for one, content in zip(files, contents, strict=True):
-        found = _latent(content) if one.part == "latent" else _picture(content)
-        if found is None:
+    position = broken = 0
+    for candidate, content in zip(candidates, contents, strict=True):
+        parsed = _parse_latent(content) if candidate.part == "latent" else _parse_image(content)
+        if parsed is None:
             broken += 1
             continue
-        about, raw = found
+        about, raw = parsed
         text = base64.b64encode(raw).decode()
-        places.setdefault(one.run_id, {})[one.part] = {"from": at, "to": at + len(text), **about}
+        place = {"from": position, "to": position + len(text), **about}
+        places.setdefault(candidate.run_id, {})[candidate.part] = place
         texts.append(text)
-        at += len(text)
-    return Held(places, "".join(texts), broken)
+        position += len(text)
+    return EmbeddedFiles(places, "".join(texts), broken)
 
 
-def _picture(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
+def _parse_image(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
+    """Return the type and the size of an image, and its bytes. None if it is no known image."""
     try:
-        with Image.open(io.BytesIO(content or b""), formats=list(KINDS)) as image:
+        with Image.open(io.BytesIO(content or b""), formats=list(MEDIA_TYPES)) as image:
             about = {
-                "kind": KINDS[str(image.format)],
+                "kind": MEDIA_TYPES[str(image.format)],
                 "width": image.width,
                 "height": image.height,
             }
@@ -115,22 +134,25 @@ def _picture(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
     return (about, content) if content else None
 
 
-def _latent(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
-    """Its points as bytes: those of codes, then those of the chains, step by step."""
+def _parse_latent(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
+    """Return what a latent.json holds, and its points as bytes. None if it cannot be read.
+
+    The points of the codes come first, then those of the chains, step by step.
+    """
     try:
-        told = json.loads(content or b"")
-        codes, chains = told["codes"], told["chains"]
-        every = [codes, *chains.values()]
-        # bytes(n) would be n zeros.
-        require(all(isinstance(points, list) for points in every), "points are lists")
-        raw = b"".join(bytes(points) for points in every)
+        fields = json.loads(content or b"")
+        codes, chains = fields["codes"], fields["chains"]
+        groups = [codes, *chains.values()]
+        # A number in place of a list must not pass, because bytes(n) would be n zeros.
+        require(all(isinstance(points, list) for points in groups), "points are lists")
+        raw = b"".join(bytes(points) for points in groups)
         about: dict[str, Any] = {
             "codes": len(codes),
-            "chains": len(every[1]),
+            "chains": len(groups[1]),
             "steps": [int(step) for step in chains],
-            "explained": float(told["explained"]),
+            "explained": float(fields["explained"]),
         }
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
-    even = all(len(points) == len(every[1]) for points in every[1:])
+    even = all(len(points) == len(groups[1]) for points in groups[1:])
     return (about, raw) if even and math.isfinite(about["explained"]) else None

@@ -1,53 +1,54 @@
-"""What the explorer reads of a sweep: its runs, their curves and where their pictures lie.
+"""What the page reads of a sweep: its runs, their curves, and which pictures they have.
 
-The curves come from each run's curve.json: a thousand metric histories would take minutes.
+The curves come from each run's file curve.json, because reading a thousand metric histories from
+the store would take minutes.
 """
 
 import json
 import math
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from genae_core.experiment.recording import LATENT, SPRITE
+from genae_core.report.explorer.artifacts import READERS, Artifact, Artifacts
 from genae_core.tracking.mlflow_store import StoredRun, StoreError, Tracker
 from genae_core.tracking.store_uri import redact
 
-READERS = 8  # at once: over HTTP most of the time is waiting
 TAGS = ("family", "cell", "chain", "seed", "latent_dim")
 SCALARS = ("fcd_step0", "fcd_best", "fcd_best_step", "fcd_floor")
 STRIP = "strip.png"
-DRAWN = "figures/interpolations_"  # begins the path of a model's interpolations, after some steps
+INTERPOLATIONS = "figures/interpolations_"  # the path of a model's interpolations begins with this
 
 
-class Artifact(NamedTuple):
-    """path: below the run's artifacts. size: bytes."""
+class FinishedRun(NamedTuple):
+    """A finished run with its curves.
 
-    path: str
-    size: int
+    Attributes:
+        stored: The run as the store holds it.
+        name: The run's name in MLflow.
+        experiment_id: MLflow's id of the run's experiment.
+        steps: The recorded MCMC steps, ascending.
+        values: By metric, one value per recorded step, or None if it is not finite.
+        sprite: The picture with samples of every recorded step, if there is one.
+        strip: The picture with one chain per row, if there is one.
+        interpolations: The picture of interpolations, if there is one.
+        latent: The file with latent codes in a plane, if there is one.
+    """
 
-
-class Read(NamedTuple):
-    """A finished run. values: {metric: one value a step}, None where it is not finite. sprite:
-    some samples at every step. strip: chains by steps. drawn: interpolations. latent: z in a
-    plane."""
-
-    curve: StoredRun
+    stored: StoredRun
     name: str
     experiment_id: str
     steps: list[int]
     values: dict[str, list[float | None]]
     sprite: Artifact | None
     strip: Artifact | None
-    drawn: Artifact | None
+    interpolations: Artifact | None
     latent: Artifact | None
 
 
-class Unread(NamedTuple):
-    """A run without a result, and why."""
+class RunWithoutResult(NamedTuple):
+    """A run that the page can only list, with MLflow's status and the reason."""
 
     run_id: str
     name: str
@@ -55,176 +56,153 @@ class Unread(NamedTuple):
     reason: str
 
 
-class Artifacts:
-    """The files of runs: on this machine's disk where they lie there, else fetched to scratch."""
+def find_runs(tracker: Tracker, sweeps: Sequence[str]) -> list[Any]:
+    """Return MLflow's runs of the sweeps, from all experiments of the store.
 
-    def __init__(self, tracker: Tracker, scratch: Path) -> None:
-        self.tracker = tracker
-        self.scratch = scratch
-        self.folders: dict[str, Path] = {}
+    Args:
+        tracker: The store.
+        sweeps: The names of the sweeps.
 
-    def know(self, run: Any) -> None:
-        """Remember where the run's files lie, if that is on this machine's disk."""
-        parts = urllib.parse.urlparse(run.info.artifact_uri or "")
-        if parts.scheme in ("", "file") and parts.path:
-            self.folders[run.info.run_id] = Path(urllib.request.url2pathname(parts.path))
-
-    def listed(self, run_id: str, folder: str = "") -> list[Artifact]:
-        """The files directly in a folder of the run's artifacts, by name."""
-        if run_id in self.folders:
-            place = self.folders[run_id] / folder
-            files = [path for path in place.glob("*") if path.is_file()]
-            found = [
-                Artifact(f"{folder}/{path.name}".lstrip("/"), path.stat().st_size)
-                for path in files
-            ]
-        else:
-            infos = self.tracker.client.list_artifacts(run_id, folder or None)
-            found = [Artifact(i.path, i.file_size or 0) for i in infos if not i.is_dir]
-        return sorted(found)
-
-    def read(self, run_id: str, path: str) -> bytes:
-        """The file's bytes. Raises OSError or StoreError where there is none."""
-        if run_id in self.folders:
-            return (self.folders[run_id] / path).read_bytes()
-        place = self.scratch / run_id
-        place.mkdir(parents=True, exist_ok=True)
-        return self.tracker.fetch(run_id, path, place).read_bytes()
-
-
-def find(tracker: Tracker, sweeps: Sequence[str]) -> list[Any]:
-    """MLflow's runs of the sweeps, whatever experiment holds them.
-
-    Raises ValueError for a store that cannot be read, and for a sweep that it does not know,
-    naming those that it does.
+    Raises:
+        ValueError: The store cannot be read, or it has no run of a sweep. The message then names
+            the sweeps that it has.
     """
     runs: list[Any] = []
     try:
-        experiments = [found.experiment_id for found in tracker.client.search_experiments()]
+        experiments = [one.experiment_id for one in tracker.client.search_experiments()]
         for name in sweeps:
             if "'" in name or "`" in name:
-                raise ValueError(f"a sweep's name holds no quotes, got {name!r}")
-            found = [run for one in experiments for run in _of(tracker, one, sweep=name)]
-            if not found:
-                known = {
-                    run.data.tags["sweep"]
-                    for one in experiments
-                    for run in _of(tracker, one)
-                    if "sweep" in run.data.tags
-                }
-                listed = ", ".join(sorted(known)[:20]) or "none at all"
+                raise ValueError(f"the name of a sweep holds no quotes, got {name!r}")
+            members = [run for one in experiments for run in _find(tracker, one, sweep=name)]
+            if not members:
+                known = _sweep_names(tracker, experiments)
+                listed = ", ".join(known[:20]) or "none at all"
                 raise ValueError(f"no sweep {name!r} in {redact(tracker.uri)}; it has: {listed}")
-            runs += found
+            runs += members
     except StoreError as error:
         text = redact(str(error)).splitlines()[0]
         raise ValueError(f"the store {redact(tracker.uri)} cannot be read: {text}") from None
     return runs
 
 
-def _of(tracker: Tracker, experiment_id: str, **tags: str) -> list[Any]:
+def _find(tracker: Tracker, experiment_id: str, **tags: str) -> list[Any]:
     tracker.experiment_id = experiment_id
     return tracker.find(**tags)
 
 
-def gather(runs: Iterable[Any], artifacts: Artifacts) -> tuple[list[Read], list[Unread]]:
-    """The finished runs with their curves, and the others with what is known of them."""
-    every = list(runs)
-    for run in every:
-        artifacts.know(run)
+def _sweep_names(tracker: Tracker, experiments: Sequence[str]) -> list[str]:
+    """Return the names of all sweeps in these experiments, in alphabetical order."""
+    tags = [run.data.tags for one in experiments for run in _find(tracker, one)]
+    return sorted({tag["sweep"] for tag in tags if "sweep" in tag})
+
+
+def gather(
+    runs: Iterable[Any], artifacts: Artifacts
+) -> tuple[list[FinishedRun], list[RunWithoutResult]]:
+    """Read the curves of MLflow's runs, and separate the runs that have no result."""
+    runs = list(runs)
+    for run in runs:
+        artifacts.locate(run)
     with ThreadPoolExecutor(READERS) as pool:
-        results = list(pool.map(lambda run: _read(run, artifacts), every))
+        results = list(pool.map(lambda run: _read(run, artifacts), runs))
     return (
-        [found for found in results if isinstance(found, Read)],
-        [found for found in results if isinstance(found, Unread)],
+        [result for result in results if isinstance(result, FinishedRun)],
+        [result for result in results if isinstance(result, RunWithoutResult)],
     )
 
 
-def fetch_all(artifacts: Artifacts, wanted: Sequence[tuple[str, Artifact]]) -> list[bytes | None]:
-    """The files' bytes in the order asked for, None for one that cannot be read."""
-
-    def one(asked: tuple[str, Artifact]) -> bytes | None:
-        try:
-            return artifacts.read(asked[0], asked[1].path)
-        except (OSError, StoreError):
-            return None
-
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(one, wanted))
-
-
-def _read(run: Any, artifacts: Artifacts) -> Read | Unread:
+def _read(run: Any, artifacts: Artifacts) -> FinishedRun | RunWithoutResult:
+    """Read one of MLflow's runs."""
     info, data = run.info, run.data
     name = data.tags.get("mlflow.runName") or info.run_id
-
-    def without(reason: str) -> Unread:
-        return Unread(info.run_id, name, info.status, reason)
-
     if info.status != "FINISHED":
-        return without(data.tags.get("error", ""))
-    missing = [tag for tag in TAGS if tag not in data.tags]
-    missing += [key for key in SCALARS if not math.isfinite(data.metrics.get(key, math.nan))]
-    if missing:
-        return without(f"it has no finite {', '.join(missing)}")
+        return RunWithoutResult(info.run_id, name, info.status, data.tags.get("error", ""))
     try:
-        if not _is_cell(json.loads(data.tags["cell"])):
-            return without("its tag cell holds other things than words and numbers")
-        steps, values = curve_of(artifacts.read(info.run_id, "curve.json"))
+        _check(run)
+        steps, values = parse_curves(artifacts.read(info.run_id, "curve.json"))
     except (OSError, StoreError):
-        return without("it has no curve.json")
+        return RunWithoutResult(info.run_id, name, info.status, "it has no curve.json")
     except ValueError as error:
-        return without(f"its curves cannot be read: {error}")
+        return RunWithoutResult(info.run_id, name, info.status, str(error))
     chain = {
         metric: {k: v for k, v in zip(steps, column, strict=True) if v is not None}
         for metric, column in values.items()
     }
-    scalars = {key: value for key, value in data.metrics.items() if "/" not in key}
-    curve = StoredRun(info.run_id, info.status, dict(data.tags), dict(data.params), scalars, chain)
-    files = {file.path: file for file in _listed(artifacts.listed, info.run_id, "")}
-    figures = _listed(artifacts.listed, info.run_id, "figures")
-    drawn = next((file for file in figures if file.path.startswith(DRAWN)), None)
-    parts = (files.get(SPRITE), files.get(STRIP), drawn, files.get(LATENT))
-    return Read(curve, name, info.experiment_id, steps, values, *parts)
-
-
-def _is_cell(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(inner, str | int | float) for inner in value.values()
+    stored = StoredRun(
+        run_id=info.run_id,
+        status=info.status,
+        tags=dict(data.tags),
+        params=dict(data.params),
+        scalars={key: value for key, value in data.metrics.items() if "/" not in key},
+        chain=chain,
+    )
+    files = {file.path: file for file in artifacts.list_files(info.run_id)}
+    figures = artifacts.list_files(info.run_id, "figures")
+    return FinishedRun(
+        stored=stored,
+        name=name,
+        experiment_id=info.experiment_id,
+        steps=steps,
+        values=values,
+        sprite=files.get(SPRITE),
+        strip=files.get(STRIP),
+        interpolations=next((f for f in figures if f.path.startswith(INTERPOLATIONS)), None),
+        latent=files.get(LATENT),
     )
 
 
-def _listed(
-    listed: Callable[[str, str], list[Artifact]], run_id: str, folder: str
-) -> list[Artifact]:
-    """A folder that cannot be listed is an empty one: the page says that pictures are missing."""
+def _check(run: Any) -> None:
+    """Raise ValueError if a run lacks a tag or a scalar that the page needs."""
+    tags, metrics = run.data.tags, run.data.metrics
+    missing = [tag for tag in TAGS if tag not in tags]
+    missing += [key for key in SCALARS if not math.isfinite(metrics.get(key, math.nan))]
+    if missing:
+        raise ValueError(f"it has no finite {', '.join(missing)}")
     try:
-        return listed(run_id, folder)
-    except (OSError, StoreError):
-        return []
+        cell = json.loads(tags["cell"])
+    except ValueError as error:
+        raise ValueError(f"its tag cell cannot be read: {error}") from None
+    if not isinstance(cell, dict) or not all(
+        isinstance(value, str | int | float) for value in cell.values()
+    ):
+        raise ValueError("its tag cell holds other things than words and numbers")
 
 
-def curve_of(text: bytes) -> tuple[list[int], dict[str, list[float | None]]]:
-    """The recorded steps and {metric: one value a step} of a curve.json, without the errors.
+def parse_curves(text: bytes) -> tuple[list[int], dict[str, list[float | None]]]:
+    """Read a curve.json.
 
-    Raises ValueError where it is not one.
+    Args:
+        text: The contents of the file: an object with the list "step" and a list per metric.
+
+    Returns:
+        The recorded steps, and by metric one value per step, with None for a value that is not
+        finite. The standard errors are left out.
+
+    Raises:
+        ValueError: The text is not such an object.
     """
-    told = json.loads(text)
-    if not isinstance(told, dict) or not isinstance(told.get("step"), list):
-        raise ValueError("curve.json is not an object with the list step")
-    steps = told.pop("step")
+    try:
+        curves = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"its curve.json cannot be read: {error}") from None
+    if not isinstance(curves, dict) or not isinstance(curves.get("step"), list):
+        raise ValueError("its curve.json is not an object with the list step")
+    steps = curves.pop("step")
     if not all(type(k) is int and k >= 0 for k in steps) or steps != sorted(set(steps)):
-        raise ValueError("the steps of curve.json are not ascending whole numbers")
+        raise ValueError("the steps in its curve.json are not ascending whole numbers")
     values = {}
-    for name, column in told.items():
+    for name, column in curves.items():
         if name.endswith("_se"):
             continue
         if not isinstance(column, list) or len(column) != len(steps):
-            raise ValueError(f"{name} has not one value a step")
-        values[name] = [_finite(value) for value in column]
+            raise ValueError(f"{name} in its curve.json does not have one value per step")
+        values[name] = [_finite_or_none(value) for value in column]
     if "fcd" not in values:
-        raise ValueError("it has no fcd")
+        raise ValueError("its curve.json has no fcd")
     return steps, values
 
 
-def _finite(value: object) -> float | None:
+def _finite_or_none(value: object) -> float | None:
+    """Return a finite number as a float, and None for anything else."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if number and math.isfinite(value) else None  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-// Parts that follow the step: those in sight at once, the others when the browser has time.
+// Parts that follow the step. Those in sight follow at once, the others when the browser has time.
 
-const parts = new Map(); // element: what brings it to the step
+const parts = new Map(); // by element, the function that brings it to a step
 const stale = new Set();
 const inSight = new Set();
 const watcher = new IntersectionObserver((entries) => {
@@ -16,10 +16,10 @@ function follow(node, update) {
   parts.set(node, update);
   stale.add(node);
   watcher.observe(node);
-  later();
+  catchUpLater();
   return node;
 }
-// What a place holds is about to be drawn anew.
+// Stop following the parts inside an element that is about to be drawn anew.
 function forget(place) {
   for (const node of parts.keys()) {
     if (!place.contains(node)) continue;
@@ -31,23 +31,23 @@ function refresh(node) {
   if (stale.delete(node)) parts.get(node)?.(stepNow());
 }
 
-let waiting = null;
-function follows() {
+let timeout = null;
+function refreshAll() {
   for (const node of parts.keys()) stale.add(node);
   for (const node of inSight) refresh(node);
-  later();
+  catchUpLater();
 }
-function later() {
+function catchUpLater() {
   byId("page").ariaBusy = "true";
-  clearTimeout(waiting);
-  waiting = setTimeout(catchUp, 150); // after the last of many moves
+  clearTimeout(timeout);
+  timeout = setTimeout(catchUp, 150); // after the last of many moves
 }
-const SLICE_MS = 8; // of a frame, for what nobody sees yet
+const SLICE_MS = 8; // the part of a frame that goes to parts out of sight
 function catchUp() {
   const until = performance.now() + SLICE_MS;
   for (const node of stale) {
     if (performance.now() > until) {
-      waiting = setTimeout(catchUp, 16);
+      timeout = setTimeout(catchUp, 16);
       return;
     }
     refresh(node);

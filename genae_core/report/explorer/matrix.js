@@ -1,7 +1,7 @@
-// Settings by two axes: a matrix of their samples at the slider's step, and two maps of figures.
+// Settings by two axes: a matrix of their samples at the slider's step, and two heat maps.
 
-const CELL_MOST = 3; // settings shown in one cell of the matrix
-const MAP_MOST = 12; // and of a map
+const MAX_TILES = 3; // settings shown in one cell of the matrix of samples
+const MAX_VALUES = 12; // settings shown in one cell of a heat map
 
 function choice(key, name, values, words = (v) => v) {
   const select = el("select", {
@@ -13,25 +13,25 @@ function choice(key, name, values, words = (v) => v) {
 }
 
 function drawMatrix() {
-  const some = shown();
+  const some = selectedSettings();
   keepFocus(byId("matrix-bar"), () => {
     byId("matrix-bar").replaceChildren(
       choice("rows", "Rows", OPTIONS.rows, (a) => AXES[a]),
       choice("cols", "Columns", OPTIONS.cols, (a) => AXES[a]),
       state.seed === "mean"
-        ? choice("pick", "Seed by its best FCD", OPTIONS.pick)
-        : el("span", { class: "hint" }, `Samples of seed ${state.seed}`),
-      el("span", { class: "hint" }, "Pin two to compare them."));
+        ? choice("pick", "Seed, ranked by FCD", OPTIONS.pick)
+        : el("span", { class: "hint" }, `The samples are those of seed ${state.seed}.`),
+      el("span", { class: "hint" }, "Pin two settings to compare their samples."));
   });
   forget(byId("matrix"));
   keepFocus(byId("matrix"), () => byId("matrix").replaceChildren(some.length
-    ? grid(some, CELL_MOST, tile)
+    ? grid(some, MAX_TILES, tile)
     : el("p", { class: "state" }, NOTHING)));
   drawCompare();
 }
 
-// A table of the settings by the two chosen axes, with so many in a cell; one(setting) gives a
-// node and what brings it to a step.
+// A table of the settings by the two chosen axes, with at most `most` settings in a cell.
+// one(setting) returns a node, and a function that brings it to a step.
 function grid(some, most, one) {
   const rows = distinct(some.map((s) => s[state.rows]));
   const cols = distinct(some.map((s) => s[state.cols]));
@@ -44,12 +44,12 @@ function grid(some, most, one) {
   const row = (r) => {
     const updates = [];
     const cell = (c) => {
-      const found = inside.get(JSON.stringify([r, c]));
-      if (!found) return el("td", {}, el("span", { class: "hint" }, "–"));
-      const made = found.slice(0, most).map(one);
+      const members = inside.get(JSON.stringify([r, c]));
+      if (!members) return el("td", {}, el("span", { class: "hint" }, "–"));
+      const made = members.slice(0, most).map(one);
       updates.push(...made.map(({ update }) => update));
-      return el("td", {}, made.map(({ node }) => node), found.length > most
-        ? el("p", { class: "hint" }, `and ${found.length - most} more: narrow the choices`) : null);
+      return el("td", {}, made.map(({ node }) => node), members.length > most
+        ? el("p", { class: "hint" }, `and ${members.length - most} more. Narrow the choices to see them.`) : null);
     };
     const line = el("tr", {}, el("th", { scope: "row" }, named(state.rows, r)), cols.map(cell));
     return follow(line, (now) => { for (const update of updates) update(now); });
@@ -92,9 +92,9 @@ function pin(number) {
   else set({ b: number });
 }
 
-// The metric at the step, and the steps that are recommended.
+// The metric at the step, and the recommended steps.
 function drawHeat() {
-  const some = shown(), place = byId("heat");
+  const some = selectedSettings(), place = byId("heat");
   forget(place);
   if (!some.length) {
     place.replaceChildren(el("p", { class: "state" }, NOTHING));
@@ -107,7 +107,7 @@ function drawHeat() {
       (s) => median(scalar(s, "fcd_recommended_step")), true, String));
 }
 function heat(some, name, when, value, low, words) {
-  let known = null; // the shares of a step's values
+  let known = null; // the shares of the values at one step
   const shares = (now) => {
     if (known?.now === now) return known;
     const values = some.map((s) => value(s, now)).filter((v) => Number.isFinite(v));
@@ -127,10 +127,10 @@ function heat(some, name, when, value, low, words) {
     };
     return { node, update };
   };
-  const title = el("figcaption", {}), wide = el("div", { class: "wide", tabindex: 0, role: "region" }, grid(some, MAP_MOST, one));
+  const title = el("figcaption", {}), wide = el("div", { class: "wide", tabindex: 0, role: "region" }, grid(some, MAX_VALUES, one));
   follow(title, (now) => {
     wide.ariaLabel = `${name()}${when(now)}`;
-    title.textContent = `${wide.ariaLabel}; ${low ? "stronger is lower" : "stronger is higher"}`;
+    title.textContent = `${wide.ariaLabel}. A stronger colour is a ${low ? "lower" : "higher"} value.`;
   });
   return el("figure", { class: "heat" }, title, wide);
 }

@@ -1,14 +1,14 @@
-// The controls, and what is drawn when one of them moves.
+// The controls, and what is drawn when one of them changes.
 
-// Drawing anew takes the focus away from what was there: give it back by its id.
+// Drawing anew removes the focused element, so the focus returns to the new element with its id.
 function keepFocus(place, draw) {
-  const held = place.contains(document.activeElement) ? document.activeElement.id : "";
+  const id = place.contains(document.activeElement) ? document.activeElement.id : "";
   draw();
-  const again = held && byId(held);
-  if (again) (again.disabled ? place.querySelector("button:enabled") : again)?.focus({ preventScroll: true });
+  const target = id && byId(id);
+  if (target) (target.disabled ? place.querySelector("button:enabled") : target)?.focus({ preventScroll: true });
 }
 
-// A browser takes only so many addresses a second: a step waits until the slider rests.
+// A browser limits how often the address may change, so a step waits until the slider rests.
 let remembering = null;
 function remember(wait) {
   clearTimeout(remembering);
@@ -29,7 +29,7 @@ function set(changes) {
   }
 }
 
-// What is the same for all settings, and then each of them.
+// First the parts that are common to all settings, then those of each setting.
 let sorting = null;
 function drawStep() {
   const steps = stepsShown(), now = stepNow(), range = byId("step"), place = steps.indexOf(now);
@@ -38,7 +38,7 @@ function drawStep() {
   byId("step-now").textContent = now;
   [...byId("marks").children].forEach((mark, i) => mark.classList.toggle("here", i === place));
   for (const node of document.querySelectorAll(".step-word")) node.textContent = stepWord(now);
-  follows();
+  refreshAll();
   drawZoom();
   clearTimeout(sorting);
   if (state.sort === "now") sorting = setTimeout(drawTable, 150);
@@ -47,11 +47,11 @@ function drawStep() {
 function drawControls() {
   const steps = stepsShown();
   byId("step").max = Math.max(0, steps.length - 1);
-  // As many figures as there is room for, the last among them.
+  // There is room for about 20 numbers. The last step always has one.
   const every = Math.ceil(steps.length / 20), last = steps.length - 1;
-  const told = (i) => i === last || (i % every === 0 && last - i >= every);
+  const marked = (i) => i === last || (i % every === 0 && last - i >= every);
   byId("marks").replaceChildren(...steps.map((k, i) => {
-    const mark = el("span", {}, told(i) ? k : "");
+    const mark = el("span", {}, marked(i) ? k : "");
     mark.style.setProperty("--at", steps.length > 1 ? i / (steps.length - 1) : 0);
     return mark;
   }));
@@ -73,61 +73,71 @@ function drawControls() {
       metrics.length ? choice("metric", "Metric", metrics, metricName) : null,
       ...Object.keys(FACETS).filter(several).map((key) => choice(key, FACETS[key], first(OPTIONS[key]))),
       choice("seed", "Seed", OPTIONS.seed, (s) => (s === "mean" ? "mean over seeds" : `seed ${s}`)),
-      choice("y", "Scale", OPTIONS.y),
+      choice("y", "Value axis", OPTIONS.y),
     ].filter(Boolean),
     el("button", { type: "button", id: "reset", onclick: () => set(opening()) }, "Reset")));
 }
 
-let told = null;
-function drawFound() {
-  if (told === choices()) return;
-  told = choices();
+let describedChoices = null;
+function drawFindings() {
+  if (describedChoices === choices()) return;
+  describedChoices = choices();
   const scale = data.scales[Number(state.scale)];
-  const some = shown();
-  byId("found").replaceChildren(
-    ...(scale ? scale.found.map((text) => el("p", {}, text)) : [el("p", { class: "state" },
-      data.unread.length
-        ? "No run of this sweep has a result yet: what each of them says is below."
+  const some = selectedSettings();
+  byId("findings").replaceChildren(
+    ...(scale ? scale.findings.map((text) => el("p", {}, text)) : [el("p", { class: "state" },
+      data.withoutResult.length
+        ? "No run of this sweep has a result yet. The last section lists the runs."
         : "This sweep has no runs.")]),
     some.length ? el("details", { ontoggle: (event) => event.target.lastChild.replaceChildren(
       ...some.map((s) => el("li", {}, el("strong", {}, `${fullName(s)}: `), s.words))) },
-      el("summary", {}, some.length === 1 ? "The one setting that is shown" : `Each of the ${some.length} settings that are shown`), el("ul", {})) : "");
+      el("summary", {}, some.length === 1 ? "The result of the setting shown" : `The result of each of the ${some.length} settings shown`), el("ul", {})) : "");
+}
+
+function pictureSentences({ embedded, candidates, all, broken }) {
+  if (all === 0) return ["The runs have no pictures."];
+  if (embedded === all) return [`This file holds all ${all} pictures of the runs.`];
+  const omitted = candidates - embedded - broken;
+  return [
+    `This file holds ${embedded} of the ${all} pictures of the runs.`,
+    candidates < all ? "It selects those of the best, the median and the worst seed of each setting." : "",
+    omitted > 0 ? `${counted(omitted, "picture")} of this selection ${omitted === 1 ? "is" : "are"} left out to keep the file small. The samples of the median seed are left out last.` : "",
+    broken > 0 ? `${counted(broken, "picture")} could not be read.` : "",
+  ].filter(Boolean);
+}
+
+function statusWords(status, n) {
+  const verb = n === 1 ? "is" : "are", past = n === 1 ? "was" : "were";
+  return {
+    RUNNING: `${verb} still running`, FAILED: "failed", KILLED: `${past} stopped before the end`,
+    FINISHED: `finished without everything that this page needs`, SCHEDULED: `${verb} waiting to start`,
+  }[status] ?? `${n === 1 ? "has" : "have"} the status ${status.toLowerCase()}`;
 }
 
 function drawRest() {
-  const { shown: held, chosen, all, broken } = data.left;
-  const place = byId("rest");
-  const lines = [];
-  lines.push(all === 0 ? "The runs have no pictures."
-    : `${held} of the runs' ${all} pictures are in this file` +
-      (chosen < all ? ", of the best, median and worst seed of each setting" : "") +
-      (held + broken < chosen
-        ? `; ${chosen - held - broken} more of these were left out for its size, the samples of the median seed being the last to go` : "") +
-      (broken ? `; ${broken} could not be read` : "") + ".");
-  const blanks = Object.entries(data.blanks);
-  if (blanks.length) {
-    lines.push("Values that are not finite, or that a step is too early for, are in no mean: " +
-      `${blanks.map(([name, n]) => `${metricName(name)} ${n}`).join(", ")}.`);
+  const lines = [pictureSentences(data.pictureCounts).join(" ")];
+  const missing = Object.entries(data.missingValues);
+  if (missing.length) {
+    lines.push("The means leave out values that are missing, because they are not finite or because the metric needs more steps. " +
+      `Missing values: ${missing.map(([name, n]) => `${metricName(name)} ${n}`).join(", ")}.`);
   }
+  const commits = data.commits.filter((commit) => commit !== "unknown");
   const groups = new Map();
-  for (const run of data.unread) groups.set(run.status, [...(groups.get(run.status) ?? []), run]);
-  const words = {
-    RUNNING: "still running", FAILED: "failed", KILLED: "stopped before their end",
-    FINISHED: "finished, but without what this page needs", SCHEDULED: "waiting",
-  };
-  place.replaceChildren(
+  for (const run of data.withoutResult) groups.set(run.status, [...(groups.get(run.status) ?? []), run]);
+  byId("rest").replaceChildren(
     ...lines.map((text) => el("p", {}, text)),
     ...(groups.size ? [...groups].map(([status, runs]) => el("details", { open: status === "FAILED" },
-      el("summary", {}, `${runs.length} ${runs.length === 1 ? "run" : "runs"} ${words[status] ?? status.toLowerCase()}`),
+      el("summary", {}, `${counted(runs.length, "run")} ${statusWords(status, runs.length)}`),
       el("ul", {}, runs.map((run) => el("li", {}, el("strong", {}, run.name), run.reason ? `: ${run.reason}` : ""))))) :
       [el("p", {}, "Every run of the sweep has a result.")]),
-    el("p", { class: "hint" }, `Made ${data.made} from ${data.store}; code ${data.commits.join(", ") || "unknown"}.`));
+    el("p", { class: "hint" }, `This page was made at ${data.made} from the store ${data.store}. ` +
+      (commits.length ? `The runs used the code of commit ${commits.join(", ")}.` : "The commit of the code is unknown.")));
 }
 
 function draw() {
-  kept.clear();
+  cache.clear();
   drawControls();
-  drawFound();
+  drawFindings();
   drawCharts();
   drawMatrix();
   drawHeat();
@@ -137,19 +147,19 @@ function draw() {
 }
 
 function drawNotice() {
-  const total = inScale().length, some = shown();
+  const total = inScale().length, some = selectedSettings();
   const only = Object.keys(FACETS).filter((k) => state[k] !== ALL).map((k) => state[k]);
   byId("notice").textContent = [
     ...notices,
-    `${some.length} of ${total} settings${only.length ? ` (${only.join(", ")})` : ""}, after ${stepWord(stepNow())}.`,
+    `The page shows ${some.length} of ${counted(total, "setting")}${only.length ? ` (${only.join(", ")})` : ""} after ${stepWord(stepNow())}.`,
   ].join(" ");
 }
 
 let notices = [];
 function open() {
-  const [found, unknown] = fromHash(location.hash);
-  state = found;
-  notices = unknown.length ? [`This page has no ${unknown.join(", ")}: the link was made for another.`] : [];
+  const [parsed, unknown] = fromHash(location.hash);
+  state = parsed;
+  notices = unknown.length ? [`This page has no ${unknown.join(", ")}. The link was made for another page.`] : [];
   draw();
 }
 
@@ -176,18 +186,18 @@ byId("play").addEventListener("click", () => {
   byId("play").setAttribute("aria-pressed", "true");
 });
 byId("copy").addEventListener("click", async () => {
-  let said = "Copied";
+  let text = "Copied";
   try {
     await navigator.clipboard.writeText(location.href.split("#")[0] + toHash());
   } catch {
-    said = "Copy it from the address bar"; // a browser may refuse it to a page from a file
+    text = "Copy it from the address bar"; // a browser may forbid copying to a page from a file
   }
-  byId("copy").textContent = said;
+  byId("copy").textContent = text;
   setTimeout(() => { byId("copy").textContent = "Copy link"; }, 2000);
 });
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("zoom").addEventListener("close", () => { zoomed = null; });
-// The arrows move the step wherever they have nothing else to do.
+// The arrow keys move the step, unless the focused element needs them.
 document.addEventListener("keydown", (event) => {
   const busy = event.target.closest("input, select, textarea, .wide");
   if (busy || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -198,13 +208,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 window.addEventListener("hashchange", open);
-// Followed, its fragment would take the place of the state.
+// If the browser followed this link, the link's fragment would replace the state in the address.
 byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("page").focus(); });
 
-const counted = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 byId("about").textContent =
-  `${counted(data.runs.length, "finished run")}, ${counted(data.settings.length, "setting")}` +
-  `${data.unread.length ? `, ${counted(data.unread.length, "run")} without a result` : ""}` +
-  `${data.scales.length === 1 ? `; ${data.scales[0].name}` : ""}.`;
+  `This page shows ${counted(data.runs.length, "finished run")} in ${counted(data.settings.length, "setting")}` +
+  `${data.scales.length === 1 ? ` on ${data.scales[0].name}` : ""}. ` +
+  "The runs of a setting differ only by their seed." +
+  `${data.withoutResult.length ? ` ${counted(data.withoutResult.length, "more run")} ${data.withoutResult.length === 1 ? "has" : "have"} no result.` : ""}`;
 drawRest();
 open();

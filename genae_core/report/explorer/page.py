@@ -1,4 +1,4 @@
-"""The page: what it shows, written with its style and script into one HTML file."""
+"""The page: its data, its style and its scripts, written into one HTML file."""
 
 import base64
 import hashlib
@@ -14,24 +14,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genae_core.report.explorer.embedding import held, roles_of, wanted, within
-from genae_core.report.explorer.findings import (
-    Setting,
-    curves_of,
-    facets,
-    headlines,
-    sentence,
-    settings_of,
-    short,
+from genae_core.report.explorer.artifacts import Artifacts
+from genae_core.report.explorer.embedding import (
+    Candidate,
+    EmbeddedFiles,
+    embed,
+    list_candidates,
+    rank_seeds,
+    select_within,
 )
+from genae_core.report.explorer.findings import describe, headlines
 from genae_core.report.explorer.gather import (
     SCALARS,
-    Artifacts,
-    Read,
-    Unread,
-    fetch_all,
-    find,
+    FinishedRun,
+    RunWithoutResult,
+    find_runs,
     gather,
+)
+from genae_core.report.explorer.summaries import (
+    SettingSummary,
+    facets,
+    round_for_page,
+    setting_curves,
+    summarise,
 )
 from genae_core.tracking.mlflow_store import Tracker
 from genae_core.tracking.store_uri import redact
@@ -39,68 +44,119 @@ from genae_core.tracking.store_uri import redact
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("state.js", "live.js", "chart.js", "samples.js", "matrix.js", "table.js", "page.js")
 MB = 10**6
-MOST_MB = 25.0  # of a page: what a mail server takes
-ROOM = 2**16  # bytes kept for what is written of the pictures themselves
-SHOWN = (*SCALARS, "fcd_recommended_step", "training_seconds")
+MAX_MB = 25.0  # of a page, because mail servers refuse larger files
+RESERVED_BYTES = 2**16  # for what the page says about its pictures
+RUN_SCALARS = (*SCALARS, "fcd_recommended_step", "training_seconds")
 
 
 class BuildSummary(NamedTuple):
-    """What was written. shown, every: pictures in the page, and those of all runs."""
+    """What was written.
+
+    Attributes:
+        path: The HTML file.
+        runs: The number of finished runs.
+        without_result: The number of other runs.
+        embedded: The number of pictures in the page.
+        pictures: The number of pictures of all runs.
+        size: The size of the file in bytes.
+        seconds: How long it took.
+    """
 
     path: Path
     runs: int
-    unread: int
-    shown: int
-    every: int
+    without_result: int
+    embedded: int
+    pictures: int
     size: int
     seconds: float
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.runs} finished runs, {self.unread} without a result, "
-            f"{self.shown} of {self.every} pictures, {self.size / MB:.1f} MB, "
+            f"{self.path}: {self.runs} finished runs, {self.without_result} without a result, "
+            f"{self.embedded} of {self.pictures} pictures, {self.size / MB:.1f} MB, "
             f"{self.seconds:.1f} s"
         )
 
 
-def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MOST_MB) -> BuildSummary:
-    """Read the sweeps' runs, choose what the page can hold, and write it, whole or not at all.
+def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MAX_MB) -> BuildSummary:
+    """Build the page of some sweeps. The file is written whole or not at all.
 
-    Raises ValueError for a store that cannot be read and a sweep that it does not know.
+    Args:
+        uri: The tracking URI of the store.
+        sweeps: The names of the sweeps.
+        out: The HTML file.
+        max_mb: The largest size of the file in MB. Pictures are left out to stay below it.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: The store cannot be read, or it does not have a sweep.
     """
     began = time.monotonic()
     tracker = Tracker(uri, "")
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = Artifacts(tracker, Path(scratch))
-        runs, unread = gather(find(tracker, sweeps), artifacts)
-        settings = settings_of(runs)
-        page = {"sweeps": list(sweeps), **described(uri, settings, runs, unread)}
-        files = wanted(settings)
-        budget = max_mb * MB - len(assembled("", dumps(page), "")) - ROOM
-        taken = within(files, budget)
-        found = held(taken, fetch_all(artifacts, [(one.run_id, one.file) for one in taken]))
-    page["pictures"] = [found.places.get(run.curve.run_id, {}) for run in runs]
-    shown = sum(len(parts) for parts in found.places.values())
-    every = sum(
-        part is not None for run in runs for part in (run.sprite, run.strip, run.drawn, run.latent)
-    )
-    page["left"] = {"shown": shown, "chosen": len(files), "all": every, "broken": found.broken}
-    text = assembled(f"{', '.join(sweeps)}: samples by MCMC step", dumps(page), found.text)
+        runs, others = gather(find_runs(tracker, sweeps), artifacts)
+        summaries = summarise(runs)
+        page = {"sweeps": list(sweeps), **page_data(uri, summaries, runs, others)}
+        candidates = list_candidates(summaries)
+        budget = max_mb * MB - len(assemble("", script_json(page), "")) - RESERVED_BYTES
+        selected = select_within(candidates, budget)
+        contents = artifacts.read_all([(one.run_id, one.file) for one in selected])
+        embedded = embed(selected, contents)
+    page["pictures"] = [embedded.places.get(run.stored.run_id, {}) for run in runs]
+    page["pictureCounts"] = counts = _count_pictures(runs, candidates, embedded)
+    title = f"{', '.join(sweeps)}: samples by MCMC step"
+    text = assemble(title, script_json(page), embedded.text)
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     partial.write_text(text)
     os.replace(partial, out)
-    seconds = time.monotonic() - began
-    return BuildSummary(out, len(runs), len(unread), shown, every, len(text.encode()), seconds)
+    return BuildSummary(
+        path=out,
+        runs=len(runs),
+        without_result=len(others),
+        embedded=counts["embedded"],
+        pictures=counts["all"],
+        size=len(text.encode()),
+        seconds=time.monotonic() - began,
+    )
 
 
-def described(
-    uri: str, settings: Sequence[Setting], runs: Sequence[Read], unread: Sequence[Unread]
+def _count_pictures(
+    runs: Sequence[FinishedRun], candidates: Sequence[Candidate], embedded: EmbeddedFiles
+) -> dict[str, int]:
+    """Count the pictures: those of all runs, the candidates, the embedded, and the broken ones."""
+    every = [
+        part
+        for run in runs
+        for part in (run.sprite, run.strip, run.interpolations, run.latent)
+        if part is not None
+    ]
+    return {
+        "embedded": sum(len(parts) for parts in embedded.places.values()),
+        "candidates": len(candidates),
+        "all": len(every),
+        "broken": embedded.broken,
+    }
+
+
+def page_data(
+    uri: str,
+    summaries: Sequence[SettingSummary],
+    runs: Sequence[FinishedRun],
+    others: Sequence[RunWithoutResult],
 ) -> dict[str, Any]:
-    """What the page shows beside its pictures."""
-    number = {run.curve.run_id: place for place, run in enumerate(runs)}
-    scales = list(dict.fromkeys(setting.scale for setting in settings))
-    several = len({setting.sweep for setting in settings}) > 1
-    blanks = {
+    """Return what the page shows, apart from its pictures.
+
+    Args:
+        uri: The tracking URI of the store.
+        summaries: The settings.
+        runs: The finished runs.
+        others: The runs without a result.
+    """
+    scales = list(dict.fromkeys(summary.scale for summary in summaries))
+    missing = {
         metric: sum(run.values.get(metric, []).count(None) for run in runs)
         for metric in dict.fromkeys(name for run in runs for name in run.values)
     }
@@ -108,55 +164,67 @@ def described(
         "store": redact(uri),
         "server": _server(uri),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "commits": sorted({run.curve.tags.get("git_commit", "unknown")[:10] for run in runs}),
+        "commits": sorted({run.stored.tags.get("git_commit", "unknown")[:10] for run in runs}),
         "scales": [
-            {"name": scale, "found": headlines([s for s in settings if s.scale == scale])}
+            {"name": scale, "findings": headlines([s for s in summaries if s.scale == scale])}
             for scale in scales
         ],
-        "settings": [
-            {
-                **facets(setting, several),
-                **curves_of(setting),
-                "chain": setting.group.chain,
-                "scale": scales.index(setting.scale),
-                "runs": [number[run.curve.run_id] for run in setting.runs],
-                "roles": {role: number[run] for role, run in roles_of(setting).items()},
-                "start": setting.start,
-                "best": setting.best,
-                "change": setting.change,
-                "bestStep": setting.best_step,
-                "verdict": setting.verdict,
-                "words": sentence(setting),
-            }
-            for setting in settings
-        ],
-        "runs": [
-            {
-                "id": run.curve.run_id,
-                "experiment": run.experiment_id,
-                "name": run.name,
-                "seed": run.curve.tags["seed"],
-                "steps": run.steps,
-                "values": {
-                    metric: [None if value is None else short(value) for value in column]
-                    for metric, column in run.values.items()
-                },
-                "scalars": {
-                    name: run.curve.scalars[name]
-                    for name in SHOWN
-                    if math.isfinite(run.curve.scalars.get(name, math.nan))
-                },
-                "sampled": run.sprite is not None,
-            }
-            for run in runs
-        ],
-        "unread": [found._asdict() for found in unread],
-        "blanks": {metric: count for metric, count in blanks.items() if count},
+        "settings": _setting_rows(summaries, runs, scales),
+        "runs": [_run_row(run) for run in runs],
+        "withoutResult": [run._asdict() for run in others],
+        "missingValues": {metric: count for metric, count in missing.items() if count},
+    }
+
+
+def _setting_rows(
+    summaries: Sequence[SettingSummary], runs: Sequence[FinishedRun], scales: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return what the page holds of each setting. It names runs by their place in `runs`."""
+    number = {run.stored.run_id: place for place, run in enumerate(runs)}
+    with_sweep = len({summary.sweep for summary in summaries}) > 1
+    return [
+        {
+            **facets(summary, with_sweep),
+            **setting_curves(summary),
+            "chain": summary.group.chain,
+            "scale": scales.index(summary.scale),
+            "runs": [number[run.stored.run_id] for run in summary.runs],
+            "roles": {role: number[run_id] for role, run_id in rank_seeds(summary).items()},
+            "start": summary.start,
+            "best": summary.best,
+            "change": summary.change,
+            "bestStep": summary.best_step,
+            "verdict": summary.verdict,
+            "words": describe(summary),
+        }
+        for summary in summaries
+    ]
+
+
+def _run_row(run: FinishedRun) -> dict[str, Any]:
+    """Return what the page holds of a run."""
+    scalars = run.stored.scalars
+    return {
+        "id": run.stored.run_id,
+        "experiment": run.experiment_id,
+        "name": run.name,
+        "seed": run.stored.tags["seed"],
+        "steps": run.steps,
+        "values": {
+            metric: [None if value is None else round_for_page(value) for value in column]
+            for metric, column in run.values.items()
+        },
+        "scalars": {
+            name: scalars[name]
+            for name in RUN_SCALARS
+            if math.isfinite(scalars.get(name, math.nan))
+        },
+        "sampled": run.sprite is not None,
     }
 
 
 def _server(uri: str) -> str | None:
-    """The address for links to the runs, without a password; None where no browser can go."""
+    """Return the address for links to runs, without a password, or None if no browser can go."""
     if not uri.startswith(("http://", "https://")):
         return None
     parts = urllib.parse.urlsplit(uri)
@@ -164,14 +232,20 @@ def _server(uri: str) -> str | None:
     return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
 
 
-def dumps(value: Any) -> str:
-    """JSON that a script tag can hold: no `<`, so no end of it and no comment."""
+def script_json(value: Any) -> str:
+    """Return JSON for a script tag. It holds no `<`, so it can neither end the tag nor comment."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
-def assembled(title: str, data: str, pictures: str) -> str:
-    """The page with all that it needs inside, and a policy that lets nothing else in."""
+def assemble(title: str, data: str, pictures: str) -> str:
+    """Return the page with everything it needs, and with a policy that lets nothing else in.
+
+    Args:
+        title: The title, as plain text.
+        data: The data, as `script_json` writes it.
+        pictures: The pictures in base64.
+    """
     style = (HERE / "page.css").read_text()
     script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
@@ -187,10 +261,11 @@ def assembled(title: str, data: str, pictures: str) -> str:
         "DATA": data,
         "PICTURES": pictures,
     }
-    # One pass: what is put in is never looked through for further marks.
+    # All marks are replaced in one pass, so that marks inside the data stay as they are.
     page = (HERE / "page.html").read_text()
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda mark: parts[mark[1]], page)
 
 
 def _hash(text: str) -> str:
+    """Return the hash of a script or a style, as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

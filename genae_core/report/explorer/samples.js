@@ -1,44 +1,44 @@
-// The samples: a run has one picture of all its steps, of which a block is shown.
+// The samples. A run has one picture with a block of samples per step, and the page shows one block.
 
 const pictures = byId("pictures").textContent;
 const addresses = new Map();
 function bytes({ from, to }) {
-  const binary = atob(pictures.slice(from, to)), found = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i += 1) found[i] = binary.charCodeAt(i);
-  return found;
+  const binary = atob(pictures.slice(from, to)), content = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i += 1) content[i] = binary.charCodeAt(i);
+  return content;
 }
-// A picture's address in this page, made when it is first shown.
-function address(held) {
-  if (!addresses.has(held.from)) {
-    addresses.set(held.from, URL.createObjectURL(new Blob([bytes(held)], { type: held.kind })));
+// The address of a picture inside this page. It is made when the picture is first shown.
+function address(picture) {
+  if (!addresses.has(picture.from)) {
+    addresses.set(picture.from, URL.createObjectURL(new Blob([bytes(picture)], { type: picture.kind })));
   }
-  return addresses.get(held.from);
+  return addresses.get(picture.from);
 }
 
-// The run whose samples stand for a setting: the chosen seed, or the best, median or worst one.
+// The run whose samples a setting shows: the chosen seed, or its best, median or worst seed.
 function runNumber(setting) {
   if (state.seed === "mean") return setting.roles[state.pick];
   return setting.runs.find((r) => data.runs[r].seed === state.seed);
 }
 
-// What of a setting is shown at the step: its picture and the place of the block, or why not.
+// The picture of a setting and the place of the step's block in it, or why there is none.
 function block(setting, step) {
   const number = runNumber(setting);
-  if (number === undefined) return { why: `seed ${state.seed} has no result` };
-  const run = data.runs[number], held = data.pictures[number].sprite;
+  if (number === undefined) return { why: `Seed ${state.seed} has no result.` };
+  const run = data.runs[number], picture = data.pictures[number].sprite;
   const place = run.steps.indexOf(step);
-  if (place < 0) return { why: `step ${step} was not recorded` };
-  if (held) return { held, place, count: run.steps.length };
-  return { why: run.sampled ? `left out: seed ${run.seed}` : "the run has no pictures" };
+  if (place < 0) return { why: `Step ${step} was not recorded.` };
+  if (picture) return { picture, place, count: run.steps.length };
+  return { why: run.sampled ? `The samples of seed ${run.seed} are left out to keep the file small.` : "The run has no pictures." };
 }
 
-// A square that shows a setting's samples, and what brings it to a step.
+// A square that shows a setting's samples, and a function that brings it to a step.
 function samples(setting, more = "") {
   const image = el("div", { class: `samples ${more}`, role: "img" }), blank = el("p", { class: "blank", hidden: true });
   const name = fullName(setting);
-  let shownHeld = null;
+  let current = null;
   const update = (now) => {
-    const { why, held, place, count } = block(setting, now);
+    const { why, picture, place, count } = block(setting, now);
     if (image.hidden !== Boolean(why)) {
       image.hidden = Boolean(why);
       blank.hidden = !why;
@@ -48,11 +48,11 @@ function samples(setting, more = "") {
       return;
     }
     const columns = Math.ceil(Math.sqrt(count)), rows = Math.ceil(count / columns);
-    if (held !== shownHeld) {
-      image.style.backgroundImage = `url(${address(held)})`;
+    if (picture !== current) {
+      image.style.backgroundImage = `url(${address(picture)})`;
       image.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
-      image.style.aspectRatio = held.width / columns / (held.height / rows);
-      shownHeld = held;
+      image.style.aspectRatio = picture.width / columns / (picture.height / rows);
+      current = picture;
     }
     const along = (i, n) => (n > 1 ? (100 * i) / (n - 1) : 0);
     image.style.backgroundPosition =
@@ -64,7 +64,7 @@ function samples(setting, more = "") {
 
 function caption(setting, now) {
   const run = data.runs[runNumber(setting)];
-  if (!run) return `seed ${state.seed} has no result`;
+  if (!run) return `Seed ${state.seed} has no result.`;
   const place = run.steps.indexOf(now);
   return `FCD ${format(place >= 0 ? run.values.fcd[place] : null)}, seed ${run.seed}`;
 }
@@ -80,7 +80,7 @@ function drawCompare() {
   keepFocus(place, () => {
     const a = data.settings[state.a], b = state.b === null ? null : data.settings[state.b];
     if (!b) {
-      place.replaceChildren(el("p", {}, el("strong", {}, "A: "), fullName(a), ". Pin another to compare."));
+      place.replaceChildren(el("p", {}, el("strong", {}, "A: "), fullName(a), ". Pin another setting to compare with it."));
       return;
     }
     const views = ["A", "B", "difference"].map((view) => el("button", {
@@ -112,36 +112,36 @@ function drawZoom() {
   if (zoomed === null) return;
   const setting = data.settings[zoomed], now = stepNow(), large = samples(setting, "large");
   const steps = stepsShown(), place = steps.indexOf(now);
-  const middle = data.pictures[setting.roles.median];
+  const medianParts = data.pictures[setting.roles.median];
   const drawn = setting.runs.map((r) => data.pictures[r].drawn).find(Boolean);
   const move = (by, name) => el("button", {
     type: "button", id: `zoom-${name}`, disabled: steps[place + by] === undefined,
     onclick: () => set({ step: steps[place + by] }),
-  }, by < 0 ? "Step back" : "Step on");
-  const picture = (held, words, alt) => (held
-    ? el("figure", {}, el("figcaption", {}, words), el("img", { src: address(held), alt })) : null);
+  }, by < 0 ? "Previous step" : "Next step");
+  const figure = (picture, words, alt) => (picture
+    ? el("figure", {}, el("figcaption", {}, words), el("img", { src: address(picture), alt })) : null);
   large.update(now);
   keepFocus(byId("zoom"), () => byId("zoom").replaceChildren(
     el("div", { class: "bar" },
       el("h2", { id: "zoom-title" }, `${fullName(setting)}, ${stepWord(now)}`),
       move(-1, "back"), move(1, "on"),
       el("button", { type: "button", id: "zoom-close", onclick: () => byId("zoom").close() }, "Close")),
-    el("p", {}, `${caption(setting, now)}. Over the seeds: ${setting.words}`),
+    el("p", {}, `${caption(setting, now).replace(/\.$/, "")}. ${setting.words}`),
     el("div", { class: "zoomed" },
       large.nodes,
-      middle.latent ? latent(middle.latent, now, data.runs[setting.roles.median].seed) : null,
-      picture(middle.strip,
-        `One chain a row, from one z0 each, step by step (seed ${data.runs[setting.roles.median].seed})`,
+      medianParts.latent ? latent(medianParts.latent, now, data.runs[setting.roles.median].seed) : null,
+      figure(medianParts.strip,
+        `Each row is one chain, and each column one recorded step (seed ${data.runs[setting.roles.median].seed})`,
         "The same chains at each recorded step"),
-      picture(drawn, "Between two images, through the latent space, after some steps of the chain",
+      figure(drawn, "Interpolations between two images through the latent space, after some steps of the chain",
         "Interpolations after some steps of the chain"))));
 }
 
-// z of the chains at step 0 and now among the codes of images, in the plane of the codes.
+// The latent codes of the chains at step 0 and at this step, among the codes of images, in a plane.
 const LATENT = 300, DOT = 2.2; // px
-function latent(held, now, seed) {
+function latent(picture, now, seed) {
   const canvas = el("canvas", { width: LATENT, height: LATENT, role: "img" }), pen = canvas.getContext("2d");
-  const points = bytes(held), place = held.steps.indexOf(now);
+  const points = bytes(picture), place = picture.steps.indexOf(now);
   const style = getComputedStyle(document.documentElement);
   const draw = (from, count, color, open) => {
     pen.fillStyle = pen.strokeStyle = style.getPropertyValue(color);
@@ -151,14 +151,14 @@ function latent(held, now, seed) {
       if (open) pen.stroke(); else pen.fill();
     }
   };
-  draw(0, held.codes, "--soft");
-  const chains = (at, color, open) => draw(held.codes + at * held.chains, held.chains, color, open);
+  draw(0, picture.codes, "--soft");
+  const chains = (at, color, open) => draw(picture.codes + at * picture.chains, picture.chains, color, open);
   chains(0, "--c0", true);
   if (place >= 0) chains(place, "--c1");
-  canvas.ariaLabel = `Latent space: ${held.codes / 2} codes of images, ${held.chains / 2} chains after ${stepWord(now)}`;
-  const share = held.explained < 0.995 ? `, the codes' two main axes, ${Math.round(100 * held.explained)} % of the variance` : "";
+  canvas.ariaLabel = `Latent space: ${picture.codes / 2} codes of images and ${picture.chains / 2} chains after ${stepWord(now)}`;
+  const share = picture.explained < 0.995 ? `, on the two main axes of the codes, which hold ${Math.round(100 * picture.explained)} % of their variance` : "";
   return el("figure", { class: "latent" },
     el("figcaption", {}, `Latent space (seed ${seed})${share}`), canvas,
-    el("p", { class: "hint" }, "Grey: codes of images. Rings: the chains at step 0. " +
-      (place >= 0 ? `Dots: after ${stepWord(now)}.` : `Step ${now} was not recorded.`)));
+    el("p", { class: "hint" }, "Grey dots are the codes of images, and rings are the chains at step 0. " +
+      (place >= 0 ? `Coloured dots are the chains after ${stepWord(now)}.` : `Step ${now} was not recorded.`)));
 }

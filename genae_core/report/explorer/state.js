@@ -1,9 +1,9 @@
-// What is shown: the data, the choices, and the address that holds them.
+// The data, the choices, and the address that holds the choices.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
-// An element with attributes and children; a string child becomes text, never markup.
+// An element with attributes and children. A string child becomes text, never markup.
 function el(name, attributes = {}, ...children) {
   const svg = ["svg", "path", "line", "circle", "text", "title", "g", "rect"].includes(name);
   const node = svg
@@ -18,7 +18,7 @@ function el(name, attributes = {}, ...children) {
   return node;
 }
 
-// The text of an element that may hold it already: writing it again would lay it out again.
+// Set the text of an element only if it differs, because setting it always causes a new layout.
 function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -37,7 +37,7 @@ const METRICS = {
 const metricName = (key) => (METRICS[key] || [key])[0];
 const metricBetter = (key) => (METRICS[key] || [key, ""])[1];
 
-// Values that a control can take, in the order in which people count.
+// The distinct values, numbers in order of size.
 function distinct(values) {
   const number = (v) => (v !== "" && Number.isFinite(Number(v)) ? Number(v) : Infinity);
   return [...new Set(values)].sort((a, b) => number(a) - number(b) || String(a).localeCompare(b));
@@ -53,13 +53,13 @@ const families = distinct(data.settings.map((s) => s.family));
 const metrics = [...new Set(data.settings.flatMap((s) => Object.keys(s.bands)))];
 const SEEDS = distinct(data.runs.map((run) => run.seed));
 
-// Every choice with what it may be; the first is what a page opens with.
+// Every choice with its options. A page opens with the first option of each.
 function optionsOf() {
   const options = { scale: data.scales.map((_, i) => String(i)) };
   for (const key of Object.keys(FACETS)) {
     options[key] = [ALL, ...distinct(data.settings.map((s) => s[key]))];
   }
-  // The chain that the question is about, where there are several; "all" is one choice away.
+  // If there are several chains, the page opens with the one that the study is about, not with all.
   const preferred = (key, value) => {
     if (options[key].length > 2 && options[key].includes(value)) {
       options[key] = [value, ...options[key].filter((v) => v !== value)];
@@ -72,8 +72,8 @@ function optionsOf() {
   options.y = ["log", "linear"];
   options.pick = ["median", "best", "worst"];
   options.flip = ["A", "B", "difference"];
-  // The axes that tell settings apart come first: a noise study has one latent dimension, and
-  // where only the denoising families have noise the family says it already.
+  // The axes that tell settings apart come first. A noise study has a single latent dimension. If
+  // only the denoising families have noise, the noise tells no more than the family.
   const varied = (axes) => {
     const several = (some, a) => new Set(some.map((s) => s[a])).size > 1;
     const within = (a) => families.some((f) => several(data.settings.filter((s) => s.family === f), a));
@@ -81,13 +81,13 @@ function optionsOf() {
     return [...axes.filter(differ), ...axes.filter((a) => !differ(a))];
   };
   options.cols = varied([...Object.keys(FACETS), "family"]);
-  const [taken] = options.cols;
-  options.rows = [...varied(["family", ...Object.keys(FACETS)]).filter((a) => a !== taken), taken];
+  const [first] = options.cols;
+  options.rows = [...varied(["family", ...Object.keys(FACETS)]).filter((a) => a !== first), first];
   return options;
 }
 const OPTIONS = optionsOf();
 const NOTHING = data.settings.length
-  ? "No setting fits these choices: widen one of them." : "No run has a result yet.";
+  ? "No setting matches these choices. Widen one of them." : "No run has a result yet.";
 const opening = () => ({
   ...Object.fromEntries(Object.entries(OPTIONS).map(([key, values]) => [key, values[0] ?? ""])),
   off: [], step: null, a: null, b: null, sort: "best", down: false,
@@ -98,22 +98,22 @@ const agrees = (s) =>
   s.scale === Number(state.scale) && !state.off.includes(s.family) &&
   Object.keys(FACETS).every((key) => state[key] === ALL || s[key] === state[key]) &&
   (state.seed === "mean" || s.runs.some((r) => data.runs[r].seed === state.seed));
-// What is worked out of the choices, whatever the step, is kept until the next: a thousand runs
-// ask for it often.
-const kept = new Map();
-function once(key, find) {
-  if (!kept.has(key)) kept.set(key, find());
-  return kept.get(key);
+// Results that depend on the choices and not on the step are cached until a choice changes, because
+// a page of a thousand runs needs them often.
+const cache = new Map();
+function once(key, compute) {
+  if (!cache.has(key)) cache.set(key, compute());
+  return cache.get(key);
 }
-const shown = () => once("shown", () => data.settings.filter(agrees));
+const selectedSettings = () => once("settings", () => data.settings.filter(agrees));
 const inScale = () => data.settings.filter((s) => s.scale === Number(state.scale));
 const runOfSeed = (s) => s.runs.map((r) => data.runs[r]).find((run) => run.seed === state.seed);
 
 const stepsShown = () => once("steps", () => {
-  const some = shown();
+  const some = selectedSettings();
   return [...new Set((some.length ? some : inScale()).flatMap((s) => s.steps))].sort((a, b) => a - b);
 });
-// The recorded step that the slider is at: the asked one, or the nearest below it.
+// The recorded step at the slider: the chosen one, or the nearest recorded step below it.
 function stepNow() {
   const steps = stepsShown();
   if (!steps.length) return 0;
@@ -121,7 +121,7 @@ function stepNow() {
   return steps.filter((k) => k <= wish).pop() ?? steps[0];
 }
 
-// [mean, low, high, n] of a setting at a step, by the chosen seed or over all of them.
+// [mean, low, high, n] of a setting at a step, for the chosen seed or over all seeds.
 function at(setting, metric, step) {
   if (state.seed === "mean") {
     const place = setting.steps.indexOf(step);
@@ -150,25 +150,26 @@ const median = (values) => {
 const scalar = (setting, name) =>
   (state.seed === "mean" ? setting.runs.map((r) => data.runs[r]) : [runOfSeed(setting)])
     .map((run) => run && run.scalars[name]);
+const counted = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const meanOf = (values) => {
   const known = values.filter((v) => Number.isFinite(v));
   return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
 };
 
-// The coordinates in which settings that are shown differ though they agree in these axes.
+// The coordinates in which some shown settings differ although they agree in the given axes.
 const telling = (without) => once(`telling ${without}`, () => {
-  const some = shown(), place = (s) => without.map((axis) => s[axis]).join("\n");
+  const some = selectedSettings(), place = (s) => without.map((axis) => s[axis]).join("\n");
   return Object.keys(AXES).filter((key) => {
-    const seen = new Map();
+    const last = new Map();
     return !without.includes(key) && some.some((s) => {
-      const before = seen.get(place(s));
-      seen.set(place(s), s[key]);
+      const before = last.get(place(s));
+      last.set(place(s), s[key]);
       return before !== undefined && before !== s[key];
     });
   });
 });
 
-// What tells a setting from the others that are shown, beside the axes that are said already.
+// What tells a setting from the other settings shown, without the axes that are named already.
 function label(setting, without = []) {
   const words = {
     dim: (v) => `latent dimension ${v}`, prior: (v) => `${v} prior`, noise: (v) => `noise ${v}`,
@@ -188,20 +189,20 @@ function toHash() {
   return `#${query}`;
 }
 
-// The state of an address, and what in it this page does not have.
+// The state that an address holds, and the parts of it that this page does not know.
 function fromHash(hash) {
   const query = new URLSearchParams(hash.replace(/^#/, ""));
-  const found = opening();
+  const parsed = opening();
   const unknown = [];
   for (const key of new Set(query.keys())) {
     const value = query.get(key);
-    if (key === "off") found.off = query.getAll("off").filter((f) => families.includes(f));
-    else if (key === "step" && /^\d{1,9}$/.test(value)) found.step = Number(value);
-    else if ((key === "a" || key === "b") && /^\d{1,9}$/.test(value) && data.settings[value]) found[key] = Number(value);
-    else if (key === "sort" && /^[a-z0-9]{1,20}$/i.test(value)) found.sort = value;
-    else if (key === "down") found.down = value === "true";
-    else if (Object.hasOwn(OPTIONS, key) && OPTIONS[key].includes(value)) found[key] = value;
+    if (key === "off") parsed.off = query.getAll("off").filter((f) => families.includes(f));
+    else if (key === "step" && /^\d{1,9}$/.test(value)) parsed.step = Number(value);
+    else if ((key === "a" || key === "b") && /^\d{1,9}$/.test(value) && data.settings[value]) parsed[key] = Number(value);
+    else if (key === "sort" && /^[a-z0-9]{1,20}$/i.test(value)) parsed.sort = value;
+    else if (key === "down") parsed.down = value === "true";
+    else if (Object.hasOwn(OPTIONS, key) && OPTIONS[key].includes(value)) parsed[key] = value;
     else unknown.push(`${key}=${value}`);
   }
-  return [found, unknown];
+  return [parsed, unknown];
 }

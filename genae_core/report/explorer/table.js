@@ -1,4 +1,4 @@
-// A row a setting, or a run where one seed is chosen; sorted by a head, saved as CSV.
+// The table: one row per setting, or per run if one seed is chosen. It can be sorted and saved as CSV.
 
 const COLUMNS = [
   ["family", "family", (s) => s.family],
@@ -16,13 +16,13 @@ const COLUMNS = [
   ["change", "change", (s) => (state.seed === "mean" ? s.change : [one(s, "fcd_best")[0] - one(s, "fcd_step0")[0], null, null]), withInterval],
   ["seconds", "training seconds", (s) => meanOf(scalar(s, "training_seconds")), (v) => (v === null ? "–" : v.toFixed(0))],
 ];
-const TOGETHER = 20; // rows that follow the step as one
+const ROWS_PER_PART = 20; // rows that follow the step together
 const one = (s, name) => [scalar(s, name)[0], null, null];
 const runsOf = (s) => (state.seed === "mean" ? s.runs.map((r) => data.runs[r]) : [runOfSeed(s)]);
 const plain = (value) => (Array.isArray(value) ? value[0] : value);
 
 function columnsShown() {
-  const some = shown();
+  const some = selectedSettings();
   const always = ["family", "dim", "seeds", "now", "start", "best", "bestStep", "change"];
   return COLUMNS.filter(([key, , get]) => always.includes(key) || new Set(some.map(get)).size > 1 ||
     (key === "seconds" && some.length && get(some[0]) !== null));
@@ -37,8 +37,8 @@ function sorted() {
     const v = plain(column[2](s));
     return v === null || v === undefined || v === "" || !Number.isFinite(Number(v)) ? v : Number(v);
   };
-  // What has no value comes last whichever way.
-  return [...shown()].sort((x, y) => {
+  // Rows without a value come last in both orders.
+  return [...selectedSettings()].sort((x, y) => {
     const [a, b] = [value(x), value(y)];
     if (a === null || b === null) return (a === null) - (b === null);
     return sign * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
@@ -49,8 +49,8 @@ function drawTable() {
   const rows = sorted(), columns = columnsShown(), now = columns.findIndex(([key]) => key === "now");
   byId("table-bar").replaceChildren(
     el("button", { type: "button", id: "csv", disabled: !rows.length, onclick: saveCsv }, "Save as CSV"),
-    el("span", { class: "hint" }, `${rows.length} settings; ${state.seed === "mean" ? "means with 95 % intervals over seeds" : `seed ${state.seed} alone`}. ` +
-      (data.server ? "" : "The store is a file: to follow runs, open it with an MLflow server and build this page from its address.")));
+    el("span", { class: "hint" }, `${counted(rows.length, "setting")}. ${state.seed === "mean" ? "Values are means over seeds, with 95 % confidence intervals." : `Values are those of seed ${state.seed}.`} ` +
+      (data.server ? "" : "This table has no links to the runs, because the store is a file. To get links, start an MLflow server on that file and build this page from the server's address.")));
   forget(byId("table"));
   if (!rows.length) {
     byId("table").replaceChildren(el("p", { class: "state" }, NOTHING));
@@ -78,14 +78,14 @@ function drawTable() {
     const made = some.map(row);
     return follow(el("tbody", {}, made.map(({ node }) => node)), () => { for (const { update } of made) update(); });
   };
-  const bodies = Array.from({ length: Math.ceil(rows.length / TOGETHER) }, (_, i) =>
-    body(rows.slice(i * TOGETHER, (i + 1) * TOGETHER)));
+  const bodies = Array.from({ length: Math.ceil(rows.length / ROWS_PER_PART) }, (_, i) =>
+    body(rows.slice(i * ROWS_PER_PART, (i + 1) * ROWS_PER_PART)));
   keepFocus(byId("table"), () => byId("table").replaceChildren(el("table", { class: "list" },
     el("thead", {}, el("tr", {}, columns.map(head), data.server ? el("th", { scope: "col" }, "runs") : null)),
     bodies)));
 }
 
-// The server's address comes from the one who built the page, and is http or https.
+// The server's address is http or https, and comes from the person who built the page.
 const link = (run) => el("a", {
   href: `${data.server}/#/experiments/${encodeURIComponent(run.experiment)}/runs/${encodeURIComponent(run.id)}`,
   rel: "noreferrer",
@@ -93,7 +93,7 @@ const link = (run) => el("a", {
 
 function csvField(value) {
   const text = value === null || value === undefined ? "" : String(value);
-  // A spreadsheet would run a text that begins like a formula.
+  // A spreadsheet would evaluate a text that begins like a formula.
   const safe = typeof value === "string" && text !== "-" && !/^-?\d/.test(text) && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
