@@ -267,8 +267,9 @@ def test_a_page_of_stored_sweeps_is_built(here: Path, tmp_path: Path) -> None:
     data = r'<script type="application/json" id="data">(.*?)</script>'
     page = json.loads(re.findall(data, out.read_text())[0])
     runs = {run["id"]: run for run in page["runs"]}
-    assert runs.keys() == {id_of(key) for key in FINISHED} and page["unread"] == []
-    assert page["left"]["shown"] == page["left"]["all"] > len(runs)
+    assert runs.keys() == {id_of(key) for key in FINISHED} and page["withoutResult"] == []
+    counts = page["pictureCounts"]
+    assert counts["embedded"] == counts["all"] > len(runs)
     stored = EXPECTED["runs"]["finished"] | EXPECTED["runs"]["chains"]
     for key in FINISHED:
         run, metrics = runs[id_of(key)], stored[key]["metrics"]
