@@ -39,3 +39,10 @@ def test_every_public_name_of_a_package_is_on_its_page(site: Path, stub: Path) -
     assert names
     for name in names:
         assert f'id="{package}.{name}"' in page, name
+
+
+def test_examples_in_docstrings_are_blocks_of_code(site: Path) -> None:
+    """Markdown alone would make a quotation of a line that begins with >>>."""
+    pages = {page.stem: page.read_text() for page in (site / "api").glob("*.html")}
+    assert not [name for name, text in pages.items() if "<blockquote" in text]
+    assert "language-pycon" in pages["config"]
