@@ -74,7 +74,7 @@ class Options:
         require_positive_int(repeats=self.repeats, images=self.images)
 
 
-def measured(suite: Suite, options: Options) -> list[Row]:
+def measured(suite: Suite, options: Options) -> "list[Row]":
     """The suite's rows. Each suite is imported alone, with what it alone needs."""
     sweep = suite in ("overhead", "scale")
     module: Any = importlib.import_module(f"benchmarks.{'sweep' if sweep else suite}")
