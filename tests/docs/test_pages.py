@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -16,10 +17,14 @@ from documented import (
     anchors,
     blocks,
     check_link,
+    inline_code,
     links,
     slug,
 )
 
+import genae_core
+
+STUBS = sorted((ROOT / "genae_core").glob("*/__init__.pyi"))
 LONGEST = 120  # lines of the README
 EXAMPLES = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{block.line}")
@@ -77,10 +82,27 @@ def test_the_moved_modules_are_where_the_pages_say() -> None:
 
 
 def test_the_new_imports_of_the_changelog_work() -> None:
-    new = re.findall(r"\| `from (genae_core[\w.]*) import (\w+)` \|$", _text("CHANGELOG.md"), re.M)
+    form = r"\| `from (genae_core[\w.]*) import ([\w, ]+)` \|$"
+    new = re.findall(form, _text("CHANGELOG.md"), re.M)
     assert len(new) > 15
-    for module, name in new:
-        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+    for module, names in new:
+        for name in names.split(", "):
+            assert name in importlib.import_module(module).__all__, f"{module}.{name}"
+
+
+def test_the_public_names_in_the_text_exist() -> None:
+    """Such a name is written as `genae_core.PATH`, `NAME()` or `NAMEConfig`."""
+    packages = [importlib.import_module(f"genae_core.{stub.parent.name}") for stub in STUBS]
+    public = set(genae_core.__all__).union(*(package.__all__ for package in packages))
+    present = [page for page in PAGES if page.name != "CHANGELOG.md"]  # it has former names too
+    codes = {code for page in present for code in inline_code(page.read_text())}
+    paths = [code for code in codes if re.fullmatch(r"genae_core(\.\w+)+", code)]
+    names = [code for code in codes if re.fullmatch(r"\w+\(\)|[A-Z]\w+Config(\.\w+)?", code)]
+    assert len(paths) >= 3 and len(names) >= 3
+    for path in paths:
+        assert pkgutil.resolve_name(path) is not None
+    for name in names:
+        assert re.split(r"[.(]", name)[0] in public, name
 
 
 def test_the_package_table_is_complete() -> None:
