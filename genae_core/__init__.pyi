@@ -25,8 +25,8 @@ from .models.ae import AEConfig as AEConfig
 from .models.base import AdamConfig as AdamConfig
 from .models.base import Autoencoder as Autoencoder
 from .models.base import GenerativeModel as GenerativeModel
-from .models.base import ModelConfig as ModelConfig
 from .models.cluster_aae import ClusterAAEConfig as ClusterAAEConfig
+from .models.config import ModelConfig as ModelConfig
 from .models.ex_post_ae import ExPostAEConfig as ExPostAEConfig
 from .models.flow_ae import FlowAEConfig as FlowAEConfig
 from .models.gmmn_ae import GMMNAEConfig as GMMNAEConfig

@@ -25,7 +25,7 @@ from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.load import load_splits
 from genae_core.experiment.experiment import Experiment, check_sampler
-from genae_core.models.base import ModelConfig
+from genae_core.models.config import ModelConfig
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.chain_table import Setting, conclude
 from genae_core.recipes.pictures import STEPS, draw_interpolations

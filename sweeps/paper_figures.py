@@ -31,7 +31,8 @@ from genae_core.data.load import load_splits
 from genae_core.evaluation.image_grids import Picture
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.aae import AAEConfig
-from genae_core.models.base import AdamConfig, Autoencoder, ModelConfig
+from genae_core.models.base import AdamConfig, Autoencoder
+from genae_core.models.config import ModelConfig
 from genae_core.models.style_aae import StyleAAE, StyleAAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig

@@ -37,7 +37,7 @@ from genae_core.evaluation.references import (
 )
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
-from genae_core.models.base import encoded
+from genae_core.models.base import encode_all
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.loop import Recorded, run_chain
 from genae_core.training.batches import Batches, to_pixels
@@ -244,7 +244,7 @@ def fit_prior(
         return None
     count = min(LAW_IMAGES, len(splits.train.images))
     examples = Batches(splits.train, count, binarize, torch.device(device)).examples()
-    return chain.fitted_prior.fit(encoded(model, examples), Draw(chain.seed, "law"))
+    return chain.fitted_prior.fit(encode_all(model, examples), Draw(chain.seed, "law"))
 
 
 class Stopwatch:

@@ -12,7 +12,7 @@ from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
 from genae_core.metrics.fcd import too_few
-from genae_core.models.base import ModelConfig
+from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
 from genae_core.samplers.base import WithPrior
@@ -54,6 +54,7 @@ class Experiment:
             len(set(self.chains)) == len(self.chains), "chains must differ", chains=self.chains
         )
         require_int(seed=self.seed)
+        check_model_config(self.model)
         # A build on the meta device takes no memory and draws nothing; it fails if shapes do.
         with torch.device("meta"):
             self.model.build(self.data.shape)

@@ -9,13 +9,15 @@ from .base import Autoencoder as Autoencoder
 from .base import Batch as Batch
 from .base import Examples as Examples
 from .base import GenerativeModel as GenerativeModel
-from .base import ModelConfig as ModelConfig
 from .base import Phase as Phase
 from .base import Player as Player
 from .base import Stage as Stage
 from .base import add_noise as add_noise
+from .base import encode_all as encode_all
 from .cluster_aae import ClusterAAE as ClusterAAE
 from .cluster_aae import ClusterAAEConfig as ClusterAAEConfig
+from .config import ModelConfig as ModelConfig
+from .config import check_model_config as check_model_config
 from .ex_post_ae import ExPostAE as ExPostAE
 from .ex_post_ae import ExPostAEConfig as ExPostAEConfig
 from .flow_ae import FlowAE as FlowAE

@@ -1,4 +1,4 @@
-"""The adversarial autoencoder, with `noise` its denoising form (DAAE).
+"""The adversarial autoencoder (AAE), and with corrupted inputs the denoising one (DAAE).
 
 Makhzani et al. 2016, sections 2 and 3.1; Creswell et al. 2017, sections 2.1, 2.2 and 4.1.
 Shapes: B batch, C channels, H rows, W columns, D latent dimension, K classes.
@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H rows, W columns, D latent dimension, K classes.
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,28 +19,39 @@ from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
-from genae_core.models.matching import Match
+from genae_core.models.matching import Matching, build_critic, sample_codes, sample_prior
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.priors.base import Prior, PriorConfig, check_fixed
+from genae_core.priors.base import LabelledPrior, Prior, PriorConfig, check_fixed
 from genae_core.priors.normal import NormalPriorConfig
 
-# Adam as Creswell et al. 2017, section 4.3, give it.
+# The settings of Adam in Creswell et al. 2017, section 4.3.
 ADVERSARIAL = AdamConfig(learning_rate=2e-4, beta1=0.5)
 POSTERIORS = ("deterministic", "gaussian", "universal")
 
 
 @register("aae")
 @dataclass(frozen=True, kw_only=True)
-class AAEConfig:
-    """An AAE, or a DAAE where noise > 0 (the standard deviation of the corruption).
+class AAEConfig(ModelConfig):
+    """The config of an AAE, or of a DAAE if noise > 0.
 
-    posterior: q(z|x), a point, a diagonal Gaussian, or e(x, eta) with eta ~ N(0, 1) a further
-    channel of the image ("universal"). divergence: between the codes and the prior.
-    num_classes: with K > 0 the critic also sees the label, one of K + 1 with one for "unknown",
-    and the k-th part of the prior is given to the k-th class. `optimizer` steps the
-    reconstruction, `adversarial_optimizer` the critic and the encoder's answer to it.
+    Args:
+        latent_dim: The dimension D of the latent code.
+        noise: The standard deviation of the corruption.
+        posterior: The form of q(z|x): a point, a diagonal Gaussian, or "universal", e(x, eta)
+            with noise eta ~ N(0, 1) as a further channel of the image.
+        divergence: The divergence between the codes and the prior.
+        num_classes: The number K of classes. With K > 0 the critic also sees the label, which is
+            one of K + 1 because the label may be unknown, and the k-th part of the prior belongs
+            to the k-th class.
+        net: The networks of the encoder and the decoder.
+        prior: The prior p(z).
+        likelihood: The distribution of an image given its code.
+        critic: The critic, if the divergence has one.
+        optimizer: The optimiser of the reconstruction.
+        adversarial_optimizer: The optimiser of the critic, and of the encoder against the critic.
     """
 
     latent_dim: int
@@ -63,10 +74,15 @@ class AAEConfig:
             f"posterior must be one of {', '.join(POSTERIORS)}",
             posterior=self.posterior,
         )
-        check_num_classes(self.num_classes)
+        require_int(num_classes=self.num_classes)
+        require(
+            self.num_classes == 0 or self.num_classes >= 2,
+            "num_classes must be 0, for no labels, or at least 2",
+            num_classes=self.num_classes,
+        )
         require(
             self.num_classes == 0 or self.divergence.critic_steps > 0,
-            "labels go to the critic, so num_classes needs a divergence that has one",
+            "the critic sees the labels, so num_classes needs a divergence with a critic",
             divergence=type(self.divergence).__name__,
         )
 
@@ -80,7 +96,7 @@ class AAEConfig:
 
 
 class AAE(Autoencoder):
-    """q(z|x) and p(x|z) as the config says, and a critic over z where the divergence has one."""
+    """An autoencoder whose codes are moved to the prior, usually against a critic."""
 
     critic: nn.Module | None
 
@@ -97,11 +113,7 @@ class AAE(Autoencoder):
         check_fixed(self.prior, config.family)
         check_parts(self.prior, config.num_classes)
         labels = config.num_classes + 1 if config.num_classes else 0
-        self.critic = (
-            config.critic.build(config.latent_dim + labels)
-            if config.divergence.critic_steps
-            else None
-        )
+        self.critic = build_critic(config.critic, config.divergence, config.latent_dim + labels)
 
     def latent_prior(self) -> Prior:
         return self.prior
@@ -111,11 +123,11 @@ class AAE(Autoencoder):
             mean, log_var = self.encoder(x).chunk(2, dim=1)
             return Normal(mean, log_var)
         if self.config.posterior == "universal":
-            return Implicit(lambda eta: self._at(x, eta), x[:, :1])
+            return Implicit(lambda eta: self._encode_with(x, eta), x[:, :1])
         return Delta(self.encoder(x))
 
-    def _at(self, x: Tensor, eta: Tensor) -> Tensor:
-        """e(x, eta), [..., B, D], for eta [..., B, 1, H, W]."""
+    def _encode_with(self, x: Tensor, eta: Tensor) -> Tensor:
+        """The codes e(x, eta), [..., B, D], for the noise eta [..., B, 1, H, W]."""
         images = x.expand(*eta.shape[:-4], *x.shape)
         z: Tensor = self.encoder(torch.cat([images, eta], -3).flatten(0, -4))
         return z.reshape(*eta.shape[:-3], self.latent_dim)
@@ -127,38 +139,28 @@ class AAE(Autoencoder):
         return add_noise(x, self.config.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Makhzani et al. 2016, section 2: reconstruction, then critic, then encoder."""
+        """Reconstruction, then the critic, then the encoder (Makhzani et al. 2016, section 2)."""
         encoder, decoder = list(self.encoder.parameters()), list(self.decoder.parameters())
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
-        match = self.match()
+        matching = self.matching()
         phases = (
             Phase(Player("autoencoder", encoder + decoder, adam), reconstruction_loss),
-            *match.critic_phases(self, adversarial),
-            Phase(Player("encoder", encoder, adversarial), match.codes_loss),
+            *matching.critic_phases(self, adversarial),
+            Phase(Player("encoder", encoder, adversarial), matching.codes_loss),
         )
         return (Stage("autoencoder", phases),)
 
-    def match(self) -> Match:
-        """q(z) brought to p(z) (Makhzani et al. 2016, section 2; Creswell et al. 2017, section
+    def matching(self) -> Matching:
+        """Moves q(z) to p(z) (Makhzani et al. 2016, section 2; Creswell et al. 2017, section
         2.1)."""
         classes = self.config.num_classes
-        return Match(
+        return Matching(
             self.config.divergence,
-            lambda model: model.critic,
-            codes_of,
-            target_of,
-            switch=partial(switch_of, classes) if classes else None,
+            critic=lambda model: model.critic,
+            codes=sample_codes,
+            target=sample_labelled_prior if classes else sample_prior,
+            switch=partial(label_switch, classes) if classes else None,
         )
-
-
-def check_num_classes(num_classes: int) -> None:
-    """Raise ValueError unless it is 0 (no labels) or at least 2."""
-    require_int(num_classes=num_classes)
-    require(
-        num_classes == 0 or num_classes >= 2,
-        "num_classes must be 0, for no labels, or at least 2",
-        num_classes=num_classes,
-    )
 
 
 def check_parts(prior: Prior, num_classes: int) -> None:
@@ -173,21 +175,15 @@ def check_parts(prior: Prior, num_classes: int) -> None:
     )
 
 
-def codes_of(model: AAE, batch: Batch, draw: Draw) -> Tensor:
-    """z ~ q(z|x~), [B, D]."""
-    return model.encode(model.corrupt(batch.x, draw)).sample(draw)
+def sample_labelled_prior(model: AAE, batch: Batch, draw: Draw) -> Tensor:
+    """z, [B, D], from the part of the prior that belongs to each image's class.
+
+    It is from the whole prior if the class is not known (Makhzani et al. 2016, section 3.1).
+    """
+    return cast(LabelledPrior, model.prior).sample_given(batch.labels, draw)
 
 
-def target_of(model: AAE, batch: Batch, draw: Draw) -> Tensor:
-    """z ~ p(z), [B, D]; with labels from the part of each image's class, from the whole prior
-    where the class is not known (Makhzani et al. 2016, section 3.1)."""
-    if model.config.num_classes == 0:
-        return model.prior.sample(draw, (len(batch.x),))
-    given: Tensor = model.prior.sample_given(batch.labels, draw)  # type: ignore[attr-defined]
-    return given
-
-
-def switch_of(num_classes: int, batch: Batch) -> Tensor:
-    """The label, one-hot [B, K + 1], the last for a class that is not known."""
-    known = torch.where(batch.labels < 0, num_classes, batch.labels)
-    return F.one_hot(known, num_classes + 1).float()
+def label_switch(num_classes: int, batch: Batch) -> Tensor:
+    """The labels as one-hot vectors [B, K + 1], the last component for an unknown class."""
+    labels = torch.where(batch.labels < 0, num_classes, batch.labels)
+    return F.one_hot(labels, num_classes + 1).float()

@@ -1,4 +1,4 @@
-"""AdvAE: a generator trained against a critic on the codes of a finished autoencoder.
+"""AdvAE: a generator of latent codes, trained against a critic on the codes of an autoencoder.
 
 Sridhar & Srivastava, section 4.3. Shapes: B batch, D latent dimension.
 """
@@ -13,8 +13,8 @@ from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
-from genae_core.models.matching import Match
-from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
+from genae_core.models.matching import Matching
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig
 
@@ -22,7 +22,15 @@ from genae_core.nets.mlp import CriticConfig, GeneratorConfig
 @register("adv_ae")
 @dataclass(frozen=True, kw_only=True)
 class AdvAEConfig(TwoStageConfig):
-    """divergence: WGAN-GP, which the paper used, or any other with a critic."""
+    """The config of an AdvAE.
+
+    Args:
+        divergence: The divergence between generated codes and codes of images. It needs a critic;
+            the default is that of the WGAN-GP, as in the paper.
+        generator: The generator.
+        critic: The critic.
+        optimizer: The optimiser of both.
+    """
 
     divergence: Divergence = field(default_factory=Wasserstein)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -35,7 +43,7 @@ class AdvAEConfig(TwoStageConfig):
         super().__post_init__()
         require(
             self.divergence.critic_steps > 0,
-            "AdvAE needs a divergence with a critic; GMMN+AE is the one that matches moments",
+            "AdvAE needs a divergence with a critic; GMMN+AE takes one without",
             divergence=type(self.divergence).__name__,
         )
 
@@ -48,7 +56,7 @@ class AdvAEConfig(TwoStageConfig):
 
 
 class AdvAE(TwoStage):
-    """z = G(eps), eps ~ N(0, I); its losses are eq. 5 to 8 of Sridhar & Srivastava."""
+    """z = G(eps), eps ~ N(0, I) (Sridhar & Srivastava, eq. 5 to 8)."""
 
     def __init__(self, config: AdvAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -61,23 +69,23 @@ class AdvAE(TwoStage):
 
     def code_stage(self) -> Stage:
         adam = self.config.optimizer
-        match = Match(
+        matching = Matching(
             self.config.divergence,
-            lambda model: model.critic,
-            generated,
-            cached,
+            critic=lambda model: model.critic,
+            codes=generate_codes,
+            target=batch_codes,
             terms=("code_critic", "generator"),
         )
         generator = Player("generator", list(self.generator.parameters()), adam)
-        phases = (*match.critic_phases(self, adam), Phase(generator, match.codes_loss))
-        return Stage("generator", phases, cached_codes, self.config.epochs)
+        phases = (*matching.critic_phases(self, adam), Phase(generator, matching.codes_loss))
+        return Stage("generator", phases, cache_codes, self.config.epochs)
 
 
-def generated(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
-    """As many codes of the generator, [B, D]."""
+def generate_codes(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
+    """Codes from the generator, [B, D]."""
     return model.code_distribution().sample(draw, (len(batch.x),))
 
 
-def cached(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
-    """The batch's own codes, [B, D]."""
+def batch_codes(model: TwoStage, batch: Batch, draw: Draw) -> Tensor:
+    """The codes of the batch's images, [B, D]."""
     return batch.x

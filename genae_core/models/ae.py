@@ -1,12 +1,12 @@
-"""The plain autoencoder, with `noise` the denoising one (Vincent et al. 2008), and with `dropout`
-the one that Li et al. 2015, section 4, build on.
+"""The plain autoencoder (AE), and with corrupted inputs the denoising one (DAE).
 
-Nothing shapes its codes: draw them by a law that was fitted to them (FlowAE, AdvAE, GMMN+AE,
-ex-post), or see what its prior gives. Shapes: B batch, C channels, H rows, W columns.
+Vincent et al. 2008. With dropout in its encoder it is the autoencoder of Li et al. 2015,
+section 4. Nothing gives its codes a known distribution. To sample images, fit a distribution to
+the codes (FlowAE, AdvAE, GMMN+AE, ex-post), or see what the nominal prior gives.
+Shapes: B batch, C channels, H rows, W columns.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from genae_core.config import register, require_finite, require_positive_int
 from genae_core.distributions.base import Delta, Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import MLPConfig
@@ -23,8 +24,17 @@ from genae_core.priors.normal import NormalPriorConfig
 
 @register("ae")
 @dataclass(frozen=True, kw_only=True)
-class AEConfig:
-    """noise: the standard deviation of the corruption. prior: nominal, as nothing enforces it."""
+class AEConfig(ModelConfig):
+    """The config of an AE, or of a DAE if noise > 0.
+
+    Args:
+        latent_dim: The dimension D of the latent code.
+        noise: The standard deviation of the corruption.
+        net: The networks of the encoder and the decoder.
+        prior: The nominal prior; the training does not enforce it.
+        likelihood: The distribution of an image given its code.
+        optimizer: The optimiser.
+    """
 
     latent_dim: int
     noise: float = 0.0
@@ -32,8 +42,6 @@ class AEConfig:
     prior: PriorConfig = field(default_factory=NormalPriorConfig)
     likelihood: Likelihood = field(default_factory=BernoulliPixels)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
-
-    num_classes: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         require_positive_int(latent_dim=self.latent_dim)
@@ -48,7 +56,7 @@ class AEConfig:
 
 
 class AE(Autoencoder):
-    """z = e(x) a point, p(x|z) as the likelihood says."""
+    """An autoencoder with a deterministic encoder z = e(x)."""
 
     def __init__(self, config: AEConfig, shape: Shape) -> None:
         super().__init__()
@@ -80,8 +88,10 @@ class AE(Autoencoder):
 def reconstruction_loss(
     model: Autoencoder, batch: Batch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E[log p(x|z)], z ~ q(z|x~), nats an image (Creswell et al. 2017, section 2; Sridhar &
-    Srivastava, eq. 3: the mean over images of the sum over pixels)."""
+    """-E[log p(x|z)], z ~ q(z|x~), in nats per image: the mean over images of the sum over pixels.
+
+    Creswell et al. 2017, section 2; Sridhar & Srivastava, eq. 3.
+    """
     z = model.encode(model.corrupt(batch.x, draw)).sample(draw)
     reconstruction = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
     return reconstruction, {"reconstruction": reconstruction}

@@ -1,14 +1,14 @@
-"""What a family gives: something to draw z from, a decoder, and how it is trained.
+"""What a model family provides: a distribution of latent codes, a decoder, and its training.
 
-A paper's algorithm box is an ordered tuple of phases; `training.fit` runs every family. Losses
-are pure: no backward, no step, no logging inside.
-Shapes: B batch, C channels, H rows, W columns, D latent dimension.
+The algorithm of a paper is an ordered tuple of phases, and `training.fit` trains every family. A
+loss is pure: it computes no gradients, steps no optimiser and logs nothing.
+Shapes: N images, B batch, C channels, H rows, W columns, D latent dimension.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,15 +18,21 @@ from torch import Tensor, nn
 from genae_core.config import register, require, require_finite
 from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
-from genae_core.nets.base import Shape, sampling_mode
+from genae_core.nets.base import sampling_mode
 
-ENCODED = 500  # images at a time
+ENCODING_BATCH = 500  # the number of images that `encode_all` encodes at a time
 
 
 @register("adam")
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
-    """Adam's settings (Kingma & Ba 2015)."""
+    """The settings of Adam (Kingma & Ba 2015).
+
+    Args:
+        learning_rate: The step size, > 0.
+        beta1: The decay of the first moment, in [0, 1).
+        beta2: The decay of the second moment, in [0, 1).
+    """
 
     learning_rate: float = 1e-3
     beta1: float = 0.9
@@ -41,12 +47,19 @@ class AdamConfig:
         require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)", beta2=self.beta2)
 
     def build(self, parameters: Sequence[Tensor]) -> torch.optim.Adam:
+        """The optimiser of these parameters."""
         betas = (self.beta1, self.beta2)
         return torch.optim.Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
 
 
 class Player(NamedTuple):
-    """Who moves in a phase: a name, its parameters, and the optimiser that steps them."""
+    """The part of a model that a phase trains.
+
+    Attributes:
+        name: Its name; phases whose players have the same name share an optimiser.
+        parameters: Its parameters.
+        optimizer: The optimiser that steps them.
+    """
 
     name: str
     parameters: list[nn.Parameter]
@@ -54,10 +67,12 @@ class Player(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a loss sees.
+    """The examples that a loss is computed on.
 
-    x: images [B, C, H, W] in [0, 1], or codes [B, D] in a stage over codes. labels: int64 [B],
-    the class of each, -1 where it is not known; or uint8 [B, A], binary attributes.
+    Attributes:
+        x: Images [B, C, H, W] in [0, 1], or codes [B, D] in a stage that is trained on codes.
+        labels: int64 [B], the class of each example, -1 if it is not known; or uint8 [B, A],
+            binary attributes.
     """
 
     x: Tensor
@@ -66,10 +81,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """What a stage is trained on.
+    """The training set of a stage.
 
-    batch: int64 indices [B] into 0..count-1 -> what the losses take. order: an epoch's order of
-    all indices; None is a permutation, new for each epoch.
+    Attributes:
+        count: The number N of examples.
+        batch: Gathers the batch of the int64 indices [B] in 0..N-1.
+        order: Draws the order of all indices for an epoch, int64 [N]. None draws a new
+            permutation for each epoch.
     """
 
     count: int
@@ -81,9 +99,13 @@ Loss = Callable[[Any, Any, Draw], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Phase(NamedTuple):
-    """One step of an algorithm box: loss(model, batch, draw) -> (scalar, terms by name).
+    """One line of a training algorithm: minimise a loss over the parameters of a player.
 
-    project: puts the model back into the set that is allowed, after each step.
+    Attributes:
+        player: The player.
+        loss: Computes loss(model, batch, draw) -> (scalar, loss terms by name).
+        repeats: The number of times that the phase runs in each optimiser step.
+        project: Projects the model onto the set of allowed weights after each run.
     """
 
     player: Player
@@ -93,8 +115,15 @@ class Phase(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A training of its own, over images unless `inputs` makes something else of them when the
-    stage begins. epochs: None takes those of the training. Without phases, `inputs` is all."""
+    """A part of a training with its own training set and its own optimisers.
+
+    Attributes:
+        name: Its name.
+        phases: The phases of an optimiser step. A stage without phases only computes its inputs.
+        inputs: Computes inputs(model, images, draw), the stage's training set, when the stage
+            begins. None trains on the images.
+        epochs: The number of epochs; None takes that of the training.
+    """
 
     name: str
     phases: tuple[Phase, ...]
@@ -103,68 +132,86 @@ class Stage(NamedTuple):
 
 
 class GenerativeModel(nn.Module, ABC):
-    """Anything one can sample."""
+    """A model of images x that can be sampled: a latent code z is drawn and decoded.
+
+    Attributes:
+        latent_dim: The dimension D of z.
+    """
 
     latent_dim: int
 
     @abstractmethod
     def latent_prior(self) -> Distribution:
-        """What z is drawn from; its mean is [D]."""
+        """The distribution that z is drawn from; its mean is [D]."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Distribution:
-        """p(x|z) for z [B, D]; its mean is [B, C, H, W] in [0, 1]."""
+        """Decode latent codes.
+
+        Args:
+            z: Latent codes [B, D].
+
+        Returns:
+            p(x|z), whose mean is [B, C, H, W] in [0, 1].
+        """
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
-        """How it is trained; most families have one stage."""
+        """The stages of the training; most families have one."""
 
 
 class Autoencoder(GenerativeModel, ABC):
-    """A generative model that also infers: what the encode/decode chain needs."""
+    """A generative model that also infers z from x, as the encode/decode chain needs it."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Distribution:
-        """q(z|x) for x [B, C, H, W]; its mean is [B, D]. It has no density where the encoder is
-        deterministic."""
+        """Encode images.
+
+        Args:
+            x: Images [B, C, H, W] in [0, 1].
+
+        Returns:
+            q(z|x), whose mean is [B, D]. That of a deterministic encoder has no density.
+        """
 
     @abstractmethod
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
-        """x~ ~ C(x~|x), the shape of x; x itself where the model has no noise."""
+        """Corrupt images.
+
+        Args:
+            x: Images [B, C, H, W] in [0, 1].
+            draw: The random stream of the noise.
+
+        Returns:
+            x~ ~ C(x~|x), [B, C, H, W]; x itself if the model has no noise.
+        """
 
 
-@runtime_checkable
-class ModelConfig(Protocol):
-    """A family's config: `build` raises ValueError for a shape its nets cannot take."""
+def encode_all(model: Autoencoder, examples: Examples) -> Tensor:
+    """The codes of all images, [N, D].
 
-    @property
-    def latent_dim(self) -> int: ...
-
-    @property
-    def family(self) -> str:
-        """Its name in the literature, for people: "VAE", "DVAE", ..."""
-
-    @property
-    def num_classes(self) -> int:
-        """Classes that the training needs the labels of; 0 where it needs none."""
-
-    def build(self, shape: Shape) -> GenerativeModel: ...
-
-
-def encoded(model: Autoencoder, examples: Examples) -> Tensor:
-    """The codes of all images, [N, D]: running statistics, no dropout, no corruption, the mean of
-    a stochastic encoder."""
+    They are encoded with running statistics, without dropout and without corruption; the code of
+    a stochastic encoder is its mean.
+    """
     codes = []
     with sampling_mode(model, "running"):
-        for first in range(0, examples.count, ENCODED):
-            rows = np.arange(first, min(first + ENCODED, examples.count))
+        for start in range(0, examples.count, ENCODING_BATCH):
+            rows = np.arange(start, min(start + ENCODING_BATCH, examples.count))
             codes.append(model.encode(examples.batch(rows).x).mean)
     return torch.cat(codes)
 
 
 def add_noise(x: Tensor, noise: float, draw: Draw) -> Tensor:
-    """x~ ~ N(x, noise^2 I); `noise` is a standard deviation, and at 0 nothing is drawn.
+    """Corrupt images by x~ ~ N(x, noise^2 I) (Creswell et al. 2017, section 4.3).
 
-    Creswell et al. 2017, section 4.3: their N(x, 0.25 I) is noise=0.5.
+    The paper gives the variance: its N(x, 0.25 I) is noise=0.5.
+
+    Args:
+        x: Images [B, C, H, W].
+        noise: The standard deviation. At 0 nothing is drawn.
+        draw: The random stream.
+
+    Returns:
+        The corrupted images [B, C, H, W], which may leave [0, 1].
     """
     return x + noise * draw.normal(tuple(x.shape)) if noise > 0 else x

@@ -1,11 +1,11 @@
-"""The adversarial autoencoder that finds clusters, and the one that lays them out in 2-D or 3-D.
+"""The adversarial autoencoder that finds clusters, and the one that arranges them in 2-D or 3-D.
 
-Makhzani et al. 2016, in the paper's second version: section 5, unsupervised clustering, and
+Makhzani et al. 2016, in the second version of the paper: section 5, unsupervised clustering, and
 section 6, dimensionality reduction. Shapes: B batch, D style dimension, K clusters.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from genae_core.divergences.f_divergence import FDivergence
 from genae_core.models.aae import ADVERSARIAL
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
-from genae_core.models.matching import Match, check_critic
-from genae_core.models.style_aae import StyleAndClass, any_class
+from genae_core.models.matching import Matching, check_critic
+from genae_core.models.style_aae import StyleAndClass, sample_classes
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.mixture import GaussianMixture
@@ -29,12 +30,23 @@ from genae_core.priors.normal import IsotropicNormal
 
 @register("cluster_aae")
 @dataclass(frozen=True, kw_only=True)
-class ClusterAAEConfig:
-    """style_dim: D; clusters: K. The encoder gives the style s and a softmax y over the clusters.
+class ClusterAAEConfig(ModelConfig):
+    """The config of an AAE with clusters: the encoder gives a style s and a softmax y over them.
 
-    code: "beside" is z = [s, y], of D + K dimensions; "head" is z = s + W y, of D, for which W
-    [D, K] is learned and its columns, the cluster heads, are kept `head_distance` apart.
-    style_sd: of the Gaussian that the styles are brought to.
+    Args:
+        style_dim: The dimension D of the style.
+        clusters: The number K of clusters.
+        code: "beside" makes the code z = [s, y], of dimension D + K. "head" makes it z = s + W y,
+            of dimension D; the columns of W [D, K], the cluster heads, are learned.
+        style_sd: The standard deviation of the Gaussian that the styles are moved to.
+        head_distance: The distance below which two cluster heads are pushed apart.
+        noise: The standard deviation of the corruption.
+        divergence: The divergence from the priors of style and cluster; it needs a critic.
+        net: The networks of the encoder and the decoder.
+        likelihood: The distribution of an image given its code.
+        critic: The two critics.
+        optimizer: The optimiser of the reconstruction.
+        adversarial_optimizer: The optimiser of the critics, and of the encoder against them.
     """
 
     style_dim: int
@@ -49,8 +61,6 @@ class ClusterAAEConfig:
     critic: CriticConfig = field(default_factory=CriticConfig)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     adversarial_optimizer: AdamConfig = ADVERSARIAL
-
-    num_classes: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         require_positive_int(style_dim=self.style_dim, clusters=self.clusters)
@@ -74,7 +84,7 @@ class ClusterAAEConfig:
 
 
 class ClusterAAE(Autoencoder):
-    """Two critics, one over the style and one over y, which is brought to one-hot vectors."""
+    """An AAE with two critics, which move the style to a Gaussian and y to one-hot vectors."""
 
     heads: nn.Parameter | None
 
@@ -100,7 +110,7 @@ class ClusterAAE(Autoencoder):
         return GaussianMixture(weights, self.heads.detach(), factors)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The style [B, D], and y [B, K], the clusters' probabilities."""
+        """The style s [B, D] and the probabilities y [B, K] of the clusters."""
         outputs = self.encoder(x)
         style, logits = outputs.split([self.config.style_dim, self.config.clusters], 1)
         return style, logits.softmax(1)
@@ -116,32 +126,32 @@ class ClusterAAE(Autoencoder):
         return add_noise(x, self.config.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Reconstruction, then each critic, then the encoder's answers to them."""
+        """Reconstruction, then each critic, then the encoder against each critic."""
         encoder, decoder = list(self.encoder.parameters()), list(self.decoder.parameters())
         heads = [] if self.heads is None else [self.heads]
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
         divergence = self.config.divergence
-        matches = (
-            Match(
+        matchings = (
+            Matching(
                 divergence,
-                lambda model: model.style_critic,
-                _styles,
-                _some_styles,
+                critic=lambda model: model.style_critic,
+                codes=_encode_styles,
+                target=_sample_styles,
                 terms=("style_critic", "style_encoder"),
             ),
-            Match(
+            Matching(
                 divergence,
-                lambda model: model.cluster_critic,
-                _clusters,
-                _some_clusters,
+                critic=lambda model: model.cluster_critic,
+                codes=_encode_clusters,
+                target=_sample_clusters,
                 terms=("cluster_critic", "cluster_encoder"),
             ),
         )
         cost = reconstruction_loss if self.heads is None else reconstruction_and_heads
         phases = (
             Phase(Player("autoencoder", [*encoder, *decoder, *heads], adam), cost),
-            *(phase for m in matches for phase in m.critic_phases(self, adversarial)),
-            *(Phase(Player("encoder", encoder, adversarial), m.codes_loss) for m in matches),
+            *(phase for m in matchings for phase in m.critic_phases(self, adversarial)),
+            *(Phase(Player("encoder", encoder, adversarial), m.codes_loss) for m in matchings),
         )
         return (Stage("autoencoder", phases),)
 
@@ -149,26 +159,28 @@ class ClusterAAE(Autoencoder):
 def reconstruction_and_heads(
     model: ClusterAAE, batch: Batch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log p(x|z), nats an image, and sum_{j<k} max(0, head_distance - |W_j - W_k|): heads that
-    are nearer than that are pushed apart, others feel nothing."""
+    """-log p(x|z), in nats per image, plus sum_{j<k} max(0, head_distance - |W_j - W_k|).
+
+    The second term pushes cluster heads apart that are nearer than `head_distance`.
+    """
     reconstruction, _ = reconstruction_loss(model, batch, draw)
     assert model.heads is not None
-    apart = torch.pdist(model.heads)
-    crowding = (model.config.head_distance - apart).clamp_min(0).sum()
+    distances = torch.pdist(model.heads)
+    crowding = (model.config.head_distance - distances).clamp_min(0).sum()
     return reconstruction + crowding, {"reconstruction": reconstruction, "crowding": crowding}
 
 
-def _styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
+def _encode_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
     return model.parts(model.corrupt(batch.x, draw))[0]
 
 
-def _clusters(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
+def _encode_clusters(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
     return model.parts(model.corrupt(batch.x, draw))[1]
 
 
-def _some_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
+def _sample_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
     return model.style_prior.sample(draw, (len(batch.x),))
 
 
-def _some_clusters(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
-    return any_class(model.config.clusters, (len(batch.x),), draw)
+def _sample_clusters(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
+    return sample_classes(model.config.clusters, (len(batch.x),), draw)

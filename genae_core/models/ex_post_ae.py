@@ -1,4 +1,4 @@
-"""Ex-post density estimation: a Gaussian mixture fitted to the codes of a finished autoencoder.
+"""Ex-post density estimation: a Gaussian mixture, fitted to the codes of an autoencoder.
 
 Ghosh et al. 2020, section 4. Shapes: K components, D latent dimension.
 """
@@ -11,7 +11,7 @@ import torch
 from genae_core.config import register, require_positive_int
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, Stage
-from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.priors.mixture import GaussianMixture
@@ -20,7 +20,11 @@ from genae_core.priors.mixture import GaussianMixture
 @register("ex_post_ae")
 @dataclass(frozen=True, kw_only=True)
 class ExPostAEConfig(TwoStageConfig):
-    """components: of the mixture, each with its own full covariance; 1 is a single Gaussian."""
+    """The config of an autoencoder with a Gaussian mixture.
+
+    Args:
+        components: The number K of components, each with a full covariance; 1 gives a Gaussian.
+    """
 
     components: int = 10
 
@@ -37,7 +41,7 @@ class ExPostAEConfig(TwoStageConfig):
 
 
 class ExPostAE(TwoStage):
-    """z ~ sum_k w_k N(m_k, L_k L_k^T), fitted by expectation-maximisation (scikit-learn)."""
+    """z ~ sum_k w_k N(m_k, L_k L_k^T), fitted by the expectation-maximisation of scikit-learn."""
 
     def __init__(self, config: ExPostAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -57,8 +61,8 @@ class ExPostAE(TwoStage):
 
 
 def fit_mixture(model: ExPostAE, examples: Examples, draw: Draw) -> Examples:
-    """Cache the codes and fit the mixture to them."""
-    codes = cached_codes(model, examples, draw)
+    """Cache the codes, fit the mixture to them, and give the codes."""
+    codes = cache_codes(model, examples, draw)
     u = codes.batch(np.arange(codes.count)).x
     fitted = ExPostMixture(components=model.config.components).fit(u, draw)
     model.mixture.load_state_dict(fitted.state_dict())

@@ -1,4 +1,4 @@
-"""FlowAE: a normalizing flow fitted to the codes of a finished autoencoder.
+"""FlowAE: a normalizing flow, fitted to the codes of an autoencoder.
 
 Sridhar & Srivastava, section 4.2. Shapes: B batch, D latent dimension.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 from genae_core.config import register
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
-from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.priors.flow import FlowConfig, FlowDistribution
 
@@ -18,7 +18,12 @@ from genae_core.priors.flow import FlowConfig, FlowDistribution
 @register("flow_ae")
 @dataclass(frozen=True, kw_only=True)
 class FlowAEConfig(TwoStageConfig):
-    """flow: its kind and size."""
+    """The config of a FlowAE.
+
+    Args:
+        flow: The kind and the size of the flow.
+        optimizer: The optimiser of the flow.
+    """
 
     flow: FlowConfig = field(default_factory=FlowConfig)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
@@ -32,7 +37,7 @@ class FlowAEConfig(TwoStageConfig):
 
 
 class FlowAE(TwoStage):
-    """z = F(eps), eps ~ N(0, I), with F a flow."""
+    """z = F(eps), eps ~ N(0, I), where F is a flow."""
 
     def __init__(self, config: FlowAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -44,11 +49,13 @@ class FlowAE(TwoStage):
 
     def code_stage(self) -> Stage:
         player = Player("flow", list(self.flow.parameters()), self.config.optimizer)
-        return Stage("flow", (Phase(player, flow_loss),), cached_codes, self.config.epochs)
+        return Stage("flow", (Phase(player, flow_loss),), cache_codes, self.config.epochs)
 
 
 def flow_loss(model: FlowAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E[log N(F^-1(z); 0, I) + log |det dF^-1/dz|], nats a code (Sridhar & Srivastava, eq. 4,
-    with the sign of the determinant put right)."""
+    """-E[log N(F^-1(z); 0, I) + log |det dF^-1/dz|], in nats per code.
+
+    Sridhar & Srivastava, eq. 4, which prints the logarithm of the determinant with the wrong sign.
+    """
     loss = -model.flow.log_prob(batch.x).mean()
     return loss, {"flow": loss}

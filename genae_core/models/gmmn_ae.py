@@ -1,4 +1,4 @@
-"""GMMN+AE: a generator that matches the moments of the codes of a finished autoencoder.
+"""GMMN+AE: a generator of latent codes, which matches the moments of the codes of an autoencoder.
 
 Li et al. 2015, sections 3 and 4. Shapes: B batch, D latent dimension.
 """
@@ -11,26 +11,35 @@ from genae_core.config import register, require
 from genae_core.distributions.base import Implicit
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
-from genae_core.models.adv_ae import cached, generated
+from genae_core.models.adv_ae import batch_codes, generate_codes
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, ModelConfig, Phase, Player, Stage
-from genae_core.models.matching import Match
-from genae_core.models.two_stage import TwoStage, TwoStageConfig, cached_codes
+from genae_core.models.base import AdamConfig, Phase, Player, Stage
+from genae_core.models.config import ModelConfig
+from genae_core.models.matching import Matching
+from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import GeneratorConfig, MLPConfig
 
 
-def dropout_autoencoder(latent_dim: int = 10) -> AEConfig:
-    """An autoencoder with dropout in its encoder, as Li et al. 2015, section 4, train."""
+def autoencoder_with_dropout(latent_dim: int = 10) -> AEConfig:
+    """An autoencoder with dropout in its encoder (Li et al. 2015, section 4)."""
     return AEConfig(latent_dim=latent_dim, net=MLPConfig(dropout=0.2))
 
 
 @register("gmmn_ae")
 @dataclass(frozen=True, kw_only=True)
 class GMMNAEConfig(TwoStageConfig):
-    """divergence: an MMD."""
+    """The config of a GMMN+AE.
 
-    autoencoder: ModelConfig = field(default_factory=dropout_autoencoder)
+    Args:
+        autoencoder: The autoencoder of the first stage; the default has dropout in its encoder.
+        divergence: The divergence between generated codes and codes of images. It needs no
+            critic; the default is the root of the MMD.
+        generator: The generator.
+        optimizer: The optimiser of the generator.
+    """
+
+    autoencoder: ModelConfig = field(default_factory=autoencoder_with_dropout)
     divergence: Divergence = field(
         default_factory=lambda: MMD(kernel="rbf", estimator="biased", root=True)
     )
@@ -54,8 +63,10 @@ class GMMNAEConfig(TwoStageConfig):
 
 
 class GMMNAE(TwoStage):
-    """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5); the loss is the MMD between codes and
-    as many generated ones (eq. 3 and 8)."""
+    """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5).
+
+    The loss is the MMD between a batch of codes and as many generated ones (eq. 3 and 8).
+    """
 
     def __init__(self, config: GMMNAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -66,7 +77,13 @@ class GMMNAE(TwoStage):
         return Implicit(self.generator, self.shift, uniform=True)
 
     def code_stage(self) -> Stage:
-        match = Match(self.config.divergence, lambda _: None, generated, cached, terms=("", "mmd"))
+        matching = Matching(
+            self.config.divergence,
+            critic=lambda _: None,
+            codes=generate_codes,
+            target=batch_codes,
+            terms=("", "mmd"),
+        )
         player = Player("generator", list(self.generator.parameters()), self.config.optimizer)
-        phases = (Phase(player, match.codes_loss),)
-        return Stage("generator", phases, cached_codes, self.config.epochs)
+        phases = (Phase(player, matching.codes_loss),)
+        return Stage("generator", phases, cache_codes, self.config.epochs)

@@ -1,4 +1,7 @@
-"""p(x|z): what a decoder's outputs mean. Shapes: B batch, C channels, H rows, W columns."""
+"""The likelihood p(x|z): the distribution of images that a decoder's outputs parameterise.
+
+Shapes: B batch, C channels, H rows, W columns.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,20 +18,29 @@ GREY_LEVEL = 1 / 255
 
 
 class Likelihood(Protocol):
-    """A frozen dataclass of the law's settings."""
+    """The config of a likelihood: a frozen dataclass of its settings."""
 
     def maps(self, channels: int) -> int:
-        """Channels of the decoder's output for images of so many channels."""
+        """The number of maps that the decoder has to give for images with C channels."""
 
     def distribution(self, output: Tensor) -> Distribution:
-        """p(x|z) from the decoder's output [B, maps, H, W]; its mean is in [0, 1]."""
+        """The distribution p(x|z) of the images.
+
+        Args:
+            output: The decoder's output, [B, maps, H, W].
+
+        Returns:
+            p(x|z), whose mean is [B, C, H, W] in [0, 1].
+        """
 
 
 @register("bernoulli_pixels")
 @dataclass(frozen=True, kw_only=True)
 class BernoulliPixels:
-    """Independent pixels with P(x = 1) = sigmoid(output) (Kingma & Welling 2014, appendix C.1);
-    on grey values the cross-entropy that the papers train."""
+    """Independent pixels with P(x = 1) = sigmoid(output) (Kingma & Welling 2014, appendix C.1).
+
+    For grey values, -log p(x|z) is the cross-entropy that the papers train with.
+    """
 
     def maps(self, channels: int) -> int:
         return channels
@@ -42,8 +54,10 @@ class BernoulliPixels:
 class GaussianPixels:
     """Independent pixels N(sigmoid(output), sd^2) (Kingma & Welling 2014, appendix C.2).
 
-    sd: a fixed standard deviation, of images in [0, 1]; sd^2 = 1/2 gives the squared error. None
-    learns one a pixel, no smaller than a grey level (1/255), from a second output.
+    Args:
+        sd: The standard deviation, in units of images in [0, 1]; sd^2 = 1/2 gives the squared
+            error. With None the decoder gives a standard deviation for each pixel as well, which
+            is at least one grey level (1/255).
     """
 
     sd: float | None = None
@@ -61,6 +75,6 @@ class GaussianPixels:
             mean = torch.sigmoid(output)
             return Normal(mean, torch.full_like(mean, 2 * math.log(self.sd)))
         logits, log_var = output.chunk(2, dim=1)
-        least = 2 * math.log(GREY_LEVEL)
-        # Not a clamp, which would leave a pixel below it without a gradient.
-        return Normal(torch.sigmoid(logits), least + F.softplus(log_var - least))
+        lowest = 2 * math.log(GREY_LEVEL)
+        # A clamp would give a pixel below the lowest value no gradient.
+        return Normal(torch.sigmoid(logits), lowest + F.softplus(log_var - lowest))

@@ -1,6 +1,6 @@
-"""A law of codes brought to the one it should have: critic and answer, the same for every family.
+"""Moving the distribution of codes to a target distribution, by a critic or by moments.
 
-Shapes: B batch, D of the codes, or of the part of them that is matched.
+Shapes: B batch, D dimension of the codes or of the part of them that is matched.
 """
 
 from collections.abc import Callable
@@ -12,26 +12,33 @@ from torch import Tensor, nn
 from genae_core.config import require
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence, Score
-from genae_core.models.base import AdamConfig, Batch, Phase, Player
+from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player
+from genae_core.nets.mlp import CriticConfig
 
-Part = Callable[[Any, Batch, Draw], Tensor]
+Sample = Callable[[Any, Batch, Draw], Tensor]
 
 
-class Match(NamedTuple):
-    """critic: of the model, None where the divergence has none. codes, target: (model, batch,
-    draw) -> [B, D], and as many of the law they should have. terms: what the critic's loss and
-    the answer are called in the curves. switch: (batch) -> [B, S], seen by the critic beside them.
+class Matching(NamedTuple):
+    """The losses of the critic and of the part of the model that makes the codes.
+
+    Attributes:
+        divergence: The divergence between the two distributions.
+        critic: Gives the model's critic, None if the divergence has none.
+        codes: Computes codes(model, batch, draw), [B, D].
+        target: Draws target(model, batch, draw), [B, D], from the target distribution.
+        terms: The names of the critic's loss and of the codes' loss in the loss curve.
+        switch: Computes switch(batch), [B, S], which the critic sees beside the codes.
     """
 
     divergence: Divergence
     critic: Callable[[Any], nn.Module | None]
-    codes: Part
-    target: Part
+    codes: Sample
+    target: Sample
     terms: tuple[str, str] = ("critic", "encoder")
     switch: Callable[[Batch], Tensor] | None = None
 
     def critic_phases(self, model: nn.Module, adam: AdamConfig) -> tuple[Phase, ...]:
-        """The critic's steps; none where there is no critic."""
+        """The phase that trains the critic; none if there is no critic."""
         critic = self.critic(model)
         if critic is None:
             return ()
@@ -47,7 +54,7 @@ class Match(NamedTuple):
     def critic_loss(
         self, model: nn.Module, batch: Batch, draw: Draw
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The critic tells the target from the codes."""
+        """The loss of the critic, which learns to distinguish the target from the codes."""
         with torch.no_grad():
             codes = self.codes(model, batch, draw)
         target = self.target(model, batch, draw)
@@ -58,26 +65,44 @@ class Match(NamedTuple):
     def codes_loss(
         self, model: nn.Module, batch: Batch, draw: Draw
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Whoever makes the codes answers."""
-        loss = self.answer(model, batch, self.codes(model, batch, draw), draw)
+        """The loss of the part of the model that makes the codes."""
+        loss = self.divergence_of(model, batch, self.codes(model, batch, draw), draw)
         return loss, {self.terms[1]: loss}
 
-    def answer(self, model: nn.Module, batch: Batch, codes: Tensor, draw: Draw) -> Tensor:
-        """The divergence of these codes [B, D], as whoever makes them sees it."""
-        # Only a divergence without a critic looks at the target here.
-        alone = self.critic(model) is None
-        target = self.target(model, batch, draw) if alone else codes
+    def divergence_of(self, model: nn.Module, batch: Batch, codes: Tensor, draw: Draw) -> Tensor:
+        """The divergence of the codes [B, D] from the target, as a loss of the codes."""
+        # A divergence with a critic does not use the target here, so none is drawn.
+        has_critic = self.critic(model) is not None
+        target = codes if has_critic else self.target(model, batch, draw)
         return self.divergence.codes_loss(self.score(model, batch, draw), target, codes)
 
     def score(self, model: nn.Module, batch: Batch, draw: Draw) -> Score:
-        """The critic on [B, D], beside the batch's switch where it has one."""
+        """The critic as a function of codes [B, D], beside the batch's switch if there is one."""
         critic = self.critic(model)
         if critic is None:
-            return lambda z: z[:, 0]  # not looked at
+            return lambda z: z[:, 0]  # A divergence without a critic does not use it.
         if self.switch is None:
             return lambda z: critic(z, draw)
         switch = self.switch(batch)
         return lambda z: critic(torch.cat([z, switch], 1), draw)
+
+
+def sample_codes(model: Autoencoder, batch: Batch, draw: Draw) -> Tensor:
+    """z ~ q(z|x~), [B, D], for the corrupted images x~ of the batch."""
+    return model.encode(model.corrupt(batch.x, draw)).sample(draw)
+
+
+def sample_prior(model: Any, batch: Batch, draw: Draw) -> Tensor:
+    """z ~ p(z), [B, D], from the prior that the model is built with."""
+    z: Tensor = model.prior.sample(draw, (len(batch.x),))
+    return z
+
+
+def build_critic(
+    config: CriticConfig, divergence: Divergence, num_inputs: int
+) -> nn.Module | None:
+    """The critic of codes with this number of components; None if the divergence needs none."""
+    return config.build(num_inputs) if divergence.critic_steps else None
 
 
 def check_critic(family: str, divergence: Divergence) -> None:

@@ -1,7 +1,8 @@
-"""The adversarial autoencoder whose decoder is told the class: style and content apart.
+"""The adversarial autoencoder whose decoder also receives the class, so that the code keeps the
+style (Makhzani et al. 2016, section 3.2).
 
-Makhzani et al. 2016, section 3.2. Shapes: B batch, C channels, H rows, W columns, D style
-dimension, K classes. A code z [B, D + K] is the style beside the one-hot class.
+Shapes: B batch, C channels, H rows, W columns, D style dimension, K classes. A latent code z
+[B, D + K] is the style followed by the one-hot class.
 """
 
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.models.aae import ADVERSARIAL
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
-from genae_core.models.matching import Match, check_critic
+from genae_core.models.matching import Matching, check_critic, sample_prior
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.base import Prior, PriorConfig, check_fixed
@@ -26,7 +28,7 @@ from genae_core.priors.normal import NormalPriorConfig
 
 
 class StyleAndClass:
-    """A style of its prior, [D], beside a class drawn evenly, one-hot [K]."""
+    """The distribution of a style [D] from its prior, followed by a uniform one-hot class [K]."""
 
     def __init__(self, style: Prior, num_classes: int) -> None:
         self.style, self.num_classes = style, num_classes
@@ -38,25 +40,38 @@ class StyleAndClass:
 
     def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
         style = self.style.sample(draw, sample_shape)
-        return torch.cat([style, any_class(self.num_classes, sample_shape, draw)], -1)
+        return torch.cat([style, sample_classes(self.num_classes, sample_shape, draw)], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise TypeError("a one-hot class has no density: log_prob is undefined")
 
 
-def any_class(num_classes: int, shape: tuple[int, ...], draw: Draw) -> Tensor:
-    """One-hot classes drawn evenly, [*shape, K]."""
-    drawn = (draw.uniform(shape) * num_classes).long().clamp_max(num_classes - 1)
-    return F.one_hot(drawn, num_classes).float()
+def sample_classes(num_classes: int, shape: tuple[int, ...], draw: Draw) -> Tensor:
+    """Uniform classes as one-hot vectors, [*shape, K]."""
+    classes = (draw.uniform(shape) * num_classes).long().clamp_max(num_classes - 1)
+    return F.one_hot(classes, num_classes).float()
 
 
 @register("style_aae")
 @dataclass(frozen=True, kw_only=True)
-class StyleAAEConfig:
-    """style_dim: D, of the code that the prior shapes; num_classes: K, of the labels."""
+class StyleAAEConfig(ModelConfig):
+    """The config of an AAE that keeps style and class apart.
+
+    Args:
+        style_dim: The dimension D of the style, whose distribution is moved to the prior.
+        num_classes: The number K of classes.
+        noise: The standard deviation of the corruption.
+        divergence: The divergence between the styles and the prior; it needs a critic.
+        net: The networks of the encoder and the decoder.
+        prior: The prior of the style.
+        likelihood: The distribution of an image given its code.
+        critic: The critic.
+        optimizer: The optimiser of the reconstruction.
+        adversarial_optimizer: The optimiser of the critic, and of the encoder against the critic.
+    """
 
     style_dim: int
-    num_classes: int
+    num_classes: int = field()  # field() keeps the default of the base class away.
     noise: float = 0.0
     divergence: Divergence = field(default_factory=FDivergence)
     net: NetConfig = field(default_factory=MLPConfig)
@@ -85,7 +100,7 @@ class StyleAAEConfig:
 
 
 class StyleAAE(Autoencoder):
-    """e(x) gives the style alone; p(x|z) hears the class too."""
+    """An AAE whose encoder gives the style only, and whose decoder also receives the class."""
 
     def __init__(self, config: StyleAAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -102,10 +117,13 @@ class StyleAAE(Autoencoder):
         return StyleAndClass(self.prior, self.config.num_classes)
 
     def encode(self, x: Tensor) -> Delta:
-        """e(x) beside the class under which the decoder finds x most likely, as an image comes
-        without its label: argmax_k log p(x | e(x), k), every class being as likely before."""
+        """The style e(x), followed by the class under which the decoder finds x most likely.
+
+        The chain gives no labels, so the class is argmax_k log p(x | e(x), k): all classes have
+        the same prior probability.
+        """
         style = self.encoder(x)
-        return Delta(torch.cat([style, self._classes(x, style)], 1))
+        return Delta(torch.cat([style, self._likeliest_classes(x, style)], 1))
 
     def decode(self, z: Tensor) -> Distribution:
         return self.config.likelihood.distribution(self.decoder(z))
@@ -114,46 +132,49 @@ class StyleAAE(Autoencoder):
         return add_noise(x, self.config.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
+        """Reconstruction, then the critic, then the encoder."""
         encoder, decoder = list(self.encoder.parameters()), list(self.decoder.parameters())
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
-        style = Match(self.config.divergence, lambda model: model.critic, styles_of, style_of)
+        matching = Matching(
+            self.config.divergence,
+            critic=lambda model: model.critic,
+            codes=encode_styles,
+            target=sample_prior,
+        )
         phases = (
-            Phase(Player("autoencoder", encoder + decoder, adam), reconstruction_loss),
-            *style.critic_phases(self, adversarial),
-            Phase(Player("encoder", encoder, adversarial), style.codes_loss),
+            Phase(Player("autoencoder", encoder + decoder, adam), labelled_reconstruction_loss),
+            *matching.critic_phases(self, adversarial),
+            Phase(Player("encoder", encoder, adversarial), matching.codes_loss),
         )
         return (Stage("autoencoder", phases),)
 
-    def _classes(self, x: Tensor, style: Tensor) -> Tensor:
-        """One-hot [B, K]."""
+    def _likeliest_classes(self, x: Tensor, style: Tensor) -> Tensor:
+        """One-hot classes [B, K]."""
         classes = torch.eye(self.config.num_classes, device=x.device)
-        fits = [
-            self.decode(torch.cat([style, k.expand(len(x), -1)], 1)).log_prob(x).flatten(1).sum(1)
-            for k in classes
-        ]
-        return classes[torch.stack(fits, 1).argmax(1)]
+        log_likelihoods = []
+        for one_hot in classes:
+            z = torch.cat([style, one_hot.expand(len(x), -1)], 1)
+            log_likelihoods.append(self.decode(z).log_prob(x).flatten(1).sum(1))
+        return classes[torch.stack(log_likelihoods, 1).argmax(1)]
 
 
-def reconstruction_loss(
+def labelled_reconstruction_loss(
     model: StyleAAE, batch: Batch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log p(x | e(x~), y), nats an image, over the images whose class y is known (Makhzani et al.
-    2016, section 3.2). The others take part in what shapes the styles alone: a guessed class
-    would teach the decoder not to listen."""
+    """-log p(x | e(x~), y), in nats per image, over the images whose class y is known.
+
+    Makhzani et al. 2016, section 3.2. Images of unknown class only take part in the matching of
+    the styles: with guessed classes the decoder would learn to ignore the class.
+    """
     style = model.encoder(model.corrupt(batch.x, draw))
-    told = F.one_hot(batch.labels.clamp_min(0), model.config.num_classes).float()
-    nats = -model.decode(torch.cat([style, told], 1)).log_prob(batch.x).flatten(1).sum(1)
+    classes = F.one_hot(batch.labels.clamp_min(0), model.config.num_classes).float()
+    nats = -model.decode(torch.cat([style, classes], 1)).log_prob(batch.x).flatten(1).sum(1)
     known = (batch.labels >= 0).float()
     reconstruction = (nats * known).sum() / known.sum().clamp_min(1)
     return reconstruction, {"reconstruction": reconstruction}
 
 
-def styles_of(model: StyleAAE, batch: Batch, draw: Draw) -> Tensor:
-    """e(x~), [B, D]."""
+def encode_styles(model: StyleAAE, batch: Batch, draw: Draw) -> Tensor:
+    """The styles e(x~), [B, D], of the corrupted images x~ of the batch."""
     style: Tensor = model.encoder(model.corrupt(batch.x, draw))
     return style
-
-
-def style_of(model: StyleAAE, batch: Batch, draw: Draw) -> Tensor:
-    """As many of the prior, [B, D]."""
-    return model.prior.sample(draw, (len(batch.x),))

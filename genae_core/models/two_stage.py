@@ -1,39 +1,48 @@
-"""What the two-stage families share: a finished autoencoder, and a law fitted to its codes.
+"""The parts that the two-stage families share: an autoencoder, and a distribution of its codes.
 
-"Any arbitrary autoencoder that is already trained" (Sridhar & Srivastava, section 1): its codes
-are cached once, standardised, and its weights no longer move.
+The autoencoder may be "any arbitrary autoencoder that is already trained" (Sridhar & Srivastava,
+section 1). Its codes are computed once and standardised, and its weights stay fixed while the
+distribution is fitted to the codes.
 Shapes: N images, B batch, D latent dimension.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genae_core.config import require, require_positive_int
 from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import Autoencoder, Batch, Examples, ModelConfig, Stage, encoded
+from genae_core.models.base import Autoencoder, Batch, Examples, Phase, Stage, encode_all
+from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import Shape
 
-SMALLEST = 1e-6  # standard deviation of a code's component that is divided by
+SMALLEST_SCALE = 1e-6  # the smallest standard deviation that a component of a code is divided by
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoStageConfig(ABC):
-    """autoencoder: trained first, or taken from the checkpoint folder `finished`. epochs: of the
-    law of its codes; None takes those of the training."""
+class TwoStageConfig(ModelConfig):
+    """The config of a two-stage model.
+
+    Args:
+        autoencoder: The autoencoder of the first stage.
+        finished: The checkpoint folder of a trained autoencoder of this config, which is then
+            used instead of training one. None trains the autoencoder first.
+        epochs: The number of epochs in which the distribution of the codes is fitted; None takes
+            that of the training.
+    """
 
     autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
     finished: str | None = None
     epochs: int | None = None
 
-    num_classes: ClassVar[int] = 0
-
     def __post_init__(self) -> None:
+        check_model_config(self.autoencoder)
         require(
             not isinstance(self.autoencoder, TwoStageConfig),
             f"{self.family} is built on an autoencoder, not on another two-stage model",
@@ -46,14 +55,15 @@ class TwoStageConfig(ABC):
     def latent_dim(self) -> int:
         return self.autoencoder.latent_dim
 
-    @property
-    @abstractmethod
-    def family(self) -> str:
-        """As in `ModelConfig`."""
-
 
 class Standardised:
-    """The law of shift + scale * u, u of the law of standardised codes. shift, scale: [D]."""
+    """The distribution of z = shift + scale * u, where u is a standardised code.
+
+    Args:
+        distribution: The distribution of u.
+        shift: The mean of the codes, [D].
+        scale: The standard deviation of each component of the codes, [D].
+    """
 
     def __init__(self, distribution: Distribution, shift: Tensor, scale: Tensor) -> None:
         self.distribution, self.shift, self.scale = distribution, shift, scale
@@ -66,13 +76,23 @@ class Standardised:
         return self.shift + self.scale * self.distribution.sample(draw, sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(z), [B], where the law has a density (see `priors.base.Prior`)."""
+        """log p(z) = log p(u) - sum_d log scale_d, [B], in nats.
+
+        Raises:
+            TypeError: The distribution of u has no density.
+        """
         u = (value - self.shift) / self.scale
         return self.distribution.log_prob(u) - self.scale.log().sum()
 
 
 class TwoStage(Autoencoder):
-    """The autoencoder encodes and decodes; z is drawn from `code_law`."""
+    """An autoencoder whose latent codes are drawn from `code_distribution`.
+
+    Attributes:
+        needs_weights: Whether the weights of a finished autoencoder still have to be loaded.
+        shift: The mean of the codes, [D].
+        scale: The standard deviation of each component of the codes, [D].
+    """
 
     shift: Tensor
     scale: Tensor
@@ -80,77 +100,97 @@ class TwoStage(Autoencoder):
     def __init__(self, config: TwoStageConfig, shape: Shape) -> None:
         super().__init__()
         self.latent_dim = config.latent_dim
-        self.autoencoder: Any = config.autoencoder.build(shape)
+        autoencoder = config.autoencoder.build(shape)
+        if not isinstance(autoencoder, Autoencoder):
+            raise ValueError(
+                f"{config.family} is built on an autoencoder, and {config.autoencoder.family} "
+                "has no encoder"
+            )
+        self.autoencoder = autoencoder
         self.finished = config.finished
-        self.untrained = config.finished is not None
+        self.needs_weights = config.finished is not None
         self.register_buffer("shift", torch.zeros(self.latent_dim))
         self.register_buffer("scale", torch.ones(self.latent_dim))
 
-    def take_autoencoder(self, weights: dict[str, Tensor]) -> None:
-        """Load the finished autoencoder's state dict, without which the second stage cannot be
-        trained; a trained two-stage model holds these weights itself."""
+    def load_autoencoder(self, weights: dict[str, Tensor]) -> None:
+        """Load the state dict of the finished autoencoder, which the training needs."""
         self.autoencoder.load_state_dict(weights)
-        self.untrained = False
+        self.needs_weights = False
 
     @abstractmethod
     def code_distribution(self) -> Distribution:
-        """The law of standardised codes [D]."""
+        """The distribution of the standardised codes; its mean is [D]."""
 
     @abstractmethod
     def code_stage(self) -> Stage:
-        """How it is fitted, on Batch.x of standardised codes [B, D]."""
+        """The stage that fits it to batches whose x are standardised codes [B, D]."""
 
     def latent_prior(self) -> Standardised:
         return Standardised(self.code_distribution(), self.shift, self.scale)
 
     def encode(self, x: Tensor) -> Distribution:
-        distribution: Distribution = self.autoencoder.encode(x)
-        return distribution
+        return self.autoencoder.encode(x)
 
     def decode(self, z: Tensor) -> Distribution:
-        distribution: Distribution = self.autoencoder.decode(z)
-        return distribution
+        return self.autoencoder.decode(z)
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
-        corrupted: Tensor = self.autoencoder.corrupt(x, draw)
-        return corrupted
+        return self.autoencoder.corrupt(x, draw)
 
     def stages(self) -> tuple[Stage, ...]:
+        """The stages of the autoencoder unless it is finished, then that of the codes.
+
+        Raises:
+            ValueError: The weights of the finished autoencoder are not loaded.
+        """
+        self.check_weights()
+        if self.finished is not None:
+            return (self.code_stage(),)
+        return (*map(self._with_autoencoder, self.autoencoder.stages()), self.code_stage())
+
+    def check_weights(self) -> None:
+        """Raise ValueError unless the finished autoencoder, if there is one, has its weights."""
         require(
-            not self.untrained,
+            not self.needs_weights,
             "the weights of the finished autoencoder are not loaded: make the model with "
             "genae_core.training.checkpoint.build_model",
             finished=self.finished,
         )
-        # A phase's loss is called with the model that is trained, here the inner one.
-        first = () if self.finished else tuple(map(self._inner, self.autoencoder.stages()))
-        return (*first, self.code_stage())
 
-    def _inner(self, stage: Stage) -> Stage:
+    def _with_autoencoder(self, stage: Stage) -> Stage:
+        """A stage of the autoencoder as a stage of this model.
+
+        `fit` calls a phase with the whole model; the phase is called with the autoencoder.
+        """
         assert stage.inputs is None
-        inner = self.autoencoder
+        autoencoder = self.autoencoder
 
-        def inside(phase: Any) -> Any:
+        def adapt(phase: Phase) -> Phase:
             project = phase.project
             return phase._replace(
-                loss=lambda _, batch, draw: phase.loss(inner, batch, draw),
-                project=None if project is None else lambda _: project(inner),
+                loss=lambda _, batch, draw: phase.loss(autoencoder, batch, draw),
+                project=None if project is None else lambda _: project(autoencoder),
             )
 
-        return stage._replace(phases=tuple(map(inside, stage.phases)))
+        return stage._replace(phases=tuple(map(adapt, stage.phases)))
 
 
-def cached_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
-    """The standardised codes of all images, made once. Sets the model's shift and scale."""
+def cache_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
+    """Encode all images once, set the model's shift and scale, and give the standardised codes.
+
+    Raises:
+        ValueError: The weights of the finished autoencoder are not loaded.
+    """
+    model.check_weights()
     model.eval()
-    z = encoded(model, examples)
+    z = encode_all(model, examples)
     model.shift.copy_(z.mean(0))
-    model.scale.copy_(z.std(0).clamp_min(SMALLEST))
+    model.scale.copy_(z.std(0).clamp_min(SMALLEST_SCALE))
     u = (z - model.shift) / model.scale
     unknown = torch.full((len(u),), -1, device=u.device)
 
-    def batch(index: Any) -> Batch:
+    def gather(index: NDArray[np.int64]) -> Batch:
         rows = torch.from_numpy(index).to(u.device, non_blocking=True)
         return Batch(u[rows], unknown[rows])
 
-    return Examples(examples.count, batch)
+    return Examples(examples.count, gather)

@@ -1,5 +1,4 @@
-"""The variational autoencoder, with `beta` the beta-VAE, and with `noise` its denoising form
-(DVAE).
+"""The variational autoencoder (VAE), the beta-VAE and the denoising VAE (DVAE).
 
 Kingma & Welling 2014; Higgins et al. 2017; Creswell et al. 2017, sections 2.1 and 2.2; Im et al.
 2017. Shapes: B batch, C channels, H rows, W columns, D latent dimension, M corruptions.
@@ -7,7 +6,6 @@ Kingma & Welling 2014; Higgins et al. 2017; Creswell et al. 2017, sections 2.1 a
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +14,7 @@ from genae_core.config import register, require, require_finite, require_positiv
 from genae_core.distributions.base import Distribution, Normal
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import MLPConfig
@@ -25,11 +24,20 @@ from genae_core.priors.normal import NormalPriorConfig
 
 @register("vae")
 @dataclass(frozen=True, kw_only=True)
-class VAEConfig:
-    """A VAE, or a DVAE where noise > 0 (the standard deviation of the corruption).
+class VAEConfig(ModelConfig):
+    """The config of a VAE, or of a DVAE if noise > 0.
 
-    beta: the weight of the KL. corruptions: M of Im et al.'s bound; 1 is the denoising criterion
-    as it is, with the closed KL where the prior has one.
+    Args:
+        latent_dim: The dimension D of the latent code.
+        noise: The standard deviation of the corruption.
+        beta: The weight of the KL divergence; a value other than 1 gives the beta-VAE.
+        corruptions: The number M of corruptions of each image in the bound of Im et al. 2017. At
+            1 the loss is the denoising criterion, with the closed form of the KL divergence if
+            the prior has one.
+        net: The networks of the encoder and the decoder.
+        prior: The prior p(z); it needs a density above 0 everywhere.
+        likelihood: The distribution of an image given its code.
+        optimizer: The optimiser.
     """
 
     latent_dim: int
@@ -41,14 +49,12 @@ class VAEConfig:
     likelihood: Likelihood = field(default_factory=BernoulliPixels)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
 
-    num_classes: ClassVar[int] = 0
-
     def __post_init__(self) -> None:
         require_positive_int(latent_dim=self.latent_dim, corruptions=self.corruptions)
         require_finite(0, noise=self.noise, beta=self.beta)
         require(
             self.corruptions == 1 or (self.noise > 0 and self.beta == 1),
-            "several corruptions belong to a bound with noise > 0 and beta 1",
+            "several corruptions need noise > 0 and beta = 1",
             corruptions=self.corruptions,
             noise=self.noise,
             beta=self.beta,
@@ -64,7 +70,7 @@ class VAEConfig:
 
 
 class VAE(Autoencoder):
-    """q(z|x) a diagonal Gaussian, p(x|z) as the likelihood says."""
+    """An autoencoder whose q(z|x) is a diagonal Gaussian, trained by the evidence lower bound."""
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -96,10 +102,10 @@ class VAE(Autoencoder):
 
 
 def negative_elbo(model: VAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E_q(z|x~)[log p(x|z)] + beta KL(q(z|x~) || p(z)), nats an image, one sample of z.
+    """-E_q(z|x~)[log p(x|z)] + beta KL(q(z|x~) || p(z)), in nats per image, from one sample of z.
 
-    Kingma & Welling 2014, eq. 10; Higgins et al. 2017, eq. 4; on corrupted x~ the denoising
-    criterion of Creswell et al. 2017, section 2.2 (the reconstruction is of the clean x).
+    Kingma & Welling 2014, eq. 10; Higgins et al. 2017, eq. 4. With corrupted inputs x~ it is the
+    denoising criterion of Creswell et al. 2017, section 2.2, which reconstructs the clean x.
     """
     q = model.encode(model.corrupt(batch.x, draw))
     z = q.sample(draw)
@@ -111,22 +117,23 @@ def negative_elbo(model: VAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[st
 def negative_denoising_bound(
     model: VAE, batch: Batch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E[1/M sum_m log p(x|z_m) p(z_m) / (1/M sum_j q(z_m|x~_j))], nats an image, where
-    x~_1, ..., x~_M are corruptions of x and z_m ~ q(z|x~_m).
+    """-E[1/M sum_m log p(x|z_m) p(z_m) / (1/M sum_j q(z_m|x~_j))], in nats per image.
 
-    The evidence bound of the encoder that corrupts its input, q~(z|x) = E_C(x~|x)[q(z|x~)], with
-    q~ estimated from M corruptions (Im et al. 2017, eq. 6 and 7). It is a bound on log p(x) for
-    every M, the criterion of `negative_elbo` at M = 1, and no looser for a larger M.
+    Here x~_1, ..., x~_M are corruptions of x, and z_m ~ q(z|x~_m). It is the negative evidence
+    lower bound of the encoder that corrupts its input, q~(z|x) = E_C(x~|x)[q(z|x~)], with q~
+    estimated from the M corruptions (Im et al. 2017, eq. 6 and 7). Its negative is a lower bound
+    on log p(x) for every M; at M = 1 it is `negative_elbo`, and a larger M makes the bound no
+    looser.
     """
     x, count = batch.x, model.config.corruptions
-    each = x.repeat(count, 1, 1, 1)
-    q = model.encode(model.corrupt(each, draw))
+    copies = x.repeat(count, 1, 1, 1)
+    q = model.encode(model.corrupt(copies, draw))
     z = q.sample(draw)
-    reconstruction = -model.decode(z).log_prob(each).flatten(1).sum(1).mean()
-    parts = (count, len(x), model.latent_dim)
-    mean, log_var, of = (t.reshape(parts) for t in (q.mean, q.log_var, z))
-    # log q(z_m | x~_j) for every pair: [M, M, B]
-    log_q = Normal(mean[None], log_var[None]).log_prob(of[:, None]).sum(3)
-    mixture = torch.logsumexp(log_q, 1) - math.log(count)
-    kl = (mixture.reshape(-1) - model.prior.log_prob(z)).mean()
+    reconstruction = -model.decode(z).log_prob(copies).flatten(1).sum(1).mean()
+    shape = (count, len(x), model.latent_dim)
+    mean, log_var, samples = (t.reshape(shape) for t in (q.mean, q.log_var, z))
+    # log q(z_m | x~_j) for every pair of m and j: [M, M, B]
+    log_q = Normal(mean[None], log_var[None]).log_prob(samples[:, None]).sum(3)
+    log_mixture = torch.logsumexp(log_q, 1) - math.log(count)
+    kl = (log_mixture.reshape(-1) - model.prior.log_prob(z)).mean()
     return reconstruction + kl, {"reconstruction": reconstruction, "kl": kl}

@@ -1,31 +1,48 @@
-"""The Wasserstein autoencoder, WAE-MMD and WAE-GAN (Tolstikhin et al. 2018, eq. 4, algorithms 1
-and 2). Shapes: B batch, C channels, H rows, W columns, D latent dimension."""
+"""The Wasserstein autoencoder: WAE-MMD and WAE-GAN.
+
+Tolstikhin et al. 2018, eq. 4, algorithms 1 and 2.
+Shapes: B batch, C channels, H rows, W columns, D latent dimension.
+"""
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from genae_core.config import register, require_finite, require_positive_int
+from genae_core.distributions.base import Delta, Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
-from genae_core.models.aae import AAE, ADVERSARIAL
-from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.aae import ADVERSARIAL
+from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import GaussianPixels, Likelihood
+from genae_core.models.matching import Matching, build_critic, sample_codes, sample_prior
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.priors.base import PriorConfig
+from genae_core.priors.base import Prior, PriorConfig, check_fixed
 from genae_core.priors.normal import NormalPriorConfig
 
 
 @register("wae")
 @dataclass(frozen=True, kw_only=True)
-class WAEConfig:
-    """weight: lambda, of the divergence between the codes and the prior. likelihood: minus its
-    logarithm is the cost c(x, x'); by default the squared error, up to a constant. divergence:
-    the MMD gives the WAE-MMD, one with a critic the WAE-GAN."""
+class WAEConfig(ModelConfig):
+    """The config of a WAE-MMD, or of a WAE-GAN if the divergence has a critic.
+
+    Args:
+        latent_dim: The dimension D of the latent code.
+        noise: The standard deviation of the corruption.
+        weight: The weight lambda of the divergence between the codes and the prior.
+        divergence: The divergence.
+        net: The networks of the encoder and the decoder.
+        prior: The prior p(z).
+        likelihood: Its negative logarithm is the cost c(x, x'). The default is the squared error,
+            up to a constant.
+        critic: The critic, if the divergence has one.
+        optimizer: The optimiser of the encoder and the decoder.
+        adversarial_optimizer: The optimiser of the critic.
+    """
 
     latent_dim: int
     noise: float = 0.0
@@ -37,9 +54,6 @@ class WAEConfig:
     critic: CriticConfig = field(default_factory=CriticConfig)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     adversarial_optimizer: AdamConfig = ADVERSARIAL
-
-    num_classes: ClassVar[int] = 0
-    posterior: ClassVar[Literal["deterministic"]] = "deterministic"
 
     def __post_init__(self) -> None:
         require_positive_int(latent_dim=self.latent_dim)
@@ -53,29 +67,54 @@ class WAEConfig:
         return WAE(self, shape)
 
 
-class WAE(AAE):
-    """An AAE whose encoder answers cost and divergence in one step."""
+class WAE(Autoencoder):
+    """A deterministic autoencoder that minimises the cost and the divergence together."""
 
-    config: WAEConfig  # type: ignore[assignment]
+    critic: nn.Module | None
 
     def __init__(self, config: WAEConfig, shape: Shape) -> None:
-        super().__init__(config, shape)  # type: ignore[arg-type]
+        super().__init__()
+        self.config = config
+        self.latent_dim = config.latent_dim
+        maps = (config.likelihood.maps(shape[0]), *shape[1:])
+        self.encoder = config.net.build_encoder(shape, config.latent_dim)
+        self.decoder = config.net.build_decoder(config.latent_dim, maps)
+        self.prior = config.prior.build(config.latent_dim)
+        check_fixed(self.prior, config.family)
+        self.critic = build_critic(config.critic, config.divergence, config.latent_dim)
+
+    def latent_prior(self) -> Prior:
+        return self.prior
+
+    def encode(self, x: Tensor) -> Delta:
+        return Delta(self.encoder(x))
+
+    def decode(self, z: Tensor) -> Distribution:
+        return self.config.likelihood.distribution(self.decoder(z))
+
+    def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
+        return add_noise(x, self.config.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
-        """The critic where there is one, then encoder and decoder together."""
+        """The critic's phase if there is one, then the phase of the encoder and the decoder."""
         both = [*self.encoder.parameters(), *self.decoder.parameters()]
         player = Player("autoencoder", both, self.config.optimizer)
         phases = (
-            *self.match().critic_phases(self, self.config.adversarial_optimizer),
+            *self.matching().critic_phases(self, self.config.adversarial_optimizer),
             Phase(player, penalised_cost),
         )
         return (Stage("autoencoder", phases),)
 
+    def matching(self) -> Matching:
+        """Moves q(z) to p(z)."""
+        divergence = self.config.divergence
+        return Matching(divergence, lambda model: model.critic, sample_codes, sample_prior)
+
 
 def penalised_cost(model: WAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
     """E[c(x, d(e(x~)))] + lambda D(q(z), p(z)) (Tolstikhin et al. 2018, eq. 4)."""
-    z = model.encode(model.corrupt(batch.x, draw)).sample(draw)
+    z = sample_codes(model, batch, draw)
     cost = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
-    divergence = model.match().answer(model, batch, z, draw)
+    divergence = model.matching().divergence_of(model, batch, z, draw)
     loss = cost + model.config.weight * divergence
     return loss, {"reconstruction": cost, "divergence": divergence}

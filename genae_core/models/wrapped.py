@@ -1,4 +1,4 @@
-"""Other people's autoencoders, as samplers and metrics see genae's own.
+"""Autoencoders of other packages, with the interface of genae's own.
 
 Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
@@ -15,63 +15,75 @@ from genae_core.models.base import Autoencoder, Stage, add_noise
 from genae_core.nets.base import Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
 
-Given = Tensor | tuple[Tensor, Tensor] | Distribution
-SLACK = 1e-3  # that an image's pixels may be outside [0, 1]
+# A point, the mean and log-variance of a diagonal Gaussian, or a distribution.
+Output = Tensor | tuple[Tensor, Tensor] | Distribution
+PIXEL_TOLERANCE = 1e-3  # how far the pixels of a decoder may leave [0, 1]
 
 
 def wrap(
     module: nn.Module,
-    encode: Callable[[Tensor], Given],
-    decode: Callable[[Tensor], Given],
+    encode: Callable[[Tensor], Output],
+    decode: Callable[[Tensor], Output],
     latent_dim: int,
     shape: Shape,
     noise: float = 0.0,
     prior: Distribution | None = None,
 ) -> "Wrapped":
-    """The autoencoder made of these two functions of a trained module.
+    """Make an autoencoder of two functions of a trained module.
 
-    module: what holds the layers, so that the chain can set their mode. encode: images
-    [B, C, H, W] in [0, 1] -> the code [B, D]; or (mean, log_var) of a Gaussian; or a
-    `Distribution`. decode: [B, D] -> images in [0, 1], or a `Distribution` over them. noise: the
-    standard deviation of the corruption that it was trained with. prior: of z; N(0, I) if None.
-    A plain tensor is a law without a density: `Metropolis` then refuses it.
+    Both functions are called once, to check them.
 
-    Both are tried once. Raises ValueError for a shape, or pixels, that do not fit.
+    Args:
+        module: Holds the layers, so that a chain can set their mode and their device.
+        encode: Computes codes [B, D] from images [B, C, H, W] in [0, 1], or the pair (mean,
+            log-variance) of a Gaussian, or a distribution.
+        decode: Computes images [B, C, H, W] in [0, 1] from codes [B, D], or such a pair, or a
+            distribution. A plain tensor has no density, and `Metropolis` needs one.
+        latent_dim: The dimension D of the codes.
+        shape: The shape (C, H, W) of the images.
+        noise: The standard deviation of the corruption that the module was trained with.
+        prior: The distribution of z; None is N(0, I).
+
+    Returns:
+        The autoencoder, which is not trained further.
+
+    Raises:
+        ValueError: The shape of the codes or the images is wrong, or pixels are not in [0, 1].
     """
     model = Wrapped(module, encode, decode, latent_dim, noise, prior)
     with sampling_mode(model, "running"):
-        here = next((p.device for p in module.parameters()), torch.device("cpu"))
-        model.to(here)
-        code = model.encode(torch.zeros(2, *shape, device=here)).mean
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        model.to(device)
+        code = model.encode(torch.zeros(2, *shape, device=device)).mean
         require(
             code.shape == (2, latent_dim),
             f"encode must give codes of shape (B, {latent_dim})",
             for_two_images=tuple(code.shape),
         )
-        images = model.decode(model.latent_prior().sample(Draw(0, device=here), (2,))).mean
+        images = model.decode(model.latent_prior().sample(Draw(0, device=device), (2,))).mean
     require(
         images.shape == (2, *shape),
         f"decode must give images of shape (B, {', '.join(map(str, shape))})",
         for_two_codes=tuple(images.shape),
     )
-    low, high = float(images.min()), float(images.max())
+    lowest, highest = float(images.min()), float(images.max())
     require(
-        low >= -SLACK and high <= 1 + SLACK,
+        lowest >= -PIXEL_TOLERANCE and highest <= 1 + PIXEL_TOLERANCE,
         "decode must give pixels in [0, 1]; scale and clamp its output",
-        lowest=low,
-        highest=high,
+        lowest=lowest,
+        highest=highest,
     )
     return model
 
 
 class Wrapped(Autoencoder):
-    """See `wrap`. It is not trained here."""
+    """A trained autoencoder of another package; `wrap` makes it."""
 
     def __init__(
         self,
         module: nn.Module,
-        encode: Callable[[Tensor], Given],
-        decode: Callable[[Tensor], Given],
+        encode: Callable[[Tensor], Output],
+        decode: Callable[[Tensor], Output],
         latent_dim: int,
         noise: float = 0.0,
         prior: Distribution | None = None,
@@ -89,20 +101,20 @@ class Wrapped(Autoencoder):
         return self.prior
 
     def encode(self, x: Tensor) -> Distribution:
-        return _distribution(self._encode(x))
+        return _to_distribution(self._encode(x))
 
     def decode(self, z: Tensor) -> Distribution:
-        return _distribution(self._decode(z))
+        return _to_distribution(self._decode(z))
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
         return add_noise(x, self.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
-        """None: it is trained already."""
+        """No stages, because the model is already trained."""
         return ()
 
 
-def _distribution(given: Given) -> Distribution:
-    if isinstance(given, Tensor):
-        return Delta(given)
-    return Normal(*given) if isinstance(given, tuple) else given
+def _to_distribution(output: Output) -> Distribution:
+    if isinstance(output, Tensor):
+        return Delta(output)
+    return Normal(*output) if isinstance(output, tuple) else output

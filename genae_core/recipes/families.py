@@ -13,7 +13,8 @@ from genae_core.divergences.mmd import MMD
 from genae_core.models.aae import AAEConfig
 from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, ModelConfig
+from genae_core.models.base import AdamConfig
+from genae_core.models.config import ModelConfig
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.gmmn_ae import GMMNAEConfig

@@ -17,7 +17,7 @@ from torch import Tensor
 from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.image_grids import Picture, grid, labelled_rows
-from genae_core.models.base import Autoencoder, GenerativeModel, encoded
+from genae_core.models.base import Autoencoder, GenerativeModel, encode_all
 from genae_core.models.style_aae import StyleAAE
 from genae_core.priors.swiss_roll import SwissRoll
 from genae_core.samplers.config import ChainConfig
@@ -56,7 +56,7 @@ def images_of(split: Split, rows: NDArray[np.int64], binarize: bool) -> Tensor:
 
 def codes(model: Autoencoder, split: Split, binarize: bool) -> Tensor:
     """The mean of q(z|x) of every image of the split, [N, D]."""
-    return encoded(model, Batches(split, len(split.images), binarize, CPU).examples())
+    return encode_all(model, Batches(split, len(split.images), binarize, CPU).examples())
 
 
 def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Picture:

@@ -27,10 +27,10 @@ from genae_core.models.base import (
     Batch,
     Examples,
     GenerativeModel,
-    ModelConfig,
     Phase,
     Stage,
 )
+from genae_core.models.config import ModelConfig
 from genae_core.nets import cuda_graphs
 from genae_core.nets.base import ComputeConfig, Net, compute_as, sampling_mode
 from genae_core.samplers.ancestral import Ancestral

@@ -1,6 +1,6 @@
 """Batches of a training split, as a model sees them.
 
-Shapes: N images, B of a batch, C channels, H rows, W columns.
+Shapes: N images, B batch, C channels, H rows, W columns.
 """
 
 import numpy as np
@@ -13,16 +13,22 @@ from genae_core.data.shard_images import StreamedImages
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples
 
-DEVICE_SHARE = 0.5  # of a GPU's free memory that the images may take
+DEVICE_SHARE = 0.5  # the share of a GPU's free memory that the images may take
 
 
 class Batches:
-    """The first `count` of a split, gathered by index as float32 [B, C, H, W] in [0, 1] beside
-    their labels.
+    """Gathers batches of the first images of a split, with their labels.
 
-    num_labelled: classes are hidden, as -1, in all images after the first so many (None: in
-    none). On a GPU the images go to the device once, as uint8, where they fit in half of its free
-    memory, and batches are gathered there.
+    If the images take at most half of a GPU's free memory, they are copied to the GPU once, as
+    uint8, and batches are gathered there.
+
+    Args:
+        split: The images and their labels.
+        count: The number N of images.
+        binarize: Whether pixels are 0 or 1 instead of grey.
+        device: The device of the batches.
+        num_labelled: The labels after the first `num_labelled` are replaced by -1; None keeps
+            all labels.
     """
 
     def __init__(
@@ -42,51 +48,60 @@ class Batches:
         self.count = count
         self.binarize = binarize
         self.device = device
-        self.resident: Tensor | None = None
+        self.images_on_device: Tensor | None = None
         if device.type == "cuda" and isinstance(images, np.ndarray):
             free, _ = torch.cuda.mem_get_info(device)
             if images[:count].nbytes <= DEVICE_SHARE * free:
-                self.place()
+                self.copy_to_device()
 
-    def place(self) -> None:
-        """Put the images on the device."""
+    def copy_to_device(self) -> None:
+        """Copy all images to the device, so that batches are gathered there."""
         assert isinstance(self.images, np.ndarray)
-        self.resident = torch.from_numpy(self.images[: self.count].copy()).to(self.device)
+        self.images_on_device = torch.from_numpy(self.images[: self.count].copy()).to(self.device)
 
     def order(self, draw: Draw) -> NDArray[np.int64]:
-        """An epoch's order, int64 [N]: any, or one that a stream can follow."""
+        """Draw the order of an epoch, int64 [N]; for streamed images one that a stream can
+        follow."""
         if isinstance(self.images, StreamedImages):
             return self.images.order(self.count, draw)
         order: NDArray[np.int64] = draw.permutation(self.count).cpu().numpy()
         return order
 
     def __call__(self, index: NDArray[np.int64]) -> Batch:
-        """The images and labels at int64 [B]."""
-        # Not to wait: what is left to do of the last step hides what this one begins with.
+        """The float32 images [B, C, H, W] in [0, 1] at the int64 indices [B], with their labels."""
+        # non_blocking: the GPU finishes the last step while this one is prepared.
         rows = torch.from_numpy(index).to(self.device, non_blocking=True)
-        if self.resident is None:
+        if self.images_on_device is None:
             x = to_pixels(self.images[index], self.binarize, self.device)
         else:
-            x = scaled(self.resident[rows], self.binarize)
+            x = scale_pixels(self.images_on_device[rows], self.binarize)
         return Batch(x, self.labels[rows])
 
     def examples(self) -> Examples:
-        """What `training.fit` takes."""
+        """The batches as the training set that `fit` takes."""
         return Examples(self.count, self, self.order)
 
 
 def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -> Tensor:
-    """The float32 images in [0, 1] that a model sees, [N, C, H, W], from uint8 ones.
+    """Images as a model sees them.
 
-    Scaled by 1/255, or 1 where a binarised pixel is above one half and 0 elsewhere.
+    Args:
+        images: uint8 images [N, C, H, W].
+        binarize: Whether a pixel becomes 1 if it is above one half and 0 elsewhere, instead of
+            being divided by 255.
+        device: The device of the result.
+
+    Returns:
+        float32 images [N, C, H, W] in [0, 1].
     """
-    # Shared arrays are read-only, and torch wraps writable memory alone.
+    # torch wraps writable memory only, and shared arrays are read-only.
     raw = torch.from_numpy(images if images.flags.writeable else images.copy())
     raw = raw.to(device, non_blocking=True)
-    return scaled(raw, binarize)
+    return scale_pixels(raw, binarize)
 
 
-def scaled(raw: Tensor, binarize: bool) -> Tensor:
-    """uint8 pixels as float32 ones, as `to_pixels` gives them."""
-    # The highest bit: torch compares bytes eight times slower than it shifts them.
+def scale_pixels(raw: Tensor, binarize: bool) -> Tensor:
+    """uint8 pixels as float32 ones in [0, 1], as `to_pixels` gives them."""
+    # A binarised pixel is its highest bit. torch shifts bytes eight times faster than it compares
+    # them.
     return (raw >> 7).float() if binarize else raw.float().div_(255)

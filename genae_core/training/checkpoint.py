@@ -1,6 +1,7 @@
-"""Tensors and their description on disk: safetensors + JSON in one folder, whole or absent.
+"""Checkpoints: a folder with tensors (safetensors) and their description (JSON).
 
-Nothing is pickled. The JSON holds the sha256 of the weights, checked on reading.
+A checkpoint is written completely or not at all, and nothing in it is pickled. The description
+holds the sha256 of the tensors' file, which is checked when the checkpoint is read.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from genae_core import config
 from genae_core.config import require
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import GenerativeModel, ModelConfig
+from genae_core.models.base import GenerativeModel
+from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.models.two_stage import TwoStage, TwoStageConfig
 from genae_core.nets.base import Shape
 
@@ -28,9 +30,10 @@ DESCRIPTION = "checkpoint.json"
 
 
 def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write the folder in one rename; one that is already there is left as it is.
+    """Write a checkpoint; one that is already there is left as it is.
 
-    Raises OSError where the disk fails or is full.
+    Raises:
+        OSError: The disk fails or is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -38,12 +41,13 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
             save_file(plain, partial / WEIGHTS)
-        except SafetensorError as error:  # what it makes of an OSError
+        except SafetensorError as error:  # safetensors wraps an OSError in its own.
             raise OSError(f"could not write {folder}: {error}") from None
-        about = {**description, "sha256": _sha256(partial / WEIGHTS)}
-        (partial / DESCRIPTION).write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
+        contents = {**description, "sha256": _sha256(partial / WEIGHTS)}
+        (partial / DESCRIPTION).write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
         partial.chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was first: its folder is complete
+        # If another process was first, its folder is complete, and the renaming fails.
+        with contextlib.suppress(OSError):
             os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -52,18 +56,20 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write` wrote. Raises ValueError where a file is missing, broken or changed."""
+    """The tensors and the description of a checkpoint.
+
+    Raises:
+        ValueError: A file is missing, broken or changed.
+    """
+    description = _read_description(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        found = _sha256(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
+        sha256 = _sha256(folder / WEIGHTS)
+    except OSError as error:
         raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
-    if not isinstance(description, dict):
-        raise ValueError(f"no readable checkpoint in {folder}: {DESCRIPTION} holds no object")
-    if found != description.get("sha256"):
+    if sha256 != description.get("sha256"):
         raise ValueError(
             f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
-            f"{found}, expected {description.get('sha256')}; delete {folder}"
+            f"{sha256}, expected {description.get('sha256')}; delete {folder}"
         )
     try:
         return load_file(folder / WEIGHTS), description
@@ -71,45 +77,109 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{folder / WEIGHTS} is no safetensors file: {error}") from None
 
 
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
+    if not isinstance(description, dict):
+        raise ValueError(f"no readable checkpoint in {folder}: {DESCRIPTION} holds no object")
+    return description
+
+
 def save_model(
     folder: Path,
     model: nn.Module,
-    model_config: Any,
-    shape: tuple[int, int, int],
+    model_config: ModelConfig,
+    shape: Shape,
     draw: Draw,
 ) -> None:
-    """A trained model: weights, buffers, its config and shape, and the state of its stream."""
+    """Save a trained model as a checkpoint that `load_model` can load.
+
+    Args:
+        folder: The checkpoint's folder.
+        model: The model; its weights and buffers are saved.
+        model_config: The config that the model was built from.
+        shape: The shape (C, H, W) of its images.
+        draw: The random stream of the training, whose state is saved.
+
+    Raises:
+        ValueError: The model could not be loaded again, because the class of the config is not
+            registered or lacks an attribute of `ModelConfig`.
+        OSError: The disk fails or is full.
+    """
+    check_model_config(model_config)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors["draw"] = draw.generator.get_state()
     write(folder, tensors, {"model": config.to_dict(model_config), "shape": list(shape)})
 
 
-def model_config(folder: Path) -> Any:
-    """The config of the model in a checkpoint. Raises ValueError as `read` does, and where it
-    holds something else."""
+def load_model(folder: Path) -> GenerativeModel:
+    """Load a trained model, in evaluation mode and on the CPU.
+
+    Raises:
+        ValueError: The checkpoint is missing, broken, changed, or not of a generative model.
+    """
+    return model_of(*read(folder), str(folder))
+
+
+def model_of(
+    tensors: dict[str, Tensor], description: dict[str, Any], source: str
+) -> GenerativeModel:
+    """The model in a checkpoint that was read from `source`. Raises ValueError as `load_model`."""
+    model_config = _config_of(description, source)
+    model = model_config.build(tuple(description["shape"]))
+    prefix = "model."
+    model.load_state_dict(
+        {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    )
+    if isinstance(model, TwoStage):
+        model.needs_weights = False  # The checkpoint holds the autoencoder's weights too.
+    return model.eval()
+
+
+def model_config(folder: Path) -> ModelConfig:
+    """The config of the model in a checkpoint. Raises ValueError as `load_model`."""
+    return _config_of(_read_description(folder), str(folder))
+
+
+def _config_of(description: dict[str, Any], source: str) -> ModelConfig:
+    if "model" not in description:
+        raise ValueError(f"{source} is a checkpoint, but not of a generative model")
+    model_config: ModelConfig = config.from_dict(description["model"])
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
-    if not isinstance(description, dict) or "model" not in description:
-        raise ValueError(f"{folder} is a checkpoint, but not of a generative model")
-    return config.from_dict(description["model"])
+        check_model_config(model_config)
+    except ValueError as error:
+        raise ValueError(f"{source} is not of a generative model: {error}") from None
+    return model_config
 
 
 def build_model(model_config: ModelConfig, shape: Shape) -> GenerativeModel:
-    """The config's model, to be trained: of a two-stage family on a finished autoencoder with that
-    one's weights. Raises ValueError where the finished one's checkpoint cannot be read, or is of
-    another autoencoder."""
+    """Build a model that is ready to be trained.
+
+    A two-stage model on a finished autoencoder gets the weights of that autoencoder.
+
+    Args:
+        model_config: The config.
+        shape: The shape (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take the shape, or the checkpoint of the finished
+            autoencoder cannot be read or is of another config.
+    """
     model = model_config.build(shape)
     if isinstance(model, TwoStage) and model.finished is not None:
         check_finished(model_config)
-        model.take_autoencoder(load_model(Path(model.finished)).state_dict())
+        model.load_autoencoder(load_model(Path(model.finished)).state_dict())
     return model
 
 
 def check_finished(config: ModelConfig) -> None:
-    """Raise ValueError where the finished autoencoder of a two-stage config is not there or is of
-    another config; nothing is read where the config names none."""
+    """Check the finished autoencoder of a two-stage config, if it names one.
+
+    Raises:
+        ValueError: Its checkpoint cannot be read or is of another config.
+    """
     if not isinstance(config, TwoStageConfig) or config.finished is None:
         return
     stored = model_config(Path(config.finished))
@@ -121,30 +191,8 @@ def check_finished(config: ModelConfig) -> None:
     )
 
 
-def load_model(folder: Path) -> GenerativeModel:
-    """The trained model in evaluation mode, on the CPU. Raises ValueError as `read` does."""
-    return model_of(*read(folder), str(folder))
-
-
-def model_of(
-    tensors: dict[str, Tensor], description: dict[str, Any], where: str
-) -> GenerativeModel:
-    """The model that a checkpoint's tensors and description are of, as `load_model`."""
-    if "model" not in description:
-        raise ValueError(f"{where} is a checkpoint, but not of a generative model")
-    model_config = config.from_dict(description["model"])
-    kind = type(model_config).__name__
-    if not isinstance(model_config, ModelConfig):
-        raise ValueError(f"{where}: {kind} is not of a generative model")
-    model: Any = model_config.build(tuple(description["shape"]))
-    names = [name for name in tensors if name.startswith("model.")]
-    model.load_state_dict({name.removeprefix("model."): tensors[name] for name in names})
-    trained: GenerativeModel = model.eval()
-    return trained
-
-
 def weights_digest(module: nn.Module) -> str:
-    """sha256 (hex) over a module's tensors and their names, as they are in memory."""
+    """The sha256 (hex) of a module's tensors and their names."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())

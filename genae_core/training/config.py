@@ -1,4 +1,4 @@
-"""TODO"""
+"""The config of a training: its length and its batches."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,11 +9,15 @@ from genae_core.config import register, require, require_positive_int
 @register("training")
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long and in what batches; what a step does is the model's to say.
+    """How long a model is trained and on which examples. Its phases are part of the model.
 
-    max_images: train on the first so many images only (None: all).
-    num_labelled: of these, use the labels of the first so many only (None: all).
-    decay: "linear" takes every learning rate to 0 in equal steps over the training.
+    Args:
+        epochs: The number of epochs of each stage that has no number of its own.
+        batch_size: The number of images in a batch, at least 2.
+        max_images: Train on the first `max_images` images only; None trains on all.
+        num_labelled: Use the labels of the first `num_labelled` of these images only; None uses
+            all.
+        decay: "linear" lowers every learning rate to 0 in equal steps over a stage.
     """
 
     epochs: int
@@ -32,9 +36,8 @@ class TrainingConfig:
             require_positive_int(num_labelled=self.num_labelled)
         if self.max_images is not None:
             require_positive_int(max_images=self.max_images)
-            fits = self.max_images >= self.batch_size
             require(
-                fits,
+                self.max_images >= self.batch_size,
                 f"max_images must be >= batch_size {self.batch_size}",
                 max_images=self.max_images,
             )

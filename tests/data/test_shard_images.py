@@ -225,8 +225,8 @@ def test_batches_gathered_on_the_device_are_the_same(whole: Splits) -> None:
     for binarize in (False, True):
         plain = Batches(whole.train, 40, binarize, cpu)
         placed = Batches(whole.train, 40, binarize, cpu, num_labelled=30)
-        placed.place()
-        assert placed.resident is not None and placed.resident.dtype == torch.uint8
+        placed.copy_to_device()
+        assert placed.images_on_device is not None and placed.images_on_device.dtype == torch.uint8
         images = to_pixels(np.asarray(whole.train.images)[index], binarize, cpu)
         assert torch.equal(plain(index).x, images) and torch.equal(placed(index).x, images)
         labels = torch.from_numpy(whole.train.labels[index])

@@ -7,7 +7,7 @@ from genae_core.divergences.f_divergence import FDivergence
 from genae_core.divergences.least_squares import LeastSquares
 from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.models.aae import AAE, AAEConfig, target_of
+from genae_core.models.aae import AAE, AAEConfig, sample_labelled_prior
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import AdamConfig, Batch
 from genae_core.nets.dcgan import DCGANConfig
@@ -96,19 +96,23 @@ def test_the_losses_are_their_formulas() -> None:
         on_codes = torch.sigmoid(model.critic(z, Draw(0)).double())
         critic = -on_prior.log().mean() - (1 - on_codes).log().mean()
         encoder = -on_codes.log().mean()
-        found = [
+        losses = [
             loss(model, _batch(), Draw(3))[0].double()
-            for loss in (reconstruction_loss, model.match().critic_loss, model.match().codes_loss)
+            for loss in (
+                reconstruction_loss,
+                model.matching().critic_loss,
+                model.matching().codes_loss,
+            )
         ]
     # float32 sums of 64 pixels of order 1: relative error below 64 * 6e-8 = 4e-6.
     torch.testing.assert_close(
-        torch.stack(found), torch.stack([nats, critic, encoder]), rtol=1e-5, atol=0
+        torch.stack(losses), torch.stack([nats, critic, encoder]), rtol=1e-5, atol=0
     )
 
 
 def test_the_critic_loss_gives_the_encoder_no_gradient() -> None:
     model = _model()
-    model.match().critic_loss(model, _batch(), Draw(0))[0].backward()
+    model.matching().critic_loss(model, _batch(), Draw(0))[0].backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert all(p.grad is not None for p in model.critic.parameters())
 
@@ -118,7 +122,7 @@ def test_the_encoder_step_raises_the_critics_belief() -> None:
     model, x = _model().eval(), images(6, (1, 8, 8))
     before = F.logsigmoid(model.critic(model.encode(x).mean, Draw(0))).mean()
     parameters = list(model.encoder.parameters())
-    loss, _ = model.match().codes_loss(model, _batch(), Draw(0))
+    loss, _ = model.matching().codes_loss(model, _batch(), Draw(0))
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -199,7 +203,7 @@ def test_the_universal_posterior_spreads_by_its_noise() -> None:
 
 
 def test_labels_choose_the_part_of_the_prior_and_the_critics_switch() -> None:
-    """A known class gets its component, and its own switch; an unknown one the whole prior."""
+    """A known class gets its own component and switch, an unknown one the whole prior."""
     config = AAEConfig(
         latent_dim=2, net=NET, critic=CRITIC, num_classes=4, prior=RingPriorConfig(components=4)
     )
@@ -207,26 +211,26 @@ def test_labels_choose_the_part_of_the_prior_and_the_critics_switch() -> None:
         model = config.build((1, 8, 8)).eval()
     labels = torch.tensor([0, 1, 2, 3, -1]).repeat(400)
     batch = Batch(images(2_000, (1, 8, 8)), labels)
-    target = target_of(model, batch, Draw(1))
+    target = sample_labelled_prior(model, batch, Draw(1))
     part = model.prior.responsibilities(target).argmax(1)
     known = labels >= 0
     assert (part[known] == labels[known]).float().mean() > 0.99
     counts = torch.bincount(part[~known], minlength=4)
     assert (counts > 60).all()  # of 400, evenly
-    found = model.match().score(model, batch, Draw(2))(target)
+    scores = model.matching().score(model, batch, Draw(2))(target)
     switch = F.one_hot(torch.where(known, labels, 4), 5).float()
     wanted = model.critic(torch.cat([target, switch], 1), Draw(2))
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(scores, wanted)
 
 
-def test_what_labels_and_priors_need_is_checked() -> None:
+def test_unfit_labels_and_priors_are_refused() -> None:
     with pytest.raises(ValueError, match=r"a prior with a part for each class.*parts=0"):
         AAEConfig(latent_dim=2, num_classes=10).build((1, 8, 8))
     with pytest.raises(ValueError, match=r"part for each class.*num_classes=9.*parts=10"):
         AAEConfig(latent_dim=2, num_classes=9, prior=RingPriorConfig()).build((1, 8, 8))
     with pytest.raises(ValueError, match="num_classes must be 0, for no labels, or at least 2"):
         AAEConfig(latent_dim=2, num_classes=1)
-    with pytest.raises(ValueError, match="labels go to the critic"):
+    with pytest.raises(ValueError, match="num_classes needs a divergence with a critic"):
         AAEConfig(latent_dim=2, num_classes=10, divergence=MMD())
     with pytest.raises(ValueError, match="posterior must be one of"):
         AAEConfig(latent_dim=2, posterior="flow")  # type: ignore[arg-type]

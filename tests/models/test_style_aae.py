@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
 from genae_core.models.base import AdamConfig, Batch, Examples
-from genae_core.models.style_aae import StyleAAE, StyleAAEConfig, reconstruction_loss
+from genae_core.models.style_aae import StyleAAE, StyleAAEConfig, labelled_reconstruction_loss
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.testing.model import ModelContract
 from genae_core.testing.toys import images
@@ -28,7 +28,7 @@ class TestDenoisingStyleAAE(ModelContract):
 
 
 def bars(count: int) -> tuple[Tensor, Tensor]:
-    """Images [N, 1, 8, 8] whose class is a row that is lit, and whose style its brightness."""
+    """Images [N, 1, 8, 8] with one bright row, whose number is the class and brightness the style."""
     labels = torch.arange(count) % 4
     light = 0.4 + 0.6 * Draw(0, "light").uniform((count,))
     x = torch.zeros(count, 1, 8, 8)
@@ -50,8 +50,8 @@ def trained() -> StyleAAE:
         model = config.build((1, 8, 8))
     x, labels = bars(400)
     hidden = torch.where(torch.arange(400) % 8 < 4, labels, -1)  # half of them unlabelled
-    given = Examples(400, lambda i: Batch(x[i], hidden[i]))
-    fit(model, model.stages(), given, TrainingConfig(epochs=150, batch_size=50), Draw(1))
+    examples = Examples(400, lambda i: Batch(x[i], hidden[i]))
+    fit(model, model.stages(), examples, TrainingConfig(epochs=150, batch_size=50), Draw(1))
     return model
 
 
@@ -63,11 +63,11 @@ def test_the_class_is_in_the_label_and_the_style_in_the_code() -> None:
         assert (z[:, 1:].argmax(1) == labels).float().mean() > 0.95
         style = Draw(3).normal((400, 1))
         lit = model.decode(torch.cat([style, F.one_hot(labels, 4)], 1)).mean.sum((1, 3)).argmax(1)
-        # A decoder that does not listen is right for one class of four.
+        # A decoder that ignores the class is right for one class of four.
         assert (lit == 2 * labels).float().mean() > 0.7
 
 
-def test_the_loss_is_over_what_is_labelled() -> None:
+def test_the_loss_is_over_labelled_images_only() -> None:
     config = StyleAAEConfig(style_dim=2, num_classes=4, net=NET, critic=CRITIC)
     with Draw(1).as_global():
         model = config.build((1, 8, 8)).eval()
@@ -76,21 +76,23 @@ def test_the_loss_is_over_what_is_labelled() -> None:
     with torch.no_grad():
         style = model.encoder(x)
         p = torch.sigmoid(model.decoder(torch.cat([style[:4], torch.eye(4)], 1)).double())
-        seen = x[:4]
-        wanted = -(seen * p.log() + (1 - seen) * (1 - p).log()).sum((1, 2, 3)).mean()
-        found = reconstruction_loss(model, Batch(x, labels), Draw(0))[0]
+        known = x[:4]
+        wanted = -(known * p.log() + (1 - known) * (1 - p).log()).sum((1, 2, 3)).mean()
+        loss = labelled_reconstruction_loss(model, Batch(x, labels), Draw(0))[0]
         fits = [
             model.decode(torch.cat([style, torch.eye(4)[k].expand(6, 4)], 1)).log_prob(x)
             for k in range(4)
         ]
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=0)
+    torch.testing.assert_close(loss.double(), wanted, rtol=1e-5, atol=0)
     best = torch.stack(fits).sum((2, 3, 4)).argmax(0)
     assert torch.equal(best, model.encode(x).mean[:, 2:].argmax(1))
     unlabelled = Batch(x, torch.full((6,), -1))
-    assert float(reconstruction_loss(model, unlabelled, Draw(0))[0].detach()) == 0
+    assert float(labelled_reconstruction_loss(model, unlabelled, Draw(0))[0].detach()) == 0
 
 
 def test_bad_settings_are_refused() -> None:
+    with pytest.raises(TypeError, match="num_classes"):
+        StyleAAEConfig(style_dim=2)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="num_classes must be >= 2"):
         StyleAAEConfig(style_dim=2, num_classes=1)
     with pytest.raises(ValueError, match="needs a divergence with a critic"):

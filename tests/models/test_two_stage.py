@@ -1,4 +1,4 @@
-"""The families with a law fitted to cached codes."""
+"""The families with a distribution that is fitted to cached codes."""
 
 import math
 import shutil
@@ -21,7 +21,7 @@ from genae_core.models.base import AdamConfig, Batch, Examples
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig, flow_loss
 from genae_core.models.gmmn_ae import GMMNAEConfig
-from genae_core.models.two_stage import Standardised, cached_codes
+from genae_core.models.two_stage import Standardised, cache_codes
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig, MLPConfig
 from genae_core.priors.flow import FlowConfig
@@ -114,14 +114,14 @@ FITTED: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("config", FITTED, ids=lambda config: config.family)
-def test_the_law_that_is_fitted_is_that_of_the_codes(config: Any) -> None:
-    """An MMD to fresh codes several times smaller than that of the Gaussian of their moments."""
+def test_the_fitted_distribution_is_that_of_the_codes(config: Any) -> None:
+    """Its MMD to fresh codes is several times below that of a Gaussian with their moments."""
     with Draw(0).as_global():
         model = config.build((1, 1, 2))
     codes = curved(2_000, 0)
     model.autoencoder.encoder = torch.nn.Flatten()  # the image is the code
-    given = Examples(2_000, lambda i: Batch(codes[i].reshape(-1, 1, 1, 2), torch.zeros(len(i))))
-    fit(model, (model.code_stage(),), given, TrainingConfig(epochs=40, batch_size=100), Draw(1))
+    examples = Examples(2_000, lambda i: Batch(codes[i].reshape(-1, 1, 1, 2), torch.zeros(len(i))))
+    fit(model, (model.code_stage(),), examples, TrainingConfig(epochs=40, batch_size=100), Draw(1))
     fresh = curved(2_000, 1)
     mmd = MMD(kernel="rbf", scales=(0.05, 0.2, 1.0))
     with torch.no_grad():
@@ -137,8 +137,8 @@ def test_codes_are_cached_standardised_and_without_randomness() -> None:
     x = Draw(1).uniform((1_203, *SHAPE))
     draw = Draw(2)
     before, state = digest(model.autoencoder), draw.generator.get_state()
-    given = Examples(1_203, lambda index: Batch(x[index], torch.zeros(len(index))))
-    codes = cached_codes(model, given, draw).batch(np.arange(1_203)).x
+    examples = Examples(1_203, lambda index: Batch(x[index], torch.zeros(len(index))))
+    codes = cache_codes(model, examples, draw).batch(np.arange(1_203)).x
     assert digest(model.autoencoder) == before
     assert torch.equal(draw.generator.get_state(), state)
     model.eval()
@@ -154,12 +154,12 @@ def test_the_second_stage_leaves_the_autoencoder_alone() -> None:
         model = FlowAEConfig(autoencoder=AE, flow=FLOW).build(SHAPE)
     before = digest(model.autoencoder)
     x = images(64, SHAPE)
-    given = Examples(64, lambda index: Batch(x[index], torch.zeros(len(index))))
-    fit(model, model.stages()[-1:], given, TrainingConfig(epochs=2, batch_size=16), Draw(0))
+    examples = Examples(64, lambda index: Batch(x[index], torch.zeros(len(index))))
+    fit(model, model.stages()[-1:], examples, TrainingConfig(epochs=2, batch_size=16), Draw(0))
     assert digest(model.autoencoder) == before
 
 
-def test_a_standardised_law_has_the_density_of_its_affine_map() -> None:
+def test_a_standardised_distribution_has_the_density_of_its_affine_map() -> None:
     shift, scale = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
     distribution = Standardised(IsotropicNormal(2), shift, scale)
     z = distribution.sample(Draw(0), (5,))
@@ -187,7 +187,7 @@ def test_the_losses_are_their_formulas() -> None:
         )
 
 
-def test_a_finished_autoencoder_is_taken_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_finished_autoencoder_is_loaded_from_its_checkpoint(tmp_path: Path) -> None:
     with Draw(5).as_global():
         trained = AE.build(SHAPE)
     folder = tmp_path / "ae"
@@ -196,11 +196,13 @@ def test_a_finished_autoencoder_is_taken_from_its_checkpoint(tmp_path: Path) -> 
     model: Any = build_model(config, SHAPE)
     assert digest(model.autoencoder) == digest(trained)
     assert [stage.name for stage in model.stages()] == ["flow"]
-    # What is built on it is read without it.
+    # A model that was built on the autoencoder is loaded without its checkpoint.
     whole = tmp_path / "flow"
     save_model(whole, model, model.config, SHAPE, Draw(0))
     shutil.rmtree(folder)
-    assert digest(load_model(whole)) == digest(model)
+    loaded = load_model(whole)
+    assert digest(loaded) == digest(model)
+    assert [stage.name for stage in loaded.stages()] == ["flow"]
 
 
 def test_a_checkpoint_of_another_family_is_refused_before_training(tmp_path: Path) -> None:
@@ -216,6 +218,9 @@ def test_a_finished_autoencoder_without_its_weights_is_not_trained(tmp_path: Pat
     model = FlowAEConfig(autoencoder=AE, finished=str(tmp_path), flow=FLOW).build(SHAPE)
     with pytest.raises(ValueError, match="weights of the finished autoencoder are not loaded"):
         model.stages()
+    examples = Examples(16, lambda index: Batch(images(16, SHAPE)[index], torch.zeros(16)))
+    with pytest.raises(ValueError, match="weights of the finished autoencoder are not loaded"):
+        cache_codes(model, examples, Draw(0))
 
 
 def test_bad_settings_are_refused() -> None:

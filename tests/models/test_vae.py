@@ -64,10 +64,10 @@ def test_negative_elbo_is_its_formula() -> None:
         x = images(6, (1, 8, 8))
         loss, terms = negative_elbo(model, _batch(x), Draw(5))
         draw = Draw(5)
-        seen = x + noise * draw.normal((6, 1, 8, 8)) if noise else x
+        corrupted = x + noise * draw.normal((6, 1, 8, 8)) if noise else x
         eps = draw.normal((6, 3)).double()
         with torch.no_grad():
-            out = model.encoder(seen)
+            out = model.encoder(corrupted)
             mean, log_var = out[:, :3].double(), out[:, 3:].double()
             z = mean + torch.exp(log_var / 2) * eps
             p = torch.sigmoid(model.decoder(z.float()).double())
@@ -200,15 +200,15 @@ def test_the_denoising_bound_tightens_with_the_corruptions_and_stays_a_bound() -
         values = torch.tensor(blocks)
         return float(values.mean()), float(values.std()) / math.sqrt(len(blocks))
 
-    found = {count: bound(count) for count in (1, 2, 5, 20)}
+    bounds = {count: bound(count) for count in (1, 2, 5, 20)}
     variance = 1 + Line.s**2
     exact = -0.5 * (0.8**2 / variance + math.log(2 * math.pi * variance))
-    for (_, (low, e1)), (_, (high, e2)) in itertools.pairwise(found.items()):
+    for (_, (low, e1)), (_, (high, e2)) in itertools.pairwise(bounds.items()):
         assert high > low - 5 * math.hypot(e1, e2)
-    assert found[20][0] > found[1][0] + 5 * math.hypot(found[1][1], found[20][1])
-    assert found[20][0] < exact + 5 * found[20][1]
+    assert bounds[20][0] > bounds[1][0] + 5 * math.hypot(bounds[1][1], bounds[20][1])
+    assert bounds[20][0] < exact + 5 * bounds[20][1]
     criterion = -float(negative_elbo(Line(1), batch, Draw(9))[0])  # type: ignore[arg-type]
-    assert abs(criterion - found[1][0]) < 10 * found[1][1]
+    assert abs(criterion - bounds[1][0]) < 10 * bounds[1][1]
 
 
 def test_the_mixture_of_the_bound_is_that_of_its_definition() -> None:
@@ -220,8 +220,8 @@ def test_the_mixture_of_the_bound_is_that_of_its_definition() -> None:
     with torch.no_grad():
         loss, terms = negative_denoising_bound(model, _batch(x), Draw(5))
         draw = Draw(5)
-        seen = x.repeat(3, 1, 1, 1) + 0.5 * draw.normal((6, 1, 8, 8))
-        q = model.encode(seen)
+        corrupted = x.repeat(3, 1, 1, 1) + 0.5 * draw.normal((6, 1, 8, 8))
+        q = model.encode(corrupted)
         z = q.mean + (q.log_var / 2).exp() * draw.normal((6, 3))
         total = 0.0
         for image in range(2):
@@ -242,11 +242,11 @@ def test_the_mixture_of_the_bound_is_that_of_its_definition() -> None:
     assert float(loss) == pytest.approx(float(terms["reconstruction"]) + total, rel=1e-5)
 
 
-def test_what_a_vae_needs_is_checked() -> None:
+def test_unfit_priors_and_settings_are_refused() -> None:
     for prior in (UniformPriorConfig(), SwissRollPriorConfig()):
         with pytest.raises(ValueError, match="its prior needs a density above 0 everywhere"):
             VAEConfig(latent_dim=2, prior=prior).build((1, 8, 8))
-    with pytest.raises(ValueError, match="several corruptions belong to a bound with noise > 0"):
+    with pytest.raises(ValueError, match="several corruptions need noise > 0 and beta = 1"):
         VAEConfig(latent_dim=2, corruptions=3)
     with pytest.raises(ValueError, match="beta"):
         VAEConfig(latent_dim=2, beta=-1.0)

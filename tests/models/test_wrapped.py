@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from genae_core.distributions.base import Bernoulli
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import Batch, Examples, encoded
+from genae_core.models.base import Batch, Examples, encode_all
 from genae_core.models.wrapped import Wrapped, wrap
 from genae_core.nets.base import sampling_mode
 from genae_core.priors.ex_post import ExPostMixture
@@ -23,15 +23,15 @@ SHAPE = (1, 16, 16)
 
 
 def pythae_model(name: str) -> Wrapped:
-    """The README's adapter."""
+    """The adapter in docs/library.md."""
     package = importlib.import_module("pythae.models")
     with Draw(0).as_global():
         config = getattr(package, f"{name}_Config" if "_" in name else f"{name}Config")
         model = getattr(package, name)(config(input_dim=SHAPE, latent_dim=3))
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-        found = model.encoder(x)
-        return found.embedding, found.log_covariance
+        output = model.encoder(x)
+        return output.embedding, output.log_covariance
 
     def decode(z: Tensor) -> Tensor:
         images: Tensor = model.decoder(z).reconstruction
@@ -41,7 +41,7 @@ def pythae_model(name: str) -> Wrapped:
 
 
 def diffusers_model() -> Wrapped:
-    """The README's adapter; its latents are maps, [2, 8, 8], and its pixels in [-1, 1]."""
+    """The adapter in docs/library.md. Its latents are maps [2, 8, 8] and its pixels in [-1, 1]."""
     # Where the CPU's torch cannot load torchvision's operators, it is imported with care first.
     importlib.import_module("genae_core.data.torchvision_import").torchvision_datasets()
     package: Any = importlib.import_module("diffusers")
@@ -76,22 +76,22 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_chain_and_an_ex_post_law_run_on_it(name: str) -> None:
+def test_the_chain_and_an_ex_post_mixture_run_on_it(name: str) -> None:
     model = MODELS[name]()
     before = digest(model)
     x = Draw(1).uniform((30, *SHAPE))
-    given = Examples(30, lambda index: Batch(x[index], torch.zeros(len(index))))
-    distribution = ExPostMixture(components=1).fit(encoded(model, given)[:, :2], Draw(0))
+    examples = Examples(30, lambda index: Batch(x[index], torch.zeros(len(index))))
+    distribution = ExPostMixture(components=1).fit(encode_all(model, examples)[:, :2], Draw(0))
     assert distribution.mean.isfinite().all()
     config = ChainConfig(sampler=EncodeDecode(), record=(0, 1, 3), sub_batch=4)
     records = list(run_chain(model, config, 6))
     assert [(r.step, len(r.chain.z)) for r in records[:3]] == [(0, 4), (1, 4), (3, 4)]
     first = records[0].chain
     with sampling_mode(model, "batch"):
-        law_of_x = model.encode(first.x)
+        posterior = model.encode(first.x)
         draw = Draw(0, "chain", 0)
         draw.normal((4, model.latent_dim))  # z0
-        wanted = law_of_x.sample(draw)
+        wanted = posterior.sample(draw)
     torch.testing.assert_close(records[1].chain.z, wanted)
     assert digest(model) == before
 
@@ -130,7 +130,7 @@ def test_a_distribution_has_a_density_and_a_tensor_has_none() -> None:
         list(run_chain(points, config, 4))
 
 
-def test_what_does_not_fit_is_refused_at_once() -> None:
+def test_wrong_shapes_and_pixels_are_refused_at_once() -> None:
     module = Flat()
 
     def decode(z: Tensor) -> Tensor:

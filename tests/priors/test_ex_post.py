@@ -3,7 +3,7 @@ import torch
 
 from genae_core.config import from_json, to_json
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import Batch, Examples, encoded
+from genae_core.models.base import Batch, Examples, encode_all
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.config import ChainConfig
@@ -49,7 +49,7 @@ def test_chains_start_from_it_and_the_metrics_see_the_model() -> None:
     model = Toy().eval()
     x = images(40)
     given = Examples(40, lambda index: Batch(x[index], torch.zeros(len(index))))
-    fitted_prior = ExPostMixture(components=1).fit(encoded(model, given), Draw(0))
+    fitted_prior = ExPostMixture(components=1).fit(encode_all(model, given), Draw(0))
     for sampler in (Ancestral(), EncodeDecode()):
         config = ChainConfig(
             sampler=sampler, record=(0, 1), sub_batch=500, fitted_prior=ExPostMixture()

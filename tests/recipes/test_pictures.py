@@ -81,7 +81,7 @@ def test_codes_are_the_encoder_s_whatever_the_blocks(monkeypatch: pytest.MonkeyP
     images = np.random.default_rng(0).integers(0, 256, (11, 1, 8, 8), dtype=np.uint8)
     split = Split(images, np.zeros(11, np.int64))
     whole = pictures.codes(model, split, False)
-    monkeypatch.setattr("genae_core.models.base.ENCODED", 4)
+    monkeypatch.setattr("genae_core.models.base.ENCODING_BATCH", 4)
     torch.testing.assert_close(pictures.codes(model, split, False), whole)
     direct = model.encode(torch.from_numpy(images).float() / 255).mean
     torch.testing.assert_close(whole, direct.detach())
