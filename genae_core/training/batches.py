@@ -68,7 +68,7 @@ class Batches:
         return order
 
     def __call__(self, index: NDArray[np.int64]) -> Batch:
-        """The float32 images [B, C, H, W] in [0, 1] at the int64 indices [B], with their labels."""
+        """The images [B, C, H, W] in [0, 1] at the int64 indices [B], with their labels."""
         # non_blocking: the GPU finishes the last step while this one is prepared.
         rows = torch.from_numpy(index).to(self.device, non_blocking=True)
         if self.images_on_device is None:

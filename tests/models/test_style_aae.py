@@ -28,7 +28,7 @@ class TestDenoisingStyleAAE(ModelContract):
 
 
 def bars(count: int) -> tuple[Tensor, Tensor]:
-    """Images [N, 1, 8, 8] with one bright row, whose number is the class and brightness the style."""
+    """Images [N, 1, 8, 8] with one bright row. Its number is the class, its light the style."""
     labels = torch.arange(count) % 4
     light = 0.4 + 0.6 * Draw(0, "light").uniform((count,))
     x = torch.zeros(count, 1, 8, 8)
