@@ -31,8 +31,9 @@ from genae_core.evaluation.generate import Part
 from genae_core.evaluation.streaming import Job, Looked, Report, look, measure, one_by_one, started
 from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.metrics.fcd import too_few
-from genae_core.recipes.recipes import DataOptions, recipe
-from genae_core.recipes.source import trained
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.options import DataOptions
+from genae_core.recipes.trained_model import fetch_trained_model
 from genae_core.report.tables import align_columns
 from genae_core.sweep import ray_cluster
 from genae_core.training import checkpoint
@@ -91,12 +92,12 @@ def main(options: Options) -> int:
         folder = options.out.absolute().parent
         require(folder.is_dir(), f"--out: there is no folder {folder}", out=options.out)
     with tempfile.TemporaryDirectory() as scratch:
-        found = trained(options.source, options.tracking_uri, Path(scratch))
+        found = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
         chain = found.chain_with(options.batch_norm, options.seed)
         record = chain.record if options.steps is None else options.steps
         chain = dataclasses.replace(chain, record=record, num_chains=None)
         if found.experiment is None:
-            parts = recipe(options)
+            parts = dataset_recipe(options)
             data, recipe_of_classifier = parts.data, parts.classifier
         else:
             data, recipe_of_classifier = found.experiment.data, found.experiment.classifier

@@ -32,7 +32,7 @@ from genae_core.evaluation.generate import (
     one_by_one,
     started,
 )
-from genae_core.recipes.source import Trained, trained
+from genae_core.recipes.trained_model import TrainedModel, fetch_trained_model
 from genae_core.sweep import ray_cluster
 
 
@@ -64,7 +64,7 @@ class Options:
     """Say that local paths are seen by every node, as over NFS; else this node alone works."""
 
 
-def job_for(options: Options, found: Trained) -> Job:
+def job_for(options: Options, found: TrainedModel) -> Job:
     """The job. Raises ValueError where nothing says how many steps."""
     steps = options.steps if options.steps is not None else found.steps
     if steps is None:
@@ -81,7 +81,7 @@ def main(options: Options) -> int:
     """Draw what is still missing, with a progress bar."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        found = trained(options.source, options.tracking_uri, Path(scratch))
+        found = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
         job = job_for(options, found)
     here = job.out.local is not None and not options.shared_storage
     bar = tqdm(unit=" samples", smoothing=0, disable=None, dynamic_ncols=True)

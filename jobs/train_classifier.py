@@ -11,7 +11,8 @@ from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.load import load_splits
 from genae_core.metrics.classifier import cached_classifier
-from genae_core.recipes.recipes import DataOptions, recipe
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.options import DataOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Options(DataOptions):
 
 def main(options: Options) -> int:
     """Train it, or find it, and say where it is and how well it does."""
-    parts = recipe(options)
+    parts = dataset_recipe(options)
     splits = load_splits(
         parts.data,
         home(),

@@ -10,7 +10,9 @@ from typing import Any
 
 from genae_core.config.cli import cli
 from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, recipe
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.options import StudyOptions
+from genae_core.recipes.study import print_settings, study_experiment
 from genae_core.sweep.launcher import launch
 
 
@@ -23,15 +25,17 @@ class Options(StudyOptions):
 
 
 def main(options: Options) -> int:
-    """The grid family x latent dimension, each cell with one chain setting."""
-    parts = recipe(options)
-    chain = chain_of(parts)
+    """Run the grid family x latent dimension, each cell with one chain setting."""
+    recipe = dataset_recipe(options)
+    chain = recipe.chain()
 
-    def cell(params: dict[str, Any]) -> Experiment:
-        return experiment(options, params["family"], params["latent_dim"], (chain,))
+    def experiment(params: dict[str, Any]) -> Experiment:
+        return study_experiment(options, params["family"], params["latent_dim"], (chain,))
 
-    dims = parts.latent_dims if options.latent_dims is None else options.latent_dims
-    return launch("latent_dim", {"family": options.families, "latent_dim": dims}, cell, options)
+    print_settings(options)
+    dims = recipe.latent_dims if options.latent_dims is None else options.latent_dims
+    axes = {"family": options.families, "latent_dim": dims}
+    return launch("latent_dim", axes, experiment, options)
 
 
 if __name__ == "__main__":

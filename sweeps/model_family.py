@@ -6,12 +6,14 @@ python sweeps/model_family.py --dataset mnist --data-root DIR --families vae aae
 
 import sys
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from genae_core.config.cli import cli
 from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.families import Family
-from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, recipe
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.families import FAMILIES
+from genae_core.recipes.options import FamilyName, StudyOptions
+from genae_core.recipes.study import print_settings, study_experiment
 from genae_core.sweep.launcher import launch
 
 
@@ -19,22 +21,22 @@ from genae_core.sweep.launcher import launch
 class Options(StudyOptions):
     """The flags of this study."""
 
-    families: tuple[Family, ...] = get_args(Family)
+    families: tuple[FamilyName, ...] = tuple(FAMILIES)
     """Model families to compare."""
     latent_dims: tuple[int, ...] = (10,)
     """Latent dimensions to compare them at."""
 
 
 def main(options: Options) -> int:
-    """The grid family x latent dimension, every family trained as long."""
-    parts = recipe(options)
-    chain = chain_of(parts)
+    """Run the grid family x latent dimension, every family trained for as many epochs."""
+    chain = dataset_recipe(options).chain()
 
-    def cell(params: dict[str, Any]) -> Experiment:
-        return experiment(options, params["family"], params["latent_dim"], (chain,))
+    def experiment(params: dict[str, Any]) -> Experiment:
+        return study_experiment(options, params["family"], params["latent_dim"], (chain,))
 
+    print_settings(options)
     axes = {"family": options.families, "latent_dim": options.latent_dims}
-    return launch("model_family", axes, cell, options)
+    return launch("model_family", axes, experiment, options)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from typing import Any
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.families import WITH_NOISE, Family
-from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, parts_of, recipe
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.families import FAMILIES
+from genae_core.recipes.options import FamilyName, StudyOptions
+from genae_core.recipes.study import print_settings, study_experiment, study_parts
 from genae_core.sweep.launcher import launch
 
 
@@ -22,7 +24,7 @@ from genae_core.sweep.launcher import launch
 class Options(StudyOptions):
     """The flags of this study."""
 
-    families: tuple[Family, ...] = ("vae", "aae")
+    families: tuple[FamilyName, ...] = ("vae", "aae")
     """Model families to compare."""
     noises: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
     """Standard deviations of the corruption to compare."""
@@ -31,19 +33,24 @@ class Options(StudyOptions):
 
 
 def main(options: Options) -> int:
-    """The grid family x noise."""
-    without = [family for family in options.families if family not in WITH_NOISE]
+    """Run the grid family x noise."""
+    require(
+        options.noise is None,
+        "this study compares several: give --noises in place of --noise",
+        noise=options.noise,
+    )
+    without = [name for name in options.families if FAMILIES[name].noise == "none"]
     require(not without, "these families have no corruption of their own", families=without)
-    found = recipe(options)
-    chain = chain_of(found)
+    chain = dataset_recipe(options).chain()
 
-    def cell(params: dict[str, Any]) -> Experiment:
+    def experiment(params: dict[str, Any]) -> Experiment:
         family = params["family"]
-        parts = replace(parts_of(options, family), noise=params["noise"])
-        return experiment(options, family, options.latent_dim, (chain,), parts)
+        parts = replace(study_parts(options, family), noise=params["noise"])
+        return study_experiment(options, family, options.latent_dim, (chain,), parts)
 
+    print_settings(options)
     axes = {"family": options.families, "noise": options.noises}
-    return launch("noise_level", axes, cell, options)
+    return launch("noise_level", axes, experiment, options)
 
 
 if __name__ == "__main__":

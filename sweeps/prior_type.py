@@ -1,20 +1,23 @@
 """What does the shape of the prior do to the samples, and to the chain that starts from it?
 
-A family is trained with each prior that it can take: a KL needs a density, so a VAE takes no
-uniform prior and no swiss roll; what compares samples (AAE, WAE) takes any that is fixed.
+A family is trained with each prior that it can take: a KL divergence needs a density, so a VAE
+takes no uniform prior and no swiss roll; families that compare samples (AAE, WAE) take any prior
+that training does not change.
 
   python sweeps/prior_type.py --seeds 0 1 2
 """
 
 import sys
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.families import TAKES, Family, PriorName
-from genae_core.recipes.recipes import StudyOptions, chain_of, experiment, parts_of, recipe
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.families import FAMILIES, PRIORS, PriorName
+from genae_core.recipes.options import FamilyName, StudyOptions
+from genae_core.recipes.study import print_settings, study_experiment, study_parts
 from genae_core.sweep.launcher import launch
 
 
@@ -22,30 +25,30 @@ from genae_core.sweep.launcher import launch
 class Options(StudyOptions):
     """The flags of this study."""
 
-    families: tuple[Family, ...] = ("vae", "aae", "wae_mmd")
+    families: tuple[FamilyName, ...] = ("vae", "aae", "wae_mmd")
     """Model families to compare, of those that have a prior."""
-    priors: tuple[PriorName, ...] = get_args(PriorName)
+    priors: tuple[PriorName, ...] = tuple(PRIORS)
     """Priors to compare."""
     latent_dim: int = 2
     """The one latent dimension; a swiss roll needs 2."""
 
 
 def main(options: Options) -> int:
-    """The grid family x prior, without the pairs that mean nothing."""
-    fitted = [family for family in options.families if family not in TAKES]
-    require(not fitted, "families with a fitted law have no prior to choose", families=fitted)
-    found = recipe(options)
-    chain = chain_of(found)
+    """Run the grid family x prior, without the priors that a family cannot take."""
+    fixed = [name for name in options.families if not FAMILIES[name].priors]
+    require(not fixed, "these families have no prior to choose", families=fixed)
+    chain = dataset_recipe(options).chain()
 
-    def cell(params: dict[str, Any]) -> Experiment | None:
+    def experiment(params: dict[str, Any]) -> Experiment | None:
         family, prior = params["family"], params["prior"]
-        if prior not in TAKES[family]:
+        if prior not in FAMILIES[family].priors:
             return None
-        parts = replace(parts_of(options, family), prior=prior)
-        return experiment(options, family, options.latent_dim, (chain,), parts)
+        parts = replace(study_parts(options, family), prior=prior)
+        return study_experiment(options, family, options.latent_dim, (chain,), parts)
 
+    print_settings(options)
     axes = {"family": options.families, "prior": options.priors}
-    return launch("prior_type", axes, cell, options)
+    return launch("prior_type", axes, experiment, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How each family and dataset is trained by default, and what the studies share."""
+"""The table of families, how each dataset is trained by default, and what the studies share."""
 
 import lazy_loader
 

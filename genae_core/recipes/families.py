@@ -1,11 +1,13 @@
-"""Every family and prior by the name that flags and Optuna's categories have for it.
+"""The table of families: what each is built of, and which priors and which noise it takes.
 
-A dict of names lives in sweeps/ because these are primitives; genae_core maps no names.
+Flags and the categories of a search are plain text, so families and priors have names here. To add
+a family, write its file under models/ and its test, and add one row to FAMILIES: the flags, the
+studies, the search and the tests read the row.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from genae_core.config import require
 from genae_core.divergences.f_divergence import FDivergence
@@ -29,20 +31,8 @@ from genae_core.priors.normal import NormalPriorConfig
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.priors.uniform import UniformPriorConfig
 from genae_core.priors.vamp import VampPriorConfig
+from genae_core.recipes.settings import replace_settings
 
-Family = Literal[
-    "vae",
-    "dvae",
-    "aae",
-    "daae",
-    "wae_mmd",
-    "wae_gan",
-    "flow_ae",
-    "flow_ae_spline",
-    "adv_ae",
-    "gmmn_ae",
-    "ex_post_ae",
-]
 PriorName = Literal["normal", "uniform", "ring", "swiss_roll", "flow", "vamp"]
 
 PRIORS: dict[PriorName, Callable[[], PriorConfig]] = {
@@ -53,71 +43,139 @@ PRIORS: dict[PriorName, Callable[[], PriorConfig]] = {
     "flow": FlowPriorConfig,
     "vamp": VampPriorConfig,
 }
-DENOISING = ("dvae", "daae")
-WITH_NOISE = ("vae", "dvae", "aae", "daae", "wae_mmd", "wae_gan")
-# A KL needs a density above 0 everywhere; what compares samples needs a prior that stays.
-TAKES: dict[str, tuple[PriorName, ...]] = {
-    **dict.fromkeys(("vae", "dvae"), ("normal", "ring", "flow", "vamp")),
-    **dict.fromkeys(
-        ("aae", "daae", "wae_mmd", "wae_gan"), ("normal", "uniform", "ring", "swiss_roll")
+# A KL divergence needs a prior with a density above 0 everywhere.
+KL_PRIORS: tuple[PriorName, ...] = ("normal", "ring", "flow", "vamp")
+# A divergence between samples needs a prior that training does not change.
+SAMPLE_PRIORS: tuple[PriorName, ...] = ("normal", "uniform", "ring", "swiss_roll")
+
+
+class Range(NamedTuple):
+    """The values of a setting that search.py proposes, uniform in the logarithm.
+
+    name: the search's name for the setting, which stored searches hold; None: the setting's own.
+    """
+
+    low: float
+    high: float
+    name: str | None = None
+
+
+BETA = Range(0.1, 2.0)
+WAE_WEIGHT = Range(1.0, 1000.0, name="wae_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A row of the table.
+
+    config: the config's class, or a function that makes the config. A family of one stage takes
+    latent_dim, net and optimizer; one of two stages takes a whole autoencoder, and fits a
+    distribution to its codes. priors: the names of the priors that the family takes, its usual one
+    first; none for a family without a prior to choose. noise: whether the family takes a
+    corruption; one that needs it takes it from --noise, and one that allows it has none unless a
+    study varies the noise. critic: whether the dataset's recipe chooses the critic. settings: the
+    values of the config's fields that differ from the config's defaults. unused: the config's
+    fields that have no effect in this family. searched: the settings that search.py varies beside
+    the latent dimension, the learning rate, the prior and the noise.
+    """
+
+    config: Callable[..., ModelConfig]
+    two_stage: bool = False
+    priors: tuple[PriorName, ...] = ()
+    noise: Literal["none", "allowed", "needed"] = "none"
+    critic: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    searched: Mapping[str, Range] = field(default_factory=dict)
+
+
+FAMILIES: dict[str, Family] = {
+    "vae": Family(config=VAEConfig, priors=KL_PRIORS, noise="allowed", searched={"beta": BETA}),
+    "dvae": Family(config=VAEConfig, priors=KL_PRIORS, noise="needed", searched={"beta": BETA}),
+    "aae": Family(config=AAEConfig, priors=SAMPLE_PRIORS, noise="allowed", critic=True),
+    "daae": Family(config=AAEConfig, priors=SAMPLE_PRIORS, noise="needed", critic=True),
+    "wae_mmd": Family(
+        config=WAEConfig,
+        priors=SAMPLE_PRIORS,
+        noise="allowed",
+        settings={"divergence": MMD()},
+        unused=("critic", "adversarial_optimizer"),
+        searched={"weight": WAE_WEIGHT},
     ),
+    "wae_gan": Family(
+        config=WAEConfig,
+        priors=SAMPLE_PRIORS,
+        noise="allowed",
+        critic=True,
+        settings={"divergence": FDivergence()},
+        searched={"weight": WAE_WEIGHT},
+    ),
+    "flow_ae": Family(config=FlowAEConfig, two_stage=True),
+    "flow_ae_spline": Family(
+        config=FlowAEConfig,
+        two_stage=True,
+        settings={"flow": FlowConfig(kind="spline", transforms=3)},
+    ),
+    "adv_ae": Family(config=AdvAEConfig, two_stage=True),
+    "gmmn_ae": Family(config=GMMNAEConfig, two_stage=True),
+    "ex_post_ae": Family(config=ExPostAEConfig, two_stage=True),
 }
+PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the families of a study share.
+    """What a study gives to the families that take it.
 
-    noise: the standard deviation of the corruption, of dvae and daae alone unless a study gives
-    it to others. weight: lambda of a WAE. beta: of a VAE.
+    noise: the standard deviation of the corruption. prior: its name; None is the family's usual
+    one. settings: values of the family's own settings, by dotted name.
     """
 
     net: NetConfig
     critic: CriticConfig
     optimizer: AdamConfig
     noise: float = 0.0
-    prior: PriorName = "normal"
-    beta: float = 1.0
-    wae_weight: float = 100.0
-    code_epochs: int | None = None
+    prior: PriorName | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def model(family: str, latent_dim: int, parts: Parts) -> ModelConfig:
-    """The family's config. Raises ValueError for parts that it does not take."""
+def family_config(name: str, latent_dim: int, parts: Parts) -> ModelConfig:
+    """The config of a family, made of the parts that it takes.
+
+    Args:
+        name: The family's name in FAMILIES.
+        latent_dim: The dimension of the latent codes.
+        parts: What the study gives to its families.
+
+    Raises:
+        ValueError: The table has no such family, the family does not take these parts, or the
+            config refuses a value.
+    """
+    require(name in FAMILIES, f"the families are {', '.join(FAMILIES)}", family=name)
+    family = FAMILIES[name]
     require(
-        family not in DENOISING or parts.noise > 0,
-        f"{family} needs --noise > 0",
-        noise=parts.noise,
+        family.noise != "needed" or parts.noise > 0, f"{name} needs --noise > 0", noise=parts.noise
     )
-    require(
-        parts.prior in TAKES.get(family, ("normal",)),
-        f"{family} takes the prior {' or '.join(TAKES.get(family, ('its own',)))}",
-        prior=parts.prior,
-    )
-    shared: dict[str, Any] = {
-        "latent_dim": latent_dim,
-        "net": parts.net,
-        "optimizer": parts.optimizer,
-    }
-    own = {**shared, "noise": parts.noise, "prior": PRIORS[parts.prior]()}
-    if family in ("vae", "dvae"):
-        return VAEConfig(**own, beta=parts.beta)
-    if family in ("aae", "daae"):
-        return AAEConfig(**own, critic=parts.critic)
-    if family == "wae_mmd":
-        return WAEConfig(**own, divergence=MMD(), weight=parts.wae_weight)
-    if family == "wae_gan":
-        return WAEConfig(
-            **own, divergence=FDivergence(), weight=parts.wae_weight, critic=parts.critic
-        )
-    two: dict[str, Any] = {"autoencoder": AEConfig(**shared), "epochs": parts.code_epochs}
-    if family == "flow_ae":
-        return FlowAEConfig(**two)
-    if family == "flow_ae_spline":
-        return FlowAEConfig(**two, flow=FlowConfig(kind="spline", transforms=3))
-    if family == "adv_ae":
-        return AdvAEConfig(**two)
-    if family == "gmmn_ae":
-        return GMMNAEConfig(**two)
-    require(family == "ex_post_ae", "no such family", family=family)
-    return ExPostAEConfig(autoencoder=AEConfig(**shared))
+    priors = family.priors or ("normal",)
+    prior = parts.prior or priors[0]
+    require(prior in priors, f"{name} takes the prior {' or '.join(priors)}", prior=prior)
+    values = {**family.settings, **shared_fields(family, latent_dim, parts, prior)}
+    if family.critic:
+        values["critic"] = parts.critic
+    return replace_settings(family.config(**values), parts.settings)
+
+
+def shared_fields(
+    family: Family, latent_dim: int, parts: Parts, prior: PriorName = "normal"
+) -> dict[str, Any]:
+    """The fields of the family's config that flags or axes of a study set."""
+    base = {"latent_dim": latent_dim, "net": parts.net, "optimizer": parts.optimizer}
+    if family.two_stage:
+        return {"autoencoder": AEConfig(**base)}
+    noise = {} if family.noise == "none" else {"noise": parts.noise}
+    return {**base, **noise, **({"prior": PRIORS[prior]()} if family.priors else {})}
+
+
+def families_that_need_noise() -> tuple[str, ...]:
+    """The names of the families that take the flag --noise."""
+    return tuple(name for name, family in FAMILIES.items() if family.noise == "needed")

@@ -1,14 +1,13 @@
 """The MNIST column of Table 1 of Makhzani et al. 2016, for paper_tables.py.
 
-Protocol: real-valued MNIST; an AAE with an 8-D code, a Gaussian prior of deviation 5, two layers
-of 1,000 ReLU units in encoder, decoder and critic, a Euclidean cost (section 4, footnote 1).
-Samples are the decoder's means; the window's sigma is chosen on training images that were held
-out; the test images are read once, at the end. Two rows keep the reader honest (Theis et al.
-2016): real training images, and k-means centroids, taken as samples.
+Protocol: real-valued MNIST; an AAE with an 8-D code, a Gaussian prior of standard deviation 5, two
+layers of 1,000 ReLU units in encoder, decoder and critic, and a Euclidean cost (section 4,
+footnote 1). Samples are the decoder's means. The window's sigma is chosen on training images that
+were held out; the test images are read once, at the end. Two rows show what the measure rewards
+(Theis et al. 2016): real training images, and k-means centroids, taken as samples.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,28 +26,37 @@ from genae_core.models.likelihoods import GaussianPixels
 from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.normal import NormalPriorConfig
+from genae_core.recipes.paper_rows import Row
 from genae_core.recipes.pictures import model_of
+from genae_core.report.intervals import interval
 from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training.batches import to_pixels
 from genae_core.training.config import TrainingConfig
 
-PAPER = {10_000: 340.0, 10_000_000: 427.0}
+PAPER = {10_000: 340.0, 10_000_000: 427.0}  # log-likelihood by the number of samples
 TRAINED, HELD_OUT = 50_000, 5_000  # of the 60,000 training images
 EPOCHS = 12
-FEW = 10_000  # samples by which sigma is chosen, and of the honest rows
-BLOCK = 10_000  # samples at a time
+FEW = 10_000  # samples that sigma is chosen with, and samples of the two reference rows
+BLOCK = 10_000  # samples that are made at a time
 SIGMAS = tuple(round(0.08 + 0.01 * k, 2) for k in range(25))
 
 
-def experiment(
+def parzen_experiment(
     data: MNISTConfig, chain: ChainConfig, classifier: ClassifierConfig, smoke: bool
 ) -> Experiment:
-    """The paper's model; the paper gives neither its epochs, its batches nor its rates.
+    """The training of the paper's model.
 
-    They were searched on the held-out training images, with 10,000 samples. Adam at 1e-3 and,
-    for the adversary, 2e-4: 287, 299, 303, 303 after 3, 6, 9, 12 epochs. With the adversary at
-    4e-4 and both falling to 0: 290, 304, 315, 317.
+    The paper gives neither epochs, nor the batch size, nor learning rates. They were searched on
+    the held-out training images, with 10,000 samples. Adam at 1e-3 and, for the adversary, 2e-4:
+    287, 299, 303, 303 nats after 3, 6, 9, 12 epochs. With the adversary at 4e-4 and both rates
+    falling to 0: 290, 304, 315, 317.
+
+    Args:
+        data: MNIST, not binarised.
+        chain: The setting of the chain, which is measured along with it.
+        classifier: The setting of the FCD's classifier.
+        smoke: Whether to train for one epoch on fewer images.
     """
     adversarial = AdamConfig(learning_rate=4e-4, beta1=0.5)
     model = AAEConfig(
@@ -71,40 +79,50 @@ def experiment(
     )
 
 
-class Line(NamedTuple):
-    """A row: its name, what the paper has, and one log-likelihood a seed."""
+def parzen_rows(
+    tracker: Tracker, runs: Sequence[StoredRun], splits: Splits, samples: int
+) -> list[Row]:
+    """The row of the AAE over its seeds, then the two reference rows.
 
-    name: str
-    paper: float | None
-    values: list[LogLikelihood]
-
-
-def lines(tracker: Tracker, runs: list[StoredRun], splits: Splits, samples: int) -> list[Line]:
-    """The AAE of each run, then the honest rows."""
+    Args:
+        tracker: The store of the sweep.
+        runs: The finished runs, one for each seed.
+        splits: The images of MNIST.
+        samples: The number of samples of each model.
+    """
     held_out = _flat(splits.train, np.arange(TRAINED, TRAINED + HELD_OUT))
     models = [model_of(tracker, run) for run in runs]
-    chosen = [
+    sigmas = [
         choose_bandwidth(torch.cat(list(_blocks(model, FEW))), held_out, SIGMAS)
         for model in models
     ]
     real = _flat(splits.train, np.random.default_rng(0).permutation(TRAINED)[:FEW])
     means = torch.from_numpy(_centroids(_flat(splits.train, np.arange(TRAINED)).numpy()))
-    others = [
+    references = [
         (name, flat, choose_bandwidth(flat, held_out, SIGMAS))
         for name, flat in (("real images as samples", real), ("k-means centroids", means))
     ]
     # Everything above is decided before the test images are read.
     test = torch.cat([_flat(split, np.arange(len(split.images))) for split in splits[1:3]])
-    found = [
+    values = [
         log_likelihood(_blocks(model, samples), test, sigma)
-        for model, sigma in zip(models, chosen, strict=True)
+        for model, sigma in zip(models, sigmas, strict=True)
     ]
-    for run, value, sigma in zip(runs, found, chosen, strict=True):
+    for run, value, sigma in zip(runs, values, sigmas, strict=True):
         print(f"seed {run.tags['seed']}: {value.mean:.1f} ± {value.error:.1f} at sigma {sigma:g}")
-    return [
-        Line(f"AAE ({samples:,} samples)", PAPER.get(samples), found),
-        *(Line(name, None, [log_likelihood([flat], test, s)]) for name, flat, s in others),
-    ]
+    rows = [_row(f"AAE ({samples:,} samples)", PAPER.get(samples), values)]
+    for name, flat, sigma in references:
+        rows.append(_row(name, None, [log_likelihood([flat], test, sigma)]))
+    return rows
+
+
+def _row(name: str, paper: float | None, values: Sequence[LogLikelihood]) -> Row:
+    """The mean over seeds; one value has its own interval over the test images."""
+    mean, low, high = interval([value.mean for value in values])
+    if len(values) == 1:
+        half = 1.96 * values[0].error
+        low, high = mean - half, mean + half
+    return Row(name=name, paper=paper, mean=mean, low=low, high=high, n=len(values))
 
 
 def _blocks(model: GenerativeModel, count: int) -> Iterator[Tensor]:
@@ -122,8 +140,8 @@ def _flat(split: Split, rows: np.ndarray) -> Tensor:
 
 
 def _centroids(images: np.ndarray) -> np.ndarray:
-    """As many centroids of the training images as there are samples of the others."""
-    # Random images to begin with: k-means++ would look at all images ten thousand times.
+    """As many centroids of the training images as the other reference row has samples."""
+    # k-means starts from random images: k-means++ would read all images ten thousand times.
     means = MiniBatchKMeans(
         FEW, init="random", batch_size=20_000, n_init=1, max_iter=5, random_state=0
     )

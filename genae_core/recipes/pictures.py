@@ -1,4 +1,4 @@
-"""The papers' pictures of a trained model, for paper_figures.py and paper_tables.py.
+"""The papers' pictures of a trained model, for the studies that follow papers.
 
 Shapes: N images, C channels, H rows, W columns, D latent dimension.
 """
@@ -29,12 +29,12 @@ from genae_core.training import checkpoint
 from genae_core.training.batches import Batches, to_pixels
 
 CPU = torch.device("cpu")
-BLOCK = 2_000  # images at a time
-SIDE = 20  # of a manifold
-# Percentiles of the code from 2.5 to 97.5 %; the papers give no ends.
+BLOCK = 2_000  # images that are compared at a time
+SIDE = 20  # images along each side of a manifold
+# A manifold goes from 2.5 to 97.5 % of the code; the papers give no ends.
 TAIL = 0.025
-STEPS = (0, 1, 5, 10)  # at which interpolations are shown
-POINTS, PAIRS = 10, 4
+STEPS = (0, 1, 5, 10)  # steps of the chain that interpolations show
+POINTS, PAIRS = 10, 4  # points between two images, and pairs of images
 
 
 def model_of(tracker: Tracker, run: StoredRun) -> GenerativeModel:
@@ -44,13 +44,13 @@ def model_of(tracker: Tracker, run: StoredRun) -> GenerativeModel:
 
 
 def log_picture(tracker: Tracker, run: StoredRun, picture: Picture, path: Path) -> None:
-    """The picture as a PNG at `path`, and in the run's artifacts."""
+    """Save the picture as a PNG at `path`, and put it into the run's artifacts."""
     Image.fromarray(picture).save(path)
     tracker.log_files(run.run_id, path, "figures")
 
 
 def images_of(split: Split, rows: NDArray[np.int64], binarize: bool) -> Tensor:
-    """[N, C, H, W] in [0, 1]."""
+    """The images in these rows of the split, [N, C, H, W] in [0, 1]."""
     return to_pixels(np.asarray(split.images[rows]), binarize, CPU)
 
 
@@ -64,7 +64,7 @@ def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Pictur
     [2, 2]) (Makhzani et al. 2016, figures 2e and 4b)."""
     variances, axes = torch.linalg.eigh(covariance)
     along = torch.from_numpy(norm.ppf(np.linspace(TAIL, 1 - TAIL, SIDE))).float()
-    # Top to bottom the second coordinate falls, left to right the first rises, as in a plot.
+    # As in a plot, the first coordinate rises to the right and the second falls downwards.
     second, first = torch.meshgrid(-along, along, indexing="ij")
     eps = torch.stack([first, second], -1).reshape(-1, 2)
     return decoded(model, mean + (eps * variances.sqrt()) @ axes.T, SIDE)
@@ -77,20 +77,20 @@ def roll_walk(model: GenerativeModel, roll: SwissRoll) -> Picture:
 
 
 def styles(model: StyleAAE, x: Tensor) -> Picture:
-    """A row for each image [N, C, H, W]: the image, then its style under each class (Makhzani et
+    """A row for each image [N, C, H, W]: the image, then its style with each class (Makhzani et
     al. 2016, figure 5)."""
     count = model.config.num_classes
     with torch.no_grad():
         style = model.encoder(x)
-        told = torch.eye(count).repeat(len(x), 1)
-        z = torch.cat([style.repeat_interleave(count, 0), told], 1)
-        made = model.decode(z).mean.reshape(len(x), count, *x.shape[1:])
-    return grid(torch.cat([x[:, None], made], 1).flatten(0, 1), count + 1)
+        classes = torch.eye(count).repeat(len(x), 1)
+        z = torch.cat([style.repeat_interleave(count, 0), classes], 1)
+        restyled = model.decode(z).mean.reshape(len(x), count, *x.shape[1:])
+    return grid(torch.cat([x[:, None], restyled], 1).flatten(0, 1), count + 1)
 
 
 def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int = 10) -> Picture:
     """Samples of the model, each above the training image that is closest to it in pixels
-    (Makhzani et al. 2016, figure 6): a model that copies shows equal rows."""
+    (Makhzani et al. 2016, figure 6). A model that copies its training images shows equal rows."""
     with torch.no_grad():
         z = model.latent_prior().sample(Draw(0, "neighbours"), (count,))
         samples = model.decode(z).mean
@@ -108,9 +108,9 @@ def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int 
 def interpolations(
     model: Autoencoder, pairs: Tensor, chain: ChainConfig, steps: tuple[int, ...] = STEPS
 ) -> Picture:
-    """Points between pairs of images [2, N, C, H, W], and what the chain makes of them: for each
-    pair a row a step (Creswell et al. 2017, figures 2 and 3). Normalised by running averages, as
-    neighbouring points are no batch of independent samples."""
+    """Points between pairs of images [2, N, C, H, W], and what the chain makes of them (Creswell
+    et al. 2017, figures 2 and 3). Each pair has a row for each step. Batch normalisation uses
+    running averages, because neighbouring points are no batch of independent samples."""
     config = dataclasses.replace(
         chain, sampler=EncodeDecode(), fitted_prior=None, record=steps, batch_norm="running"
     )
@@ -127,9 +127,17 @@ def interpolations(
 
 def draw_interpolations(
     tracker: Tracker, sweep: str, split: Split, binarize: bool, chain: ChainConfig, folder: Path
-) -> Path:
-    """The interpolations of the first seed's model of each cell, in the folder and in the runs'
-    artifacts; the folder."""
+) -> None:
+    """Draw the interpolations of the first seed's model of each cell.
+
+    Args:
+        tracker: The store of the sweep; the runs get the pictures as artifacts.
+        sweep: The sweep's name.
+        split: The images whose first are interpolated.
+        binarize: Whether the models see binarised images.
+        chain: The chain that is run on the points.
+        folder: The folder of the pictures, which is made.
+    """
     folder.mkdir(exist_ok=True)
     models = [
         run
@@ -144,10 +152,9 @@ def draw_interpolations(
             picture = interpolations(model, ends.reshape(2, -1, *ends.shape[1:]), chain)
             name = f"{run.tags['family']}-{run.tags['latent_dim']}".replace(" ", "_")
             log_picture(tracker, run, picture, folder / f"interpolations_{name}.png")
-    return folder
 
 
 def decoded(model: GenerativeModel, z: Tensor, columns: int) -> Picture:
-    """The means of p(x|z) for z [N, D], in rows."""
+    """The means of p(x|z) for z [N, D], in rows of so many columns."""
     with torch.no_grad():
         return grid(model.decode(z).mean, columns)

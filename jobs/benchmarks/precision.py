@@ -25,17 +25,18 @@ from genae_core.metrics.classifier import cached_classifier, load_classifier
 from genae_core.models.aae import AAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig
-from genae_core.recipes.recipes import DataOptions, chain_of, recipe
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.options import DataOptions
 
 from .rows import Row
 
-RECIPE = recipe(DataOptions(dataset="digits"))
+RECIPE = dataset_recipe(DataOptions(dataset="digits"))
 FAMILIES: dict[str, Any] = {
     "vae": VAEConfig(latent_dim=8, net=RECIPE.net),
     "dvae": VAEConfig(latent_dim=8, net=RECIPE.net, noise=0.5),
     "daae": AAEConfig(latent_dim=8, net=RECIPE.net, noise=0.5),
 }
-CHAIN = chain_of(RECIPE, sub_batch=100)
+CHAIN = RECIPE.chain(sub_batch=100)
 PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d}
 
 

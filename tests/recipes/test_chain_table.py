@@ -3,7 +3,9 @@
 import json
 
 from genae_core.priors.ex_post import ExPostMixture
-from genae_core.recipes.chain_table import Model, Setting, grouped, paragraph, table
+from genae_core.recipes.chain_findings import describe_chains
+from genae_core.recipes.chain_samplers import Refusal
+from genae_core.recipes.chain_table import ModelName, group_runs, table
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
@@ -12,7 +14,7 @@ from genae_core.tracking.mlflow_store import StoredRun
 PUBLISHED = ChainConfig(sampler=EncodeDecode())
 CLEAN = ChainConfig(sampler=EncodeDecode(corrupt=False), batch_norm="running")
 REFINED = ChainConfig(sampler=EncodeDecode(), fitted_prior=ExPostMixture())
-SETTINGS = [Setting(chain_label(c), chain_label(c), c) for c in (PUBLISHED, CLEAN, REFINED)]
+LABELS = [chain_label(chain) for chain in (PUBLISHED, CLEAN, REFINED)]
 
 
 def curve(chain: ChainConfig, seed: int, values: dict[int, float], **chains: float) -> StoredRun:
@@ -34,16 +36,17 @@ def curve(chain: ChainConfig, seed: int, values: dict[int, float], **chains: flo
 
 
 def runs() -> list[StoredRun]:
-    found = []
+    curves = []
     for seed, shift in enumerate((0.0, 2.0, 4.0)):
-        found.append(curve(PUBLISHED, seed, {0: 200 + shift, 5: 100 + shift, 50: 150 + shift}))
-        found.append(curve(CLEAN, seed, {0: 100.0, 5: 110.0 + seed, 50: 300.0}))
-        found.append(curve(REFINED, seed, {0: 60 + shift, 5: 50 + shift, 50: 55 + shift}, kid=0.2))
-    return found
+        curves.append(curve(PUBLISHED, seed, {0: 200 + shift, 5: 100 + shift, 50: 150 + shift}))
+        curves.append(curve(CLEAN, seed, {0: 100.0, 5: 110.0 + seed, 50: 300.0}))
+        refined = {0: 60 + shift, 5: 50 + shift, 50: 55 + shift}
+        curves.append(curve(REFINED, seed, refined, kid=0.2))
+    return curves
 
 
 def test_a_label_says_what_is_not_the_default() -> None:
-    assert [setting.label for setting in SETTINGS] == [
+    assert LABELS == [
         "encode decode, batch BN",
         "encode decode (corrupt=False), running BN",
         "encode decode, ex post mixture, batch BN",
@@ -51,9 +54,9 @@ def test_a_label_says_what_is_not_the_default() -> None:
 
 
 def test_the_words_say_what_the_numbers_say() -> None:
-    model, chains = next(iter(grouped(runs()[::-1]).items()))
+    model, chains = next(iter(group_runs(runs()[::-1]).items()))
     assert str(model) == "VAE-10"
-    said = paragraph(model, chains, SETTINGS)
+    said = describe_chains(str(model), chains, LABELS)
     assert "goes from 202.0 at step 0 to 102.0 at step 5 (-100.0: -100.0 to -100.0)" in said
     assert "is 152.0 at step 50 (+50.0: +50.0 to +50.0)" in said
     assert "a few steps help, more of them hurt" in said
@@ -66,13 +69,14 @@ def test_the_words_say_what_the_numbers_say() -> None:
 
 def test_a_help_that_the_seeds_do_not_settle_is_not_claimed() -> None:
     values = zip((100.0, 110.0, 90.0), (95.0, 96.0, 97.0), (105.0, 106.0, 107.0), strict=True)
-    found = [
+    curves = [
         curve(PUBLISHED, seed, {0: start, 5: best, 50: end})
         for seed, (start, best, end) in enumerate(values)
     ]
-    for run in found:  # chosen on validation
+    for run in curves:  # chosen on validation
         run.scalars["fcd_best"], run.scalars["fcd_best_step"] = run.chain["fcd"][5], 5.0
-    said = paragraph(*next(iter(grouped(found).items())), SETTINGS)
+    ((model, chains),) = group_runs(curves).items()
+    said = describe_chains(str(model), chains, LABELS)
     assert "more steps hurt, and the seeds do not settle whether a few help" in said
 
 
@@ -81,8 +85,8 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
         curve(PUBLISHED, seed, {0: 100.0 + wobble, 50: 101.0 - wobble})
         for seed, wobble in enumerate((-8.0, 0.0, 9.0))
     ]
-    ((model, chains),) = grouped(noisy).items()
-    said = paragraph(model, chains, SETTINGS)
+    ((model, chains),) = group_runs(noisy).items()
+    said = describe_chains(str(model), chains, LABELS)
     assert (
         "the seeds do not settle whether more steps hurt" in said
         and "Worse" not in said
@@ -91,12 +95,12 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
 
 
 def test_what_does_not_apply_is_a_row_with_its_reason() -> None:
-    known = [run for run in runs() if run.tags["chain"] != SETTINGS[1].label]
-    refused = {("VAE", 10): [(SETTINGS[1], "it corrupts nothing: at all")]}
-    lines = table(grouped(known), SETTINGS, refused).splitlines()
+    known = [run for run in runs() if run.tags["chain"] != LABELS[1]]
+    refused = {("VAE", 10): [Refusal(LABELS[1], "it corrupts nothing: at all")]}
+    lines = table(group_runs(known), LABELS, refused).splitlines()
     assert [line.split()[0] for line in lines[2:9]] == ["VAE-10"] * 7
     (row,) = [line for line in lines if "n/a " in line]
-    assert SETTINGS[1].label in row
-    assert lines[-1] == f"n/a: {SETTINGS[1].label}: it corrupts nothing"
+    assert LABELS[1] in row
+    assert lines[-1] == f"n/a: {LABELS[1]}: it corrupts nothing"
     assert "102.0 ± 2.0" in lines[3] and "0.20" in lines[-2]
-    assert Model("VAE", 10) in grouped(known)
+    assert ModelName("VAE", 10) in group_runs(known)

@@ -64,7 +64,7 @@ def test_a_search_stops_trials_and_compares_what_it_found(home: Path) -> None:
     assert {r.data.tags["seed"] for r in both} == {"100"}
 
 
-def test_a_study_of_priors_leaves_out_what_means_nothing(home: Path) -> None:
+def test_a_study_of_priors_leaves_out_pairs_without_a_meaning(home: Path) -> None:
     flags = ("--smoke", "--epochs", "1", "--families", "vae", "aae", "--priors", "ring", "uniform")
     done = run(home, "prior_type.py", *flags, *ONE)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -77,10 +77,12 @@ def test_a_study_of_priors_leaves_out_what_means_nothing(home: Path) -> None:
     ("script", "flags", "words"),
     [
         ("paper_figures.py", ("--dataset", "celeba", "--raw", "x"), "these figures need ten"),
-        ("prior_type.py", ("--families", "flow_ae"), "families with a fitted law have no prior"),
+        ("prior_type.py", ("--families", "flow_ae"), "these families have no prior to choose"),
         ("prior_type.py", ("--latent-dim", "3"), "a swiss roll needs latent_dim 2"),
         ("prior_type.py", ("--families", "vae", "--priors", "uniform"), "no cell of these axes"),
         ("noise_level.py", ("--families", "gmmn_ae"), "no corruption of their own"),
+        ("noise_level.py", ("--families", "dvae", "--noise", "0.3"), "give --noises in place of"),
+        ("latent_dim.py", ("--families", "vae", "flow_ae", "--noise", "0.3"), "for dvae, daae"),
         ("noise_level.py", ("--noises", "-1"), "noise must be a finite number >= 0, got noise=-1"),
         ("search.py", ("--minutes", "0"), "minutes must be > 0"),
         ("search.py", ("--against", "nothing"), "no finished run in the sweep"),

@@ -1,37 +1,38 @@
-"""The study of other packages' models, on a handful of digits."""
+"""Models of other packages, trained and sampled on a handful of digits."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
-import other_models
 import pytest
 
 from genae_core.evaluation.chains import ChainResult, evaluate
+from genae_core.recipes.other_packages import MODELS, TrainingOptions
+from genae_core.recipes.other_results import table_rows, verdict
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.testing import tiny
 
-OPTIONS = other_models.Options(data_root="", epochs=1, images=40)
+OPTIONS = TrainingOptions(epochs=1, images=40)
 CHAIN = ChainConfig(
     sampler=EncodeDecode(), record=(0, 2), num_chains=80, sub_batch=20, batch_norm="running"
 )
 
 
-@pytest.mark.parametrize("name", other_models.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_each_is_trained_by_its_own_code_and_evaluated(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tiny.splits()
-    model = other_models.MODELS[name](OPTIONS, data, (1, 8, 8))
-    found = evaluate(model, CHAIN, data, tiny.classifier(data), True)
-    ((shown, chain, *values, said),) = other_models.rows_of(name, [found])
-    assert (shown, chain) == (name, "encode decode, running BN")
+    model = MODELS[name](OPTIONS, data, (1, 8, 8))
+    result = evaluate(model, CHAIN, data, tiny.classifier(data), True)
+    ((model_name, chain, *values, words),) = table_rows(name, [result])
+    assert (model_name, chain) == (name, "encode decode, running BN")
     assert values == [
         f"{value:.1f} ± {error:.1f}"
-        for value, error in zip(found.fcd, found.curves["fcd_se"], strict=True)
+        for value, error in zip(result.fcd, result.curves["fcd_se"], strict=True)
     ]
-    assert said.startswith(("improved, step", "not improved"))
+    assert words.startswith(("improved, step", "not improved"))
     assert capsys.readouterr().out == ""
 
 
@@ -46,7 +47,7 @@ def test_each_is_trained_by_its_own_code_and_evaluated(
 def test_a_gain_counts_beyond_its_errors(fcd: list[float], error: float, word: str) -> None:
     blank: Any = np.zeros((2, 2, 3), np.uint8)
     chain = ChainResult(CHAIN, fcd, fcd, 1.0, 40, [], blank, blank, {"fcd_se": [error, error]})
-    assert other_models.verdict(chain) == word
+    assert verdict(chain) == word
 
 
 def test_bad_input() -> None:

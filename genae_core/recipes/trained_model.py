@@ -1,4 +1,4 @@
-"""What a job samples: a run in MLflow, or a checkpoint's folder."""
+"""The trained model that a job samples: a run in MLflow, or a checkpoint's folder."""
 
 import dataclasses
 from pathlib import Path
@@ -20,9 +20,10 @@ from genae_core.tracking.store_uri import resolve_uri
 from genae_core.training import checkpoint
 
 
-class Trained(NamedTuple):
-    """folder: of the checkpoint. chain: the run's, or the published one. steps: recommended, None
-    where nothing is known. experiment: None for a checkpoint alone."""
+class TrainedModel(NamedTuple):
+    """folder: where the checkpoint is. chain: the run's, or the published one for a checkpoint.
+    steps: the number that the run recommends, None if it recommends none. experiment: the run's,
+    None for a checkpoint."""
 
     folder: Path
     chain: ChainConfig
@@ -32,16 +33,22 @@ class Trained(NamedTuple):
     def chain_with(
         self, batch_norm: Literal["batch", "running"] | None, seed: int | None
     ) -> ChainConfig:
-        """The chain, with what the flags change."""
-        changes = {"batch_norm": batch_norm, "seed": seed}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return dataclasses.replace(self.chain, **given)  # type: ignore[arg-type]
+        """The chain with what the flags change; None changes nothing."""
+        chain = self.chain
+        if batch_norm is not None:
+            chain = dataclasses.replace(chain, batch_norm=batch_norm)
+        return chain if seed is None else dataclasses.replace(chain, seed=seed)
 
     def fitted_prior(
         self, chain: ChainConfig, splits: Splits | None = None
     ) -> Distribution | None:
-        """The chain's law, fitted anew to the codes of the run's own training images, which are
-        read where they are not given."""
+        """The distribution that the chain starts from, fitted again to the codes of the run's
+        training images; None if the chain starts from the model's own prior.
+
+        Args:
+            chain: The chain to be run.
+            splits: The images of the run; None reads them.
+        """
         if chain.fitted_prior is None or self.experiment is None:
             return None
         data = self.experiment.data
@@ -50,14 +57,20 @@ class Trained(NamedTuple):
         return fit_prior(model, chain, splits, data.binarize, torch.device("cpu"))
 
 
-def trained(source: str, tracking_uri: str | None, scratch: Path) -> Trained:
-    """The source, its checkpoint fetched below `scratch` where it is a run.
+def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) -> TrainedModel:
+    """The trained model of a run or of a checkpoint.
 
-    Raises ValueError for a folder without a checkpoint, and for a run that is not there, has not
-    finished, or whose model has none.
+    Args:
+        source: The id of an MLflow run, or the folder of a checkpoint.
+        tracking_uri: The MLflow store of the run; None is mlflow.db in GENAE_HOME.
+        scratch: The folder below which the checkpoint of a run is put.
+
+    Raises:
+        ValueError: There is no such folder; or the run does not exist, has not finished, or is not
+            one of a genae sweep.
     """
     if Path(source).exists():
-        return Trained(Path(source), ChainConfig(sampler=EncodeDecode()), None, None)
+        return TrainedModel(Path(source), ChainConfig(sampler=EncodeDecode()), None, None)
     if "/" in source:
         raise ValueError(f"there is no folder {source}; give a checkpoint's, or an MLflow run id")
     uri = resolve_uri(tracking_uri or default_store())
@@ -66,7 +79,7 @@ def trained(source: str, tracking_uri: str | None, scratch: Path) -> Trained:
     tracker.experiment_id = run.info.experiment_id
     if run.info.status != "FINISHED":
         raise ValueError(f"run {source} has no result yet: it is {run.info.status}")
-    # Runs of one training share the model of the first.
+    # The runs of one training share the model of the first.
     owners = tracker.find(key=run.data.tags.get("model_run", ""))
     names = [a.path for run in owners for a in tracker.client.list_artifacts(run.info.run_id)]
     if "checkpoint" not in names or "experiment.json" not in names:
@@ -74,5 +87,6 @@ def trained(source: str, tracking_uri: str | None, scratch: Path) -> Trained:
     folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
     text = tracker.fetch(source, "experiment.json", scratch).read_text()
     experiment: Experiment = config.from_json(text)
-    steps = run.data.metrics.get("fcd_recommended_step")
-    return Trained(folder, experiment.chains[0], None if steps is None else int(steps), experiment)
+    recommended = run.data.metrics.get("fcd_recommended_step")
+    steps = None if recommended is None else int(recommended)
+    return TrainedModel(folder, experiment.chains[0], steps, experiment)

@@ -6,16 +6,17 @@ from typing import Any
 
 import optuna
 import pytest
-import search
 
+from genae_core.recipes.options import StudyOptions
+from genae_core.recipes.search_space import cell_experiment, suggest_cell, usual_cell
 from genae_core.sweep import optuna_search, sweep_folder
 from genae_core.sweep.cells import cell_key
 from genae_core.tracking.mlflow_store import Tracker
 
 
 def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
-    options = search.Options()
-    vae = search.usual(options, "vae", 10)
+    options = StudyOptions()
+    vae = usual_cell(options, "vae", 10)
     assert vae == {
         "family": "vae",
         "latent_dim": 10,
@@ -23,14 +24,14 @@ def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
         "prior of a KL": "normal",
         "beta": 1.0,
     }
-    daae = search.usual(options, "daae", 5)
+    daae = usual_cell(options, "daae", 5)
     assert daae["noise"] == 0.5 and daae["prior of samples"] == "normal"
-    assert search.usual(options, "flow_ae", 5).keys() == {"family", "latent_dim", "learning_rate"}
-    assert search.cell_of(options, vae).model.latent_dim == 10
+    assert usual_cell(options, "flow_ae", 5).keys() == {"family", "latent_dim", "learning_rate"}
+    assert cell_experiment(options, vae).model.latent_dim == 10
 
 
-def planner(monkeypatch: pytest.MonkeyPatch, options: search.Options) -> Callable[..., Any]:
-    """What search() would run, of these of its settings; nothing is run."""
+def planner(monkeypatch: pytest.MonkeyPatch, options: StudyOptions) -> Callable[..., Any]:
+    """The plan of search() with some settings; no trial is started."""
     plans: list[Any] = []
     monkeypatch.setattr(
         optuna_search, "run_sweep", lambda study, plan, *_: plans.append(plan()) or 0
@@ -38,9 +39,9 @@ def planner(monkeypatch: pytest.MonkeyPatch, options: search.Options) -> Callabl
 
     def planned(known: Any = (), **settings: Any) -> Any:
         space = optuna_search.SearchSpace(
-            first=search.usual(options, "vae", 10),
-            suggest=lambda trial: search.suggest(options, trial),
-            experiment=lambda params: search.cell_of(options, params),
+            first=usual_cell(options, "vae", 10),
+            suggest=lambda trial: suggest_cell(options, trial),
+            experiment=lambda params: cell_experiment(options, params),
             known=known,
         )
         optuna_search.search("search", space, options, 1.0, **settings)
@@ -52,9 +53,9 @@ def planner(monkeypatch: pytest.MonkeyPatch, options: search.Options) -> Callabl
 def test_tpe_learns_from_the_cells_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are finished trials of its study, under the distributions of the space itself; what it
     proposes then is near the good ones more often than where nothing is known."""
-    options = search.Options(families=("vae", "ex_post_ae"))
-    known = [(search.usual(options, "vae", 10 + k), 100.0 + k) for k in range(10)] + [
-        (search.usual(options, "ex_post_ae", 10 + k), 10.0 + k) for k in range(5)
+    options = StudyOptions(families=("vae", "ex_post_ae"))
+    known = [(usual_cell(options, "vae", 10 + k), 100.0 + k) for k in range(10)] + [
+        (usual_cell(options, "ex_post_ae", 10 + k), 10.0 + k) for k in range(5)
     ]
     planned = planner(monkeypatch, options)
     informed = planned(known=known).searcher
@@ -73,7 +74,7 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path))
-    options = search.Options(families=("vae",), seeds=(0, 1), name="s", resume=True)
+    options = StudyOptions(families=("vae",), seeds=(0, 1), name="s", resume=True)
     tracker = Tracker.create(f"sqlite:///{tmp_path}/mlflow.db", "search", tmp_path / "artifacts")
 
     def logged(params: dict[str, Any], seed: int, status: str, value: float = 9.0) -> None:
@@ -82,7 +83,7 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
         tracker.log_metrics(run, [("fcd_val_best", value, 0)])
         tracker.finish(run.run_id, status)
 
-    done, cut_off, failed, stopped = (search.usual(options, "vae", 10 + k) for k in range(4))
+    done, cut_off, failed, stopped = (usual_cell(options, "vae", 10 + k) for k in range(4))
     logged(done, 0, "FINISHED", 40.0)
     logged(done, 1, "FINISHED", 60.0)
     logged(cut_off, 0, "FINISHED")

@@ -1,11 +1,10 @@
-"""The table that paper_tables.py makes of the runs it reads back."""
+"""The tables that paper_tables.py makes of the runs that it reads back."""
 
 import json
 import math
 from typing import Any
 
 import numpy as np
-import paper_tables
 import pytest
 import scipy
 
@@ -14,6 +13,9 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.aae import AAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.recipes import parzen_table
+from genae_core.recipes.flowae_table import TABLE, flowae_rows
+from genae_core.recipes.paper_rows import Row
+from genae_core.report.intervals import interval
 from genae_core.tracking.mlflow_store import StoredRun
 
 
@@ -24,11 +26,11 @@ def _run(family: str, fcd: float, status: str = "FINISHED") -> StoredRun:
 
 def test_the_interval_is_students() -> None:
     """Of 1, 2, 3: mean 2, sd 1, and t_{0.975, 2} = 4.3027."""
-    mean, low, high = paper_tables.interval([1.0, 2.0, 3.0])
+    mean, low, high = interval([1.0, 2.0, 3.0])
     assert low is not None and high is not None
     assert mean == 2 and high - mean == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert mean - low == pytest.approx(high - mean)
-    assert paper_tables.interval([5.0]) == (5.0, None, None)
+    assert interval([5.0]) == (5.0, None, None)
 
 
 def test_rows_are_named_as_in_the_paper_and_count_finished_runs() -> None:
@@ -38,18 +40,18 @@ def test_rows_are_named_as_in_the_paper_and_count_finished_runs() -> None:
         _run("flow_ae", 4.0),
         _run("flow_ae_spline", 3.0),
     ]
-    rows = {row.name: row for row in paper_tables.rows_of(runs)}
+    rows = {row.name: row for row in flowae_rows(runs)}
     assert list(rows) == ["Real data", "VAE", "FlowAE", "FlowAE (spline)"]
     assert (rows["Real data"].mean, rows["Real data"].paper) == (2.0, 0.2)
     vae = rows["VAE"]
     assert (vae.mean, vae.n, vae.fcd_ratio, vae.paper) == (11.0, 2, 5.5, 8.12)
     assert rows["FlowAE"].low is None and rows["FlowAE"].n == 1
-    assert paper_tables.rows_of([]) == []
-    names = [name for name, _, _ in paper_tables.TABLE]
+    assert flowae_rows([]) == []
+    names = [name for name, _, _ in TABLE]
     assert names == ["VAE", "AAE", "AdvAE", "FlowAE", "FlowAE (spline)"]
 
 
-def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray) -> list[parzen_table.Line]:
+def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray) -> list[Row]:
     """Table rows of an untrained model, with 40 training and 10 held-out images of noise."""
     for name, value in (("TRAINED", 40), ("HELD_OUT", 10), ("FEW", 20), ("BLOCK", 8)):
         monkeypatch.setattr(parzen_table, name, value)
@@ -63,7 +65,7 @@ def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray) -> list[parzen_ta
         built = model.build((1, 2, 2)).eval()
     monkeypatch.setattr(parzen_table, "model_of", lambda tracker, run: built)
     tracker: Any = None
-    return parzen_table.lines(tracker, [_run("aae", 1.0)], Splits(*splits, ()), 20)
+    return parzen_table.parzen_rows(tracker, [_run("aae", 1.0)], Splits(*splits, ()), 20)
 
 
 def test_the_parzen_rows_are_log_means_of_gaussians(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +84,8 @@ def test_the_parzen_rows_are_log_means_of_gaussians(monkeypatch: pytest.MonkeyPa
 
     rows = np.random.default_rng(0).permutation(40)[:20]
     sigma = max(parzen_table.SIGMAS, key=lambda s: mean(flat[rows], flat[40:], s))
-    assert real_row.values[0].mean == pytest.approx(mean(flat[rows], x, sigma), rel=1e-4)
-    assert np.isfinite([model_row.values[0].mean, means_row.values[0].mean]).all()
+    assert real_row.mean == pytest.approx(mean(flat[rows], x, sigma), rel=1e-4)
+    assert np.isfinite([model_row.mean, means_row.mean]).all()
 
 
 def test_the_window_is_chosen_without_the_test_images(

@@ -1,0 +1,214 @@
+"""How each dataset is trained and sampled by default, and how a smoke run is cut down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from genae_core.config import require
+from genae_core.data.base import DataConfig
+from genae_core.data.celeba import CelebAConfig
+from genae_core.data.digits import DigitsConfig
+from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.data.mnist import MNISTConfig
+from genae_core.data.svhn import SVHNConfig
+from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.models.base import AdamConfig
+from genae_core.nets.base import NetConfig
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.recipes.options import DataOptions
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.training.config import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a dataset is trained and sampled.
+
+    latent_dims: the latent dimensions that a study of them compares. record: the steps at which
+    chains are measured. sub_batch: chains that run together. num_chains: chains of a trial; None
+    is as many as the reference images allow.
+    """
+
+    data: DataConfig
+    net: NetConfig
+    critic: CriticConfig
+    optimizer: AdamConfig
+    training: TrainingConfig
+    classifier: ClassifierConfig
+    latent_dims: tuple[int, ...]
+    record: tuple[int, ...] = (0, 1, 2, 5, 10)
+    sub_batch: int
+    num_chains: int | None = None
+
+    def chain(self, **changes: Any) -> ChainConfig:
+        """The encode/decode chain as the recipe runs it, with these fields changed."""
+        usual = ChainConfig(
+            sampler=EncodeDecode(),
+            record=self.record,
+            sub_batch=self.sub_batch,
+            num_chains=self.num_chains,
+        )
+        return replace(usual, **changes)
+
+
+def dataset_recipe(options: DataOptions) -> Recipe:
+    """The recipe of the chosen dataset.
+
+    Args:
+        options: The flags about data. With --smoke the recipe is cut down to a few minutes.
+
+    Raises:
+        ValueError: The flags do not fit the dataset.
+    """
+    if options.dataset == "digits":
+        require(
+            options.data_root is None,
+            "digits takes no --data-root: it comes with scikit-learn",
+            data_root=options.data_root,
+        )
+        return smoke_digits(DIGITS) if options.smoke else DIGITS
+    root = options.data_root or options.shards
+    if root is None:
+        raise ValueError(
+            f"--dataset {options.dataset} reads files: give --data-root FOLDER, or --shards"
+        )
+    full, smoke = IMAGE_FILES[options.dataset]
+    recipe = full(options, root)
+    return smoke(recipe) if options.smoke else recipe
+
+
+DIGITS = Recipe(
+    data=DigitsConfig(),
+    net=MLPConfig(widths=(256, 256)),
+    critic=CriticConfig(),
+    optimizer=AdamConfig(),
+    training=TrainingConfig(epochs=80, batch_size=50),
+    classifier=ClassifierConfig(
+        optimizer=AdamConfig(learning_rate=3e-3),
+        training=TrainingConfig(epochs=60, batch_size=50, decay="linear"),
+    ),
+    latent_dims=(2, 8, 32),
+    sub_batch=120,
+)
+
+
+def smoke_digits(recipe: Recipe) -> Recipe:
+    """Fewer epochs and latent dimensions."""
+    return replace(recipe, training=replace(recipe.training, epochs=10), latent_dims=(2, 8))
+
+
+def mnist(options: DataOptions, root: str) -> Recipe:
+    """The published practice for MNIST (Sridhar & Srivastava, section 5): binarised, fully
+    connected, up to ten epochs. The critic here has no dropout."""
+    return Recipe(
+        data=MNISTConfig(root=root, download=options.download),
+        net=MLPConfig(),
+        critic=CriticConfig(dropout=0.0),
+        optimizer=AdamConfig(),
+        training=TrainingConfig(epochs=8, batch_size=200),
+        classifier=ClassifierConfig(
+            kernel_size=5,
+            dropout=0.25,
+            training=TrainingConfig(epochs=12, batch_size=100, decay="linear"),
+        ),
+        latent_dims=(2, 10, 50, 200),
+        record=(0, 1, 2, 3, 5, 7, 10, 15, 20),
+        sub_batch=500,
+    )
+
+
+def smoke_mnist(recipe: Recipe) -> Recipe:
+    """One epoch of a tenth of the images, and fewer chains and steps."""
+    classifier = recipe.classifier
+    return replace(
+        recipe,
+        training=replace(recipe.training, epochs=1, max_images=6000),
+        classifier=replace(classifier, training=replace(classifier.training, epochs=1)),
+        latent_dims=(10,),
+        record=(0, 1, 2, 5, 10),
+        num_chains=2000,
+    )
+
+
+def colour_images(data: DataConfig, batch_size: int = 64) -> Recipe:
+    """Creswell et al. 2017, section 4.3: 64 px, 20 epochs, Adam at 2e-4 with beta1 0.5."""
+    return Recipe(
+        data=data,
+        net=DCGANConfig(width=64),
+        critic=CriticConfig(),
+        optimizer=AdamConfig(learning_rate=2e-4, beta1=0.5),
+        training=TrainingConfig(epochs=20, batch_size=batch_size),
+        classifier=ClassifierConfig(
+            channels=(16, 32, 64, 64),
+            training=TrainingConfig(epochs=10, batch_size=32, decay="linear"),
+        ),
+        latent_dims=(50, 100, 200),
+        sub_batch=100,
+    )
+
+
+def smoke_colour_images(
+    recipe: Recipe, batch_size: int = 32, classifier_epochs: int = 15
+) -> Recipe:
+    """Fewer images and epochs, and a narrower network that takes larger steps, so that images are
+    recognisable within minutes."""
+    classifier = recipe.classifier
+    return replace(
+        recipe,
+        net=DCGANConfig(width=16),
+        optimizer=replace(recipe.optimizer, learning_rate=1e-3),
+        training=replace(recipe.training, epochs=6, batch_size=batch_size, max_images=1600),
+        classifier=replace(
+            classifier,
+            training=replace(
+                classifier.training,
+                epochs=classifier_epochs,
+                batch_size=batch_size,
+                max_images=6000,
+            ),
+        ),
+        latent_dims=(50,),
+        num_chains=200,
+    )
+
+
+def svhn(options: DataOptions, root: str) -> Recipe:
+    """SVHN, enlarged to 64 px."""
+    return colour_images(SVHNConfig(root=root, size=64, download=options.download))
+
+
+def celeba(options: DataOptions, root: str) -> Recipe:
+    """CelebA's faces at 64 px."""
+    data = CelebAConfig(
+        root=root, size=64, split_seed=options.split_seed, download=options.download
+    )
+    return colour_images(data)
+
+
+def smoke_celeba(recipe: Recipe) -> Recipe:
+    """The classifier of attributes is accurate enough after two epochs."""
+    return smoke_colour_images(recipe, classifier_epochs=2)
+
+
+def image_folder(options: DataOptions, root: str) -> Recipe:
+    """A user's own images, which may be few: the batches are smaller."""
+    data = ImageFolderConfig(root=root, size=64, split_seed=options.split_seed)
+    return colour_images(data, batch_size=32)
+
+
+def smoke_image_folder(recipe: Recipe) -> Recipe:
+    """The first 2,400 images, and still smaller batches."""
+    small = smoke_colour_images(recipe, batch_size=16)
+    assert isinstance(recipe.data, ImageFolderConfig)
+    return replace(small, data=replace(recipe.data, max_images=2400), num_chains=None)
+
+
+# The recipe of each dataset that is read from files, and how a smoke run cuts it down.
+IMAGE_FILES: dict[str, tuple[Callable[[DataOptions, str], Recipe], Callable[[Recipe], Recipe]]] = {
+    "mnist": (mnist, smoke_mnist),
+    "svhn": (svhn, smoke_colour_images),
+    "celeba": (celeba, smoke_celeba),
+    "image_folder": (image_folder, smoke_image_folder),
+}

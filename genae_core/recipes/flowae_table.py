@@ -1,0 +1,99 @@
+"""Table 1 of Sridhar & Srivastava, and the pictures of codes of their figure 7."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genae_core.data.base import Split
+from genae_core.models.base import Autoencoder
+from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.pictures import images_of, model_of
+from genae_core.report.intervals import interval
+from genae_core.report.plots import Cloud, scatter
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
+
+LATENT_DIM = 10
+# The name in the paper, the FCD there, and the family here. The paper has no FCD for the spline.
+TABLE: tuple[tuple[str, float | None, str], ...] = (
+    ("VAE", 8.12, "vae"),
+    ("AAE", 6.09, "aae"),
+    ("AdvAE", 6.03, "adv_ae"),
+    ("FlowAE", 4.65, "flow_ae"),
+    ("FlowAE (spline)", None, "flow_ae_spline"),
+)
+REAL = 0.2  # the paper's FCD of real data
+# The families whose codes are drawn, with the titles.
+DRAWN = (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE"))
+# The paper gives the perplexity of its t-SNE, and no number of images.
+PERPLEXITY, IMAGES = 70, 2_000
+
+
+def flowae_rows(curves: list[StoredRun]) -> list[Row]:
+    """The table from the finished runs: the FCD at step 0 against the test half.
+
+    Args:
+        curves: The runs of the sweep.
+
+    Returns:
+        The row of real images, then a row for each family with a finished run; no row without one.
+    """
+    finished = [run for run in curves if run.status == "FINISHED"]
+    if not finished:
+        return []
+    floor = finished[0].scalars["fcd_floor"]  # every run compares the same images
+    rows = [Row(name="Real data", paper=REAL, mean=floor, n=1, fcd_ratio=1.0)]
+    for name, paper, family in TABLE:
+        runs = [run for run in finished if _family_of(run) == family]
+        if runs:
+            mean, low, high = interval([run.scalars["fcd_step0"] for run in runs])
+            rows.append(
+                Row(
+                    name=name,
+                    paper=paper,
+                    mean=mean,
+                    low=low,
+                    high=high,
+                    n=len(runs),
+                    fcd_ratio=mean / floor if floor > 0 else None,
+                )
+            )
+    return rows
+
+
+def draw_codes(tracker: Tracker, sweep: str, folder: Path, test: Split, binarize: bool) -> None:
+    """Draw a t-SNE of held-out images' codes for the VAE and for the autoencoder that FlowAE and
+    AdvAE share (Sridhar & Srivastava, figure 7).
+
+    Args:
+        tracker: The store of the sweep; the runs of seed 0 get the pictures as artifacts.
+        sweep: The sweep's name.
+        folder: The folder of the sweep; the pictures are in figures/ there.
+        test: The held-out images.
+        binarize: Whether the models see binarised images.
+    """
+    from sklearn.manifold import TSNE  # noqa: PLC0415  slow to import
+
+    count = min(IMAGES, len(test.images))
+    x = images_of(test, np.arange(count), binarize)
+    finished = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
+    for family, title in DRAWN:
+        runs = [run for run in finished if run.tags["seed"] == "0" and _family_of(run) == family]
+        if not runs:
+            continue
+        model = model_of(tracker, runs[0])
+        assert isinstance(model, Autoencoder)
+        with torch.no_grad():
+            codes = model.encode(x).mean.numpy()
+        points = TSNE(perplexity=min(PERPLEXITY, count / 4), random_state=0).fit_transform(codes)
+        path = folder / "figures" / f"tsne_{family}.png"
+        path.parent.mkdir(exist_ok=True)
+        cloud = Cloud(f"t-SNE of {count:,} codes: {title}", points, test.labels[:count])
+        scatter([cloud], path)
+        tracker.log_files(runs[0].run_id, path, "figures")
+        print(f"t-SNE:  {path}")
+
+
+def _family_of(run: StoredRun) -> str:
+    return str(json.loads(run.tags["cell"])["family"])

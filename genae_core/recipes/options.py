@@ -1,0 +1,73 @@
+"""The flags that studies and jobs share: about the data, the families and their settings."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from genae_core.config import require
+from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
+from genae_core.recipes.family_settings import settings_by_family
+from genae_core.sweep.options import LaunchOptions, ShardOptions
+
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = Literal[tuple(FAMILIES)]  # the choices of a flag
+Dataset = Literal["digits", "mnist", "svhn", "celeba", "image_folder"]
+NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ShardOptions):
+    """The flags about data."""
+
+    dataset: Dataset = "digits"
+    """digits comes with scikit-learn and needs no files; the others are read from --data-root."""
+    data_root: Annotated[str | None, tyro.conf.arg(aliases=["--raw"])] = None
+    """Folder or URI of the dataset's official files, or of your own images."""
+    split_seed: int = 0
+    """Seed of the cut into training and held-out images where a dataset has none of its own."""
+    download: bool = False
+    """Fetch missing official files into --data-root with torchvision's downloaders."""
+    smoke: bool = False
+    """A few minutes at most: fewer images, epochs and cells. Shows that it runs, not how well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(DataOptions, LaunchOptions):
+    """The flags of every study."""
+
+    epochs: int | None = None
+    """Passes over the training images (default: the dataset's recipe)."""
+    learning_rate: float | None = None
+    """Adam's learning rate for the reconstruction or the ELBO (default: the dataset's recipe)."""
+    net_width: int | None = None
+    """Channels of the DCGAN's first layer; each further layer has twice as many (default: 64)."""
+    families: tuple[FamilyName, ...] = PAPER
+    """Model families to compare."""
+    noise: float | None = None
+    """Standard deviation of the corruption in the denoising families (default: 0.5)."""
+    settings: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.arg(name="set", metavar="NAME=VALUE [NAME=VALUE ...]"),
+        tyro.conf.UseAppendAction,
+    ] = ()
+    """Values of the families' own settings, such as beta=2 or critic.dropout=0.1: every chosen
+    family that has the setting takes it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        need = families_that_need_noise()
+        require(
+            self.noise is None or not set(need).isdisjoint(self.families),
+            f"--noise is for {', '.join(need)}, and --families names none of them",
+            noise=self.noise,
+            families=self.families,
+        )
+        settings_by_family(self.assignments, self.families)
+
+    @property
+    def assignments(self) -> tuple[str, ...]:
+        """The texts NAME=VALUE of all flags --set."""
+        return tuple(text for group in self.settings for text in group)

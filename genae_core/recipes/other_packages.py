@@ -1,0 +1,147 @@
+"""Models of other packages, trained as these packages train them and wrapped for genae's chains.
+
+Pythae's VAE and AAE, and an AutoencoderKL of diffusers; both packages are in the dev extra.
+Shapes: N images, C channels, H rows, W columns.
+"""
+
+import contextlib
+import importlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genae_core.config import require_positive_int
+from genae_core.data.base import Splits
+from genae_core.distributions.rng import Draw
+from genae_core.models.wrapped import Wrapped, wrap
+from genae_core.nets.base import Shape
+from genae_core.training.batches import Batches
+
+LATENT_DIM = 10  # of Pythae's models
+CHANNELS = (8, 16, 16)  # of the AutoencoderKL: 28 x 28 pixels become latents of 7 x 7
+KL_WEIGHT = 0.1  # beside half the squared error, both summed over an image
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The flags about the training of other packages' models."""
+
+    epochs: int = 8
+    """Passes over the training images."""
+    images: int | None = None
+    """Number of training images, counted from the first (default: all)."""
+    seed: int = 0
+    """Seed of the weights and the training."""
+
+    def __post_init__(self) -> None:
+        require_positive_int(epochs=self.epochs)
+        if self.images is not None:
+            require_positive_int(images=self.images)
+
+
+def pythae_model(name: str, options: TrainingOptions, splits: Splits, shape: Shape) -> Wrapped:
+    """Train a model of Pythae with its default networks, by its own trainer.
+
+    Args:
+        name: "VAE" or "Adversarial_AE".
+        options: The flags about the training.
+        splits: The images.
+        shape: The shape of an image, (C, H, W).
+    """
+    models, trainers, pipelines = (
+        importlib.import_module(f"pythae.{part}") for part in ("models", "trainers", "pipelines")
+    )
+    for logger in [name for name in logging.root.manager.loggerDict if name.startswith("pythae")]:
+        logging.getLogger(logger).setLevel(logging.WARNING)  # each sets its level at import
+    kind = "Adversarial" if "_" in name else "Base"
+    with tempfile.TemporaryDirectory() as scratch, Draw(options.seed, name).as_global():
+        config = getattr(models, f"{name}_Config" if "_" in name else f"{name}Config")
+        model = getattr(models, name)(config(input_dim=shape, latent_dim=LATENT_DIM))
+        training = getattr(trainers, f"{kind}TrainerConfig")(
+            output_dir=scratch,
+            num_epochs=options.epochs,
+            per_device_train_batch_size=200,
+            learning_rate=1e-3,
+            no_cuda=True,
+            seed=options.seed,
+        )
+        pipeline = pipelines.TrainingPipeline(model=model, training_config=training)
+        with contextlib.redirect_stdout(io.StringIO()):
+            pipeline(train_data=pixels(options, splits))
+    autoencoder = pipeline.model
+
+    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = autoencoder.encoder(x)
+        return posterior.embedding, posterior.log_covariance
+
+    def decode(z: Tensor) -> Tensor:
+        images: Tensor = autoencoder.decoder(z).reconstruction
+        return images
+
+    return wrap(autoencoder, encode, decode, latent_dim=LATENT_DIM, shape=shape)
+
+
+def kl_model(options: TrainingOptions, splits: Splits, shape: Shape) -> Wrapped:
+    """Train an AutoencoderKL of diffusers on the squared error and the KL divergence, by Adam."""
+    # A CPU's torch may fail to load torchvision's operators; this import avoids that.
+    importlib.import_module("genae_core.data.torchvision_import").torchvision_datasets()
+    package: Any = importlib.import_module("diffusers")
+    draw = Draw(options.seed, "kl")
+    with draw.as_global():
+        model = package.AutoencoderKL(
+            in_channels=shape[0],
+            out_channels=shape[0],
+            latent_channels=1,
+            down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
+            up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
+            block_out_channels=CHANNELS,
+            norm_num_groups=4,
+            sample_size=shape[1],
+        )
+        x = torch.from_numpy(pixels(options, splits))
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(options.epochs):
+            for rows in torch.split(draw.permutation(len(x)), 100):
+                batch = 2 * x[rows] - 1
+                posterior = model.encode(batch).latent_dist
+                error = (
+                    (model.decode(posterior.sample()).sample - batch).square().flatten(1).sum(1)
+                )
+                loss = (error / 2 + KL_WEIGHT * posterior.kl()).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+    side = shape[1] // 2 ** (len(CHANNELS) - 1)
+
+    def encode(images: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = model.encode(2 * images - 1).latent_dist
+        return posterior.mean.flatten(1), posterior.logvar.flatten(1)
+
+    def decode(z: Tensor) -> Tensor:
+        images: Tensor = model.decode(z.reshape(-1, 1, side, side)).sample
+        return (images / 2 + 0.5).clamp(0, 1)
+
+    return wrap(model, encode, decode, latent_dim=side * side, shape=shape)
+
+
+Build = Callable[[TrainingOptions, Splits, Shape], Wrapped]
+MODELS: dict[str, Build] = {
+    "Pythae VAE": partial(pythae_model, "VAE"),
+    "Pythae AAE": partial(pythae_model, "Adversarial_AE"),
+    "diffusers AutoencoderKL": kl_model,
+}
+
+
+def pixels(options: TrainingOptions, splits: Splits) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The training images [N, C, H, W] as the classifier sees them, of zeros and ones."""
+    count = min(options.images or len(splits.train.images), len(splits.train.images))
+    examples = Batches(splits.train, count, True, torch.device("cpu")).examples()
+    return np.asarray(examples.batch(np.arange(count)).x.numpy())

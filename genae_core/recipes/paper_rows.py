@@ -1,0 +1,46 @@
+"""The rows of a table of paper_tables.py: what the paper has beside what is measured here."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table.
+
+    paper: the paper's value, None if it has none. mean: over n seeds. low, high: the ends of the
+    mean's 95 % interval; None if n is 1, unless the one value has an interval of its own.
+    fcd_ratio: mean divided by the FCD of real training images.
+    """
+
+    name: str
+    paper: float | None
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    fcd_ratio: float | None = None
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print the table."""
+    head = ("paper", "measured", "95 % interval", "seeds", "/ real")
+    width = max([16, *(len(row.name) for row in rows)])
+    print("\n{:<{width}} {:>6} {:>9} {:>17} {:>6} {:>7}".format("", *head, width=width))
+    for row in rows:
+        paper = "-" if row.paper is None else f"{row.paper:.2f}"
+        spread = "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
+        ratio = "-" if row.fcd_ratio is None else f"{row.fcd_ratio:.1f}"
+        print(
+            f"{row.name:<{width}} {paper:>6} {row.mean:>9.1f} {spread:>17} {row.n:>6} {ratio:>7}"
+        )
+    if any(row.fcd_ratio is not None for row in rows):
+        print("paper: another classifier, so another scale; / real: divided by real images")
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write the rows as a JSON list, and print the path."""
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print(f"rows:   {path}")

@@ -1,0 +1,146 @@
+"""The space in which search.py looks: the coordinates of a trial, and what they stand for."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, Protocol
+
+from genae_core.experiment.experiment import Experiment
+from genae_core.models.base import AdamConfig
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.families import (
+    FAMILIES,
+    KL_PRIORS,
+    SAMPLE_PRIORS,
+    PriorName,
+    Range,
+    family_config,
+)
+from genae_core.recipes.options import StudyOptions
+from genae_core.recipes.study import study_experiment, study_parts
+
+LATENT_DIMS = (4, 64)
+LEARNING_RATES = Range(5e-4, 5e-3)
+NOISES = (0.1, 1.0)
+# A search records fewer steps than the studies: the evaluation is half of a cell's time.
+RECORD = (0, 1, 2, 5, 10)
+# A prior of two dimensions alone could not be compared at another latent dimension.
+PLANAR: tuple[PriorName, ...] = ("swiss_roll",)
+PRIOR = "prior of "  # begins the name of each coordinate that is a prior
+
+
+class SuggestingTrial(Protocol):
+    """An Optuna trial, as far as a space needs one."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+
+def suggest_cell(options: StudyOptions, trial: SuggestingTrial) -> None:
+    """Suggest the coordinates of one trial, each only if it means something for the family.
+
+    Args:
+        options: The search's flags.
+        trial: The trial that chooses the values.
+    """
+    family = trial.suggest_categorical("family", list(options.families))
+    trial.suggest_int("latent_dim", *LATENT_DIMS, log=True)
+    trial.suggest_float("learning_rate", LEARNING_RATES.low, LEARNING_RATES.high, log=True)
+    priors = _priors(family)
+    if priors:
+        trial.suggest_categorical(_prior_coordinate(family), priors)
+    if FAMILIES[family].noise == "needed":
+        trial.suggest_float("noise", *NOISES)
+    for setting, values in searched_settings(options, family).items():
+        trial.suggest_float(values.name or setting, values.low, values.high, log=True)
+
+
+def usual_cell(options: StudyOptions, family: str, latent_dim: int) -> dict[str, Any]:
+    """All coordinates of a family's cell as the other studies train it.
+
+    Args:
+        options: The search's flags.
+        family: The family's name in FAMILIES.
+        latent_dim: The dimension of the latent codes.
+    """
+    parts = study_parts(options, family)
+    cell: dict[str, Any] = {
+        "family": family,
+        "latent_dim": latent_dim,
+        "learning_rate": parts.optimizer.learning_rate,
+    }
+    priors = _priors(family)
+    if priors:
+        cell[_prior_coordinate(family)] = priors[0]
+    if FAMILIES[family].noise == "needed":
+        cell["noise"] = parts.noise
+    config = family_config(family, latent_dim, parts)
+    for setting, values in searched_settings(options, family).items():
+        cell[values.name or setting] = attrgetter(setting)(config)
+    return cell
+
+
+def cell_experiment(options: StudyOptions, cell: dict[str, Any]) -> Experiment:
+    """The experiment that the coordinates of a trial stand for.
+
+    Args:
+        options: The search's flags.
+        cell: The coordinates by name.
+
+    Raises:
+        ValueError: A config refuses a value.
+    """
+    family = cell["family"]
+    parts = study_parts(options, family)
+    searched = {
+        setting: cell[values.name or setting]
+        for setting, values in searched_settings(options, family).items()
+    }
+    parts = replace(
+        parts,
+        optimizer=AdamConfig(learning_rate=cell["learning_rate"], beta1=parts.optimizer.beta1),
+        noise=cell.get("noise", parts.noise),
+        prior=next((value for name, value in cell.items() if name.startswith(PRIOR)), None),
+        settings={**parts.settings, **searched},
+    )
+    chain = dataset_recipe(options).chain(record=RECORD)
+    return study_experiment(options, family, cell["latent_dim"], (chain,), parts)
+
+
+def searched_settings(options: StudyOptions, family: str) -> dict[str, Range]:
+    """The family's own settings that the search varies: not those that --set gives a value."""
+    fixed = study_parts(options, family).settings
+    searched = FAMILIES[family].searched
+    return {setting: values for setting, values in searched.items() if setting not in fixed}
+
+
+def check_space(options: StudyOptions) -> None:
+    """Check that each family takes what --set gives beside the ends of what the search varies.
+
+    Args:
+        options: The search's flags.
+
+    Raises:
+        ValueError: A config refuses such values together.
+    """
+    for family in options.families if options.settings else ():
+        ranges = searched_settings(options, family)
+        low = {values.name or setting: values.low for setting, values in ranges.items()}
+        high = {values.name or setting: values.high for setting, values in ranges.items()}
+        usual = usual_cell(options, family, LATENT_DIMS[0])
+        for ends in (low, high):
+            cell_experiment(options, {**usual, **ends})
+
+
+def _priors(family: str) -> tuple[PriorName, ...]:
+    return tuple(prior for prior in FAMILIES[family].priors if prior not in PLANAR)
+
+
+def _prior_coordinate(family: str) -> str:
+    """The name of the coordinate: Optuna fixes a parameter's choices, so there is one a set."""
+    names = {KL_PRIORS: "a KL", SAMPLE_PRIORS: "samples"}
+    priors = FAMILIES[family].priors
+    return PRIOR + names.get(priors, " or ".join(priors))

@@ -1,0 +1,82 @@
+"""What a study trains in one cell, from its flags and the dataset's recipe."""
+
+from dataclasses import replace
+
+from genae_core.config import require
+from genae_core.experiment.experiment import Experiment
+from genae_core.models.base import AdamConfig
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.families import FAMILIES, Parts, family_config
+from genae_core.recipes.family_settings import describe_settings, settings_by_family
+from genae_core.recipes.options import NOISE, StudyOptions
+from genae_core.samplers.config import ChainConfig
+
+
+def study_parts(options: StudyOptions, family: str) -> Parts:
+    """What the flags and the dataset's recipe give to a family.
+
+    Args:
+        options: The study's flags.
+        family: The family's name in FAMILIES, one of --families.
+
+    Raises:
+        ValueError: The flags do not fit the dataset or the family.
+    """
+    recipe = dataset_recipe(options)
+    net, optimizer = recipe.net, recipe.optimizer
+    if options.learning_rate is not None:
+        optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
+    if options.net_width is not None:
+        require(
+            isinstance(net, DCGANConfig),
+            f"--net-width is the DCGAN's, and {options.dataset} takes an MLP",
+            net_width=options.net_width,
+        )
+        net = DCGANConfig(width=options.net_width)
+    noise = NOISE if options.noise is None else options.noise
+    return Parts(
+        net=net,
+        critic=recipe.critic,
+        optimizer=optimizer,
+        noise=noise if FAMILIES[family].noise == "needed" else 0.0,
+        settings=settings_by_family(options.assignments, options.families).get(family, {}),
+    )
+
+
+def study_experiment(
+    options: StudyOptions,
+    family: str,
+    latent_dim: int,
+    chains: tuple[ChainConfig, ...],
+    parts: Parts | None = None,
+) -> Experiment:
+    """The experiment of one cell of a study.
+
+    Args:
+        options: The study's flags.
+        family: The family's name in FAMILIES.
+        latent_dim: The dimension of the latent codes.
+        chains: The settings of the chains that are run from the trained model.
+        parts: What the family is made of; None is what `study_parts` gives.
+
+    Raises:
+        ValueError: A config refuses a value.
+    """
+    recipe = dataset_recipe(options)
+    training = recipe.training
+    if options.epochs is not None:
+        training = replace(training, epochs=options.epochs)
+    return Experiment(
+        data=recipe.data,
+        model=family_config(family, latent_dim, parts or study_parts(options, family)),
+        training=training,
+        chains=chains,
+        classifier=recipe.classifier,
+    )
+
+
+def print_settings(options: StudyOptions) -> None:
+    """Print which of the chosen families take each setting of --set."""
+    for line in describe_settings(options.assignments, options.families):
+        print(line)
