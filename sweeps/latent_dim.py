@@ -34,8 +34,12 @@ def main(options: Options) -> int:
 
     print_settings(options)
     dims = recipe.latent_dims if options.latent_dims is None else options.latent_dims
-    axes = {"family": options.families, "latent_dim": dims}
-    return launch("latent_dim", axes, experiment, options)
+    return launch(
+        "latent_dim",
+        {"family": options.families, "latent_dim": dims},
+        experiment,
+        options,
+    )
 
 
 if __name__ == "__main__":

@@ -85,8 +85,13 @@ def main(options: Options) -> int:
         print(f"drawn:  {figures} (interpolations after {', '.join(map(str, STEPS))} steps)")
 
     print_settings(options)
-    axes = {"family": options.families, "latent_dim": options.latent_dims}
-    return launch("mcmc_steps", axes, experiment, options, on_end)
+    return launch(
+        "mcmc_steps",
+        {"family": options.families, "latent_dim": options.latent_dims},
+        experiment,
+        options,
+        on_end,
+    )
 
 
 if __name__ == "__main__":

@@ -35,8 +35,12 @@ def main(options: Options) -> int:
         return study_experiment(options, params["family"], params["latent_dim"], (chain,))
 
     print_settings(options)
-    axes = {"family": options.families, "latent_dim": options.latent_dims}
-    return launch("model_family", axes, experiment, options)
+    return launch(
+        "model_family",
+        {"family": options.families, "latent_dim": options.latent_dims},
+        experiment,
+        options,
+    )
 
 
 if __name__ == "__main__":

@@ -49,8 +49,12 @@ def main(options: Options) -> int:
         return study_experiment(options, family, options.latent_dim, (chain,), parts)
 
     print_settings(options)
-    axes = {"family": options.families, "noise": options.noises}
-    return launch("noise_level", axes, experiment, options)
+    return launch(
+        "noise_level",
+        {"family": options.families, "noise": options.noises},
+        experiment,
+        options,
+    )
 
 
 if __name__ == "__main__":

@@ -47,8 +47,12 @@ def main(options: Options) -> int:
         return study_experiment(options, family, options.latent_dim, (chain,), parts)
 
     print_settings(options)
-    axes = {"family": options.families, "prior": options.priors}
-    return launch("prior_type", axes, experiment, options)
+    return launch(
+        "prior_type",
+        {"family": options.families, "prior": options.priors},
+        experiment,
+        options,
+    )
 
 
 if __name__ == "__main__":

@@ -169,7 +169,11 @@ def shared_fields(
     family: Family, latent_dim: int, parts: Parts, prior: PriorName = "normal"
 ) -> dict[str, Any]:
     """The fields of the family's config that flags or axes of a study set."""
-    base = {"latent_dim": latent_dim, "net": parts.net, "optimizer": parts.optimizer}
+    base: dict[str, Any] = {
+        "latent_dim": latent_dim,
+        "net": parts.net,
+        "optimizer": parts.optimizer,
+    }
     if family.two_stage:
         return {"autoencoder": AEConfig(**base)}
     noise = {} if family.noise == "none" else {"noise": parts.noise}
