@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from genae_core.config import require
@@ -14,6 +15,7 @@ from genae_core.experiment.trial import run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
 from genae_core.samplers.loop import FEW_STEPS
+from genae_core.training.batches import DEVICE_SHARE
 
 # Room for the allocator's fragments, and for cells that a search has not proposed yet.
 HEADROOM = 1.2
@@ -33,20 +35,36 @@ def measure_peak(experiment: Experiment, splits: Splits, classifier: Classifier)
     short = shortened(experiment, len(splits.train.images))
     run_trial(short, splits, classifier.to("cuda"), "cuda")
     free, total = torch.cuda.mem_get_info()
-    # What the allocator caches counts as used, also after a recording has emptied its cache.
+    # What the allocator caches counts as used, also after a capture has emptied its cache.
     most, now = torch.cuda.max_memory_reserved(), torch.cuda.memory_reserved()
-    return Peak(total - free + most - now, total)
+    # The short training holds few of the images that the whole one holds.
+    images = image_bytes(experiment, splits, total) - image_bytes(short, splits, total)
+    return Peak(total - free + most - now + images, total)
+
+
+def image_bytes(experiment: Experiment, splits: Splits, total: int) -> int:
+    """Bytes of the training images that a trial holds on a GPU of `total` bytes: all of them, if
+    `Batches` puts them there."""
+    images = splits.train.images
+    if not isinstance(images, np.ndarray):
+        return 0
+    size = int(images[: experiment.training.max_images].nbytes)
+    return size if size <= DEVICE_SHARE * total else 0
 
 
 def shortened(experiment: Experiment, images: int) -> Experiment:
-    """The experiment with few steps, which take as much memory as all of them: chains that are
-    long enough to be recorded as CUDA graphs still are. images: the number of training images."""
+    """The experiment with few steps, which take as much memory as all of them.
+
+    Chains that are long enough to be captured as CUDA graphs still are, and they are measured at
+    as many steps, since what was measured is kept. images: the number of training images.
+    """
     training = experiment.training
     chains = []
     for chain in experiment.chains:
         batches = -(-(chain.num_chains or 0) // chain.sub_batch)
-        last = min(chain.record[-1], FEW_STEPS // max(1, batches) + 1)
-        chains.append(dataclasses.replace(chain, record=(0, last) if last else (0,)))
+        steps = len(chain.record)
+        last = max(steps - 1, min(chain.record[-1], FEW_STEPS // max(1, batches) + 1))
+        chains.append(dataclasses.replace(chain, record=(*range(steps - 1), last)))
     few = min(STEPS * training.batch_size, images)
     return dataclasses.replace(
         experiment,

@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -81,17 +81,13 @@ def time_choices(
         return [Timing(ways[0], 0.0)]
     seconds: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
     with _threads(threads):
-        for number in range(1 + ROUNDS):
-            plain: dict[ComputeConfig, ShortTraining] = {}
+        # The first round warms up and checks what the graphs come to; its seconds do not count.
+        for way, step in _check_graphs(experiment, images, ways, device).items():
+            seconds[way] += [step] if step == math.inf else []
+        for _ in range(ROUNDS):
             for way in ways:
-                if way.cuda_graphs:
-                    without = plain[dataclasses.replace(way, cuda_graphs=False)]
-                    step = _time_graph(experiment, images, way, device, without)
-                else:
-                    plain[way] = train_shortly(experiment, images, way, device)
-                    step = plain[way].seconds
-                if number or step == math.inf:  # the first round warms up
-                    seconds[way].append(step)
+                step = _seconds(experiment, images, way, device)
+                seconds[way].append(step)
     return [
         Timing(way, math.inf if math.inf in steps else statistics.median(steps))
         for way, steps in seconds.items()
@@ -184,28 +180,56 @@ def _replica(
     return Replica(model, stages, examples.examples(), draw)
 
 
-def _time_graph(
-    experiment: Experiment,
-    images: Split,
-    way: ComputeConfig,
-    device: torch.device,
-    plain: ShortTraining,
+def _check_graphs(
+    experiment: Experiment, images: Split, ways: Sequence[ComputeConfig], device: torch.device
+) -> dict[ComputeConfig, float]:
+    """The seconds of a step of each way, infinite for a CUDA graph that fails, or that does not
+    come to the losses, draws and weights of the steps without it.
+
+    cuDNN adds in the same order each time meanwhile. Its faster convolutions do not, and a few
+    steps of a GAN take that further apart than the tolerances allow.
+    """
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        trainings = {way: _train_way(experiment, images, way, device) for way in ways}
+    finally:
+        torch.backends.cudnn.deterministic = before
+    seconds = {}
+    for way, training in trainings.items():
+        plain = trainings[dataclasses.replace(way, cuda_graphs=False)]
+        wrong = training is None or (way.cuda_graphs and not _agree(training, plain))
+        seconds[way] = math.inf if training is None or wrong else training.seconds
+    return seconds
+
+
+def _seconds(
+    experiment: Experiment, images: Split, way: ComputeConfig, device: torch.device
 ) -> float:
-    """The seconds of a step as a CUDA graph, infinite if recording it fails, or if the steps do
-    not come to the losses, draws and weights of the plain ones."""
-    if not Replay.possible:  # a recording has failed in this process
-        return math.inf
+    """The seconds of a step, infinite for a CUDA graph that fails."""
+    training = _train_way(experiment, images, way, device)
+    return math.inf if training is None else training.seconds
+
+
+def _train_way(
+    experiment: Experiment, images: Split, way: ComputeConfig, device: torch.device
+) -> ShortTraining | None:
+    """A short training, or None for a CUDA graph that cannot be captured."""
+    if not way.cuda_graphs:
+        return train_shortly(experiment, images, way, device)
+    if not Replay.possible:  # a capture has failed in this process
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", NotCapturedWarning)
-            graph = train_shortly(experiment, images, way, device)
+            return train_shortly(experiment, images, way, device)
     except Exception:  # a device or its driver can raise anything
-        return math.inf
-    return graph.seconds if _agree(graph, plain) else math.inf
+        return None
 
 
-def _agree(graph: ShortTraining, plain: ShortTraining) -> bool:
+def _agree(graph: ShortTraining, plain: ShortTraining | None) -> bool:
     """Whether both trainings came to the same, but for what the order of sums changes."""
+    assert plain is not None, "a way without a graph is always trained"
     same_draws = torch.equal(graph.generator, plain.generator)
     same_losses = all(
         math.isclose(point.terms[name], term, rel_tol=LOSS_TOLERANCE, abs_tol=LOSS_TOLERANCE)

@@ -57,8 +57,19 @@ def test_chains_are_as_short_as_takes_their_memory(
     assert few.chains[0].record[-1] == last
     steps, batches = record[-1] * (chains // 500), chains // 500
     assert (last * batches > FEW_STEPS) == (steps > FEW_STEPS)
+    assert len(few.chains[0].record) == len(record)
     assert few.training.max_images == gpu_packing.STEPS * given.training.batch_size
     assert few.training.epochs == 1
+
+
+def test_images_that_a_trial_holds_are_counted() -> None:
+    splits, experiment = tiny.splits(), tiny.experiment()
+    every = splits.train.images.nbytes  # type: ignore[attr-defined]
+    assert gpu_packing.image_bytes(experiment, splits, 10**9) == every
+    few = gpu_packing.shortened(experiment, len(splits.train.images))
+    held = gpu_packing.image_bytes(few, splits, 10**9)
+    assert held == every * few.training.max_images // tiny.TRAIN
+    assert gpu_packing.image_bytes(experiment, splits, every) == 0  # they stay on the host
 
 
 def test_without_a_gpu_the_measurement_says_so(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
@@ -137,6 +138,27 @@ def test_graphs_that_compute_something_else_are_passed_over(
     assert found[True] == math.inf > found[False]
     timings = [Timing(PLAIN, found[False]), Timing(graphs_of(PLAIN), found[True])]
     assert precision.fastest(timings) == PLAIN
+
+
+def test_graphs_are_compared_while_the_device_adds_in_one_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the noise between two plain trainings, which a GAN makes large, would pass for a wrong
+    graph."""
+    plainly = step_timing.train_shortly
+    deterministic: list[bool] = []
+
+    def noisy(*arguments: Any, **settings: Any) -> step_timing.ShortTraining:
+        training = plainly(*arguments, **settings)
+        deterministic.append(torch.backends.cudnn.deterministic)
+        if deterministic[-1]:
+            return training
+        return training._replace(displacement=len(deterministic) * training.displacement)
+
+    monkeypatch.setattr(step_timing, "train_shortly", noisy)
+    assert recording(monkeypatch)[True] < math.inf
+    assert deterministic == [True] * 2 + [False] * 2 * step_timing.ROUNDS
+    assert not torch.backends.cudnn.deterministic
 
 
 def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
