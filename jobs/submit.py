@@ -1,6 +1,6 @@
-"""Send a sweep or a job of this repository to a cluster, follow its log, and end as it ends.
+"""Send a sweep or a job of this repository to a cluster, follow its log, and return its exit code.
 
-What is sent is what git tracks. Without --address it goes to the node of cluster/local/node.py.
+The files that git tracks are sent. Without --address they go to the node of cluster/local/node.py.
 
   python jobs/submit.py -- sweeps/latent_dim.py --dataset mnist
   python jobs/submit.py --address http://127.0.0.1:8265 --install -- sweeps/search.py --minutes 20
@@ -35,14 +35,14 @@ from genae_core.config.cli import cli
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves without being asked
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage statistics.
 
 SECRET = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|(^|_)(API|ACCESS)?_?KEY(_|$)", re.IGNORECASE)
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-STOPPED = 130  # as a shell says of what Ctrl-C ended
-STOP_S = 90  # that a job has to end after it was told to
-LOST_S = 60  # without an answer, before the following is given up
+STOPPED = 130  # the exit code that a shell gives to a program that Ctrl-C ended
+STOP_S = 90  # the time that a stopped job has to end
+SILENCE_S = 60  # the time without an answer after which `follow` gives up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +50,26 @@ class Options:
     """The flags of this job."""
 
     command: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """A script of this repository and its flags, after --."""
+    """A script of this repository with its flags, after --."""
     address: str | None = None
-    """Of the cluster's dashboard, http://127.0.0.1:PORT or https:// (default:
+    """The address of the cluster's dashboard, http://127.0.0.1:PORT or https:// (default:
     RAY_API_SERVER_ADDRESS, else the node of cluster/local)."""
     token: Path | None = None
-    """File with the cluster's token (default: RAY_AUTH_TOKEN_PATH, else that of cluster/local)."""
+    """The file with the cluster's token (default: that of cluster/local for its own node, else
+    RAY_AUTH_TOKEN_PATH)."""
     install: bool = False
-    """Have the cluster install genae's packages, under constraints.txt, before the job begins. The
-    default suits a cluster whose image has them, and cluster/local, which runs in this Python."""
+    """Have the cluster install the packages that genae needs, in the versions of constraints.txt,
+    before the job begins. The default suits a cluster whose image has them, and cluster/local,
+    which runs in this Python."""
     env: tuple[str, ...] = ()
-    """Names of variables whose values go along. Ray shows them to whoever has the token, and logs
-    them, so a password's is refused."""
+    """Names of environment variables to send. Ray logs their values and shows them to everyone who
+    has the token, so a variable that seems to hold a password is refused."""
     allow_dirty: bool = False
-    """Send files that differ from the commit; the runs are tagged git_dirty."""
+    """Send the files even if they differ from the commit. The runs then have the tag git_dirty."""
     max_mib: float = 50.0
-    """The most to send, MiB."""
+    """The largest size of what is sent, in MiB."""
     follow: bool = True
-    """Print the job's log, and end with its exit code."""
+    """Print the job's log, and return its exit code."""
 
     def __post_init__(self) -> None:
         config.require(len(self.command) > 0, "give a script after --", command=self.command)
@@ -75,8 +77,9 @@ class Options:
         for word in self.command:
             if PASSWORD_IN_URL.search(word):
                 raise ValueError(
-                    "a flag holds a password, and Ray shows a job's flags: have the cluster's "
-                    "environment hold it (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
+                    "a flag holds a password, and Ray shows a job's flags: set it in the "
+                    "cluster's environment instead (MLFLOW_TRACKING_USERNAME, "
+                    "MLFLOW_TRACKING_PASSWORD)"
                 )
         for name in self.env:
             if name not in os.environ:
@@ -89,8 +92,47 @@ class Options:
 
 
 def connect(options: Options) -> "JobSubmissionClient":
-    """The cluster's job server. Raises ValueError where none answers, or not to this token."""
+    """Return a client of the cluster's job server.
+
+    Ray takes its address and its token from environment variables, which are set here.
+
+    Raises:
+        ValueError: No Ray dashboard answers at the address, it does not accept the token, or the
+            token would cross a network in the clear.
+    """
     local = node.running()
+    address = _find_address(options, local)
+    host = urlsplit(address).hostname or ""
+    if host in LOOPBACK:
+        _bypass_proxies(host)
+    is_local = local is not None and address == local.address.replace("127.0.0.1", host)
+    token = _find_token(options, is_local)
+    if token is not None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token.absolute())}
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        os.environ.pop(name, None)  # Ray would prefer these to the address that it is passed.
+    logging.disable(logging.INFO)  # Ray logs every upload.
+    # Ray reads the variables above when it is imported.
+    from ray.exceptions import AuthenticationError  # noqa: PLC0415
+    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError:
+        hint = f"the one in {token} is not its token" if token else "give its file with --token"
+        raise ValueError(f"the cluster at {address} asks for a token: {hint}") from None
+    except ConnectionError:
+        raise ValueError(f"no Ray cluster answers at {address}") from None
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"what answers at {address} is no Ray dashboard: {error}") from None
+
+
+def _find_address(options: Options, local: node.Node | None) -> str:
+    """Return the dashboard's address: the flag's, else the environment's, else the local node's.
+
+    Raises ValueError if there is none, or if the token would cross a network in the clear.
+    """
     address = options.address or os.environ.get("RAY_API_SERVER_ADDRESS")
     address = address or (local.address if local else None)
     if address is None:
@@ -101,96 +143,112 @@ def connect(options: Options) -> "JobSubmissionClient":
         raise ValueError(f"--address is the dashboard's, http://127.0.0.1:PORT, got {address!r}")
     if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise ValueError(
-            f"{address}: the token would cross the network for all to read; open a tunnel "
+            f"{address}: the token would cross the network in the clear; open a tunnel "
             "(ray dashboard, kubectl port-forward, ssh -L), and give its end on this machine"
         )
-    if url.hostname in LOOPBACK:
-        # requests would give a proxy what is for this machine: the token and the files.
-        for name in ("NO_PROXY", "no_proxy"):
-            known = [host for host in os.environ.get(name, "").split(",") if host]
-            os.environ[name] = ",".join([*known, url.hostname])
-    here = local is not None and address == local.address.replace("127.0.0.1", url.hostname)
-    token = options.token or (node.token_file() if here else None)
-    token = token or _path(os.environ.get("RAY_AUTH_TOKEN_PATH"))
+    return address
+
+
+def _bypass_proxies(host: str) -> None:
+    """Have HTTP clients reach this machine directly.
+
+    They would otherwise send a proxy what is for this machine: the token and the files.
+    """
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [entry for entry in os.environ.get(name, "").split(",") if entry]
+        os.environ[name] = ",".join([*hosts, host])
+
+
+def _find_token(options: Options, is_local: bool) -> Path | None:
+    """Return the token's file: the flag's, else the local node's, else the environment's.
+
+    Raises ValueError if the file does not exist, or if others can read it.
+    """
+    token = options.token or (node.token_file() if is_local else None)
+    variable = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    token = token or (Path(variable).expanduser() if variable else None)
     if token is not None:
         if not token.is_file():
             raise ValueError(f"there is no token in {token}")
         if token.stat().st_mode & 0o077:
             raise ValueError(f"others can read the token: chmod 600 {token}")
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token.absolute())}
-        os.environ.pop("RAY_AUTH_TOKEN", None)
-    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
-        os.environ.pop(name, None)  # Ray would prefer them to what it is given
-    logging.disable(logging.INFO)  # Ray tells of every upload
-    # Imported here: Ray reads the variables above when it loads.
-    from ray.exceptions import AuthenticationError  # noqa: PLC0415
-    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
-
-    try:
-        return JobSubmissionClient(address)
-    except AuthenticationError:
-        said = f"the one in {token} is not its token" if token else "give its file with --token"
-        raise ValueError(f"the cluster at {address} asks for a token: {said}") from None
-    except ConnectionError:
-        raise ValueError(f"no Ray cluster answers at {address}") from None
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"what answers at {address} is no Ray dashboard: {error}") from None
+    return token
 
 
 class Log:
-    """A job's log, printed once also where the way to the cluster is cut now and then."""
+    """The log of a job. Every part is printed once, even if the connection breaks off."""
 
     def __init__(self, client: "JobSubmissionClient", job: str) -> None:
         self.client, self.job, self.printed = client, job, 0
 
     async def print(self) -> None:
         """Print what was not printed before, until the log or the connection ends."""
-        seen = 0
+        received = 0
         async for text in self.client.tail_job_logs(self.job):
-            seen += len(text)
-            new = text[max(0, len(text) - (seen - self.printed)) :] if seen > self.printed else ""
+            received += len(text)
+            new = text[-(received - self.printed) :] if received > self.printed else ""
             print(new, end="", flush=True)
             self.printed += len(new)
 
 
 def follow(client: "JobSubmissionClient", job: str) -> int:
-    """Print the job's log as it is written; its exit code, STOPPED where it was stopped.
+    """Print the log of a job as it is written, and return the job's exit code.
 
-    Raises ConnectionError where the cluster is silent for LOST_S.
+    The code is STOPPED if the job was stopped, and 128 plus the signal if a signal ended it.
+
+    Raises:
+        ConnectionError: The cluster does not answer for SILENCE_S.
     """
-    import aiohttp  # noqa: PLC0415  with Ray
+    import aiohttp  # noqa: PLC0415  comes with Ray
 
-    log, info, heard = Log(client, job), None, time.monotonic()
+    log, info, last_answer = Log(client, job), None, time.monotonic()
     while info is None or not info.status.is_terminal():
         try:
             asyncio.run(log.print())
             info = client.get_job_info(job)
-            heard = time.monotonic()
+            last_answer = time.monotonic()
         except (RuntimeError, OSError, aiohttp.ClientError) as error:
-            if time.monotonic() - heard > LOST_S:
+            if time.monotonic() - last_answer > SILENCE_S:
                 raise ConnectionError(f"the cluster no longer answers: {error}") from None
             time.sleep(1)
     if info.status == "SUCCEEDED":
         return 0
-    if info.driver_exit_code is None:  # it never began, or was stopped
+    if info.driver_exit_code is None:  # The job never began, or it was stopped.
         print(f"{job}: {info.message}", file=sys.stderr)
     print(f"{job} {info.status.lower()}", file=sys.stderr)
     code = info.driver_exit_code or 1
     return STOPPED if info.status == "STOPPED" else code if code > 0 else 128 - code
 
 
-def _path(text: str | None) -> Path | None:
-    return Path(text).expanduser() if text else None
-
-
 def main(options: Options) -> int:
-    """Check everything, send, follow."""
+    """Check everything, send the job, and follow it. Return its exit code."""
     commit = commit_variables(options.allow_dirty)
     files = files_to_send(options.max_mib * 2**20)
     entrypoint = shlex.join(job_command(options.command, files))
     client = connect(options)
+    job = _submit(client, options, files, entrypoint, commit)
+    hint = _commands(client.get_address(), job)
+    print(f"{job}: {entrypoint}, commit {commit['GENAE_COMMIT'][:9]}\n{hint}", flush=True)
+    if not options.follow:
+        return 0
+    try:
+        return follow(client, job)
+    except KeyboardInterrupt:
+        print(f"\n{job} goes on.\n{hint}", file=sys.stderr)
+        return STOPPED
+
+
+def _submit(
+    client: "JobSubmissionClient",
+    options: Options,
+    files: list[Path],
+    entrypoint: str,
+    commit: dict[str, str],
+) -> str:
+    """Send the files and start the job. Return its id. Raises ValueError if Ray refuses it."""
     environment = {name: os.environ[name] for name in options.env} | commit
-    # Ray would kill it after 3 s; a sweep delivers what it logged, and says how to go on.
+    # Ray would kill a stopped job after 3 s. A sweep needs longer: it delivers what it logged,
+    # and prints how to resume it.
     environment["RAY_JOB_STOP_WAIT_TIME_S"] = str(STOP_S)
     runtime: dict[str, Any] = {"env_vars": environment}
     if options.install:
@@ -207,18 +265,15 @@ def main(options: Options) -> int:
             job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime, metadata=about)
         except RuntimeError as error:
             raise ValueError(f"the cluster refuses the job: {str(error).strip()}") from None
-    known = [n for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH") if n in os.environ]
-    ray = " ".join([*(f"{n}={shlex.quote(os.environ[n])}" for n in known), "ray job"])
-    where = f"--address {client.get_address()} {job}"
-    again = f"follow it: {ray} logs --follow {where}\nstop it:   {ray} stop {where}"
-    print(f"{job}: {entrypoint}, commit {about['commit'][:9]}\n{again}", flush=True)
-    if not options.follow:
-        return 0
-    try:
-        return follow(client, job)
-    except KeyboardInterrupt:
-        print(f"\n{job} goes on.\n{again}", file=sys.stderr)
-        return STOPPED
+    return str(job)
+
+
+def _commands(address: str, job: str) -> str:
+    """Return the two commands that follow and stop the job, with the variables that they need."""
+    names = [n for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH") if n in os.environ]
+    ray = " ".join([*(f"{n}={shlex.quote(os.environ[n])}" for n in names), "ray job"])
+    flags = f"--address {address} {job}"
+    return f"follow it: {ray} logs --follow {flags}\nstop it:   {ray} stop {flags}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Prometheus and Grafana on this machine, to watch a running sweep; Ctrl-C ends both.
+"""Start Prometheus and Grafana on this machine, to watch a running sweep. Ctrl-C ends both.
 
-Without --discovery they show the node of cluster/local/node.py, whenever it is up. Both listen on
-127.0.0.1 alone. What they gather is kept in GENAE_HOME/watch.
+Without --discovery they show the node of cluster/local/node.py whenever it is up. Both listen only
+on 127.0.0.1. Their data is kept in GENAE_HOME/watch.
 
   python dashboards/grafana/watch.py
   python dashboards/grafana/watch.py --discovery /tmp/ray/prom_metrics_service_discovery.json
@@ -29,19 +29,19 @@ from genae_core.config.cli import cli
 from genae_core.config.home import private_folder, secret_file
 
 HERE = Path(__file__).resolve().parent
-UP_S = 180  # an answer, also on a busy machine
-DOWN_S = 20  # Prometheus writes what it holds in memory
-EVERY_S = 2.0
-WRITTEN_BY_RAY = "prom_metrics_service_discovery.json"  # below its --temp-dir, on the head
-PACKAGED = Path("/usr/share/grafana")  # of Grafana's deb and rpm
+START_S = 180  # the longest wait for an answer, which suits a busy machine too
+STOP_S = 20  # the longest wait for Prometheus, which first writes its memory to disk
+POLL_S = 2.0  # between two checks of the programs and of the list of targets
+DISCOVERY_FILE = "prom_metrics_service_discovery.json"  # in Ray's --temp-dir on the head
+PACKAGED = Path("/usr/share/grafana")  # where Grafana's deb and rpm put it
 NO_PROMETHEUS = (
     "install it (apt-get install prometheus, brew install prometheus, or an archive of "
-    "prometheus.io/download) or give --prometheus; a service that the package starts listens on "
-    "every interface: systemctl disable --now prometheus"
+    "prometheus.io/download) or give --prometheus; if the package starts a service, that service "
+    "listens on every interface: systemctl disable --now prometheus"
 )
 NO_GRAFANA = (
-    "install it (grafana.com/grafana/download, brew install grafana) or give --grafana, the "
-    "folder of an unpacked archive"
+    "install it (grafana.com/grafana/download, brew install grafana) or give the folder of an "
+    "unpacked archive with --grafana"
 )
 
 
@@ -50,19 +50,19 @@ class Options:
     """The flags of this script."""
 
     discovery: Path | None = None
-    """File in which a cluster's head lists what to gather (default: that of the node of
-    cluster/local, also of one that is started later)."""
+    """The file in which Ray lists its metrics ports on a cluster's head (default: the file of the
+    node of cluster/local, which may start later)."""
     prometheus: str = "prometheus"
-    """Prometheus, as a command or a path."""
+    """The command or the path of Prometheus."""
     grafana: Path | None = None
-    """Folder of Grafana, with its bin/ and conf/ (default: that of the command grafana, else
-    /usr/share/grafana)."""
+    """The folder of Grafana, with its bin/ and conf/ (default: the folder of the command grafana,
+    else /usr/share/grafana)."""
     prometheus_port: int = 9090
-    """Port of Prometheus, on 127.0.0.1."""
+    """The port of Prometheus on 127.0.0.1."""
     grafana_port: int = 3000
-    """Port of Grafana, on 127.0.0.1."""
+    """The port of Grafana on 127.0.0.1."""
     keep_days: int = 30
-    """Days after which Prometheus forgets."""
+    """Days for which Prometheus keeps its data."""
 
     def __post_init__(self) -> None:
         for name in ("prometheus_port", "grafana_port"):
@@ -79,61 +79,76 @@ class Options:
 
 
 class Program(NamedTuple):
-    """ready: an address that answers once it has started. log: what it said."""
+    """How to start a program.
+
+    Attributes:
+        name: Its name for people.
+        command: The command line.
+        environment: The environment variables.
+        ready: An address that answers once the program has started.
+        log: The file that takes its output.
+    """
 
     name: str
-    words: list[str]
+    command: list[str]
     environment: dict[str, str]
     ready: str
     log: Path
 
 
-class _Ended(Exception):  # noqa: N818  no error: somebody asked for it
-    """Ctrl-C, or a signal that asks for the end."""
+class _StopRequest(Exception):  # noqa: N818  This is a request and no error.
+    """A signal asks this script to end."""
 
 
 def folder() -> Path:
-    """GENAE_HOME/watch, which only this user can open."""
+    """Return the folder GENAE_HOME/watch, which only this user can open."""
     return private_folder("watch")
 
 
 def password_file() -> Path:
-    """The file of Grafana's password, made at the first call; no one else can read it.
+    """Return the file of Grafana's password, which only this user can read.
 
-    Raises ValueError where it is gone, and Grafana knows a password already.
+    The first call makes it. Raises ValueError if the file is gone although Grafana already has a
+    password.
     """
     path = folder() / "password"
     if not path.exists() and (database := folder() / "grafana" / "grafana.db").exists():
         raise ValueError(
             f"{path} is gone, and Grafana asks for the password that was in it: remove "
-            f"{database.parent} to have it begin anew (what Prometheus gathered stays)"
+            f"{database.parent} to start afresh (the data of Prometheus stays)"
         )
     return secret_file(path, 16)
 
 
 def prometheus(options: Options) -> Program:
-    """Prometheus on 127.0.0.1. Raises ValueError where it is not installed."""
+    """Return how to start Prometheus on 127.0.0.1. Raises ValueError if it is not installed."""
     program = shutil.which(options.prometheus)
     if program is None:
         raise ValueError(f"there is no {options.prometheus}: {NO_PROMETHEUS}")
     settings = folder() / "prometheus.yml"
-    shutil.copyfile(HERE / "prometheus.yml", settings)  # it looks for targets.json beside it
+    shutil.copyfile(
+        HERE / "prometheus.yml", settings
+    )  # Prometheus looks for targets.json beside it.
     address = f"127.0.0.1:{options.prometheus_port}"
-    words = [program, f"--config.file={settings}", f"--web.listen-address={address}"]
-    words += [f"--storage.tsdb.path={folder() / 'prometheus'}", "--log.level=warn"]
-    words += [f"--storage.tsdb.retention.time={options.keep_days}d"]
+    command = [program, f"--config.file={settings}", f"--web.listen-address={address}"]
+    command += [f"--storage.tsdb.path={folder() / 'prometheus'}", "--log.level=warn"]
+    command += [f"--storage.tsdb.retention.time={options.keep_days}d"]
     log = folder() / "prometheus.log"
-    return Program("Prometheus", words, dict(os.environ), f"http://{address}/-/ready", log)
+    ready = f"http://{address}/-/ready"
+    return Program("Prometheus", command, dict(os.environ), ready, log)
 
 
 def grafana(options: Options) -> Program:
-    """Grafana on 127.0.0.1, with the dashboard and its own password. Raises ValueError where it
-    is not installed."""
+    """Return how to start Grafana on 127.0.0.1, with the dashboard and a password of its own.
+
+    Raises ValueError if it is not installed.
+    """
     place = _grafana_folder(options)
     program = place / "bin" / "grafana"
-    if not program.exists():  # Homebrew's bin/ is elsewhere
+    if not program.exists():  # Homebrew has bin/ in another folder.
         program = Path(shutil.which("grafana") or program)
-    # From 13.2 on the Prometheus source is such a plugin, which the packages put elsewhere.
+    # From Grafana 13.2 on, the data source Prometheus is a bundled plugin. The deb and rpm
+    # packages put these plugins into another folder.
     bundled = place / "data" / "plugins-bundled"
     if not bundled.exists() and place == PACKAGED:
         bundled = Path("/var/lib/grafana/plugins-bundled")
@@ -146,45 +161,47 @@ def grafana(options: Options) -> Program:
         "GENAE_PROMETHEUS_PORT": str(options.prometheus_port),
         "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{{password_file()}}}",
     }
-    words = [str(program), "server", f"--homepath={place}", f"--config={HERE / 'grafana.ini'}"]
+    command = [str(program), "server", f"--homepath={place}", f"--config={HERE / 'grafana.ini'}"]
     ready = f"http://127.0.0.1:{options.grafana_port}/api/health"
-    return Program("Grafana", words, environment, ready, folder() / "grafana.log")
+    return Program("Grafana", command, environment, ready, folder() / "grafana.log")
 
 
 def targets(options: Options) -> list[dict[str, Any]]:
-    """What Ray lists for Prometheus to gather; nothing where no Ray is up.
+    """Return the targets that Ray lists for Prometheus, or an empty list if no Ray is up.
 
-    Raises ValueError where the file holds something else.
+    Raises ValueError if the file holds anything else.
     """
     path = options.discovery
     if path is None:
-        up = node.running()
-        if up is None:
+        local = node.running()
+        if local is None:
             return []
-        path = Path(up.scratch) / "ray" / WRITTEN_BY_RAY
+        path = Path(local.scratch) / "ray" / DISCOVERY_FILE
     try:
-        found = json.loads(path.read_text())
+        entries = json.loads(path.read_text())
     except FileNotFoundError:
         return []
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    listed = isinstance(found, list) and all(
-        isinstance(entry, dict) and isinstance(entry.get("targets"), list) for entry in found
+    valid = isinstance(entries, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("targets"), list) for entry in entries
     )
-    if not listed:
+    if not valid:
         raise ValueError(f"{path} is not the list of targets that Ray writes on a head")
-    return [{"targets": entry["targets"]} for entry in found]
+    return [{"targets": entry["targets"]} for entry in entries]
 
 
 def watch(options: Options) -> int:
-    """Start both, and keep the list of targets as Ray's, until Ctrl-C. Raises ValueError where one
-    is not installed, its port is taken, or it does not start or stay."""
-    _follow(options)
+    """Run both programs until Ctrl-C, and keep their list of targets equal to Ray's.
+
+    Raises ValueError if one is not installed, its port is in use, or it does not start or ends.
+    """
+    _copy_targets(options)
     programs = [prometheus(options), grafana(options)]
     node.check_free("--prometheus-port", options.prometheus_port)
     node.check_free("--grafana-port", options.grafana_port)
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGHUP, _end)
+    signal.signal(signal.SIGTERM, _request_stop)
+    signal.signal(signal.SIGHUP, _request_stop)
     running: list[subprocess.Popen[bytes]] = []
     try:
         for program in programs:
@@ -196,24 +213,26 @@ def watch(options: Options) -> int:
             print("no node is up yet: python cluster/local/node.py up")
         print("Ctrl-C ends it", flush=True)
         while True:
-            time.sleep(EVERY_S)
+            time.sleep(POLL_S)
             for program, process in zip(programs, running, strict=True):
                 if process.poll() is not None:
-                    raise ValueError(f"{program.name} has ended: {_said(program)}")
-            with suppress(ValueError):  # the last good list stays
-                _follow(options)
-    except (KeyboardInterrupt, _Ended):
-        print(f"ended; what was gathered is kept in {folder()}")
+                    raise ValueError(f"{program.name} has ended: {_last_line(program)}")
+            with suppress(ValueError):  # The last good list stays.
+                _copy_targets(options)
+    except (KeyboardInterrupt, _StopRequest):
+        print(f"ended; the data is kept in {folder()}")
         return 0
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # it is ending, DOWN_S at most
+            signal.signal(number, signal.SIG_IGN)  # The end takes STOP_S at most.
         _stop(running)
 
 
-def _follow(options: Options) -> None:
-    """The node of cluster/local has another folder each time it is up, so Prometheus is given a
-    file of ours."""
+def _copy_targets(options: Options) -> None:
+    """Write the targets to a file of our own, from which Prometheus reads them.
+
+    The path of Ray's file changes each time the node of cluster/local starts.
+    """
     text = json.dumps(targets(options))
     path = folder() / "targets.json"
     if not path.exists() or path.read_text() != text:
@@ -223,11 +242,12 @@ def _follow(options: Options) -> None:
 
 
 def _grafana_folder(options: Options) -> Path:
+    """Return the folder of Grafana. Raises ValueError if it is not installed."""
     if options.grafana is not None:
         places = [options.grafana.absolute()]
     else:
-        found = shutil.which("grafana")
-        unpacked = Path(found).resolve().parents[1] if found else PACKAGED
+        command = shutil.which("grafana")
+        unpacked = Path(command).resolve().parents[1] if command else PACKAGED
         places = [unpacked, unpacked / "share" / "grafana", PACKAGED]
     for place in places:
         if (place / "conf" / "defaults.ini").is_file():
@@ -236,36 +256,40 @@ def _grafana_folder(options: Options) -> Path:
 
 
 def _start(program: Program) -> subprocess.Popen[bytes]:
+    """Start a program, with its output appended to its log."""
     with program.log.open("ab") as log:
         return subprocess.Popen(
-            program.words,
+            program.command,
             env=program.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+            start_new_session=True,  # so that Ctrl-C reaches only this script
         )
 
 
 def _wait(program: Program, process: subprocess.Popen[bytes]) -> None:
-    local = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, never a proxy
-    deadline = time.monotonic() + UP_S
+    """Wait until the program answers. Raises ValueError if it ends, or is silent for START_S."""
+    local = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without any proxy
+    deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), local.open(program.ready, timeout=5):
             return
         time.sleep(0.2)
-    raise ValueError(f"{program.name} did not start: {_said(program)}")
+    raise ValueError(f"{program.name} did not start: {_last_line(program)}")
 
 
-def _said(program: Program) -> str:
+def _last_line(program: Program) -> str:
+    """Return the last line of a program's log, and where the log is."""
     lines = program.log.read_text(errors="replace").strip().splitlines()
-    return f"{lines[-1] if lines else 'it said nothing'} ({program.log})"
+    return f"{lines[-1] if lines else 'its log is empty'} ({program.log})"
 
 
 def _stop(running: list[subprocess.Popen[bytes]]) -> None:
+    """End the programs, and kill those that take longer than STOP_S."""
     for process in running:
         process.terminate()
-    deadline = time.monotonic() + DOWN_S
+    deadline = time.monotonic() + STOP_S
     for process in running:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -274,17 +298,18 @@ def _stop(running: list[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def _end(*signal_and_frame: object) -> NoReturn:
-    raise _Ended
+def _request_stop(*signal_and_frame: object) -> NoReturn:
+    """Handle a signal."""
+    raise _StopRequest
 
 
 def main(options: Options) -> int:
-    """One at a time: both keep their data in the same place."""
+    """Watch, unless another watch.py runs, because both would write to the same folder."""
     try:
         with FileLock(folder() / "lock", timeout=0):
             return watch(options)
     except Timeout:
-        raise ValueError("it runs already: end that one first") from None
+        raise ValueError("it runs already: end the other one first") from None
 
 
 if __name__ == "__main__":
