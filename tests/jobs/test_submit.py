@@ -65,9 +65,11 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, checkout: Path = ROOT) -> dict[str, str]:
+    """The variables of a user whose Python imports genae_core from this checkout."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "GENAE_"))}
-    return kept | {"GENAE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    ours = {"GENAE_HOME": str(home), "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    return kept | ours
 
 
 def run(command: list[str], home: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -134,7 +136,8 @@ def command(cluster: Cluster, *flags: str) -> list[str]:
 
 
 def submit(cluster: Cluster, *flags: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return run(command(cluster, *flags), cluster.home, **more)
+    here = {"PYTHONPATH": str(cluster.repository)}
+    return run(command(cluster, *flags), cluster.home, **here, **more)
 
 
 def test_a_job_is_followed_and_ends_as_it_ends(cluster: Cluster) -> None:
@@ -198,7 +201,7 @@ def test_ctrl_c_leaves_the_job_and_stop_ends_it_while_nothing_is_open(cluster: C
     line = command(cluster, "--", "jobs/hello.py", "sleep", "0")
     with subprocess.Popen(
         [sys.executable, *line],
-        env=environment(cluster.home),
+        env=environment(cluster.home, cluster.repository),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -272,7 +275,7 @@ def test_without_its_token_nothing_is_sent(
             (tmp_path / "token").write_text("0" * 64)
             (tmp_path / "token").chmod(0o644 if token == "open" else 0o600)
     line = command(cluster, "--address", cluster.address, *flags, "--", "jobs/hello.py", "0")
-    done = run(line, tmp_path / "another-home")
+    done = run(line, tmp_path / "another-home", PYTHONPATH=str(cluster.repository))
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert "raysubmit" not in done.stdout
