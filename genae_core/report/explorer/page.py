@@ -4,49 +4,32 @@ import base64
 import hashlib
 import html
 import json
-import math
 import os
 import re
 import tempfile
 import time
-import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from genae_core.report.explorer.artifacts import Artifacts
+from genae_core.report.explorer.data import page_data
 from genae_core.report.explorer.embedding import (
     Candidate,
     EmbeddedFiles,
     embed,
     list_candidates,
-    rank_seeds,
     select_within,
 )
-from genae_core.report.explorer.findings import describe, headlines
-from genae_core.report.explorer.gather import (
-    SCALARS,
-    FinishedRun,
-    RunWithoutResult,
-    find_runs,
-    gather,
-)
-from genae_core.report.explorer.summaries import (
-    SettingSummary,
-    facets,
-    round_for_page,
-    setting_curves,
-    summarise,
-)
+from genae_core.report.explorer.gather import FinishedRun, find_runs, gather
+from genae_core.report.explorer.summaries import summarise
 from genae_core.tracking.mlflow_store import Tracker
-from genae_core.tracking.store_uri import redact
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("state.js", "live.js", "chart.js", "samples.js", "matrix.js", "table.js", "page.js")
 MB = 10**6
 MAX_MB = 25.0  # of a page, because mail servers refuse larger files
 RESERVED_BYTES = 2**16  # for what the page says about its pictures
-RUN_SCALARS = (*SCALARS, "fcd_recommended_step", "training_seconds")
 
 
 class BuildSummary(NamedTuple):
@@ -139,97 +122,6 @@ def _count_pictures(
         "all": len(every),
         "broken": embedded.broken,
     }
-
-
-def page_data(
-    uri: str,
-    summaries: Sequence[SettingSummary],
-    runs: Sequence[FinishedRun],
-    others: Sequence[RunWithoutResult],
-) -> dict[str, Any]:
-    """Return what the page shows, apart from its pictures.
-
-    Args:
-        uri: The tracking URI of the store.
-        summaries: The settings.
-        runs: The finished runs.
-        others: The runs without a result.
-    """
-    scales = list(dict.fromkeys(summary.scale for summary in summaries))
-    missing = {
-        metric: sum(run.values.get(metric, []).count(None) for run in runs)
-        for metric in dict.fromkeys(name for run in runs for name in run.values)
-    }
-    return {
-        "store": redact(uri),
-        "server": _server(uri),
-        "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "commits": sorted({run.stored.tags.get("git_commit", "unknown")[:10] for run in runs}),
-        "scales": [
-            {"name": scale, "findings": headlines([s for s in summaries if s.scale == scale])}
-            for scale in scales
-        ],
-        "settings": _setting_rows(summaries, runs, scales),
-        "runs": [_run_row(run) for run in runs],
-        "withoutResult": [run._asdict() for run in others],
-        "missingValues": {metric: count for metric, count in missing.items() if count},
-    }
-
-
-def _setting_rows(
-    summaries: Sequence[SettingSummary], runs: Sequence[FinishedRun], scales: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return what the page holds of each setting. It names runs by their place in `runs`."""
-    number = {run.stored.run_id: place for place, run in enumerate(runs)}
-    with_sweep = len({summary.sweep for summary in summaries}) > 1
-    return [
-        {
-            **facets(summary, with_sweep),
-            **setting_curves(summary),
-            "chain": summary.group.chain,
-            "scale": scales.index(summary.scale),
-            "runs": [number[run.stored.run_id] for run in summary.runs],
-            "roles": {role: number[run_id] for role, run_id in rank_seeds(summary).items()},
-            "start": summary.start,
-            "best": summary.best,
-            "change": summary.change,
-            "bestStep": summary.best_step,
-            "verdict": summary.verdict,
-            "words": describe(summary),
-        }
-        for summary in summaries
-    ]
-
-
-def _run_row(run: FinishedRun) -> dict[str, Any]:
-    """Return what the page holds of a run."""
-    scalars = run.stored.scalars
-    return {
-        "id": run.stored.run_id,
-        "experiment": run.experiment_id,
-        "name": run.name,
-        "seed": run.stored.tags["seed"],
-        "steps": run.steps,
-        "values": {
-            metric: [None if value is None else round_for_page(value) for value in column]
-            for metric, column in run.values.items()
-        },
-        "scalars": {
-            name: scalars[name]
-            for name in RUN_SCALARS
-            if math.isfinite(scalars.get(name, math.nan))
-        },
-        "sampled": run.sprite is not None,
-    }
-
-
-def _server(uri: str) -> str | None:
-    """Return the address for links to runs, without a password, or None if no browser can go."""
-    if not uri.startswith(("http://", "https://")):
-        return None
-    parts = urllib.parse.urlsplit(uri)
-    netloc = parts.netloc.rsplit("@", 1)[-1]
-    return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
 
 
 def script_json(value: Any) -> str:
