@@ -5,7 +5,6 @@ a `make` target has to exist, and any other program has to be in the list of tho
 """
 
 import contextlib
-import dataclasses
 import importlib.util
 import io
 import re
@@ -199,16 +198,13 @@ def script_module(path: Path) -> ModuleType:
 
 @cache
 def all_flags() -> set[str]:
-    """The flags of all scripts, with the negative form of those that are on or off."""
-    flags = {"--help", "--raw"}  # an alias of --data-root
+    """The flags of all scripts, as their help lists them."""
+    flags: set[str] = set()
     for path in SCRIPTS:
-        try:
-            module = script_module(path)
-        except Exception:  # a test of its own says so
-            continue
-        for field in dataclasses.fields(module.Options):
-            name = field.name.replace("_", "-")
-            flags |= {f"--{name}", f"--no-{name}"}
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            tyro.cli(script_module(path).Options, args=["--help"])
+        flags |= set(re.findall(r"--[a-z][\w-]*", printed.getvalue()))
     return flags
 
 
