@@ -72,7 +72,7 @@ def test_marks_inside_the_data_are_not_replaced() -> None:
     assert '"{{SCRIPT}}\\u003c/script>"' in page
 
 
-def test_the_policy_lets_in_the_pages_own_script_alone(explorer: Path) -> None:
+def test_the_policy_allows_only_the_pages_own_script(explorer: Path) -> None:
     page = explorer.read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy
@@ -87,7 +87,7 @@ def test_runs_without_a_result_are_listed(explorer: Path) -> None:
     assert others[HOSTILE]["status"] == "FAILED"
 
 
-def test_a_sweep_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
+def test_an_unknown_sweep_is_refused(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     done = build("--sweep", "nope", "--tracking-uri", store.uri, "--out", str(out))
     assert done.returncode == 2 and "Traceback" not in done.stderr
@@ -106,7 +106,7 @@ def test_refusals(store: Store, tmp_path: Path, changes: dict[str, Any], words: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_is_kept_and_no_store_is_made(store: Store, tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_and_no_store_is_made(store: Store, tmp_path: Path) -> None:
     check, options = builder.check_options, builder.Options
     out = tmp_path / "page.html"
     nowhere = f"sqlite:///{tmp_path}/mlflow.db"

@@ -157,7 +157,7 @@ def test_a_panel_names_only_what_ray_really_exports(
         ("sum(ray_genae_trials) # x", "", "cannot be read: sum(ray_genae_trials) # x"),
     ],
 )
-def test_what_is_wrong_is_found(
+def test_wrong_expressions_are_reported(
     expression: str, legend: str, complaint: str, catalogue: dict[str, set[str]]
 ) -> None:
     assert complaints(expression, legend, catalogue) == [complaint]
@@ -170,7 +170,7 @@ def test_every_meter_is_in_a_panel() -> None:
     assert missing == set()
 
 
-def test_the_variables_ask_for_what_there_is(catalogue: dict[str, set[str]]) -> None:
+def test_the_variables_name_existing_metrics_and_labels(catalogue: dict[str, set[str]]) -> None:
     variables = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
     session = variables["session"]
     assert session["query"]["query"] == session["definition"]
@@ -399,7 +399,9 @@ def test_the_list_of_targets_follows_rays(stage: Stage, tmp_path: Path) -> None:
         shows([])
 
 
-def test_what_is_missing_taken_or_wrong_is_said(stage: Stage, tmp_path: Path) -> None:
+def test_missing_programs_used_ports_and_wrong_files_are_reported(
+    stage: Stage, tmp_path: Path
+) -> None:
     assert "prometheus.io/download" in stage.refused(*stage.words(prometheus="no-such-program"))
     assert "grafana.com/grafana/download" in stage.refused(*stage.words("--grafana=/nowhere"))
     assert "no such file" in stage.refused(*stage.words("--discovery=/nowhere.json"))
@@ -419,7 +421,7 @@ def test_what_is_missing_taken_or_wrong_is_said(stage: Stage, tmp_path: Path) ->
     assert not stage.record.exists()
 
 
-def test_one_at_a_time_and_a_lost_password_is_said(stage: Stage) -> None:
+def test_a_second_watch_and_a_lost_password_are_refused(stage: Stage) -> None:
     with stage.watching() as process:
         until_ready(process)
         assert "it runs already" in stage.refused()

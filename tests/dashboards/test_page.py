@@ -48,7 +48,7 @@ def test_one_slider_moves_every_panel(seen: Seen) -> None:
     assert words(page, "#play") == "Play"
 
 
-def test_the_figures_are_those_of_the_data(seen: Seen) -> None:
+def test_the_numbers_are_those_of_the_data(seen: Seen) -> None:
     page = seen.page
     page.goto(page.url.split("#")[0] + "#step=3&metric=kid&norm=all")
     told = page.locator("#charts .dot title").all_text_contents()
@@ -86,7 +86,7 @@ def test_filters_and_links(seen: Seen, browser: Any) -> None:
     assert words(page, "#step-now") == "1"
 
 
-def test_a_family_that_is_taken_away_leaves_an_empty_state(seen: Seen) -> None:
+def test_without_families_the_panels_say_that_nothing_matches(seen: Seen) -> None:
     page = seen.page
     for box in page.locator("#families input").all():
         box.uncheck()
@@ -195,14 +195,14 @@ def test_hostile_names_are_shown_as_they_are(seen: Seen) -> None:
     assert HOSTILE in words(page, "#notice")
 
 
-def test_what_is_missing_is_said(seen: Seen) -> None:
+def test_missing_results_are_listed(seen: Seen) -> None:
     text = words(seen.page, "#rest")
     assert "1 run failed" in text and "1 run is still running" in text
     assert "1 run finished without everything that this page needs" in text
     assert "This file holds" in text
 
 
-def test_a_script_that_is_not_the_pages_own_is_stopped(seen: Seen) -> None:
+def test_a_foreign_script_is_blocked(seen: Seen) -> None:
     page = seen.page
     page.evaluate(
         """() => {

@@ -58,7 +58,7 @@ def drawn(opened: Opened, marks: str) -> dict[str, int]:
     return {title: count for title, count in counts.items() if count}
 
 
-def test_the_filter_is_set_and_the_sweeps_runs_alone_are_listed(opened: Opened) -> None:
+def test_the_filter_lists_only_the_runs_of_the_sweep(opened: Opened) -> None:
     page = opened.page
     assert page.get_by_test_id("search-box").input_value() == "tags.sweep = 'small'"
     assert page.get_by_text(f"{len(opened.runs)} matching runs").count() == 1

@@ -140,7 +140,7 @@ def submit(cluster: Cluster, *flags: str, **more: str) -> subprocess.CompletedPr
     return run(command(cluster, *flags), cluster.home, **here, **more)
 
 
-def test_a_job_is_followed_and_ends_as_it_ends(cluster: Cluster) -> None:
+def test_a_job_is_followed_and_its_exit_code_returned(cluster: Cluster) -> None:
     more = {"COLOUR": "blue", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
     done = submit(cluster, "--env", "COLOUR", "--", "jobs/hello.py", "--flag", "a b", "3", **more)
     assert done.returncode == 3, done.stdout + done.stderr
@@ -196,7 +196,7 @@ def test_a_dirty_tree_is_refused_unless_allowed(cluster: Cluster) -> None:
     assert re.search(r"ENV [0-9a-f]{40} true None", allowed.stdout)
 
 
-def test_ctrl_c_leaves_the_job_and_stop_ends_it_while_nothing_is_open(cluster: Cluster) -> None:
+def test_ctrl_c_leaves_the_job_and_only_loopback_listens(cluster: Cluster) -> None:
     """Only loopback listens while a job runs; a follower sees the stop as 130."""
     line = command(cluster, "--", "jobs/hello.py", "sleep", "0")
     with subprocess.Popen(
@@ -347,7 +347,7 @@ def test_wrong_flags_are_refused(
     assert PASSWORD not in str(refused.value)
 
 
-def test_variables_that_hold_no_secret_may_go(
+def test_variables_without_secrets_can_be_sent(
     submitting: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("KEYBOARD", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
@@ -366,7 +366,7 @@ def test_variables_that_hold_no_secret_may_go(
         ("ray://127.0.0.1:10001", "--address is the dashboard's"),
     ],
 )
-def test_a_cluster_that_cannot_be_used_is_said(
+def test_a_cluster_that_cannot_be_used_is_reported(
     address: str | None, words: str, submitting: ModuleType
 ) -> None:
     options = submitting.Options(command=("jobs/hello.py",), address=address)
@@ -405,7 +405,7 @@ def test_a_proxy_sees_nothing_of_what_stays_on_this_machine(
     assert os.environ["NO_PROXY"] == "example.org,127.0.0.1"
 
 
-def test_what_is_no_dashboard_is_said(submitting: ModuleType) -> None:
+def test_a_server_that_is_no_dashboard_is_reported(submitting: ModuleType) -> None:
     port = free_port()
     server = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     with subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -460,7 +460,7 @@ def test_a_cut_connection_loses_and_repeats_nothing(
     assert ("why" in err) == (code is None)
 
 
-def test_a_cluster_that_is_gone_is_given_up(
+def test_following_ends_if_the_cluster_is_silent(
     submitting: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = Cut("RUNNING", None)

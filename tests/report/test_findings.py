@@ -53,7 +53,7 @@ HELPED = [run(0, [100, 50, 90], 1), run(1, [102, 51, 93], 1), run(2, [98, 52, 91
         ([run(0, [60, 50, 9], 1)], "unclear", "One seed does not settle"),
     ],
 )
-def test_a_setting_is_summed_up_by_its_interval(
+def test_the_verdict_follows_the_interval_of_the_change(
     runs: list[FinishedRun], verdict: str, words: str
 ) -> None:
     summary = summary_of(*runs)
@@ -61,14 +61,14 @@ def test_a_setting_is_summed_up_by_its_interval(
     assert words in describe(summary)
 
 
-def test_the_step_that_is_named_was_recorded_and_belongs_to_its_seeds() -> None:
+def test_the_best_step_is_a_recorded_one() -> None:
     two = summary_of(run(0, [100, 50, 90], 1), run(1, [100, 70, 60], 5))
     assert two.best_step in STEPS
     assert "At the steps that the seeds chose on validation (median 1)" in describe(two)
     assert two.best[0] == pytest.approx((50 + 60) / 2)
 
 
-def test_what_holds_over_all_settings() -> None:
+def test_headlines_over_all_settings() -> None:
     drifts = [run(s, [50.0 + s, 60, 90], 0, "AAE") for s in (0, 1)]
     text = " ".join(headlines(summarise([*HELPED, *drifts])))
     assert "The chain improves the FCD in 1 of 2 settings" in text

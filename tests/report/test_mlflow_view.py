@@ -1,4 +1,4 @@
-"""The view in MLflow is written whole, once a sweep, and never at a sweep's or a person's cost."""
+"""The view in MLflow is written once per sweep, and neither a failure nor a note is lost by it."""
 
 import base64
 import json
@@ -92,19 +92,19 @@ def test_the_link_leads_to_the_sweeps_charts(tracker: Tracker) -> None:
     ]
 
 
-def test_where_no_step_helps_the_images_of_step_0_are_shown_once(tracker: Tracker) -> None:
+def test_images_of_step_0_are_shown_once_if_no_step_helps(tracker: Tracker) -> None:
     log(tracker, "still", recommended=0)
     _, state = shown(tracker, share(tracker, "still"))
     assert [card["step"] for card in cards(state) if card["type"] == "IMAGE"] == [0]
 
 
-def test_the_step_is_one_that_the_runs_with_images_recommend() -> None:
+def test_the_image_step_is_recommended_by_a_run_with_images() -> None:
     run = {"fcd_step0": 9.0, "fcd_best": 4.0, "fcd_best_step": 1.0}
     every = [{**run, "fcd_recommended_step": step} for step in [2.0, 4.0] * 5 + [9.0] * 30]
     assert [card["step"] for card in cards(mlflow_view.page_state("", every))[2:4]] == [0, 2]
 
 
-def test_many_runs_are_not_drawn_at_once_and_far_values_on_a_log_scale() -> None:
+def test_many_runs_are_hidden_and_a_wide_range_has_a_log_scale() -> None:
     def state(count: int, worst: float) -> dict[str, Any]:
         run = {"fcd_step0": worst, "fcd_best": 4.0, "fcd_best_step": 1.0}
         return mlflow_view.page_state("", [run] * count)
@@ -174,7 +174,7 @@ def test_a_note_whose_marks_a_person_broke_loses_nothing(order: tuple[str, ...])
     "sweep",
     ["it's", 'a "b"', "x' OR tags.sweep != 'y", "a\\", "](#x) <b>*_`\n--> " + END, "%", "é"],
 )
-def test_a_name_of_any_kind_finds_its_own_runs_alone(tracker: Tracker, sweep: str) -> None:
+def test_any_sweep_name_selects_only_its_own_runs(tracker: Tracker, sweep: str) -> None:
     log(tracker, sweep)
     name, state = shown(tracker, share(tracker, sweep))
     assert name == f"sweep {sweep}"

@@ -14,6 +14,6 @@ def test_the_time_of_a_training_with_several_chains_is_counted_once() -> None:
     assert said == "time:   2 x 100 s: 40% training, 10% chains and metrics, 50% the rest"
 
 
-def test_nothing_is_said_where_a_run_has_not_finished() -> None:
+def test_there_is_no_time_line_if_a_run_has_not_finished() -> None:
     assert format_times([run(0, "a"), run(1, "a", "KILLED")], 2, 100.0) == ""
     assert format_times([], 2, 100.0) == ""

@@ -1,4 +1,4 @@
-"""What waits on disk reaches the store in order and once, whatever the store does between."""
+"""Events on disk reach the store in order and once, even if the store fails in between."""
 
 import shutil
 import threading
@@ -64,14 +64,14 @@ def test_every_kind_of_event_arrives_and_leaves_the_disk(tracker: Tracker, tmp_p
     journal = full(tmp_path / "whole")
     assert deliver(tracker, journal.folder)
     assert pending_events(journal.folder) == []
-    found = stored(tracker, "whole")
-    assert found["status"] == "FINISHED"
-    assert found["params"] == {"model.latent_dim": "10", "seed": "0"}
-    assert found["fcd"] == [(0, 5.0, found["start"]), (2, 4.0, found["start"])]
-    assert set(found["files"]) == {"experiment.json", "images"}
-    assert len(found["images"]) == 4  # two pictures, each also small
-    whole = next(path for path in found["images"] if path.endswith(".png"))
-    with Image.open(tracker.fetch(found["run_id"], whole, tmp_path)) as picture:
+    run = stored(tracker, "whole")
+    assert run["status"] == "FINISHED"
+    assert run["params"] == {"model.latent_dim": "10", "seed": "0"}
+    assert run["fcd"] == [(0, 5.0, run["start"]), (2, 4.0, run["start"])]
+    assert set(run["files"]) == {"experiment.json", "images"}
+    assert len(run["images"]) == 4  # two pictures, each also small
+    whole = next(path for path in run["images"] if path.endswith(".png"))
+    with Image.open(tracker.fetch(run["run_id"], whole, tmp_path)) as picture:
         assert np.array_equal(np.asarray(picture), GREY)
     assert tracker.finished_fcds(tmp_path.name)["whole"] == 4.5
 
@@ -84,7 +84,7 @@ def test_a_picture_that_is_a_pickle_is_not_opened(tracker: Tracker, tmp_path: Pa
         deliver(tracker, journal.folder)
 
 
-def test_what_is_sent_twice_is_stored_once(tracker: Tracker, tmp_path: Path) -> None:
+def test_an_event_that_is_sent_twice_is_stored_once(tracker: Tracker, tmp_path: Path) -> None:
     journal = full(tmp_path / "twice")
     shutil.copytree(journal.folder, tmp_path / "copy")
     deliver(tracker, journal.folder)
@@ -95,7 +95,7 @@ def test_what_is_sent_twice_is_stored_once(tracker: Tracker, tmp_path: Path) -> 
     assert stored(tracker, "twice") == before
 
 
-def test_a_delivery_cut_off_anywhere_goes_on_from_there(
+def test_an_interrupted_delivery_continues_where_it_stopped(
     tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call to the store fails once, having done its work: the answer was lost."""
@@ -125,18 +125,18 @@ def test_a_delivery_cut_off_anywhere_goes_on_from_there(
     assert deliver(tracker, journal.folder)
     assert failed == set(names)
     assert waiting == [6, 6, 5, 4, 3, 1]  # in order, none passed over
-    found = stored(tracker, "cut")
-    assert [row[:2] for row in found["fcd"]] == [(0, 5.0), (2, 4.0)]
-    assert len(found["images"]) == 4
+    run = stored(tracker, "cut")
+    assert [row[:2] for row in run["fcd"]] == [(0, 5.0), (2, 4.0)]
+    assert len(run["images"]) == 4
 
 
-def test_a_run_that_goes_on_is_the_same_run(tracker: Tracker, tmp_path: Path) -> None:
+def test_a_continued_run_is_the_same_run(tracker: Tracker, tmp_path: Path) -> None:
     deliver(tracker, full(tmp_path / "again", "FAILED").folder)
     failed = stored(tracker, "again")
     assert (failed["status"], failed["error"]) == ("FAILED", "it broke")
     deliver(tracker, full(tmp_path / "again").folder)
-    found = stored(tracker, "again")
-    assert found == {**failed, "status": "FINISHED", "error": None}
+    run = stored(tracker, "again")
+    assert run == {**failed, "status": "FINISHED", "error": None}
 
 
 def test_a_clock_that_jumps_back_makes_no_second_run(
@@ -150,10 +150,8 @@ def test_a_clock_that_jumps_back_makes_no_second_run(
     assert stored(tracker, "clock") == {**before, "status": "FINISHED", "error": None}
 
 
-def test_of_two_runs_under_one_key_the_finished_one_stays(
-    tracker: Tracker, tmp_path: Path
-) -> None:
-    """A store that took a call and never answered has them."""
+def test_the_finished_one_of_two_runs_with_one_key_stays(tracker: Tracker, tmp_path: Path) -> None:
+    """A store has two such runs if it took a call and its answer was lost."""
     deliver(tracker, full(tmp_path / "pair").folder)
     (kept,) = tracker.find(key="pair")
     tags = {"key": "pair", "sweep": tmp_path.name}
@@ -175,9 +173,7 @@ def test_a_run_that_is_yet_to_be_delivered_is_left_alone(tracker: Tracker, tmp_p
     assert run.info.status == "RUNNING" and "error" not in run.data.tags
 
 
-def test_a_delivery_that_was_cut_off_does_not_jam_the_next(
-    tracker: Tracker, tmp_path: Path
-) -> None:
+def test_an_interrupted_delivery_does_not_block_the_next(tracker: Tracker, tmp_path: Path) -> None:
     journal = full(tmp_path / "jam")
     gone = journal.folder / ".000001"  # a kill came between its renaming and its removal
     gone.mkdir()
@@ -187,7 +183,7 @@ def test_a_delivery_that_was_cut_off_does_not_jam_the_next(
     assert not gone.exists()
 
 
-def test_a_changed_journal_is_left_and_said(tracker: Tracker, tmp_path: Path) -> None:
+def test_a_changed_journal_is_kept_and_reported(tracker: Tracker, tmp_path: Path) -> None:
     journal = full(tmp_path / "changed")
     (read_events(journal.folder)[2].folder / EVENT_FILE).write_text("{")
     with pytest.raises(DeliveryError, match="000003 is not an event"):
@@ -259,7 +255,7 @@ def test_a_store_that_comes_back_gets_everything(tracker: Tracker, tmp_path: Pat
 
 
 class Flaky:
-    """A tracker whose store is away until told otherwise."""
+    """A tracker whose store does not answer until `here` is set."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker, self.here, self.asked = tracker, False, 0
@@ -300,7 +296,7 @@ def test_the_last_try_is_when_the_patience_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_courier_delivers_behind_the_trials_back(tracker: Tracker, tmp_path: Path) -> None:
+def test_the_sender_delivers_in_the_background(tracker: Tracker, tmp_path: Path) -> None:
     store: Any = Flaky(tracker)
     said: list[str] = []
     failed: list[None] = []
@@ -331,7 +327,7 @@ def test_a_trial_does_not_wait_for_a_store_that_never_answers(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_courier_forgets_runs_that_have_ended(tracker: Tracker, tmp_path: Path) -> None:
+def test_the_sender_forgets_runs_that_have_ended(tracker: Tracker, tmp_path: Path) -> None:
     sender = BackgroundSender(lambda: tracker)
     for number in range(3):
         journal = full(tmp_path / f"run{number}")

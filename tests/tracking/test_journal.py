@@ -1,4 +1,4 @@
-"""What is logged is on disk, whole and in order, before any store has it."""
+"""Logged events are on disk, whole and in order, before any store has them."""
 
 import json
 import math
@@ -28,19 +28,19 @@ def test_events_are_read_back_in_order_with_their_files(tmp_path: Path) -> None:
     journal.log_image(np.full((4, 6, 3), 7, np.uint8), 5)
     journal.log_text("{}", "experiment.json")
     journal.finish("FAILED", "it broke")
-    found = read_events(tmp_path / "key")
-    assert [event.kind for event in found] == ["start", "metrics", "image", "files", "finish"]
-    assert found[0].fields["params"] == {"lr": "0.001"}
-    assert found[1].fields["rows"] == [["train/loss", 0.5, 1], ["train/loss", math.inf, 2]]
-    picture = np.load(found[2].folder / IMAGE_FILE, allow_pickle=False)
+    logged = read_events(tmp_path / "key")
+    assert [event.kind for event in logged] == ["start", "metrics", "image", "files", "finish"]
+    assert logged[0].fields["params"] == {"lr": "0.001"}
+    assert logged[1].fields["rows"] == [["train/loss", 0.5, 1], ["train/loss", math.inf, 2]]
+    picture = np.load(logged[2].folder / IMAGE_FILE, allow_pickle=False)
     assert np.array_equal(picture, np.full((4, 6, 3), 7, np.uint8))
-    assert found[2].fields == {"step": 5}
-    assert (found[3].folder / "files" / "experiment.json").read_text() == "{}"
-    assert found[4].fields.items() >= {"status": "FAILED", "reason": "it broke"}.items()
-    assert found[0].fields["time"] <= found[4].fields["time"]
+    assert logged[2].fields == {"step": 5}
+    assert (logged[3].folder / "files" / "experiment.json").read_text() == "{}"
+    assert logged[4].fields.items() >= {"status": "FAILED", "reason": "it broke"}.items()
+    assert logged[0].fields["time"] <= logged[4].fields["time"]
 
 
-def test_an_event_that_was_cut_off_is_none(tmp_path: Path) -> None:
+def test_an_interrupted_event_leaves_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "key")
     with pytest.raises(OSError, match="disk"), journal.files() as folder:
         (folder / "weights").write_text("half of it")
@@ -50,14 +50,14 @@ def test_an_event_that_was_cut_off_is_none(tmp_path: Path) -> None:
     assert read_events(tmp_path / "key") == []
 
 
-def test_a_journal_is_continued_after_what_waits(tmp_path: Path) -> None:
+def test_new_events_follow_those_that_wait(tmp_path: Path) -> None:
     Journal(tmp_path / "key").finish("KILLED")
     again = Journal(tmp_path / "key")
     again.finish()
     assert [e.fields["status"] for e in read_events(tmp_path / "key")] == ["KILLED", "FINISHED"]
 
 
-def test_a_changed_event_is_said(tmp_path: Path) -> None:
+def test_a_changed_event_is_refused(tmp_path: Path) -> None:
     Journal(tmp_path / "key").finish()
     (event,) = pending_events(tmp_path / "key")
     (event / EVENT_FILE).write_text('["not", "an event"]')
@@ -65,7 +65,7 @@ def test_a_changed_event_is_said(tmp_path: Path) -> None:
         read_events(tmp_path / "key")
 
 
-def test_done_is_remembered_without_the_store(tmp_path: Path) -> None:
+def test_a_finished_run_is_known_without_the_store(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "key")
     assert journal.done() is None
     journal.mark_done(12.5)
@@ -74,7 +74,7 @@ def test_done_is_remembered_without_the_store(tmp_path: Path) -> None:
     assert journal.done() is None
 
 
-def test_waiting_journals_are_those_with_events(tmp_path: Path) -> None:
+def test_pending_journals_are_those_with_events(tmp_path: Path) -> None:
     assert pending_journals(tmp_path / "nowhere") == []
     Journal(tmp_path / "empty")
     Journal(tmp_path / "full").finish()

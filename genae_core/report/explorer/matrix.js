@@ -80,7 +80,7 @@ function tile(setting) {
       say(value, caption(setting, now));
       const pinned = state.a === number ? "A" : state.b === number ? "B" : null;
       pins.ariaPressed = String(pinned !== null);
-      say(pins, pinned ? `Pinned ${pinned}` : "Pin");
+      say(pins, pinned ? `Pin ${pinned}` : "Pin");
     },
   };
 }

@@ -100,7 +100,7 @@ function pictureSentences({ embedded, candidates, all, broken }) {
   const omitted = candidates - embedded - broken;
   return [
     `This file holds ${embedded} of the ${all} pictures of the runs.`,
-    candidates < all ? "It selects those of the best, the median and the worst seed of each setting." : "",
+    candidates < all ? "Only those of the best, the median and the worst seed of each setting are selected for the page." : "",
     omitted > 0 ? `${counted(omitted, "picture")} of this selection ${omitted === 1 ? "is" : "are"} left out to keep the file small. The samples of the median seed are left out last.` : "",
     broken > 0 ? `${counted(broken, "picture")} could not be read.` : "",
   ].filter(Boolean);
