@@ -16,7 +16,7 @@ from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
 from genae_core.training.session import TrainingSession, repeated_phases
 from genae_core.training.vmapped_loss import Unstackable, VmappedLoss
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam holds of each parameter beside its step count
+MOMENTS = ("exp_avg", "exp_avg_sq")  # the names of Adam's moments
 
 
 class Stack:
@@ -36,7 +36,7 @@ class Stack:
         first = sessions[0]
         self.sessions = sessions
         self.stage = first.stages[first.stage]
-        self.sums: dict[str, Tensor] = {}  # of the loss curves' windows, [S] each
+        self.sums: dict[str, Tensor] = {}  # the sums of the loss curves' windows, [S] each
         if first.has_dropout:
             raise Unstackable("the dropout layers draw from torch's global random state")
         rows = np.arange(first.config.batch_size)

@@ -58,8 +58,8 @@ def fit_together(
     Args:
         replicas: The replicas, which differ in their seeds only.
         config: The training of each replica.
-        on_stage: Is called when a stage with optimiser steps begins or continues, and told
-            whether the replicas are stacked in it.
+        on_stage: Is called when a stage with optimiser steps begins or continues. Its argument
+            says whether the replicas are stacked in this stage, and if not, why.
 
     Returns:
         The loss curve of each replica, and its share of the seconds.

@@ -5,7 +5,7 @@ Shapes: S replicas.
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,11 @@ class VmappedLoss:
             compute_as(meta_model, ComputeConfig())  # The meta device has no autocast.
             loss = meta_model.stages()[session.stage].phases[phase].loss
             loss(meta_model, tree_map(lambda tensor: tensor.to("meta"), batch), lister)
+        except Unstackable as error:
+            raise self._unstackable(str(error)) from None
         except Exception as error:  # A loss may raise anything on tensors without values.
-            raise self._unstackable(error) from error
+            reason = "it decides by the values of tensors what it computes or draws"
+            raise self._unstackable(f"{reason} ({_first_line(error)})") from error
         self.calls: list[Call] = lister.calls
 
     def draw_noise(self, draws: Sequence[Draw]) -> list[Tensor]:
@@ -108,15 +111,17 @@ class VmappedLoss:
         noise = [torch.full((count, *shape), 0.5, device=device) for _, shape in self.calls]
         try:
             self(parameters, {name: b.clone() for name, b in buffers.items()}, batch, noise)
-        except Exception as error:  # vmap raises what the operation raises that it cannot do.
-            raise self._unstackable(error) from error
+        except Exception as error:  # vmap raises many kinds of errors.
+            reason = f"torch.func.vmap cannot compute it ({_first_line(error)})"
+            raise self._unstackable(reason) from error
 
-    def _unstackable(self, error: Exception) -> Unstackable:
-        first_line = f"{error}".strip().partition("\n")[0]
-        return Unstackable(
-            f"the loss of the player {self.phase.player.name!r} cannot be computed for all seeds "
-            f"at once ({type(error).__name__}: {first_line})"
-        )
+    def _unstackable(self, reason: str) -> Unstackable:
+        name = self.phase.player.name
+        return Unstackable(f"the loss of the player {name!r} cannot be stacked: {reason}")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]:.100}"
 
 
 class _LossModule(nn.Module):
@@ -144,6 +149,14 @@ class _ListingDraw(Draw):
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         self.calls.append(("uniform", shape))
         return torch.empty(shape, device=self.device)
+
+    def permutation(self, size: int) -> NoReturn:
+        raise Unstackable(
+            "it draws a permutation, and only normal and uniform noise can be stacked"
+        )
+
+    def as_global(self) -> NoReturn:
+        raise Unstackable("it draws from torch's global random state")
 
 
 class _ReplayingDraw(Draw):

@@ -63,7 +63,7 @@ def test_the_encoder_is_deterministic_and_has_no_density() -> None:
         distribution.log_prob(distribution.mean)
 
 
-def test_dropout_of_the_critic_acts_in_training_alone() -> None:
+def test_dropout_of_the_critic_acts_in_training_mode_only() -> None:
     critic, z = _model().critic, Draw(0).normal((5, 3))
     critic.train()
     assert not torch.equal(critic(z, Draw(0)), critic(z, Draw(1)))

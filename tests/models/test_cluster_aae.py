@@ -63,7 +63,7 @@ def test_the_prior_of_the_heads_is_their_mixture() -> None:
     assert float(nearest.square().mean()) == pytest.approx(0.5, rel=0.05)
 
 
-def test_heads_that_are_near_are_pushed_apart() -> None:
+def test_near_heads_are_pushed_apart() -> None:
     config = ClusterAAEConfig(
         style_dim=2, clusters=3, code="head", head_distance=2.0, net=NET, critic=CRITIC
     )

@@ -51,7 +51,7 @@ def test_gaussian_pixels_learn_a_deviation_no_smaller_than_a_grey_level() -> Non
     assert low.grad is not None
 
 
-def test_settings() -> None:
+def test_settings_survive_json_and_are_checked() -> None:
     for likelihood in (BernoulliPixels(), GaussianPixels(), GaussianPixels(sd=0.1)):
         assert from_json(to_json(likelihood)) == likelihood
     with pytest.raises(ValueError, match="sd must be"):

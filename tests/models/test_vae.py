@@ -58,7 +58,7 @@ def test_the_family_is_named_by_the_noise() -> None:
 
 
 def test_negative_elbo_is_its_formula() -> None:
-    """Recomputed in float64 from the definition, with the noise drawn in the same order."""
+    """The test computes it in float64 from the definition, with the noise in the same order."""
     for noise in (0.0, 0.5):
         model = _model(noise).eval()
         x = images(6, (1, 8, 8))
@@ -82,7 +82,7 @@ def test_negative_elbo_is_its_formula() -> None:
 
 
 def test_the_kl_term_equals_monte_carlo() -> None:
-    """The mean over images of E_q[log q(z|x) - log p(z)], from densities alone."""
+    """It is the mean over images of E_q[log q(z|x) - log p(z)], computed from densities."""
     model = _model(0.0).eval()
     x = images(4, (1, 8, 8))
     with torch.no_grad():
@@ -186,7 +186,7 @@ class Line(torch.nn.Module):
 
 
 def test_the_denoising_bound_tightens_with_the_corruptions_and_stays_a_bound() -> None:
-    """Against log p(x) = log N(x; 0, 1 + s^2), and at M = 1 against the denoising criterion."""
+    """It stays below log p(x) = log N(x; 0, 1 + s^2); at M = 1 it is the denoising criterion."""
     n = 60_000
     x = torch.full((n, 1, 1, 1), 0.8)
     batch = _batch(x)
@@ -212,7 +212,7 @@ def test_the_denoising_bound_tightens_with_the_corruptions_and_stays_a_bound() -
 
 
 def test_the_mixture_of_the_bound_is_that_of_its_definition() -> None:
-    """Recomputed pair by pair, in the order of the draws."""
+    """The test computes it pair by pair, with the noise in the same order."""
     config = VAEConfig(latent_dim=3, net=NET, noise=0.5, corruptions=3)
     with Draw(1).as_global():
         model = config.build((1, 8, 8)).eval()

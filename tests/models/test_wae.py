@@ -60,7 +60,7 @@ def test_the_family_is_named_by_the_divergence() -> None:
 
 
 def test_the_loss_is_its_formula() -> None:
-    """The squared error summed over pixels, and lambda times the MMD of codes and prior."""
+    """It is the squared error summed over pixels, plus lambda times the MMD of codes and prior."""
     config = WAEConfig(latent_dim=3, net=NET, weight=7.0)
     with Draw(1).as_global():
         model = config.build((1, 8, 8)).eval()

@@ -96,7 +96,7 @@ def test_the_chain_and_an_ex_post_mixture_run_on_it(name: str) -> None:
     assert digest(model) == before
 
 
-def test_pythae_s_own_decoder_makes_the_images() -> None:
+def test_images_come_from_the_decoder_of_pythae() -> None:
     model = pythae_model("VAE")
     z = Draw(3).normal((5, 3))
     with torch.no_grad():

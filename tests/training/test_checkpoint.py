@@ -25,7 +25,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path / "deep" / "one", TENSORS, {"text": "é", "number": 1.5})
     tensors, description = read(tmp_path / "deep" / "one")
     assert tensors.keys() == TENSORS.keys()
@@ -37,14 +37,14 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert _names(tmp_path / "deep" / "one") == sorted([DESCRIPTION, WEIGHTS])
 
 
-def test_views_and_parameters_are_written_as_they_look(tmp_path: Path) -> None:
+def test_views_and_parameters_are_written_as_plain_tensors(tmp_path: Path) -> None:
     transposed = torch.arange(6.0).reshape(2, 3).T
     write(tmp_path / "one", {"t": transposed, "p": torch.nn.Parameter(torch.ones(2))}, {})
     tensors, _ = read(tmp_path / "one")
     assert torch.equal(tensors["t"], transposed) and torch.equal(tensors["p"], torch.ones(2))
 
 
-def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
     write(tmp_path / "one", TENSORS, {"which": "first"})
     write(tmp_path / "one", {"a": torch.zeros(9)}, {"which": "second"})
     tensors, description = read(tmp_path / "one")
@@ -53,7 +53,7 @@ def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["save_file", "_sha256"])
-def test_a_write_that_fails_leaves_nothing(
+def test_a_failed_write_leaves_nothing(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -71,7 +71,7 @@ def test_a_description_that_json_cannot_hold_leaves_nothing(tmp_path: Path) -> N
     assert _names(tmp_path) == []
 
 
-def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "else").write_text("")
     with pytest.raises(OSError, match="could not write"):
@@ -79,7 +79,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["one"] and _names(tmp_path / "one") == ["else"]
 
 
-def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"no readable checkpoint in {tmp_path / 'one'}"):
         read(tmp_path / "one")
 
@@ -131,15 +131,15 @@ def test_a_model_is_read_with_its_config_buffers_and_stream(tmp_path: Path) -> N
     assert torch.equal(resumed.normal((5,)), draw.normal((5,)))
 
 
-def test_loading_draws_nothing_that_matters(tmp_path: Path) -> None:
+def test_loading_twice_gives_the_same_weights(tmp_path: Path) -> None:
     _saved(tmp_path / "one")
     one, other = load_model(tmp_path / "one"), load_model(tmp_path / "one")
     for name, tensor in one.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor)
 
 
-def test_a_model_from_elsewhere_is_refused(tmp_path: Path) -> None:
-    """The description may name classes of genae_core alone."""
+def test_a_class_that_is_not_registered_is_refused(tmp_path: Path) -> None:
+    """The description may name registered classes only."""
     _saved(tmp_path / "one")
     file = tmp_path / "one" / DESCRIPTION
     about = json.loads(file.read_text())

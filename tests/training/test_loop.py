@@ -174,7 +174,7 @@ def test_the_learning_rate_at_each_step(decay: str, factor: Callable[[int], floa
     np.testing.assert_allclose(moves, [0.1 * factor(step) for step in range(20)], atol=1e-6)
 
 
-def test_every_image_is_seen_once_an_epoch_in_a_new_order() -> None:
+def test_every_image_is_used_once_per_epoch_in_a_new_order() -> None:
     model, calls = Weights(), []
     _fit(model, (_stage(model, _counting()),), batch=lambda i: calls.append(i) or i, epochs=3)
     assert all(len(index) == 2 and index.dtype == np.int64 for index in calls)
@@ -183,7 +183,7 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order() -> None:
     assert len(np.unique(epochs, axis=0)) == 3
 
 
-def test_what_does_not_fill_a_batch_is_left_out_for_this_epoch() -> None:
+def test_images_that_do_not_fill_a_batch_are_left_out_of_the_epoch() -> None:
     model, calls = Weights(), []
     _fit(
         model,
@@ -256,7 +256,7 @@ def test_a_config_out_of_range_is_refused(settings: dict[str, Any], message: str
         TrainingConfig(**{"epochs": 1, "batch_size": 4, **settings})
 
 
-def test_stages_have_their_own_epochs_and_say_how_much_is_done() -> None:
+def test_stages_have_their_own_epochs_and_report_the_progress() -> None:
     """5 steps an epoch: 2 epochs, a stage without phases, then 3 epochs of its own inputs."""
     model, calls, made = Weights(), [], []
 

@@ -84,7 +84,9 @@ def train(
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("decay", ["none", "linear"])
-def test_it_ends_with_the_same_bits(family: str, decay: str, tmp_path: Path) -> None:
+def test_a_resumed_training_ends_with_the_same_bits(
+    family: str, decay: str, tmp_path: Path
+) -> None:
     whole = train(family, decay, None)
     last = {"flow": 25}.get(family, 15)
     for after in (1, 5, 8, last - 2, last, last + 1):  # the last one is after the end
@@ -94,7 +96,7 @@ def test_it_ends_with_the_same_bits(family: str, decay: str, tmp_path: Path) -> 
         assert train(family, decay, Disk(folder)) == whole, after
 
 
-def test_it_may_be_stopped_again_and_again(tmp_path: Path) -> None:
+def test_a_training_may_be_stopped_again_and_again(tmp_path: Path) -> None:
     """It stops after every second step and continues from the snapshot of the stop before."""
     for number in range(1, 9):
         store = Disk(tmp_path / str(number), 2)

@@ -43,12 +43,12 @@ def latest_step(store: SnapshotFolder) -> float | None:
     return float(latest.values["step"])
 
 
-def test_the_newest_two_are_kept(filled: SnapshotFolder, warnings: list[str]) -> None:
+def test_the_newest_two_snapshots_stay(filled: SnapshotFolder, warnings: list[str]) -> None:
     assert sorted(p.name for p in filled.folder.iterdir()) == ["state-000002", "state-000003"]
     assert latest_step(filled) == 3 and warnings == []
 
 
-def test_nothing_is_found_where_nothing_was_kept(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_snapshot(tmp_path: Path) -> None:
     assert (
         SnapshotFolder(tmp_path / "run").load_latest() is None and not (tmp_path / "run").exists()
     )
@@ -56,7 +56,7 @@ def test_nothing_is_found_where_nothing_was_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "checkpoint.json"])
 @pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
-def test_a_broken_newest_falls_back_loudly(
+def test_a_broken_newest_snapshot_gives_a_warning_and_the_one_before(
     filled: SnapshotFolder, warnings: list[str], file: str, harm: str
 ) -> None:
     path = filled.folder / "state-000003" / file
@@ -73,13 +73,15 @@ def test_a_broken_newest_falls_back_loudly(
     assert latest_step(filled) == 9
 
 
-def test_all_broken_begins_anew_and_says_so(filled: SnapshotFolder, warnings: list[str]) -> None:
+def test_broken_snapshots_give_warnings_and_a_new_training(
+    filled: SnapshotFolder, warnings: list[str]
+) -> None:
     for path in filled.folder.rglob("*.safetensors"):
         path.write_bytes(b"")
     assert latest_step(filled) is None and len(warnings) == 2
 
 
-def test_a_full_disk_is_said_and_costs_nothing_else(
+def test_a_full_disk_gives_a_warning_and_the_training_goes_on(
     filled: SnapshotFolder, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = checkpoint.save_file
@@ -98,7 +100,7 @@ def test_a_full_disk_is_said_and_costs_nothing_else(
     assert latest_step(filled) == 5
 
 
-def test_it_is_due_by_the_interval_or_when_asked(tmp_path: Path) -> None:
+def test_a_snapshot_is_due_after_the_interval_or_before_a_stop(tmp_path: Path) -> None:
     now, must_stop = [100.0], [False]
     store = SnapshotFolder(
         tmp_path / "run", SaveSchedule(60.0, lambda: must_stop[0], lambda: now[0])
@@ -115,7 +117,7 @@ def test_it_is_due_by_the_interval_or_when_asked(tmp_path: Path) -> None:
     assert not store.is_due()
 
 
-def test_forgetting_leaves_the_others(filled: SnapshotFolder) -> None:
+def test_deleting_leaves_the_snapshots_of_other_trainings(filled: SnapshotFolder) -> None:
     other = SnapshotFolder(filled.folder.parent / "other")
     other.save(snapshot(1))
     filled.delete()
@@ -124,7 +126,7 @@ def test_forgetting_leaves_the_others(filled: SnapshotFolder) -> None:
     assert not other.folder.parent.exists()
 
 
-def test_what_is_no_state_is_left_alone(filled: SnapshotFolder) -> None:
+def test_other_files_in_the_folder_stay(filled: SnapshotFolder) -> None:
     (filled.folder / "state-notes").mkdir()
     shutil.copytree(filled.folder / "state-000003", filled.folder / ".state-000004-half")
     filled.save(snapshot(4))
@@ -136,7 +138,7 @@ def test_a_negative_interval_is_refused() -> None:
         SaveSchedule(interval=-1)
 
 
-def test_a_process_that_is_to_end_keeps_its_state_whatever_the_interval(tmp_path: Path) -> None:
+def test_a_process_that_is_to_end_saves_whatever_the_interval(tmp_path: Path) -> None:
     requests: list[bool] = []
     schedule = SaveSchedule(3600, lambda: bool(requests))
     store = SnapshotFolder(tmp_path / "run", schedule)
@@ -148,7 +150,7 @@ def test_a_process_that_is_to_end_keeps_its_state_whatever_the_interval(tmp_path
     assert latest_step(store) == 4
 
 
-def test_lives_without_progress_wait_longer_and_longer(tmp_path: Path) -> None:
+def test_attempts_without_progress_wait_longer_and_longer(tmp_path: Path) -> None:
     waits: list[float] = []
     for _ in range(9):
         SnapshotFolder(tmp_path / "run").back_off(waits.append)
@@ -162,9 +164,7 @@ def test_lives_without_progress_wait_longer_and_longer(tmp_path: Path) -> None:
     assert len(waits) == 8
 
 
-def test_the_clock_on_the_wall_decides_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wall_clock_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SnapshotFolder(tmp_path / "run", SaveSchedule(60))
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now - 3600)
@@ -181,7 +181,7 @@ def bucket() -> Iterator[Folder]:
         yield Folder("s3://sweeps/mine/states")
 
 
-def test_another_machine_goes_on_from_the_mirror(
+def test_another_machine_continues_from_the_mirror(
     bucket: Folder, tmp_path: Path, warnings: list[str]
 ) -> None:
     mirror = bucket / "moved"
@@ -202,7 +202,7 @@ def test_another_machine_goes_on_from_the_mirror(
     assert not mirror.exists() and warnings == []
 
 
-def test_a_generation_that_did_not_reach_the_mirror_whole_is_none(
+def test_an_incomplete_snapshot_in_the_mirror_is_skipped(
     bucket: Folder, tmp_path: Path, warnings: list[str]
 ) -> None:
     mirror = bucket / "cut"
@@ -214,7 +214,7 @@ def test_a_generation_that_did_not_reach_the_mirror_whole_is_none(
     assert other is not None and other.values["step"] == 1
 
 
-def test_a_mirror_that_is_away_is_said_and_costs_nothing_else(
+def test_an_unreachable_mirror_gives_warnings_and_the_training_goes_on(
     tmp_path: Path, warnings: list[str]
 ) -> None:
     class Away(Folder):

@@ -98,7 +98,7 @@ def decoded(one: Replica) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_is_what_it_would_be_alone(family: str) -> None:
+def test_each_replica_becomes_what_it_becomes_alone(family: str) -> None:
     apart = [replica(family, seed) for seed in SEEDS]
     curves = [alone(one) for one in apart]
     stacked = [replica(family, seed) for seed in SEEDS]
@@ -242,9 +242,9 @@ class Odd(VAE):
 @pytest.mark.parametrize(
     ("how", "obstacle"),
     [
-        ("decides", "cannot be computed for all seeds at once .*Tensor"),
-        ("draws from torch", "cannot be computed for all seeds at once .*random"),
-        ("permutes", "cannot be computed for all seeds at once .*generator"),
+        ("decides", "cannot be stacked: it decides by the values of tensors .*Tensor.item"),
+        ("draws from torch", "cannot be stacked: torch.func.vmap cannot compute it .*random"),
+        ("permutes", "cannot be stacked: it draws a permutation"),
         ("nothing else", None),
     ],
 )
