@@ -50,7 +50,7 @@ def wrap(
     Raises:
         ValueError: The shape of the codes or the images is wrong, or pixels are not in [0, 1].
     """
-    model = Wrapped(module, encode, decode, latent_dim, noise, prior)
+    model = Wrapped(module, encode, decode, latent_dim, noise=noise, prior=prior)
     with sampling_mode(model, "running"):
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         model.to(device)

@@ -75,7 +75,9 @@ def fit(
         ValueError: The snapshot is of another model or training, or a batch is larger than the
             training set.
     """
-    session = TrainingSession(model, stages, examples, config, draw)
+    session = TrainingSession(
+        model=model, stages=stages, examples=examples, config=config, draw=draw
+    )
     snapshot = callbacks.load_latest()
     if snapshot is not None:
         restore(session, snapshot)

@@ -69,7 +69,16 @@ def fit_together(
             from before that step.
         ValueError: The replicas' snapshots are of different steps, or as in `fit`.
     """
-    sessions = [TrainingSession(r.model, r.stages, r.examples, config, r.draw) for r in replicas]
+    sessions = [
+        TrainingSession(
+            model=replica.model,
+            stages=replica.stages,
+            examples=replica.examples,
+            config=config,
+            draw=replica.draw,
+        )
+        for replica in replicas
+    ]
     for session, replica in zip(sessions, replicas, strict=True):
         snapshot = replica.callbacks.load_latest()
         if snapshot is not None:

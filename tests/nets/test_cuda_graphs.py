@@ -275,8 +275,8 @@ def test_a_finished_training_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     references: list[Any] = []
 
     class WatchedSession(TrainingSession):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
             references.append(weakref.ref(self))
 
     monkeypatch.setattr(loop, "TrainingSession", WatchedSession)
