@@ -1,7 +1,7 @@
-"""FCD, kernel distance and classes of N samples at steps of a trained model's chain.
+"""Measure FCD, kernel distance and classes of samples at steps of a trained model's chain.
 
-The samples are not kept, so a million on a cluster takes time alone. They are those that
-jobs/sample.py writes. Precision, recall and the like, of 2,000 samples, are in a sweep's runs.
+The samples are the same that jobs/sample.py writes, but they are not stored, so that a million
+need no more memory than a few. A sweep measures precision and recall, of 2,000 samples.
 
   python jobs/evaluate.py RUN_ID --num-samples 1000000 --out report.json
   python jobs/evaluate.py CHECKPOINT_FOLDER --dataset mnist --data-root DIR --steps 0 5 50
@@ -13,11 +13,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 from tqdm import tqdm
@@ -25,160 +24,195 @@ from tqdm import tqdm
 from genae_core.config import require, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import load_splits
+from genae_core.data.base import DataConfig, Splits
+from genae_core.data.load import LoadOptions, load_splits
+from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
-from genae_core.evaluation.generate import Part
-from genae_core.evaluation.streaming import Job, Looked, Report, look, measure, one_by_one, started
-from genae_core.metrics.classifier import cached_classifier, load_classifier
-from genae_core.metrics.fcd import too_few
+from genae_core.evaluation.chain_parts import PortableChain, read_portable_chain
+from genae_core.evaluation.references import ReferenceData
+from genae_core.evaluation.streaming import EvaluationReport, StepMetrics, measure
+from genae_core.metrics.classifier import (
+    Classifier,
+    ClassifierConfig,
+    cached_classifier,
+    load_classifier,
+)
+from genae_core.metrics.fcd import warn_of_few_images
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
 from genae_core.recipes.trained_model import fetch_trained_model
 from genae_core.report.tables import align_columns
 from genae_core.sweep import ray_cluster
-from genae_core.training import checkpoint
+from genae_core.sweep.cluster_mapper import ClusterMapper
 
-FEW = 20_000  # samples that are measured before a cluster has started
+FEW = 20_000  # this process measures so few samples sooner than a cluster starts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DataOptions):
-    """The flags of this job; those about data are for a checkpoint, a run knows its own."""
+    """The flags of this job. Those about data are for a checkpoint; a run knows its data."""
 
     source: Annotated[str, tyro.conf.Positional]
     """Id of an MLflow run, or the folder of a checkpoint."""
     out: Path | None = None
-    """JSON file for the figures, which must not be there yet."""
+    """JSON file for the results; it must not exist yet."""
     num_samples: int = 10_000
-    """How many."""
+    """Number of samples."""
     steps: tuple[int, ...] | None = None
-    """Steps of the chain to look at, ascending from 0 (default: the run's)."""
+    """Steps of the chain to measure, ascending from 0 (default: the run's)."""
     batch_norm: Literal["batch", "running"] | None = None
     """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
     seed: int | None = None
-    """Of the chains (default: the run's; for a checkpoint 0)."""
+    """Seed of the chains (default: the run's; for a checkpoint 0)."""
     tracking_uri: str | None = None
     """MLflow store of the run (default: mlflow.db in GENAE_HOME)."""
     gpus_per_worker: float = 0.0
-    """GPUs of a worker; a fraction puts several on one GPU."""
+    """GPUs of each worker; a fraction lets several workers share one GPU."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this job alone)."""
+    """Cluster to join, e.g. auto (default: RAY_ADDRESS, or a Ray for this job only)."""
 
 
-def table(report: Report) -> str:
-    """A row a step, each value with its standard error."""
-    refused = any(at.accepted is not None for at in report.steps)
-    classes = any(at.classes for at in report.steps)
+class Subject(NamedTuple):
+    """A trained model's chain, and the data to compare its samples with."""
+
+    chain: PortableChain
+    data: DataConfig
+    splits: Splits
+    classifier: ClassifierConfig
+
+
+def table(report: EvaluationReport) -> str:
+    """The metrics with their standard errors, one row for each step."""
+    has_refusals = any(step.accepted is not None for step in report.steps)
+    has_classes = any(step.classes for step in report.steps)
     head = ["step", "FCD", "FCD/real", "kernel distance"]
-    rows = [head + ["class entropy"] * classes + ["accepted"] * refused]
-    for at in report.steps:
-        ratio = f"{at.fcd.value / report.floor:.2f}" if report.floor > 0 else "-"
-        row = [str(at.step), _with_error(at.fcd), ratio, _with_error(at.kid)]
-        row += [f"{at.class_entropy:.3f}"] if classes else []
-        rows.append(row + ([f"{at.accepted:.3f}"] if refused else []))
+    rows = [head + ["class entropy"] * has_classes + ["accepted"] * has_refusals]
+    for step in report.steps:
+        ratio = f"{step.fcd.value / report.floor:.2f}" if report.floor > 0 else "-"
+        row = [str(step.step), _with_error(step.fcd), ratio, _with_error(step.kid)]
+        row += [f"{step.class_entropy:.3f}"] if has_classes else []
+        rows.append(row + ([f"{step.accepted:.3f}"] if has_refusals else []))
     return align_columns(rows)
 
 
 def _with_error(estimate: tuple[float, float]) -> str:
+    """The value with its standard error, if it has one."""
     value, error = estimate
     return f"{value:.4g} ± {error:.2g}" if math.isfinite(error) else f"{value:.4g}"
 
 
 def main(options: Options) -> int:
-    """Measure, with a progress bar; print the table, and write the file where asked."""
+    """Measure with a progress bar, print the table, and write the JSON file."""
     began = time.perf_counter()
-    if options.out is not None:
-        require(not options.out.exists(), "--out must not exist yet", out=options.out)
-        folder = options.out.absolute().parent
-        require(folder.is_dir(), f"--out: there is no folder {folder}", out=options.out)
-    with tempfile.TemporaryDirectory() as scratch:
-        found = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
-        chain = found.chain_with(options.batch_norm, options.seed)
-        record = chain.record if options.steps is None else options.steps
-        chain = dataclasses.replace(chain, record=record, num_chains=None)
-        if found.experiment is None:
-            parts = dataset_recipe(options)
-            data, recipe_of_classifier = parts.data, parts.classifier
-        else:
-            data, recipe_of_classifier = found.experiment.data, found.experiment.classifier
-        given = checkpoint.read(found.folder)
-        splits = load_splits(
-            data, home(), options.shards, options.max_rejected, options.budget_bytes
-        )
-        fitted_prior = found.fitted_prior(chain, splits)
-    folder, about = cached_classifier(
-        recipe_of_classifier,
-        data.name,
-        splits,
-        data.binarize,
-        home() / "classifiers",
-        on_train=lambda: print(
-            f"training the FCD's classifier of {data.name}, once ...", flush=True
-        ),
-    )
-    print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
-    classifier = load_classifier(folder)
-    width = classifier.top.in_features
-    bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
-
-    def each(job: Job, parts: Sequence[Part]) -> Iterator[Looked]:
-        asked = options.ray_address or options.gpus_per_worker > 0
-        if options.num_samples <= FEW and not asked:
-            return one_by_one(job, parts)  # sooner than Ray starts
-        stack.callback(ray_cluster.disconnect)
-        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
-        gpus = options.gpus_per_worker
-        return ray_cluster.each(look, job, parts, keep=started, num_gpus=gpus)
-
-    with ExitStack() as stack:
-        stack.callback(bar.close)
-        try:
-            report = measure(
-                given,
-                chain,
-                fitted_prior,
-                splits,
-                classifier,
-                data.binarize,
-                options.num_samples,
-                each,
-                bar.update,
-                "cuda" if options.gpus_per_worker > 0 else "cpu",
-            )
-        except FloatingPointError as error:
-            raise ValueError(str(error)) from None
+    _check_out(options.out)
+    subject = _load_subject(options)
+    data = ReferenceData(subject.splits, _load_classifier(subject), subject.data.binarize)
+    report = _measure(options, subject.chain, data)
     print(
-        f"{report.num_samples:,} samples against {report.num_real:,} test images of {data.name}; "
-        f"real training images: FCD {report.floor:.4g}\n{table(report)}"
+        f"{report.num_samples:,} samples against {report.num_real:,} test images of "
+        f"{subject.data.name}; real training images: FCD {report.floor:.4g}\n{table(report)}"
     )
-    notes = [too_few(report.num_samples, width)]
-    if report.num_samples <= chain.sub_batch:
-        notes.append(
-            f"all samples are one sub-batch of {chain.sub_batch} chains, so they have no standard "
-            "errors: take more"
+    warnings = [warn_of_few_images(report.num_samples, data.classifier.top.in_features)]
+    sub_batch = subject.chain.chain.sub_batch
+    if report.num_samples <= sub_batch:
+        warnings.append(
+            f"all samples are in one sub-batch of {sub_batch} chains, so they have no standard "
+            "errors; use more samples"
         )
-    for note in notes:
-        if note:
-            print(f"warning: {note}")
+    for warning in warnings:
+        if warning:
+            print(f"warning: {warning}")
     if options.out is not None:
-        text = to_strict_json(_plain(options, report))
+        text = to_strict_json(_to_json(options, report))
         Folder(options.out.absolute().parent).write(options.out.name, text.encode())
     print(f"{time.perf_counter() - began:.1f} s")
     return 0
 
 
-def _plain(options: Options, report: Report) -> dict[str, Any]:
-    """The report for a file."""
-    steps = [
-        {
-            "step": at.step,
-            **{"fcd": at.fcd.value, "fcd_se": at.fcd.error},
-            **{"kid": at.kid.value, "kid_se": at.kid.error},
-            **{"classes": at.classes, "accepted": at.accepted},
-        }
-        for at in report.steps
-    ]
+def _check_out(out: Path | None) -> None:
+    """Raise ValueError if the results could not be written."""
+    if out is not None:
+        require(not out.exists(), "--out must not exist yet", out=out)
+        folder = out.absolute().parent
+        require(folder.is_dir(), f"--out: there is no folder {folder}", out=out)
+
+
+def _load_subject(options: Options) -> Subject:
+    """Read the checkpoint and the data, and fit the chain's prior if it has one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
+        chain = source.chain_with(options.batch_norm, options.seed)
+        record = chain.record if options.steps is None else options.steps
+        chain = dataclasses.replace(chain, record=record, num_chains=None)
+        # A checkpoint alone does not say what data and classifier belong to it.
+        known = dataset_recipe(options) if source.experiment is None else source.experiment
+        device = "cuda" if options.gpus_per_worker > 0 else "cpu"
+        portable = read_portable_chain(source.folder, chain, device=device)
+        loading = LoadOptions(
+            shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
+        )
+        splits = load_splits(known.data, home(), loading)
+        portable = portable._replace(fitted_prior=source.fitted_prior(chain, splits))
+    return Subject(portable, known.data, splits, known.classifier)
+
+
+def _load_classifier(subject: Subject) -> Classifier:
+    """Load the dataset's classifier, or train it, and print its accuracy."""
+    name = subject.data.name
+    folder, about = cached_classifier(
+        subject.classifier,
+        data=subject.data,
+        splits=subject.splits,
+        folder=home() / "classifiers",
+        on_train=lambda: print(f"training the FCD's classifier of {name}, once ...", flush=True),
+    )
+    print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
+    return load_classifier(folder)
+
+
+def _measure(options: Options, chain: PortableChain, data: ReferenceData) -> EvaluationReport:
+    """Measure in this process or on a cluster, with a progress bar."""
+    bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
+
+    def choose(*_: Any) -> PartMapper:
+        needs_cluster = options.ray_address or options.gpus_per_worker > 0
+        if options.num_samples <= FEW and not needs_cluster:
+            return map_here
+        stack.callback(ray_cluster.disconnect)
+        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
+        return ClusterMapper(num_gpus=options.gpus_per_worker)
+
+    with ExitStack() as stack:
+        stack.callback(bar.close)
+        try:
+            return measure(
+                chain,
+                data,
+                num_samples=options.num_samples,
+                mapper=ChosenMapper(choose),
+                on_part=bar.update,
+            )
+        except FloatingPointError as error:
+            raise ValueError(str(error)) from None
+
+
+def _to_json(options: Options, report: EvaluationReport) -> dict[str, Any]:
+    """The report as JSON values."""
+    steps = [_step_to_json(step) for step in report.steps]
     return {"source": options.source, **report._asdict(), "steps": steps}
+
+
+def _step_to_json(step: StepMetrics) -> dict[str, Any]:
+    """The metrics of one step as JSON values."""
+    return {
+        "step": step.step,
+        "fcd": step.fcd.value,
+        "fcd_se": step.fcd.error,
+        "kid": step.kid.value,
+        "kid_se": step.kid.error,
+        "classes": step.classes,
+        "accepted": step.accepted,
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Decode a dataset once, over every CPU of the cluster, into shards that all trials share.
+"""Decode a dataset once, on all CPUs of the cluster, into shards that all trials share.
 
-A job that was stopped goes on when it is started again with the same flags.
+If the job is stopped, start it again with the same flags: it goes on where it stopped.
 
   python jobs/prepare_data.py celeba --raw DIR --out DIR
   python jobs/prepare_data.py image_folder --raw s3://BUCKET/images --out s3://BUCKET/shards
@@ -9,9 +9,9 @@ A job that was stopped goes on when it is started again with the same flags.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tqdm import tqdm
@@ -21,11 +21,13 @@ from genae_core.data.base import DataConfig, Source
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.mnist import MNISTConfig
-from genae_core.data.preparation import MAX_REJECTED, REJECTED, Done, Job, Work, prepare
-from genae_core.data.shards import Shard, ShardSpec
+from genae_core.data.parts import ChosenMapper, PartMapper
+from genae_core.data.preparation import MAX_REJECTED, REJECTED, FinishedShard, prepare
+from genae_core.data.shards import Manifest, Shard, ShardSpec
 from genae_core.data.storage import Folder
 from genae_core.data.svhn import SVHNConfig
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +35,32 @@ class Options:
     """The flags of this job."""
 
     dataset: Annotated[Literal["mnist", "svhn", "celeba", "image_folder"], tyro.conf.Positional]
-    """Which official files to expect; image_folder takes any folder of images."""
+    """The dataset whose official files to read; image_folder accepts any folder of images."""
     raw: str
     """Folder or URI (s3://, gs://) of the official files, or of the images."""
     out: str
-    """Folder or URI for the shards; it must not hold anything else."""
+    """Folder or URI for the shards; it must hold nothing else."""
     size: int = 64
-    """The images are resized to size x size pixels: 32 or 64 (mnist stays at 28)."""
+    """Resize the images to size x size pixels: 32 or 64 (mnist stays at 28)."""
     crop: float | None = None
-    """Side of the central square that is kept, as a fraction of the shorter side (default:
-    148/178 for celeba, all of it for image_folder)."""
+    """Side of the central square that is used, as a fraction of the shorter side (default:
+    148/178 for celeba, 1 for image_folder)."""
     extra: bool = False
     """svhn: add the 531,131 images of extra_32x32.mat to the training split."""
     split_seed: int = 0
-    """Seed of the cut into splits where a dataset has none of its own."""
+    """Seed of the cut into splits if the dataset has no splits of its own."""
     max_rejected: float = MAX_REJECTED
-    """Share of the files that may be unusable; beyond it the job stops, and keeps what it did."""
+    """Share of the files that may be unusable. With more, the job stops and keeps what is done."""
     download: bool = False
-    """Fetch missing official files into --raw with torchvision's downloaders."""
+    """Download missing official files into --raw with torchvision."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this job alone)."""
+    """Cluster to join, e.g. auto (default: RAY_ADDRESS, or a Ray for this job only)."""
     shared_storage: bool = False
-    """Say that local paths are seen by every node, as over NFS; else this node alone works."""
+    """Say that every node can access local paths, e.g. over NFS; if not, only this node works."""
 
 
 def config_of(options: Options) -> DataConfig:
-    """The dataset's config. Raises ValueError for flags that it does not have."""
+    """The dataset's config. Raises ValueError for flags that the dataset does not have."""
     raw, size, download = options.raw, options.size, options.download
     if options.crop is not None and options.dataset not in ("celeba", "image_folder"):
         raise ValueError(f"{options.dataset} has no --crop, got {options.crop}")
@@ -79,53 +81,76 @@ def config_of(options: Options) -> DataConfig:
     return data if options.crop is None else replace(data, crop=options.crop)
 
 
+class Progress:
+    """The progress bar of a preparation, and the seconds that each stage took."""
+
+    def __init__(self, data: DataConfig) -> None:
+        self.data = data
+        self.bar = tqdm(unit=" images", smoothing=0, disable=None, dynamic_ncols=True)
+        self.seconds: dict[str, float] = {}
+        self.ray_seconds = 0.0
+
+    def show_plan(self, source: Source, todo: list[ShardSpec], done: list[Shard]) -> None:
+        """Print the notes and the plan, and start the bar with the finished shards."""
+        for note in source.notes:
+            print(f"note: {note}")
+        rows, finished_rows = sum(source.counts.values()), sum(shard.rows_in for shard in done)
+        print(
+            f"{self.data.name}: {rows:,} images into {len(todo) + len(done)} shards; "
+            f"{len(done)} of them are finished",
+            flush=True,
+        )
+        self.bar.reset(rows)
+        self.bar.update(finished_rows)
+
+    def connect(self, address: str | None) -> None:
+        """Join or start a cluster, and measure how long it takes."""
+        began = time.perf_counter()
+        ray_cluster.connect(address, os.cpu_count() or 1)
+        self.ray_seconds = time.perf_counter() - began
+
+    def add(self, finished: FinishedShard) -> None:
+        """Count a new shard."""
+        self.bar.update(finished.shard.rows_in)
+        for stage, seconds in finished.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def report(self, manifest: Manifest, out: Folder, total: float) -> None:
+        """Print the numbers of images, and the time of each stage."""
+        splits = ("train", "val", "test")
+        counts = ", ".join(f"{manifest.rows(split):,} {split}" for split in splits)
+        print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")
+        print(f" (see {out.path_of(REJECTED)})" if manifest.rejected else "")
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
+        work = f"{self.ray_seconds:.1f} s to start Ray, {stages} s of the workers' time"
+        print(f"{total:.1f} s: {work if self.seconds else 'nothing was left to decode'}")
+        print(out.uri)
+
+
 def main(options: Options) -> int:
-    """Prepare the shards, with a progress bar, and say what each stage cost."""
+    """Prepare the shards with a progress bar, and print the time of each stage."""
     began = time.perf_counter()
     data = config_of(options)
     out = Folder(options.out)
-    here = out.local is not None and not options.shared_storage
-    spent: dict[str, float] = {}
-    start = 0.0
-    bar = tqdm(unit=" images", smoothing=0, disable=None, dynamic_ncols=True)
+    progress = Progress(data)
 
-    def on_plan(source: Source, todo: list[ShardSpec], done: list[Shard]) -> None:
-        for note in source.notes:
-            print(f"note: {note}")
-        rows, ready = sum(source.counts.values()), sum(shard.rows_in for shard in done)
-        print(
-            f"{data.name}: {rows:,} images into {len(todo) + len(done)} shards; "
-            f"{len(done)} finished before",
-            flush=True,
-        )
-        bar.reset(rows)
-        bar.update(ready)
-
-    def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
-        nonlocal start  # Ray starts when the files are found to be in order, and are needed
-        connecting = time.perf_counter()
-        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
-        start = time.perf_counter() - connecting
-        return ray_cluster.each(work, job, specs, here)
-
-    def on_shard(done: Done) -> None:
-        bar.update(done.shard.rows_in)
-        for stage, seconds in done.seconds.items():
-            spent[stage] = spent.get(stage, 0.0) + seconds
+    def choose(_: Any, specs: Sequence[Any]) -> PartMapper:
+        progress.connect(options.ray_address)  # not earlier: the files may be wrong or all done
+        return ClusterMapper(node_local=out.local is not None and not options.shared_storage)
 
     try:
-        manifest = prepare(data, out, options.max_rejected, each, on_plan, on_shard)
+        manifest = prepare(
+            data,
+            out,
+            max_rejected=options.max_rejected,
+            mapper=ChosenMapper(choose),
+            on_plan=progress.show_plan,
+            on_shard=progress.add,
+        )
     finally:
-        bar.close()
+        progress.bar.close()
         ray_cluster.disconnect()
-    total = time.perf_counter() - began
-    counts = ", ".join(f"{manifest.rows(split):,} {split}" for split in ("train", "val", "test"))
-    print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")
-    print(f" (see {out.path_of(REJECTED)})" if manifest.rejected else "")
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
-    work = f"{start:.1f} s to start Ray, {stages} s of the workers' time"
-    print(f"{total:.1f} s: {work if spent else 'nothing was left to decode'}")
-    print(out.uri)
+    progress.report(manifest, out, time.perf_counter() - began)
     return 0
 
 

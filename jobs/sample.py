@@ -1,8 +1,8 @@
-"""N samples of a trained model after k steps of its chain, as Parquet or PNG files.
+"""Write samples of a trained model after k steps of its chain, as Parquet or PNG files.
 
-A job that was stopped goes on when it is started again with the same flags. A hundred on a laptop
-and a million on a cluster are the same command, and the first hundred of the million the same
-samples.
+If the job is stopped, start it again with the same flags: it goes on where it stopped. The same
+command makes a hundred samples on a laptop or a million on a cluster, and the first hundred of
+the million are the same samples.
 
   python jobs/sample.py RUN_ID --num-samples 1000000 --out DIR
   python jobs/sample.py CHECKPOINT_FOLDER --num-samples 100 --steps 5 --format png --out DIR
@@ -12,28 +12,23 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tqdm import tqdm
 
 from genae_core.config.cli import cli
+from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
-from genae_core.evaluation.generate import (
-    Job,
-    Part,
-    draw_samples,
-    job_of,
-    make,
-    one_by_one,
-    started,
-)
+from genae_core.evaluation.chain_parts import read_portable_chain
+from genae_core.evaluation.generate import SamplingJob, draw_samples, sampling_job
 from genae_core.recipes.trained_model import TrainedModel, fetch_trained_model
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,67 +40,72 @@ class Options:
     out: str
     """Empty folder or URI (s3://, gs://) for the samples."""
     num_samples: int = 10_000
-    """How many."""
+    """Number of samples."""
     steps: int | None = None
-    """Steps of the chain (default: those that the run recommends)."""
+    """Steps of the chain (default: the number that the run recommends)."""
     format: Literal["parquet", "png"] = "parquet"
-    """parquet: image, z and chain; png: one file an image."""
+    """parquet: files with image, z and chain; png: one file for each image."""
     batch_norm: Literal["batch", "running"] | None = None
     """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
     seed: int | None = None
-    """Of the chains (default: the run's; for a checkpoint 0)."""
+    """Seed of the chains (default: the run's; for a checkpoint 0)."""
     tracking_uri: str | None = None
     """MLflow store of the run (default: mlflow.db in GENAE_HOME)."""
     gpus_per_worker: float = 0.0
-    """GPUs of a worker; a fraction puts several on one GPU."""
+    """GPUs of each worker; a fraction lets several workers share one GPU."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this job alone)."""
+    """Cluster to join, e.g. auto (default: RAY_ADDRESS, or a Ray for this job only)."""
     shared_storage: bool = False
-    """Say that local paths are seen by every node, as over NFS; else this node alone works."""
+    """Say that every node can access local paths, e.g. over NFS; if not, only this node works."""
 
 
-def job_for(options: Options, found: TrainedModel) -> Job:
-    """The job. Raises ValueError where nothing says how many steps."""
-    steps = options.steps if options.steps is not None else found.steps
+def job_for(options: Options, source: TrainedModel) -> SamplingJob:
+    """The job. Raises ValueError if the number of steps is unknown."""
+    steps = options.steps if options.steps is not None else source.steps
     if steps is None:
         raise ValueError("a checkpoint recommends no step: give --steps")
-    chain = found.chain_with(options.batch_norm, options.seed)
+    chain = source.chain_with(options.batch_norm, options.seed)
     device = "cuda" if options.gpus_per_worker > 0 else "cpu"
-    fitted_prior = found.fitted_prior(chain)
-    return job_of(
-        found.folder, chain, steps, Folder(options.out), options.format, fitted_prior, device
-    )
+    portable = read_portable_chain(source.folder, chain, source.fitted_prior(chain), device)
+    return sampling_job(portable, steps, Folder(options.out), options.format)
 
 
 def main(options: Options) -> int:
-    """Draw what is still missing, with a progress bar."""
+    """Draw the samples that are still missing, with a progress bar."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        found = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
-        job = job_for(options, found)
-    here = job.out.local is not None and not options.shared_storage
+        source = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
+        job = job_for(options, source)
+    local = job.out.local is not None and not options.shared_storage
     bar = tqdm(unit=" samples", smoothing=0, disable=None, dynamic_ncols=True)
 
-    def on_plan(total: int, ready: int) -> None:
-        print(f"{total:,} samples, {ready:,} of them there already", flush=True)
+    def on_plan(total: int, written: int) -> None:
+        print(f"{total:,} samples, {written:,} of them are already written", flush=True)
         bar.reset(total)
-        bar.update(ready)
+        bar.update(written)
 
-    def each(job: Job, parts: Sequence[Part]) -> Iterator[int]:
+    def choose(_: Any, parts: Sequence[Any]) -> PartMapper:
         if len(parts) == 1 and options.ray_address is None and options.gpus_per_worker == 0:
-            return one_by_one(job, parts)  # Ray takes longer to start than a part
+            return map_here  # Ray takes longer to start than one part to finish
         stack.callback(ray_cluster.disconnect)
         ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
-        return ray_cluster.each(make, job, parts, here, started, options.gpus_per_worker)
+        return ClusterMapper(node_local=local, num_gpus=options.gpus_per_worker)
 
     with ExitStack() as stack:
         stack.callback(bar.close)
         try:
-            draw_samples(job, options.num_samples, each, on_plan, bar.update)
+            draw_samples(
+                job,
+                options.num_samples,
+                mapper=ChosenMapper(choose),
+                on_plan=on_plan,
+                on_part=bar.update,
+            )
         except FloatingPointError as error:
             raise ValueError(str(error)) from None
     seconds = time.perf_counter() - began
-    print(f"{options.num_samples:,} samples after {job.chain.record[-1]} steps, {seconds:.1f} s")
+    steps = job.source.chain.record[-1]
+    print(f"{options.num_samples:,} samples after {steps} steps, {seconds:.1f} s")
     print(job.out.uri)
     return 0
 

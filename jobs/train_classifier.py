@@ -1,7 +1,6 @@
-"""Train the FCD's classifier of a dataset before any sweep needs it; a sweep does it itself when
-it is missing.
+"""Train the FCD's classifier of a dataset; a sweep does the same if it is missing.
 
-  python jobs/train_classifier.py --dataset mnist --data-root DIR
+python jobs/train_classifier.py --dataset mnist --data-root DIR
 """
 
 import sys
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import load_splits
+from genae_core.data.load import LoadOptions, load_splits
 from genae_core.metrics.classifier import cached_classifier
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
@@ -17,28 +16,24 @@ from genae_core.recipes.options import DataOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DataOptions):
-    """The flags of this job: a study's flags about its data."""
+    """The flags of this job, which are a study's flags about its data."""
 
 
 def main(options: Options) -> int:
-    """Train it, or find it, and say where it is and how well it does."""
+    """Train or find the classifier, and print its accuracy and its folder."""
     parts = dataset_recipe(options)
-    splits = load_splits(
-        parts.data,
-        home(),
-        options.shards,
-        options.max_rejected,
-        options.budget_bytes,
+    loading = LoadOptions(
+        shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
     )
+    splits = load_splits(parts.data, home(), loading)
     for note in splits.notes:
         print(f"note: {note}")
     held_out = len(splits.val.images) + len(splits.test.images)
     folder, about = cached_classifier(
         parts.classifier,
-        parts.data.name,
-        splits,
-        parts.data.binarize,
-        home() / "classifiers",
+        data=parts.data,
+        splits=splits,
+        folder=home() / "classifiers",
         on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),
     )
     print(

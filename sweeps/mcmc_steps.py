@@ -22,7 +22,7 @@ from typing import Any, get_args
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import load_splits
+from genae_core.data.load import LoadOptions, load_splits
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.chain_samplers import Refusal, SamplerName, chain_settings, refusals_of
 from genae_core.recipes.chain_table import write_results
@@ -79,7 +79,7 @@ def main(options: Options) -> int:
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
         labels = [setting.label for setting in settings]
         write_results(tracker, sweep, folder, labels, refusals)
-        splits = load_splits(data, home(), options.shards)
+        splits = load_splits(data, home(), LoadOptions(shards=options.shards))
         chain, figures = settings[0].chain, folder / "figures"
         draw_interpolations(tracker, sweep, splits.test, data.binarize, chain, figures)
         print(f"drawn:  {figures} (interpolations after {', '.join(map(str, STEPS))} steps)")

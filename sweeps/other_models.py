@@ -56,10 +56,9 @@ def main(options: Options) -> int:
     splits = load_splits(recipe.data, home())
     folder, about = cached_classifier(
         recipe.classifier,
-        recipe.data.name,
-        splits,
-        True,
-        home() / "classifiers",
+        data=recipe.data,
+        splits=splits,
+        folder=home() / "classifiers",
         on_train=lambda: print("training the FCD's classifier, once ...", flush=True),
     )
     classifier = load_classifier(folder)

@@ -21,7 +21,7 @@ from typing import Any, get_args
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import load_splits
+from genae_core.data.load import LoadOptions, load_splits
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.figure_drawings import draw_figures
@@ -51,7 +51,7 @@ def main(options: Options) -> int:
         return figure_experiment(params["figure"], options.dataset, recipe, options.epochs)
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        splits = load_splits(recipe.data, home(), options.shards)
+        splits = load_splits(recipe.data, home(), LoadOptions(shards=options.shards))
         draw_figures(tracker, sweep, splits, recipe.data.binarize, folder / "figures")
 
     return launch("paper_figures", {"figure": options.figures}, experiment, options, on_end)

@@ -21,7 +21,7 @@ import tyro
 from genae_core.config import require, require_positive_int
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import load_splits
+from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.mnist import MNISTConfig
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.datasets import dataset_recipe
@@ -108,7 +108,7 @@ def main(options: Options) -> int:
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
         runs = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
         if parzen:
-            splits = load_splits(experiment({}).data, home(), study.shards)
+            splits = load_splits(experiment({}).data, home(), LoadOptions(shards=study.shards))
             rows = parzen_rows(tracker, runs, splits, options.samples)
         else:
             rows = flowae_rows(runs)
@@ -116,7 +116,7 @@ def main(options: Options) -> int:
         if options.json is not None:
             write_rows(rows, options.json)
         if not parzen:
-            test = load_splits(recipe.data, home(), study.shards).test
+            test = load_splits(recipe.data, home(), LoadOptions(shards=study.shards)).test
             draw_codes(tracker, sweep, folder, test, recipe.data.binarize)
 
     families = ("aae",) if parzen else tuple(family for _, _, family in TABLE)

@@ -10,8 +10,12 @@ from .base import fingerprint as fingerprint
 from .celeba import CelebAConfig as CelebAConfig
 from .digits import DigitsConfig as DigitsConfig
 from .image_folder import ImageFolderConfig as ImageFolderConfig
+from .load import LoadOptions as LoadOptions
 from .load import load_splits as load_splits
 from .mnist import MNISTConfig as MNISTConfig
+from .parts import ChosenMapper as ChosenMapper
+from .parts import PartMapper as PartMapper
+from .parts import map_here as map_here
 from .preparation import prepare as prepare
 from .storage import Folder as Folder
 from .svhn import SVHNConfig as SVHNConfig

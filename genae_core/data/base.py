@@ -1,4 +1,4 @@
-"""What every dataset gives: three labelled splits of uint8 images, held as numpy arrays.
+"""The interface of a dataset: three labelled splits of uint8 images, held as numpy arrays.
 
 Shapes: N images, C channels, H rows, W columns, A binary attributes.
 """
@@ -15,7 +15,7 @@ from genae_core.data.images import resize
 
 
 class Images(Protocol):
-    """uint8 [N, C, H, W], an array or what is read like one: by an index of int64 [B]."""
+    """uint8 [N, C, H, W]: an array, or an object that is indexed like one by int64 [B]."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]: ...
@@ -27,7 +27,7 @@ class Split(NamedTuple):
     """Images and their labels.
 
     images: uint8 [N, C, H, W], values 0..255.
-    labels: int64 [N] (one class an image) or uint8 [N, A] (A attributes of 0 or 1 an image).
+    labels: int64 [N], one class for each image, or uint8 [N, A], A attributes of 0 or 1.
     """
 
     images: Images
@@ -38,8 +38,8 @@ class Splits(NamedTuple):
     """A dataset: train, then the two halves of the reference images.
 
     The Markov chain's step is chosen against `val` and reported against `test`.
-    notes: what a user must know about these files (a partial set, a cut of our own), in plain
-    sentences; whoever loads the data shows them. sha256: over all images and labels, hex.
+    notes: sentences that a user must read about these files (a partial set, a cut of our own);
+    the caller that loads the data shows them. sha256: over all images and labels, hex.
     """
 
     train: Split
@@ -50,17 +50,18 @@ class Splits(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A file that is no usable image, and why."""
+    """A file that is no usable image, and the reason."""
 
     name: str
     reason: str
 
 
 class Rows(NamedTuple):
-    """A stretch of a split, decoded: what is usable of it, in order, and what is not.
+    """Consecutive rows of a split, decoded.
 
-    names: where each image came from. digest: sha256 (hex) over the bytes that were read.
-    seconds: spent, by stage ("read", "decode").
+    images, labels, names: the usable rows, in order; a name says where an image came from.
+    rejected: the unusable rows. digest: sha256 (hex) over the bytes that were read. seconds: the
+    time that each stage ("read", "decode") took.
     """
 
     images: NDArray[np.uint8]
@@ -72,12 +73,12 @@ class Rows(NamedTuple):
 
 
 class Source(Protocol):
-    """A dataset's files, found and listed but not decoded yet; it travels to worker processes.
+    """A dataset's files, listed but not decoded yet; it travels to worker processes.
 
-    counts: rows of "train", "val" and "test", usable or not. rejected: files that are known to
-    be unusable before anything is decoded, and are in no split. label_names: of the classes, or
-    of the attributes; none where there are no labels. notes: as in `Splits`. stamp: as
-    `DataConfig.stamp` gave it when the files were listed.
+    counts: the rows of "train", "val" and "test", usable or not. rejected: files that are known
+    to be unusable before anything is decoded; they are in no split. label_names: the names of
+    the classes or attributes, empty if there are no labels. notes: as in `Splits`. stamp: the
+    value of `DataConfig.stamp` when the files were listed.
     """
 
     @property
@@ -92,14 +93,27 @@ class Source(Protocol):
     def stamp(self) -> str: ...
 
     def read(self, split: str, first: int, last: int) -> Rows:
-        """Rows first, ..., last - 1 of a split. Raises OSError where a disk or a store fails."""
+        """Read and decode rows of a split.
+
+        Args:
+            split: "train", "val" or "test".
+            first: The first row.
+            last: One more than the last row.
+
+        Returns:
+            Rows first, ..., last - 1.
+
+        Raises:
+            OSError: If a disk or a store fails.
+        """
 
 
 class DataConfig(Protocol):
-    """A dataset's config; one file a dataset."""
+    """A dataset's config; each dataset has one file."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The dataset's name, which is part of paths."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -110,19 +124,33 @@ class DataConfig(Protocol):
         """Whether models and metrics see pixels thresholded at one half."""
 
     def stamp(self) -> str:
-        """Changes when the files do: their names, sizes and times. Raises ValueError where they
-        are not there, as `source` does."""
+        """Identify the state of the files by their names, sizes and times.
+
+        Returns:
+            A text that changes when the files change.
+
+        Raises:
+            ValueError: If the files are missing.
+        """
 
     def source(self) -> Source:
-        """The files. Raises ValueError for what the user's files get wrong as a whole: the path,
-        what was expected, what was found and what to do."""
+        """List the files.
+
+        Returns:
+            The files, not decoded yet.
+
+        Raises:
+            ValueError: If the files are wrong as a whole. The message names the path, what was
+                expected, what is there instead, and what to do.
+        """
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """A source that its files give as whole arrays; images are resized as they are read.
+    """A source whose files hold whole arrays; `read` resizes the images.
 
-    splits: "train", "val" and "test", of any size in pixels. shape: (C, H, W) to give.
+    splits: "train", "val" and "test", of any size in pixels. shape: (C, H, W) after resizing.
+    The other fields are as in `Source`.
     """
 
     splits: dict[str, Split]
@@ -134,9 +162,11 @@ class ArraySource:
 
     @property
     def counts(self) -> dict[str, int]:
+        """The number of rows of each split."""
         return {name: len(split.images) for name, split in self.splits.items()}
 
     def read(self, split: str, first: int, last: int) -> Rows:
+        """Resize rows first, ..., last - 1 of a split."""
         began = time.perf_counter()
         images = self.splits[split].images[first:last]
         labels = self.splits[split].labels[first:last]
@@ -145,13 +175,20 @@ class ArraySource:
         resized = resize(images, self.shape[1])
         names = [f"{split}/{row}" for row in range(first, first + len(images))]
         seconds = {"read": 0.0, "decode": time.perf_counter() - began}
-        return Rows(resized, labels, names, [], digest.hexdigest(), seconds)
+        return Rows(
+            images=resized,
+            labels=labels,
+            names=names,
+            rejected=[],
+            digest=digest.hexdigest(),
+            seconds=seconds,
+        )
 
 
 def load(data: DataConfig) -> Splits:
     """Decode a whole dataset into this process's memory.
 
-    Raises ValueError for files that are wrong as a whole and for the first unusable image.
+    Raises ValueError if the files are wrong as a whole, and for the first unusable image.
     """
     source = data.source()
     splits = []
@@ -167,7 +204,14 @@ def load(data: DataConfig) -> Splits:
 
 
 def fingerprint(splits: Splits) -> str:
-    """sha256 (hex) over all images and labels, in order."""
+    """sha256 over the shapes, types and values of all images and labels, in order.
+
+    Args:
+        splits: The dataset; its notes do not count.
+
+    Returns:
+        64 hex digits.
+    """
     digest = hashlib.sha256()
     for split in (splits.train, splits.val, splits.test):
         for array in (np.asarray(split.images), split.labels):
@@ -177,10 +221,10 @@ def fingerprint(splits: Splits) -> str:
 
 
 def halves(split: Split, seed: int) -> tuple[Split, Split]:
-    """Cut a split in two disjoint halves by a seeded permutation (the first gets the odd one)."""
+    """Cut a split in two disjoint halves by a seeded permutation; the first has the odd image."""
     order = np.random.default_rng(seed).permutation(len(split.images))
-    cut = (len(order) + 1) // 2
-    first, second = np.sort(order[:cut]), np.sort(order[cut:])
+    middle = (len(order) + 1) // 2
+    first, second = np.sort(order[:middle]), np.sort(order[middle:])
     return take(split, first), take(split, second)
 
 

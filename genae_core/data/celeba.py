@@ -1,4 +1,4 @@
-"""CelebA, aligned and cropped, from its JPEG files and lists."""
+"""CelebA's aligned and cropped faces, read from its JPEG files and lists."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from genae_core.config import register, require, require_int
 from genae_core.data.base import Rejected, Source
-from genae_core.data.celeba_lists import cut, read_attributes, skipped
+from genae_core.data.celeba_lists import note_skipped, read_attributes, split_names
 from genae_core.data.file_source import FileSource
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.official_files import Layout, check_source, locate, stamp
 from genae_core.data.storage import Folder
 
 OFFICIAL = 202_599
-WIDTH, HEIGHT = 178, 218  # of the official images, in pixels
+WIDTH, HEIGHT = 178, 218  # pixels of an official image
 IMAGES, ATTRIBUTES, PARTITION = (
     "img_align_celeba",
     "list_attr_celeba.txt",
@@ -25,14 +25,22 @@ LAYOUT = Layout("celeba", ("", "celeba"), (IMAGES, ATTRIBUTES))
 @register("data.celeba")
 @dataclass(frozen=True, kw_only=True)
 class CelebAConfig:
-    """Faces with 40 attributes; the official partition, or a cut of our own where it is absent.
+    """Faces with 40 attributes (Liu et al. 2015), split by the official partition.
 
-    root: a folder with img_align_celeba/ and list_attr_celeba.txt, or with celeba/ that has them.
-    size: the images are resized to size x size pixels.
-    crop: the side of the central square that is kept, as a fraction of the image's width (148 of
-    178 pixels is the common choice). Images of other sizes are read too, if of the same aspect.
-    split_seed: of our own cut.
-    Liu et al. 2015.
+    If the partition is incomplete, genae makes a seeded cut of its own and says so in a note.
+
+    Args:
+        root: A folder with img_align_celeba/ and list_attr_celeba.txt, or with a folder celeba/
+            that holds both.
+        size: The images are resized to size x size pixels.
+        crop: The side of the central square that is used, as a fraction of the image's width;
+            148 of 178 pixels is the common choice. Images of other sizes are accepted if they
+            have the same aspect.
+        split_seed: The seed of genae's own cut.
+        download: Whether torchvision downloads missing files.
+
+    Raises:
+        ValueError: If a field is out of range.
     """
 
     root: str
@@ -66,24 +74,24 @@ class CelebAConfig:
     def source(self) -> Source:
         folder, files, files_stamp = self._listed()
         rows, notes = read_attributes(folder, ATTRIBUTES)
-        here = set(files)
-        names = [name for name in rows.attributes if name in here]
+        present = set(files)
+        names = [name for name in rows.attributes if name in present]
         if not names:
             raise ValueError(
                 f"celeba: none of the {len(rows.attributes):,} images listed in "
                 f"{folder.path_of(ATTRIBUTES)} is in {folder.path_of(IMAGES)}, which holds "
                 f"{len(files):,} .jpg files"
             )
-        absent = [name for name in rows.attributes if name not in here]
-        notes += skipped(absent, f"rows without an image in {IMAGES}")
+        absent = [name for name in rows.attributes if name not in present]
+        notes += note_skipped(absent, f"rows without an image in {IMAGES}")
         rowless = [name for name in files if name not in rows.attributes]
-        notes += skipped(rowless, f"images without a row in {ATTRIBUTES}")
+        notes += note_skipped(rowless, f"images without a row in {ATTRIBUTES}")
         if len(names) != OFFICIAL:
             notes.append(
                 f"celeba: {len(names):,} of the official {OFFICIAL:,} images are here: do not "
                 "report numbers on them as celeba results."
             )
-        parts, cut_notes, unassigned = cut(names, folder, PARTITION, self.split_seed)
+        parts, cut_notes, unassigned = split_names(names, folder, PARTITION, self.split_seed)
         return FileSource(
             folder=folder / IMAGES,
             names={split: tuple(names[i] for i in index) for split, index in parts.items()},
@@ -104,13 +112,13 @@ class CelebAConfig:
         )
 
     def _listed(self) -> tuple[Folder, list[str], str]:
-        """The folder, its images' names, and the stamp of all that is read."""
+        """The folder, the names of its images, and the stamp of all files that are read."""
         folder = locate(LAYOUT, self.root, self.download)
-        above = f"{IMAGES}/"
-        read = [
+        prefix = f"{IMAGES}/"
+        files = [
             file
             for file in folder.files(".jpg", ".txt")
-            if file.name in (ATTRIBUTES, PARTITION) or file.name.startswith(above)
+            if file.name in (ATTRIBUTES, PARTITION) or file.name.startswith(prefix)
         ]
-        images = (file.name for file in read if file.name.lower().endswith(".jpg"))
-        return folder, [name.removeprefix(above) for name in images], stamp(read)
+        images = (file.name for file in files if file.name.lower().endswith(".jpg"))
+        return folder, [name.removeprefix(prefix) for name in images], stamp(files)

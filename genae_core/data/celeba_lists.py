@@ -1,4 +1,4 @@
-"""CelebA's two text lists, attributes and the official partition, and the splits by them."""
+"""CelebA's two text lists: the attributes, and the partition that makes the splits."""
 
 from typing import NamedTuple
 
@@ -13,17 +13,17 @@ SPLITS = ("train", "val", "test")
 
 
 class Attributes(NamedTuple):
-    """The attributes' names, and each image's 40 of them as 0 or 1, in the file's order."""
+    """The names of the 40 attributes, and by image their values 0 or 1, in the file's order."""
 
     names: tuple[str, ...]
     attributes: dict[str, NDArray[np.uint8]]
 
 
 def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
-    """The attribute list, which writes -1 and 1, and what to note about it.
+    """Read the attribute list, which writes -1 and 1; also the notes about it.
 
-    The first line counts the rows, the second names the attributes; a count that the rows do not
-    bear out is noted. Raises ValueError with the line for any other defect.
+    The first line is the number of rows, the second names the attributes. A wrong number of rows
+    gives a note. Raises ValueError with the line for any other defect.
     """
     path = folder.path_of(name)
     lines = _lines(folder, name)
@@ -53,7 +53,10 @@ def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
 
 
 def read_partition(folder: Folder, name: str) -> dict[str, int]:
-    """Image name to 0 (train), 1 (val) or 2 (test). Raises ValueError with the line."""
+    """Map each image name to 0 (train), 1 (val) or 2 (test).
+
+    Raises ValueError with the line that is malformed.
+    """
     partition: dict[str, int] = {}
     for number, line in enumerate(_lines(folder, name), start=1):
         words = line.split()
@@ -68,17 +71,19 @@ def read_partition(folder: Folder, name: str) -> dict[str, int]:
     return partition
 
 
-class Cut(NamedTuple):
-    """Indices of each split, what to note, and the images that are in none."""
+class NamedParts(NamedTuple):
+    """The indices of each split, the notes about them, and the images that are in no split."""
 
     parts: dict[str, NDArray[np.int64]]
     notes: list[str]
     unassigned: list[str]
 
 
-def cut(names: list[str], folder: Folder, name: str, seed: int) -> Cut:
-    """`names` by the official partition where each of its parts has an image here; otherwise by
-    a seeded cut of 6/8, 1/8 and 1/8. Raises ValueError for fewer than three images.
+def split_names(names: list[str], folder: Folder, name: str, seed: int) -> NamedParts:
+    """Split image names by the official partition in the file `name`.
+
+    If one of its parts has no image here, a seeded cut of 6/8, 1/8 and 1/8 replaces it. Raises
+    ValueError for fewer than three images.
     """
     present = folder.exists(name)
     partition = read_partition(folder, name) if present else {}
@@ -86,21 +91,23 @@ def cut(names: list[str], folder: Folder, name: str, seed: int) -> Cut:
     parts = {split: np.flatnonzero(part == value) for value, split in enumerate(SPLITS)}
     if all(len(index) for index in parts.values()):
         unassigned = [names[i] for i in np.flatnonzero(part == -1)]
-        return Cut(parts, skipped(unassigned, f"images without a row in {name}"), unassigned)
+        notes = note_skipped(unassigned, f"images without a row in {name}")
+        return NamedParts(parts, notes, unassigned)
     if len(names) < 3:
         raise ValueError(f"celeba: three splits need at least 3 images, got {len(names)}")
-    held = max(1, len(names) // 8)
+    num_held_out = max(1, len(names) // 8)
     reason = "puts no image that is here in one of the splits" if present else "is absent"
     note = (
         f"celeba: {name} {reason}, so the splits are a cut of our own by seed {seed}, "
-        f"{len(names) - 2 * held:,} train, {held:,} val and {held:,} test images."
+        f"{len(names) - 2 * num_held_out:,} train, {num_held_out:,} val and {num_held_out:,} test "
+        "images."
     )
-    cuts = seeded_cut(len(names), held, held, seed)
-    return Cut(dict(zip(SPLITS, cuts, strict=True)), [note], [])
+    indices = seeded_cut(len(names), num_held_out, num_held_out, seed)
+    return NamedParts(dict(zip(SPLITS, indices, strict=True)), [note], [])
 
 
-def skipped(names: list[str], what: str) -> list[str]:
-    """The note that these are left out, or none."""
+def note_skipped(names: list[str], what: str) -> list[str]:
+    """The note that these images or rows are left out; empty if there are none."""
     first = ", ".join(names[:3]) + (" and so on" if len(names) > 3 else "")
     return [f"celeba: {len(names):,} {what} are skipped: {first}."] if names else []
 

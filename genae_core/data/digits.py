@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8 x 8, installed with scikit-learn."""
+"""scikit-learn's handwritten digits: 1,797 images of 8 x 8 pixels that come with scikit-learn."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,15 @@ TOP = 16  # the largest value of load_digits
 @register("data.digits")
 @dataclass(frozen=True, kw_only=True)
 class DigitsConfig:
-    """Small enough for tests and first steps; needs no files.
+    """Handwritten digits that need no files, small enough for tests and first steps.
 
     Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits" (its test part).
+
+    Args:
+        binarize: Whether models and metrics see pixels thresholded at one half.
+
+    Raises:
+        ValueError: If a field is no bool.
     """
 
     binarize: bool = False
@@ -34,7 +40,7 @@ class DigitsConfig:
         return (1, 8, 8)
 
     def stamp(self) -> str:
-        return "scikit-learn"  # the same bytes in every release
+        return "scikit-learn"  # every release has the same bytes
 
     def source(self) -> Source:
         from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Fetching the official files, through torchvision's downloaders."""
+"""Download the official files with torchvision's downloaders."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ def _mnist(datasets: ModuleType, root: Path) -> None:
 def _svhn(datasets: ModuleType, root: Path) -> None:
     for split in ("train", "test"):
         if (root / "svhn" / f"{split}_32x32.mat").exists():
-            continue  # torchvision would overwrite a set that is not the official one
+            continue  # torchvision would overwrite a file that is not the official one
         datasets.SVHN(str(root / "svhn"), split=split, download=True)
 
 
@@ -30,17 +30,17 @@ DOWNLOADERS: dict[str, Callable[[ModuleType, Path], None]] = {
 
 
 def fetch(name: str, root: Path, expected: str) -> None:
-    """Download the dataset `name` under the data root `root`, made where it is absent.
+    """Download the dataset `name` into the folder `root`, which is created if it is missing.
 
-    expected: which files belong where, for the message.
-    Raises ValueError where the download fails, whatever the reason (no network, no torchvision,
-    a quota of the host, a full disk).
+    expected: says in the error message which files belong where.
+    Raises ValueError if the download fails for any reason: no network, no torchvision, a quota
+    of the host, a full disk.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
         DOWNLOADERS[name](torchvision_datasets(), root)
     except Exception as error:
         raise ValueError(
-            f"could not download {name}: {type(error).__name__}: {error}; put the files at their "
+            f"could not download {name}: {type(error).__name__}: {error}; put the files in their "
             f"place yourself: {expected}"
         ) from error

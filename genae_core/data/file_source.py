@@ -1,6 +1,6 @@
-"""A source of image files, one an image, decoded stretch by stretch.
+"""FileSource: a dataset of image files, one file for each image.
 
-Shapes: N images, S the side asked for, A binary attributes.
+Shapes: N images, S the final side, A binary attributes.
 """
 
 import hashlib
@@ -16,16 +16,16 @@ from genae_core.data.base import Rejected, Rows
 from genae_core.data.images import decode, fit
 from genae_core.data.storage import Folder
 
-READERS = 16  # files fetched from an object store at a time
-TOGETHER = 64  # images that are resized at once, which costs a third of one by one
+READERS = 16  # threads that fetch files from an object store
+RESIZED_TOGETHER = 64  # images; resizing them together costs a third of resizing one by one
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """Files below a folder, in splits, with a label each.
+    """The `Source` of image files below a folder.
 
-    names: the files of each split, relative to the folder. labels: int64 [N] or uint8 [N, A] for
-    each split. size, crop, aspect: as `images.decode` takes them.
+    names: the files of each split, relative to the folder. labels: int64 [N] or uint8 [N, A] of
+    each split. size, crop, aspect: see `images.decode`. The other fields are as in `Source`.
     """
 
     folder: Folder
@@ -41,12 +41,14 @@ class FileSource:
 
     @property
     def counts(self) -> dict[str, int]:
+        """The number of rows of each split."""
         return {split: len(names) for split, names in self.names.items()}
 
     def read(self, split: str, first: int, last: int) -> Rows:
+        """Read and decode the files of rows first, ..., last - 1 of a split."""
         names = self.names[split][first:last]
         images = np.empty((len(names), 3, self.size, self.size), np.uint8)
-        kept: list[int] = []
+        usable: list[int] = []
         squares: list[NDArray[np.uint8]] = []
         rejected = []
         digest = hashlib.sha256()
@@ -62,25 +64,25 @@ class FileSource:
                 digest.update(len(content).to_bytes(8, "little"))
                 digest.update(content)
                 squares.append(decode(content, self.size, self.crop, self.aspect))
-                kept.append(row)
+                usable.append(row)
             except ValueError as error:
                 rejected.append(Rejected(names[row], str(error)))
-            if len(squares) == TOGETHER or row == len(names) - 1:
-                images[len(kept) - len(squares) : len(kept)] = fit(squares, self.size)
+            if len(squares) == RESIZED_TOGETHER or row == len(names) - 1:
+                images[len(usable) - len(squares) : len(usable)] = fit(squares, self.size)
                 squares.clear()
             seconds["decode"] += clock() - began
             began = clock()
         return Rows(
-            images[: len(kept)],
-            self.labels[split][first:last][kept],
-            [names[row] for row in kept],
-            rejected,
-            digest.hexdigest(),
-            seconds,
+            images=images[: len(usable)],
+            labels=self.labels[split][first:last][usable],
+            names=[names[row] for row in usable],
+            rejected=rejected,
+            digest=digest.hexdigest(),
+            seconds=seconds,
         )
 
     def _contents(self, names: Sequence[str]) -> Iterator[bytes | OSError]:
-        """Each file's bytes; in place of a file that is not readable itself, its error."""
+        """The bytes of each file, or the error if this one file cannot be read."""
         if self.folder.local is not None:
             yield from map(self._content, names)
             return
@@ -88,6 +90,7 @@ class FileSource:
             yield from pool.map(self._content, names)
 
     def _content(self, name: str) -> bytes | OSError:
+        """The bytes of one file. Raises OSError if the whole disk or store fails."""
         try:
             return self.folder.read(name)
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:

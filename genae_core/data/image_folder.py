@@ -1,4 +1,4 @@
-"""Any folder of images: PNG, JPEG, WebP, BMP, GIF or TIFF, in class folders or without."""
+"""A folder of PNG, JPEG, WebP, BMP, GIF or TIFF images, with or without class folders."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from genae_core.data.base import Source
 from genae_core.data.file_source import FileSource
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.official_files import check_source, seeded_cut, stamp
-from genae_core.data.storage import Folder, Found
+from genae_core.data.storage import FileStat, Folder
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -17,13 +17,18 @@ ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 @register("data.image_folder")
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig:
-    """The images below a folder, cut into 6/8 train, 1/8 val and 1/8 test by a seed.
+    """The images below a folder, cut by a seed into 6/8 train, 1/8 val and 1/8 test.
 
-    root: the folder, on disk or as a URI. Where every image lies in a folder of its own below
-    it, the first of these folders is its class; where none does, the images have no labels.
-    size: the images are resized to size x size pixels, in RGB.
-    crop: the side of the central square that is kept, as a fraction of the shorter side.
-    max_images: take a seeded choice of so many (None: all).
+    Args:
+        root: A path or a URI. If every image lies in a subfolder, the topmost subfolder is its
+            class; if no image does, the images have no labels.
+        size: The images are resized to size x size pixels, in RGB.
+        crop: The side of the central square that is used, as a fraction of the shorter side.
+        split_seed: The seed of the cut, and of the choice of images.
+        max_images: The number of images to choose at random; None uses all.
+
+    Raises:
+        ValueError: If a field is out of range.
     """
 
     root: str
@@ -55,61 +60,58 @@ class ImageFolderConfig:
         return False
 
     def stamp(self) -> str:
-        return stamp(self._found())
+        return stamp(self._files())
 
     def source(self) -> Source:
-        found = self._found()
-        names = np.array([file.name for file in found])
-        classes, labels = self._classes([file.name for file in found])
-        held = max(1, len(names) // 8)
-        parts = dict(
-            zip(
-                ("train", "val", "test"),
-                seeded_cut(len(names), held, held, self.split_seed),
-                strict=True,
-            )
-        )
+        files = self._files()
+        names = np.array([file.name for file in files])
+        classes, labels = self._classes([file.name for file in files])
+        num_held_out = max(1, len(names) // 8)
+        indices = seeded_cut(len(names), num_held_out, num_held_out, self.split_seed)
+        parts = dict(zip(("train", "val", "test"), indices, strict=True))
         note = (
             f"image_folder: {len(names):,} images, cut by seed {self.split_seed} into "
-            f"{len(names) - 2 * held:,} train, {held:,} val and {held:,} test images, "
+            f"{len(names) - 2 * num_held_out:,} train, {num_held_out:,} val and "
+            f"{num_held_out:,} test images, "
             + (f"in {len(classes)} classes." if classes else "without classes.")
         )
         return FileSource(
             folder=Folder(self.root),
             names={split: tuple(names[index].tolist()) for split, index in parts.items()},
             labels={split: labels[index] for split, index in parts.items()},
-            stamp=stamp(found),
+            stamp=stamp(files),
             size=self.size,
             crop=self.crop,
             label_names=classes,
             notes=(note,),
         )
 
-    def _found(self) -> list[Found]:
+    def _files(self) -> list[FileStat]:
+        """The image files, at most `max_images`. Raises ValueError if they are too few."""
         folder = Folder(self.root)
         if not folder.exists():
             raise ValueError(f"image_folder: there is no folder {folder.uri}")
-        found = folder.files(*ENDINGS)
-        if self.max_images is not None and len(found) > self.max_images:
-            order = np.random.default_rng(self.split_seed).permutation(len(found))
-            found = [found[row] for row in np.sort(order[: self.max_images])]
-        if len(found) < 3:
+        files = folder.files(*ENDINGS)
+        if self.max_images is not None and len(files) > self.max_images:
+            order = np.random.default_rng(self.split_seed).permutation(len(files))
+            files = [files[row] for row in np.sort(order[: self.max_images])]
+        if len(files) < 3:
             raise ValueError(
-                f"image_folder: three splits need at least 3 images, got {len(found)} below "
+                f"image_folder: three splits need at least 3 images, got {len(files)} below "
                 f"{folder.uri} ({', '.join(ENDINGS)})"
             )
-        return found
+        return files
 
     def _classes(self, names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-        """The classes' names and each image's class; zeros where there are none."""
-        above = [name.split("/", 1)[0] if "/" in name else "" for name in names]
-        if not any(above):
+        """The names of the classes, and the class of each image: all 0 without class folders."""
+        folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
+        if not any(folders):
             return (), np.zeros(len(names), np.int64)
-        if not all(above):
-            beside = names[above.index("")]
+        if not all(folders):
+            beside = names[folders.index("")]
             raise ValueError(
-                f"image_folder: {above.count(''):,} images, such as {beside}, lie beside the "
+                f"image_folder: {folders.count(''):,} images, such as {beside}, lie beside the "
                 f"class folders in {self.root}; put every image in a class folder, or none"
             )
-        classes, labels = np.unique(above, return_inverse=True)
+        classes, labels = np.unique(folders, return_inverse=True)
         return tuple(classes.tolist()), labels.astype(np.int64)

@@ -1,6 +1,6 @@
-"""What the datasets share about images: decoding, cropping and resizing.
+"""Decoding, cropping and resizing of images, shared by the datasets.
 
-Shapes: N images, C channels, H rows, W columns, S the side asked for, s that of a square.
+Shapes: N images, C channels, H rows, W columns, S the final side, s the side of a square.
 """
 
 import io
@@ -17,7 +17,7 @@ from genae_core.config import require
 
 SIZES = (32, 64)
 CHUNK = 512
-LARGE = 2**20  # bytes of a square that is resized at once, not with others
+LARGE = 2**20  # a square of more bytes is resized alone, not together with others
 MOST_PIXELS = 89_478_485  # Pillow's own guard against decompression bombs
 ORIENTATION_HEADER = b"Exif\0\0"
 PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB")
@@ -40,14 +40,20 @@ def decode(
 ) -> NDArray[np.uint8]:
     """The central square of an image file, upright and in RGB: uint8 [s, s, 3].
 
-    crop: the square's side as a fraction of the image's shorter side. size: what it will be
-    resized to. aspect: the width by the height that the image must have, within a relative
-    tolerance; None takes any.
     A large JPEG is decoded at the smallest of libjpeg's scales, from 1/2 down, that leaves the
-    square at least S pixels wide; its square is then placed to half a decoded pixel. Raises
-    ValueError for whatever is no whole image of 8 bits a channel.
+    square at least S pixels wide; the position of its square is exact to half a decoded pixel.
+
+    Args:
+        content: The bytes of the file.
+        size: The side S in pixels that the square will be resized to.
+        crop: The square's side as a fraction of the image's shorter side.
+        aspect: The required ratio of width to height; None accepts any.
+        tolerance: The relative tolerance of the aspect.
+
+    Raises:
+        ValueError: If the content is no whole image with 8 bits for each channel.
     """
-    image = _jpeg(content, size, crop, aspect, tolerance)
+    image = _jpeg(content, size=size, crop=crop, aspect=aspect, tolerance=tolerance)
     if image is None:
         image = _any_format(content)
         _check_aspect(image.shape[0], image.shape[1], aspect, tolerance)
@@ -56,14 +62,14 @@ def decode(
 
 
 def centre_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The central `side` x `side` pixels of an [H, W, C] image; half a pixel goes up and left."""
+    """The central `side` x `side` pixels of an [H, W, C] image, rounded up and to the left."""
     height, width = image.shape[:2]
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
 
 
 def fit(squares: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
-    """Squares [s, s, 3] of any sides, resized: uint8 [N, 3, S, S]."""
+    """Resize squares [s, s, 3] of any sides to uint8 [N, 3, S, S]."""
     sides = {len(square) for square in squares}
     if len(sides) == 1:
         return resize(np.stack(squares).transpose(0, 3, 1, 2), size)
@@ -78,13 +84,13 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Antialiased bilinear resizing: uint8 [N, C, H, W] to [N, C, S, S]."""
     if images.shape[2:] == (size, size):
         return images
-    # Not at the top: what only lists and plans a dataset need not wait for torch.
+    # A process that only lists and plans a dataset must not wait for the import of torch.
     import torch
     from torch.nn import functional as F
 
     resized = np.empty((*images.shape[:2], size, size), np.uint8)
     for start in range(0, len(images), CHUNK):
-        # torch wraps writable memory alone
+        # torch wraps writable memory only.
         chunk = torch.from_numpy(np.require(images[start : start + CHUNK], requirements="W"))
         chunk = F.interpolate(chunk, (size, size), mode="bilinear", antialias=True)
         resized[start : start + CHUNK] = chunk.numpy()
@@ -94,7 +100,7 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _jpeg(
     content: bytes, size: int, crop: float, aspect: float | None, tolerance: float
 ) -> NDArray[np.uint8] | None:
-    """The image [H, W, 3] by libjpeg-turbo; None for what it cannot turn into upright RGB."""
+    """The image [H, W, 3], decoded by libjpeg-turbo; None if that cannot give upright RGB."""
     if not content.startswith(b"\xff\xd8\xff") or ORIENTATION_HEADER in content[:65_536]:
         return None
     try:
@@ -106,13 +112,13 @@ def _jpeg(
     _check_pixels(height, width)
     _check_aspect(height, width, aspect, tolerance)
     scale = min(1.0, size / max(1, round(crop * min(height, width))))
-    try:  # strict by default: a cut file raises
+    try:  # simplejpeg is strict by default: an incomplete file raises
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             content,
             "RGB",
             min_height=math.ceil(scale * height),
             min_width=math.ceil(scale * width),
-            min_factor=2,  # 7/8 and the like cost more than they save
+            min_factor=2,  # scales such as 7/8 cost more time than they save
         )
     except ValueError as error:
         raise ValueError(f"not a whole JPEG file: {error}") from None
@@ -120,10 +126,10 @@ def _jpeg(
 
 
 def _any_format(content: bytes) -> NDArray[np.uint8]:
-    """The image [H, W, 3] by Pillow, turned as its EXIF orientation says."""
+    """The image [H, W, 3], decoded by Pillow and turned upright by its EXIF orientation."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is checked or dropped here
+            warnings.simplefilter("ignore")  # Pillow warns about things that we check ourselves
             image = Image.open(io.BytesIO(content))
             _check_pixels(image.height, image.width)
             if image.mode not in PLAIN_MODES:
@@ -137,11 +143,13 @@ def _any_format(content: bytes) -> NDArray[np.uint8]:
 
 
 def _check_pixels(height: int, width: int) -> None:
+    """Raise ValueError for an image that would take too much memory."""
     if height * width > MOST_PIXELS:
         raise ValueError(f"{width} x {height} pixels; at most {MOST_PIXELS:,} are read")
 
 
 def _check_aspect(height: int, width: int, aspect: float | None, tolerance: float) -> None:
+    """Raise ValueError if the image must have another ratio of width to height."""
     if aspect is not None and abs(width / height / aspect - 1) > tolerance:
         raise ValueError(
             f"{width} x {height} pixels; expected a width of {aspect:.3f} times the height"

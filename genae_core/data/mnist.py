@@ -1,4 +1,4 @@
-"""MNIST, from its idx files."""
+"""MNIST, read from its idx files."""
 
 import gzip
 import zlib
@@ -21,7 +21,7 @@ from genae_core.data.official_files import (
 )
 from genae_core.data.storage import Folder
 
-SHA256 = {  # of the unpacked official files
+SHA256 = {  # digests of the unpacked official files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -29,7 +29,7 @@ SHA256 = {  # of the unpacked official files
 }
 COUNTS = {"train": 60_000, "t10k": 10_000}
 LAYOUT = Layout("mnist", ("MNIST/raw", "mnist/MNIST/raw"), tuple(SHA256), ("", ".gz"))
-UNSIGNED_BYTES = 0x08  # the third byte of an idx file's magic number; the fourth: dimensions
+UNSIGNED_BYTES = 0x08  # third byte of an idx file's magic number; the fourth counts dimensions
 
 
 @register("data.mnist")
@@ -37,8 +37,15 @@ UNSIGNED_BYTES = 0x08  # the third byte of an idx file's magic number; the fourt
 class MNISTConfig:
     """60,000 training images of 28 x 28; val and test are the halves of the 10,000 test images.
 
-    root: a folder with MNIST/raw/, torchvision's layout, or mnist/MNIST/raw/.
     LeCun, Bottou, Bengio and Haffner 1998.
+
+    Args:
+        root: A folder with MNIST/raw/ (torchvision's layout) or mnist/MNIST/raw/.
+        binarize: Whether models and metrics see pixels thresholded at one half.
+        download: Whether torchvision downloads missing files.
+
+    Raises:
+        ValueError: If a field is out of range.
     """
 
     root: str
@@ -74,6 +81,7 @@ class MNISTConfig:
 
 
 def _read_part(folder: Folder, part: str) -> Split:
+    """The images and labels of "train" or "t10k". Raises ValueError for malformed files."""
     images = _read_idx(folder, f"{part}-images-idx3-ubyte", COUNTS[part], (28, 28))
     labels = _read_idx(folder, f"{part}-labels-idx1-ubyte", COUNTS[part], ())
     if len(images) != len(labels):
@@ -92,10 +100,10 @@ def _read_part(folder: Folder, part: str) -> Split:
 def _read_idx(
     folder: Folder, name: str, official: int, shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
-    """The uint8 [N, *shape] of an idx file or of its .gz; the former where both exist.
+    """The uint8 [N, *shape] of an idx file, or of its .gz if only that exists.
 
-    Raises ValueError for another format, a length that the header denies, and for `official`
-    items that are not the official ones.
+    Raises ValueError for another format, for a length that contradicts the header, and for a
+    file with the `official` number of items but another content.
     """
     packed = not folder.exists(name)
     path = folder.path_of(f"{name}.gz" if packed else name)
@@ -106,8 +114,8 @@ def _read_idx(
     num_dims = 1 + len(shape)
     start = 4 * (1 + num_dims)
     magic = UNSIGNED_BYTES << 8 | num_dims
-    if (found := int.from_bytes(content[:4], "big")) != magic:
-        raise ValueError(f"{path}: expected an idx file, magic number {magic}, found {found}")
+    if (number := int.from_bytes(content[:4], "big")) != magic:
+        raise ValueError(f"{path}: expected an idx file, magic number {magic}, found {number}")
     if len(content) < start:
         raise ValueError(f"{path}: it ends within its header, after {len(content)} bytes")
     count, *dims = (int(n) for n in np.frombuffer(content, ">u4", num_dims, offset=4))
@@ -117,7 +125,7 @@ def _read_idx(
     if len(content) != length:
         raise ValueError(
             f"{path}: its header says {count:,} items, which take {length:,} bytes, but it has "
-            f"{len(content):,}; is it cut?"
+            f"{len(content):,}; is it incomplete?"
         )
     if count == official:
         check_digest(path, content, "sha256", SHA256[name])

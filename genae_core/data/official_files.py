@@ -1,4 +1,4 @@
-"""What the loaders share about files: finding and checking them, and cutting the splits."""
+"""Find and check a dataset's official files, and cut its splits."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from genae_core.config import require
 from genae_core.data.base import Split, halves
 from genae_core.data.download import fetch
-from genae_core.data.storage import Folder, Found
+from genae_core.data.storage import FileStat, Folder
 
 
 class Layout(NamedTuple):
-    """Where a dataset's files lie: all of `files` in one of `folders` (relative to the data
-    root, the first complete one is taken), each as it is or with one of `endings`."""
+    """Where a dataset's files lie.
+
+    folders: relative to the data root; the first one that holds all of `files` is used.
+    endings: a file counts under its own name or with one of these endings.
+    """
 
     name: str
     folders: tuple[str, ...]
@@ -32,10 +35,10 @@ class Layout(NamedTuple):
         ]
 
     def expected(self, root: Folder) -> str:
-        """Which files are expected where, for messages."""
+        """Say in words which files are expected where."""
         places = " or ".join(self._at(root, name).uri for name in self.folders)
-        packed = "".join(f" (or {ending})" for ending in self.endings if ending)
-        return f"{', '.join(self.files)}{packed} in {places}"
+        endings = "".join(f" (or {ending})" for ending in self.endings if ending)
+        return f"{', '.join(self.files)}{endings} in {places}"
 
     def places(self, root: Folder) -> list[Folder]:
         """The folders that may hold the files."""
@@ -43,11 +46,12 @@ class Layout(NamedTuple):
 
     @staticmethod
     def _at(root: Folder, name: str) -> Folder:
+        """The folder of this name below the data root; the root itself for an empty name."""
         return root / name if name else root
 
 
 def check_source(root: str, download: bool) -> None:
-    """Raise ValueError unless a config's `root` and `download` can be meant."""
+    """Raise ValueError unless a config's `root` is a text and `download` is a bool."""
     require(isinstance(root, str) and root.strip() != "", "root must name a folder", root=root)
     check_flags(download=download)
 
@@ -59,9 +63,10 @@ def check_flags(**values: object) -> None:
 
 
 def locate(layout: Layout, root: str, download: bool) -> Folder:
-    """The folder that holds the dataset's files, fetched first where `download` asks for it.
+    """The folder that holds the dataset's files.
 
-    Raises ValueError naming what is missing where.
+    With `download`, missing files are downloaded first. Raises ValueError with the files that
+    are missing and the places where they belong.
     """
     base = Folder(root)
     folders = layout.places(base)
@@ -79,8 +84,8 @@ def locate(layout: Layout, root: str, download: bool) -> Folder:
     raise ValueError(f"{layout.name}: {nearest.uri} lacks {lacking}; {help_text}")
 
 
-def stamp(files: Iterable[Found]) -> str:
-    """sha256 (hex) over the files' names, sizes and times: changes when they do."""
+def stamp(files: Iterable[FileStat]) -> str:
+    """sha256 (hex) over the names, sizes and times of the files."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(repr(tuple(file)).encode())
@@ -89,18 +94,18 @@ def stamp(files: Iterable[Found]) -> str:
 
 def check_digest(path: str, content: bytes, algorithm: str, expected: str) -> None:
     """Raise ValueError unless the content has the official file's checksum (hex)."""
-    found = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
-    if found != expected:
+    digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+    if digest != expected:
         raise ValueError(
             f"{path} has the official number of images but not the official content: expected "
-            f"{algorithm} {expected}, found {found}; fetch the file again"
+            f"{algorithm} {expected}, found {digest}; fetch the file again"
         )
 
 
-def partial_note(name: str, file: str, found: int, official: int) -> str:
-    """The note that a file is not the official set. found, official: numbers of images."""
+def partial_note(name: str, file: str, count: int, official: int) -> str:
+    """The note that a file has `count` images while the official one has `official`."""
     return (
-        f"{name}: {file} holds {found:,} images, the official one {official:,}: this is "
+        f"{name}: {file} holds {count:,} images, the official one {official:,}: this is "
         f"another set, so do not report numbers on it as {name} results."
     )
 
@@ -108,13 +113,13 @@ def partial_note(name: str, file: str, found: int, official: int) -> str:
 def with_halves(name: str, train: Split, reference: Split) -> dict[str, Split]:
     """The splits whose val and test are the two seeded halves of `reference`.
 
-    Raises ValueError unless each split gets an image.
+    Raises ValueError unless each split has an image.
     """
-    counts = len(train.images), len(reference.images)
-    if counts[0] < 1 or counts[1] < 2:
+    num_train, num_reference = len(train.images), len(reference.images)
+    if num_train < 1 or num_reference < 2:
         raise ValueError(
-            f"{name}: at least 1 training and 2 test images are needed, got {counts[0]} and "
-            f"{counts[1]}"
+            f"{name}: at least 1 training and 2 test images are needed, got {num_train} and "
+            f"{num_reference}"
         )
     val, test = halves(reference, seed=0)
     return {"train": train, "val": val, "test": test}
@@ -123,7 +128,7 @@ def with_halves(name: str, train: Split, reference: Split) -> dict[str, Split]:
 def seeded_cut(
     count: int, num_val: int, num_test: int, seed: int = 0
 ) -> tuple[NDArray[np.int64], ...]:
-    """Disjoint ascending indices of train, val and test that cover 0..count-1, by the seed."""
+    """Draw disjoint indices of train, val and test, each ascending, that cover 0..count-1."""
     order = np.random.default_rng(seed).permutation(count)
     val, test, train = np.split(order, [num_val, num_val + num_test])
     return np.sort(train), np.sort(val), np.sort(test)

@@ -1,4 +1,4 @@
-"""prepare(): a dataset's files to shards, once; what was finished survives whatever stops it."""
+"""prepare(): decode a dataset's files into shards once; a later call goes on with what is done."""
 
 import contextlib
 import csv
@@ -15,6 +15,7 @@ from filelock import FileLock
 from genae_core import config
 from genae_core.config import require
 from genae_core.data.base import DataConfig, Rejected, Source
+from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
     MANIFEST,
     Manifest,
@@ -33,67 +34,69 @@ REJECTED = "rejected.csv"
 MAX_REJECTED = 0.001
 
 
-class Job(NamedTuple):
-    """What every worker is told."""
+class PreparationPlan(NamedTuple):
+    """The description that all shards of a preparation share, sent to every worker.
+
+    shape: (C, H, W) of a decoded image.
+    """
 
     source: Source
     folder: Folder
     shape: tuple[int, int, int]
 
 
-class Done(NamedTuple):
-    """A shard that is there now, and the seconds that its making took, by stage."""
+class FinishedShard(NamedTuple):
+    """A shard that was just written, and the seconds that each stage took."""
 
     shard: Shard
     seconds: dict[str, float]
-
-
-Work = Callable[[Job, ShardSpec], Done]
-# Calls work(job, spec) for every spec, somewhere, and yields the results as they come.
-Each = Callable[[Work, Job, Sequence[ShardSpec]], Iterator[Done]]
-
-
-def one_by_one(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
-    """The shards made in this process."""
-    return (work(job, spec) for spec in specs)
 
 
 def prepare(
     data: DataConfig,
     out: Folder,
     max_rejected: float = MAX_REJECTED,
-    each: Each = one_by_one,
+    mapper: PartMapper = map_here,
     on_plan: Callable[[Source, list[ShardSpec], list[Shard]], None] = lambda *_: None,
-    on_shard: Callable[[Done], None] = lambda _: None,
+    on_shard: Callable[[FinishedShard], None] = lambda _: None,
 ) -> Manifest:
-    """Decode a dataset into shards at `out`, or go on with an unfinished one; its manifest.
+    """Decode a dataset into shards at `out`, or go on with a preparation that was stopped.
 
-    On a disk the shards grow in `out`.partial and are published by one rename; on an object store
-    the manifest is uploaded last. max_rejected: the share of the files, in [0, 1], that may be
-    unusable; these are listed in rejected.csv. on_plan: sees the shards to make and those that an
-    earlier call has made. on_shard: sees each as it is made.
-    Raises ValueError for files that are wrong as a whole, for too many unusable ones, and where
-    `out` holds something else; OSError where a disk or a store fails. Both lose nothing: the
-    same call goes on.
+    On a disk the shards grow in `out`.partial, and one rename publishes them; on an object store
+    the manifest is uploaded last. An error loses nothing: the same call goes on.
+
+    Args:
+        data: The dataset's config.
+        out: The folder of the shards; it must hold nothing else.
+        max_rejected: The share of the files, in [0, 1], that may be unusable. rejected.csv lists
+            these files.
+        mapper: Makes the shards, here or on a cluster.
+        on_plan: Called once with the source, the shards to make and the shards that an earlier
+            call made.
+        on_shard: Called with each new shard.
+
+    Returns:
+        The manifest of the shards.
+
+    Raises:
+        ValueError: If the files are wrong as a whole, too many are unusable, or `out` holds
+            something else.
+        OSError: If a disk or a store fails.
     """
     require(0 <= max_rejected <= 1, "max_rejected must be in [0, 1]", max_rejected=max_rejected)
-    with _alone(out):
+    with _locked(out):
         if out.exists(MANIFEST):
-            return _same(data, read_manifest(out), out)
+            return _checked_manifest(data, read_manifest(out), out)
         _check_free(out)
         source = data.source()
-        specs = plan(source, data.shape)
         partial = out if out.local is None else Folder(f"{out.uri}.partial")
-        _claim(data, source, specs, partial)
-        done = [shard for spec in specs if (shard := _finished(partial, spec))]
-        made = {shard.file for shard in done}
-        todo = [spec for spec in specs if spec.file not in made]
-        _check_space(todo, data, partial)
+        todo, done = _divide(data, source, partial)
         on_plan(source, todo, done)
         _check_rejected(source, done, max_rejected, partial)
-        for result in each(_make, Job(source, partial, data.shape), todo) if todo else ():
-            done.append(result.shard)
-            on_shard(result)
+        job = PreparationPlan(source, partial, data.shape)
+        for finished in mapper(_make_shard, job, todo) if todo else ():
+            done.append(finished.shard)
+            on_shard(finished)
             _check_rejected(source, done, max_rejected, partial)
         manifest = manifest_of(data, source, done)
         _list_rejected(source, manifest.shards, partial)
@@ -101,19 +104,36 @@ def prepare(
         return manifest
 
 
-def _make(job: Job, spec: ShardSpec) -> Done:
+def _divide(
+    data: DataConfig, source: Source, partial: Folder
+) -> tuple[list[ShardSpec], list[Shard]]:
+    """The shards that are still to be made, and those that an earlier call finished.
+
+    Raises ValueError if the folder holds another plan, OSError if the disk has no room.
+    """
+    specs = plan(source, data.shape)
+    _claim(data, source, specs, partial)
+    done = [shard for spec in specs if (shard := _finished(partial, spec))]
+    done_files = {shard.file for shard in done}
+    todo = [spec for spec in specs if spec.file not in done_files]
+    _check_space(todo, data, partial)
+    return todo, done
+
+
+def _make_shard(job: PreparationPlan, spec: ShardSpec) -> FinishedShard:
+    """Write a shard and its receipt."""
     shard, seconds = write_shard(job.source, spec, job.folder, job.shape)
     job.folder.write(_receipt(spec.file), json.dumps(shard._asdict()).encode())
-    return Done(shard, seconds)
+    return FinishedShard(shard, seconds)
 
 
 def _receipt(file: str) -> str:
-    """The file that says that a shard is finished."""
+    """The name of the file that says that a shard is finished."""
     return f"{file}.json"
 
 
 def _finished(partial: Folder, spec: ShardSpec) -> Shard | None:
-    """The shard if an earlier call has finished it and its bytes are still those."""
+    """The shard, if an earlier call finished it and its bytes have not changed since."""
     if not (partial.exists(_receipt(spec.file)) and partial.exists(spec.file)):
         return None
     about = json.loads(partial.read(_receipt(spec.file)))
@@ -123,6 +143,7 @@ def _finished(partial: Folder, spec: ShardSpec) -> Shard | None:
 
 
 def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
+    """Write the manifest, and on a disk rename the partial folder to its final name."""
     for shard in manifest.shards:
         partial.delete(_receipt(shard.file))
     partial.delete(PLAN)
@@ -130,31 +151,32 @@ def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
     if out.local is not None:
         partial.delete_unfinished()
         with contextlib.suppress(FileNotFoundError):
-            out.local.rmdir()  # an empty folder that the user made
+            out.local.rmdir()  # the user may have made an empty folder
         os.rename(partial.uri, out.uri)
 
 
-def _same(data: DataConfig, found: Manifest, out: Folder) -> Manifest:
-    """The manifest that is there, if it is of this dataset prepared in this way."""
+def _checked_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> Manifest:
+    """The manifest of `out`. Raises ValueError if it belongs to other data or another config."""
     wanted = preprocessing_of(data)
-    if (found.dataset, config.canonical(found.preprocessing)) != (data.name, wanted):
+    if (manifest.dataset, config.canonical(manifest.preprocessing)) != (data.name, wanted):
         raise ValueError(
-            f"{out.uri} holds {found.dataset} prepared as {found.preprocessing}, not as {wanted}; "
-            "choose another folder"
+            f"{out.uri} holds {manifest.dataset} prepared as {manifest.preprocessing}, not as "
+            f"{wanted}; choose another folder"
         )
-    return found
+    return manifest
 
 
 def _check_free(out: Folder) -> None:
+    """Raise ValueError if the folder on a disk holds files that are not ours."""
     if out.local is not None and out.local.exists() and any(out.local.iterdir()):
         raise ValueError(
-            f"{out.uri} exists, and is no finished dataset (it has no {MANIFEST}): choose "
+            f"{out.uri} exists and is no finished dataset (it has no {MANIFEST}); choose "
             "another folder"
         )
 
 
 def _claim(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Folder) -> None:
-    """Write the plan, or find the same one."""
+    """Write the plan. Raises ValueError if the folder holds another one."""
     job = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
     text = json.dumps(job, indent=1)
     if not partial.exists(PLAN):
@@ -167,7 +189,7 @@ def _claim(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Fo
 
 
 def _check_space(specs: list[ShardSpec], data: DataConfig, partial: Folder) -> None:
-    """Raise OSError where the disk cannot hold what is still to be written."""
+    """Raise OSError if the disk has no room for the shards that are still to be written."""
     needed = sum(spec.last - spec.first for spec in specs) * int(np.prod(data.shape))
     free = partial.free_bytes()
     if free is not None and free < needed:
@@ -180,6 +202,7 @@ def _check_space(specs: list[ShardSpec], data: DataConfig, partial: Folder) -> N
 def _check_rejected(
     source: Source, shards: list[Shard], max_rejected: float, partial: Folder
 ) -> None:
+    """Raise ValueError, and list the files, if too many files are unusable."""
     total = sum(source.counts.values()) + len(source.rejected)
     rejected = len(source.rejected) + sum(len(shard.rejected) for shard in shards)
     if rejected > max_rejected * total:
@@ -187,14 +210,16 @@ def _check_rejected(
         raise ValueError(
             f"{rejected:,} of {total:,} files are unusable so far, more than --max-rejected "
             f"{max_rejected:g} allows; they are listed with their reasons in "
-            f"{partial.path_of(REJECTED)}. What is finished is kept: repair the files and start "
-            "anew, or give a higher --max-rejected to go on without them"
+            f"{partial.path_of(REJECTED)}. The finished shards are kept: repair the files and "
+            "start again, or give a higher --max-rejected to go on without them"
         )
 
 
 def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> None:
-    """Write rejected.csv: file, reason; in the order of the names."""
-    rejected = [*source.rejected, *(each for shard in shards for each in shard.rejected)]
+    """Write rejected.csv: the name and the reason of each unusable file, sorted by name."""
+    rejected = list(source.rejected)
+    for shard in shards:
+        rejected += shard.rejected
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Rejected._fields)
@@ -203,8 +228,8 @@ def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> 
 
 
 @contextlib.contextmanager
-def _alone(out: Folder) -> Iterator[None]:
-    """One call at a time on a disk; a second waits, and then finds the dataset finished."""
+def _locked(out: Folder) -> Iterator[None]:
+    """Let one call at a time work on a disk; a second call waits until the dataset is finished."""
     if out.local is None:
         yield
         return

@@ -1,8 +1,8 @@
-"""Shards: a decoded dataset as Parquet files and a manifest. The only reader and writer of them.
+"""Shards: a decoded dataset as Parquet files and a manifest. Only this file reads or writes them.
 
-A shard holds a stretch of one split: the images as a fixed-shape uint8 tensor column, their
-classes or attributes, and where each came from. The manifest names every shard with its sha256;
-without it there is no dataset.
+A shard holds consecutive rows of one split: the images as a fixed-shape uint8 tensor column,
+their classes or attributes, and their names. The manifest lists every shard with its sha256; a
+folder without a manifest is no dataset.
 Shapes: N images, C channels, H rows, W columns, A binary attributes.
 """
 
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from genae_core import config
 from genae_core.data.base import DataConfig, Rejected, Rows, Source
-from genae_core.data.storage import Folder, Written
+from genae_core.data.storage import FileWriter, Folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD_BYTES = 128 * 2**20
-GROUP_BYTES = 8 * 2**20  # of a row group, what a streaming reader reads at a time
+GROUP_BYTES = 8 * 2**20  # size of a row group, which a streaming reader reads at once
 IMAGE, LABEL, ATTRIBUTES, NAME = "image", "label", "attributes", "name"
 
 
 class ShardSpec(NamedTuple):
-    """Rows first, ..., last - 1 of a split's source, and the shard they go to."""
+    """A shard to make from rows first, ..., last - 1 of a split."""
 
     split: str
     number: int
@@ -37,6 +37,7 @@ class ShardSpec(NamedTuple):
 
     @property
     def file(self) -> str:
+        """The name of the shard's file."""
         return f"{self.split}-{self.number:05d}.parquet"
 
 
@@ -44,7 +45,10 @@ SPLITS = ("train", "val", "test")
 
 
 class Shard(NamedTuple):
-    """A written shard. rows_in: of the source. source_sha256: over the bytes they came from."""
+    """A written shard.
+
+    rows_in: the source rows, of which `rows` are usable. source_sha256: over the source's bytes.
+    """
 
     file: str
     split: str
@@ -57,11 +61,12 @@ class Shard(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a folder of shards holds, and what it came from.
+    """The content of a folder of shards, and its origin.
 
-    shape: (C, H, W). group_rows: rows of a row group, the last of a shard excepted.
-    preprocessing: the dataset's config without where it lay. label_names: of the classes or
-    attributes. rows_in: source rows, of which `rejected` gave no image. notes: as in `Splits`.
+    shape: (C, H, W). group_rows: the rows of each row group except the last one of a shard.
+    preprocessing: the dataset's config without the location of its files. label_names: the names
+    of the classes or attributes. rows_in: the source rows, of which `rejected` are unusable.
+    notes: as in `Splits`. genae: the version that wrote the shards.
     """
 
     dataset: str
@@ -80,13 +85,15 @@ class Manifest(NamedTuple):
         return tuple(shard for shard in self.shards if shard.split == split)
 
     def rows(self, split: str) -> int:
+        """The number of images of a split."""
         return sum(shard.rows for shard in self.of(split))
 
     def sha256(self) -> str:
-        """sha256 (hex) over the shards' own: the identity of the decoded data."""
+        """sha256 (hex) over those of the shards: the identity of the decoded data."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
     def to_json(self) -> str:
+        """The text of the manifest's file."""
         shards = [
             {k: v for k, v in shard._asdict().items() if k != "rejected"} for shard in self.shards
         ]
@@ -94,12 +101,12 @@ class Manifest(NamedTuple):
 
 
 def group_rows(shape: tuple[int, int, int]) -> int:
-    """Rows of a row group of images of this shape."""
+    """The number of images of this shape in a row group."""
     return max(1, GROUP_BYTES // int(np.prod(shape)))
 
 
 def plan(source: Source, shape: tuple[int, int, int]) -> list[ShardSpec]:
-    """The shards of a source: each split in even stretches of at most SHARD_BYTES of pixels."""
+    """Divide each split of a source evenly into shards of at most SHARD_BYTES of pixels."""
     most = max(1, SHARD_BYTES // int(np.prod(shape)))
     specs = []
     for split, count in source.counts.items():
@@ -114,10 +121,10 @@ def plan(source: Source, shape: tuple[int, int, int]) -> list[ShardSpec]:
 def write_shard(
     source: Source, spec: ShardSpec, folder: Folder, shape: tuple[int, int, int]
 ) -> tuple[Shard, dict[str, float]]:
-    """Decode a stretch and write its shard, whole or not at all; also the seconds by stage.
+    """Decode rows and write their shard, whole or not at all; also the seconds of each stage.
 
-    A row group is decoded and written at a time, so memory holds two of them at most. The same
-    rows give the same bytes. Raises OSError as `Folder` does.
+    Row groups are decoded and written one by one, so memory holds at most two of them. The same
+    rows give the same bytes. Raises OSError if a disk or a store fails.
     """
     import pyarrow as pa
 
@@ -125,14 +132,14 @@ def write_shard(
     digest = hashlib.sha256()
     seconds = dict.fromkeys(("read", "decode", "write"), 0.0)
     rejected: list[Rejected] = []
-    kept = 0
+    num_usable = 0
     table = _table(source.read(spec.split, spec.first, spec.first))
     with folder.writing(spec.file) as file, _writer(file, table.schema) as writer:
         for first in range(spec.first, spec.last, step):
             rows = source.read(spec.split, first, min(first + step, spec.last))
             digest.update(rows.digest.encode())
             rejected += rows.rejected
-            kept += len(rows.images)
+            num_usable += len(rows.images)
             for stage, spent in rows.seconds.items():
                 seconds[stage] += spent
             began = time.perf_counter()
@@ -149,7 +156,7 @@ def write_shard(
         file=spec.file,
         split=spec.split,
         rows_in=spec.last - spec.first,
-        rows=kept,
+        rows=num_usable,
         bytes=file.bytes,
         sha256=file.digest.hexdigest(),
         source_sha256=digest.hexdigest(),
@@ -159,6 +166,7 @@ def write_shard(
 
 
 def _table(rows: Rows) -> Any:
+    """An Arrow table of decoded rows."""
     import pyarrow as pa
 
     columns = {IMAGE: tensors(rows.images)}
@@ -171,7 +179,7 @@ def _table(rows: Rows) -> Any:
 
 
 def tensors(values: NDArray[Any]) -> Any:
-    """uint8 [N, ...] as Arrow's fixed-shape tensors, also where N is 0."""
+    """uint8 [N, ...] as an Arrow array of fixed-shape tensors; N may be 0."""
     import pyarrow as pa
 
     shape = values.shape[1:]
@@ -180,38 +188,41 @@ def tensors(values: NDArray[Any]) -> Any:
     return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.uint8(), shape), lists)
 
 
-def _writer(file: Written, schema: Any) -> Any:
+def _writer(file: FileWriter, schema: Any) -> Any:
+    """A Parquet writer with the settings of a shard."""
     import pyarrow.parquet as pq
 
     planes = (IMAGE, ATTRIBUTES)
     return pq.ParquetWriter(
         file,
         schema,
-        # Parquet knows no uint8 and stores four bytes a value. Their planes apart, three are of
-        # zeros, which LZ4 makes vanish: half the time of a dictionary, and the same size.
+        # Parquet has no uint8 and stores four bytes for each value. Split into byte planes, three
+        # of the four are zeros, which LZ4 compresses to almost nothing: this takes half the time
+        # of a dictionary and gives the same size.
         use_byte_stream_split=[f"{name}.list.element" for name in planes if name in schema.names],
         use_dictionary=False,
         compression="lz4",
-        write_batch_size=2**17,  # values: of some ten images, not a twelfth of one
+        write_batch_size=2**17,  # values, about ten images; the default is a twelfth of an image
         write_statistics=False,
         write_page_checksum=True,
     )
 
 
 def preprocessing_of(data: DataConfig) -> dict[str, Any]:
-    """How the images are made, as JSON holds it: the config without where the files lie."""
+    """The part of a dataset's config that decides the images, as JSON values."""
     about = json.loads(config.to_json(data))
     return {name: value for name, value in about.items() if name not in ("root", "download")}
 
 
 def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manifest:
-    """The manifest of finished shards. Raises AssertionError where a row went missing."""
+    """The manifest of finished shards. Raises AssertionError if a row is missing."""
     order = [*source.counts]
     shards = sorted(shards, key=lambda shard: (order.index(shard.split), shard.file))
     rows_in = sum(source.counts.values())
     rejected = sum(len(shard.rejected) for shard in shards)
     rows_out = sum(shard.rows for shard in shards)
-    assert rows_in == rows_out + rejected, f"{rows_in} rows in, {rows_out} out, {rejected} not"
+    lost = f"of {rows_in} rows, {rows_out} were written and {rejected} rejected"
+    assert rows_in == rows_out + rejected, lost
     return Manifest(
         dataset=data.name,
         shape=data.shape,
@@ -227,7 +238,7 @@ def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manife
 
 
 def read_manifest(folder: Folder) -> Manifest:
-    """The manifest. Raises ValueError where there is none or of a format not known here."""
+    """The manifest. Raises ValueError if it is missing, malformed or of another format."""
     where = folder.path_of(MANIFEST)
     try:
         about = json.loads(folder.read(MANIFEST))
@@ -238,38 +249,43 @@ def read_manifest(folder: Folder) -> Manifest:
         ) from None
     except ValueError as error:
         raise ValueError(f"{where} is no manifest: {error}") from None
-    found = about.pop("format", None) if isinstance(about, dict) else None
-    if found != FORMAT:
+    version_of_format = about.pop("format", None) if isinstance(about, dict) else None
+    if version_of_format != FORMAT:
         raise ValueError(
-            f"{where} has format {found!r}, and this genae reads {FORMAT}: "
-            "use the genae that wrote it, or prepare the data anew"
+            f"{where} has format {version_of_format!r}, and this genae reads {FORMAT}: "
+            "use the genae that wrote it, or prepare the data again"
         )
     try:
         shards = tuple(Shard(**shard, rejected=()) for shard in about["shards"])
         tuples = {name: tuple(about[name]) for name in ("shape", "label_names", "notes")}
         manifest = Manifest(**{**about, **tuples, "shards": shards})
-        for name in (manifest.dataset, *(shard.file for shard in shards)):
-            # They become parts of paths: a manifest from elsewhere must not lead out of them.
-            plain = isinstance(name, str) and name == PurePath(name).name not in ("", "..")
-            config.require(plain, "files and datasets have plain names", name=name)
-        for shard in shards:
-            config.require(shard.split in SPLITS, f"a split is one of {SPLITS}", split=shard.split)
-            config.require_int(rows=shard.rows)
-            config.require(shard.rows >= 0, "rows must be >= 0", rows=shard.rows)
-        config.require(len(manifest.shape) == 3, "a shape has 3 parts", shape=manifest.shape)
-        config.require_positive_int(group_rows=manifest.group_rows)
-        for size in manifest.shape:
-            config.require_positive_int(shape=size)
+        _check_manifest(manifest)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{where} is no manifest: {error}") from None
     return manifest
 
 
-class ShardReader:
-    """A shard, open; a context manager that closes it.
+def _check_manifest(manifest: Manifest) -> None:
+    """Raise ValueError if a value is of another type, out of range or a path."""
+    for name in (manifest.dataset, *(shard.file for shard in manifest.shards)):
+        # Names become parts of paths, and a foreign manifest must not lead out of the folder.
+        plain = isinstance(name, str) and name == PurePath(name).name not in ("", "..")
+        config.require(plain, "files and datasets have plain names", name=name)
+    for shard in manifest.shards:
+        config.require(shard.split in SPLITS, f"a split is one of {SPLITS}", split=shard.split)
+        config.require_int(rows=shard.rows)
+        config.require(shard.rows >= 0, "rows must be >= 0", rows=shard.rows)
+    config.require(len(manifest.shape) == 3, "a shape has 3 parts", shape=manifest.shape)
+    config.require_positive_int(group_rows=manifest.group_rows)
+    for size in manifest.shape:
+        config.require_positive_int(shape=size)
 
-    Raises ValueError, when it is opened or at a read, where its bytes are not those that the
-    manifest names: it may change while it is open.
+
+class ShardReader:
+    """An open shard, which a `with` block closes.
+
+    Opening and reading raise ValueError if the bytes differ from those in the manifest; the file
+    may change while it is open.
     """
 
     def __init__(self, folder: Folder, shard: Shard) -> None:
@@ -301,17 +317,20 @@ class ShardReader:
         return labels
 
     def _column(self, name: str, *groups: int) -> Any:
+        """A column of some row groups, as one Arrow array."""
         try:
             table = self.file.read_row_groups(groups, columns=[name], use_threads=False)
-        except Exception:  # a page against its checksum, or its header: pyarrow has many names
+        except Exception:  # pyarrow has many errors for a page that differs from its checksum
             self._check()
             raise
         return table.column(name).combine_chunks()
 
     def _check(self) -> None:
-        found = self.folder.sha256(self.shard.file)
-        if found != self.shard.sha256:
+        """Raise ValueError if the file's bytes differ from those in the manifest."""
+        digest = self.folder.sha256(self.shard.file)
+        if digest != self.shard.sha256:
             raise ValueError(
                 f"{self.folder.path_of(self.shard.file)} is not the shard that was written: its "
-                f"sha256 is {found}, the manifest says {self.shard.sha256}; prepare the data anew"
+                f"sha256 is {digest}, the manifest says {self.shard.sha256}; prepare the data "
+                "again"
             )

@@ -1,7 +1,7 @@
-"""A folder on a local disk or an object store, in the few words that datasets need.
+"""Folder: the few operations that genae needs of a local disk or an object store.
 
-Local paths go through pathlib; s3://, gs:// and whatever else pyarrow's filesystems open go
-through pyarrow, which is imported only for them.
+Local paths go through pathlib. s3://, gs:// and every other URI that pyarrow's filesystems open
+go through pyarrow, which is imported only then.
 """
 
 import contextlib
@@ -16,9 +16,12 @@ from typing import IO, Any, NamedTuple
 from genae_core.config import require
 
 
-class Found(NamedTuple):
-    """A file below a folder. name: relative to it, with "/". size: in bytes. changed: when the
-    file last changed, in nanoseconds since 1970 (0 where a store does not say)."""
+class FileStat(NamedTuple):
+    """A file below a folder.
+
+    name: relative to the folder, with "/". size: in bytes. changed: the time of the last change
+    in nanoseconds since 1970, 0 if a store does not say.
+    """
 
     name: str
     size: int
@@ -26,10 +29,16 @@ class Found(NamedTuple):
 
 
 class Folder:
-    """The folder at a local path or a URI; nothing is touched before it is used.
+    """The folder at a local path or a URI; creating the object touches neither disk nor store.
 
-    Every method raises OSError naming the file where the disk, the store or its permissions
+    Every method raises OSError, which names the file, if the disk, the store or its permissions
     refuse.
+
+    Args:
+        uri: A local path, or a URI such as s3://BUCKET/folder.
+
+    Raises:
+        ValueError: If the path is empty.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -43,7 +52,7 @@ class Folder:
         return f"Folder({self.uri!r})"
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
-        return Folder, (self.uri,)  # a process opens its own connection
+        return Folder, (self.uri,)  # each process opens its own connection
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.uri}/{name}")
@@ -53,25 +62,28 @@ class Folder:
         return f"{self.uri}/{name}"
 
     def exists(self, name: str = "") -> bool:
-        """Whether a file or a folder of this name is here (the folder itself by default)."""
+        """Whether the folder holds `name`; without a name, whether the folder itself exists."""
         if self.local is not None:
             return (self.local / name).exists()
         filesystem, base = self._open()
-        with _told(self.path_of(name)):
-            found = filesystem.get_file_info(f"{base}/{name}".rstrip("/"))
-        return bool(found.type.name != "NotFound")
+        with _NamingErrors(self.path_of(name)):
+            info = filesystem.get_file_info(f"{base}/{name}".rstrip("/"))
+        return bool(info.type.name != "NotFound")
 
-    def files(self, *endings: str) -> list[Found]:
-        """The files below, at any depth, whose names end so in any case (all without endings),
-        in the order of their names; what begins with a dot is passed over."""
-        found = self._walk() if self.local is not None else self._list()
-        kept = (
+    def files(self, *endings: str) -> list[FileStat]:
+        """The files below the folder, at any depth, sorted by name.
+
+        endings: lower-case endings of names, compared without regard to case; without any, all
+        files count. Files and folders whose names begin with a dot are left out.
+        """
+        files = self._walk() if self.local is not None else self._list()
+        matching = (
             file
-            for file in found
+            for file in files
             if (not endings or file.name.lower().endswith(endings))
             and not f"/{file.name}".count("/.")
         )
-        return sorted(kept)
+        return sorted(matching)
 
     def read(self, name: str) -> bytes:
         """The file's content."""
@@ -79,12 +91,15 @@ class Folder:
             with open(self.path_of(name), "rb", buffering=0) as file:
                 return file.read()
         filesystem, base = self._open()
-        with _told(self.path_of(name)), filesystem.open_input_stream(f"{base}/{name}") as stream:
+        with (
+            _NamingErrors(self.path_of(name)),
+            filesystem.open_input_stream(f"{base}/{name}") as stream,
+        ):
             content: bytes = stream.read()
         return content
 
     def sha256(self, name: str) -> str:
-        """sha256 (hex) of the file's content, read in pieces."""
+        """sha256 (hex) of the file's content, which is read piece by piece."""
         digest = hashlib.sha256()
         with self.open(name) as stream:
             while piece := stream.read(2**20):
@@ -92,29 +107,29 @@ class Folder:
         return digest.hexdigest()
 
     def open(self, name: str) -> Any:
-        """The file as one of pyarrow's, to read bytes at any place of it."""
+        """The file as a pyarrow file that reads bytes at any position."""
         if self.local is not None:
             import pyarrow
 
             return pyarrow.OSFile(str(self.local / name), "rb")
         filesystem, base = self._open()
-        with _told(self.path_of(name)):
+        with _NamingErrors(self.path_of(name)):
             return filesystem.open_input_file(f"{base}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write the file so that it is there whole or not at all."""
+        """Write the file; readers see it whole or not at all."""
         with self.writing(name) as file:
             file.write(content)
 
     @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator["Written"]:
-        """A file to write to piece by piece, which is there whole at the end or not at all."""
+    def writing(self, name: str) -> Iterator["FileWriter"]:
+        """Open a file to write piece by piece; readers see it at the end, whole or not at all."""
         where = self.path_of(name)
         if self.local is None:
             buffer = io.BytesIO()  # a store's stream would show half a file after an error
-            yield Written(buffer, where)
+            yield FileWriter(buffer, where)
             filesystem, base = self._open()
-            with _told(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
+            with _NamingErrors(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
                 stream.write(buffer.getbuffer())
             return
         path = self.local / name
@@ -122,8 +137,8 @@ class Folder:
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with scratch.open("wb") as file:
-                yield Written(file, where)
-                with _told(where):
+                yield FileWriter(file, where)
+                with _NamingErrors(where):
                     file.flush()
                     os.fsync(file.fileno())
             scratch.replace(path)
@@ -132,8 +147,10 @@ class Folder:
             raise
 
     def delete(self, name: str = "") -> None:
-        """Remove the file, or the folder with all that it holds (this one by default); nothing
-        happens where it is not."""
+        """Remove a file or a folder with its content, by default this folder.
+
+        Nothing happens if there is no such file or folder.
+        """
         if self.local is not None:
             path = self.local / name
             if path.is_dir() and not path.is_symlink():
@@ -143,7 +160,7 @@ class Folder:
             return
         filesystem, base = self._open()
         where = f"{base}/{name}".rstrip("/")
-        with _told(self.path_of(name)):
+        with _NamingErrors(self.path_of(name)):
             kind = filesystem.get_file_info(where).type.name
             if kind == "File":
                 filesystem.delete_file(where)
@@ -151,46 +168,51 @@ class Folder:
                 filesystem.delete_dir(where)
 
     def delete_unfinished(self) -> None:
-        """Remove the half-written files of processes that were killed while `writing`; a store
-        has none."""
+        """Remove the half-written files of processes that were killed while `writing`.
+
+        An object store has no such files.
+        """
         for path in self.local.rglob(".*") if self.local is not None else ():
             if path.suffix[1:].isdigit() and path.is_file():
                 path.unlink()
 
     def free_bytes(self) -> int | None:
-        """The bytes that the disk under the folder has left; None for an object store."""
+        """The free bytes of the disk under the folder; None for an object store."""
         if self.local is None:
             return None
         above = next(path for path in (self.local, *self.local.parents) if path.exists())
         return shutil.disk_usage(above).free
 
-    def _walk(self) -> Iterator[Found]:
+    def _walk(self) -> Iterator[FileStat]:
+        """The files below a local folder."""
         assert self.local is not None
         above = len(self.uri.rstrip("/")) + 1
         for where, folders, names in os.walk(self.uri, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:  # strings, not Paths: a dataset has a million of them
+            for name in names:  # as strings: Paths of a million files would take long
                 path = f"{where}/{name}"
                 try:
                     about = os.stat(path)
-                except FileNotFoundError:  # a link to nowhere is read, and fails, as a file
+                except FileNotFoundError:  # a broken link counts as a file, whose reading fails
                     about = os.lstat(path)
-                yield Found(path[above:], about.st_size, about.st_mtime_ns)
+                yield FileStat(path[above:], about.st_size, about.st_mtime_ns)
 
-    def _list(self) -> Iterator[Found]:
+    def _list(self) -> Iterator[FileStat]:
+        """The files below a folder of an object store."""
         from pyarrow.fs import FileSelector, FileType
 
         filesystem, base = self._open()
-        with _told(self.uri):
+        with _NamingErrors(self.uri):
             listed = filesystem.get_file_info(
                 FileSelector(base, allow_not_found=True, recursive=True)
             )
         for file in listed:
             if file.type == FileType.File:
                 name = file.path.removeprefix(f"{base}/")
-                yield Found(name, file.size, file.mtime_ns or 0)
+                yield FileStat(name, file.size, file.mtime_ns or 0)
 
     def _open(self) -> tuple[Any, str]:
+        """pyarrow's filesystem for the URI, and the folder's path in it."""
         if self._store is None:
             from pyarrow.fs import FileSystem
 
@@ -205,10 +227,13 @@ class Folder:
         return self._store
 
 
-class Written:
-    """A file that is being written, with its size in bytes and its checksum so far."""
+class FileWriter:
+    """A file that is being written, with its size in bytes and its checksum so far.
 
-    closed = False  # pyarrow asks
+    It has the methods that pyarrow expects of a file.
+    """
+
+    closed = False
 
     def __init__(self, file: IO[bytes], where: str) -> None:
         self.file = file
@@ -217,21 +242,23 @@ class Written:
         self.digest = hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        with _told(self.where):
+        """Append bytes; returns their number."""
+        with _NamingErrors(self.where):
             count = self.file.write(content)
         self.bytes += count
         self.digest.update(content)
         return count
 
-    def observe(self) -> int:
+    def tell(self) -> int:
+        """The number of bytes written so far."""
         return self.bytes
 
     def flush(self) -> None:
-        """Left to whoever opened the file."""
+        """Do nothing: `Folder.writing` flushes the file."""
 
 
-class _told:
-    """Names the file in an error of the disk's or of pyarrow's, which often does not."""
+class _NamingErrors:
+    """A context that adds the file to an OSError, since pyarrow's errors often lack its name."""
 
     def __init__(self, where: str) -> None:
         self.where = where

@@ -1,4 +1,4 @@
-"""SVHN's cropped digits (format 2), from its MATLAB files."""
+"""SVHN's cropped digits (format 2), read from its MATLAB files."""
 
 import io
 from dataclasses import dataclass
@@ -37,10 +37,16 @@ LAYOUT_EXTRA = LAYOUT._replace(files=(*LAYOUT.files, EXTRA))
 class SVHNConfig:
     """73,257 training images; val and test are the halves of the 26,032 test images.
 
-    root: a folder with the .mat files, or with svhn/ that has them.
-    size: the images are resized to size x size pixels.
-    extra: add the 531,131 easier images of extra_32x32.mat to the training split.
     Netzer et al. 2011; Creswell et al. 2017 resize to 64 x 64.
+
+    Args:
+        root: A folder with the .mat files, or with a folder svhn/ that holds them.
+        size: The images are resized to size x size pixels.
+        extra: Whether the 531,131 easier images of extra_32x32.mat join the training split.
+        download: Whether torchvision downloads missing files.
+
+    Raises:
+        ValueError: If a field is out of range.
     """
 
     root: str
@@ -85,19 +91,20 @@ class SVHNConfig:
         return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
     def _located(self) -> tuple[Layout, Folder]:
+        """The files that are needed, and the folder that holds them."""
         layout = LAYOUT_EXTRA if self.extra else LAYOUT
         return layout, locate(layout, self.root, self.download)
 
 
 def _read_mat(folder: Folder, name: str) -> Split:
-    """The images and the labels; the file has [H, W, C, N] and writes digit 0 as 10.
+    """The images and labels of a file, which holds [H, W, C, N] and writes digit 0 as 10.
 
-    Raises ValueError for a file that is cut or of another content.
+    Raises ValueError for a file that is incomplete or has another content.
     """
     path, raw = folder.path_of(name), folder.read(name)
     try:
         content = loadmat(io.BytesIO(raw), variable_names=("X", "y"))
-    except Exception as error:  # scipy lets zlib's, struct's and its own errors through
+    except Exception as error:  # scipy passes on the errors of zlib and struct
         raise ValueError(
             f"{path} is not a whole MATLAB 5 file ({type(error).__name__}: {error}); was a "
             "download interrupted?"
@@ -105,7 +112,7 @@ def _read_mat(folder: Folder, name: str) -> Split:
     if absent := [key for key in ("X", "y") if key not in content]:
         raise ValueError(f"{path} lacks {' and '.join(absent)}; a whole file has X and y")
     pixels, labels = content["X"], content["y"]
-    if pixels.ndim == 3:  # MATLAB drops a last dimension of one
+    if pixels.ndim == 3:  # MATLAB drops a last dimension of size 1
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (SIDE, SIDE, 3):
         raise ValueError(

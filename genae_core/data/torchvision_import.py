@@ -1,4 +1,4 @@
-"""torchvision, imported also where its compiled operators do not fit the installed torch."""
+"""Import torchvision even if its compiled operators do not fit the installed torch."""
 
 import importlib
 import sys
@@ -8,16 +8,16 @@ from typing import Any
 _MISSING = "operator torchvision::nms does not exist"
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_library: Any = None  # the schemas live as long as this reference
+_library: Any = None  # the schemas exist as long as this reference
 
 
 def torchvision_datasets() -> ModuleType:
-    """`torchvision.datasets`.
+    """Import `torchvision.datasets`.
 
     A CPU build of torch cannot load the operators of a CUDA build of torchvision, and the import
-    then fails on the missing schemas of `nms` and `qnms`. Only in that case they are declared
-    (declared, not implemented: nothing here runs them) and torchvision is imported again.
-    Raises ImportError where torchvision is not installed.
+    then fails because the schemas of `nms` and `qnms` are missing. Only in that case this
+    function declares the schemas (without an implementation, since genae never runs them) and
+    imports torchvision again. Raises ImportError if torchvision is not installed.
     """
     try:
         return importlib.import_module("torchvision.datasets")
@@ -31,7 +31,8 @@ def torchvision_datasets() -> ModuleType:
 
 
 def _declare_operators() -> None:
-    import torch  # here, so that nothing waits for it that needs no torchvision
+    """Declare the schemas of torchvision's operators, once."""
+    import torch  # not at the top: a user who needs no torchvision must not wait for it
 
     global _library
     if _library is None:

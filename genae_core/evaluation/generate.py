@@ -1,5 +1,6 @@
-"""draw_samples(): many samples after k steps of a chain, in parts that survive whatever stops it.
+"""draw_samples(): write many samples after k steps of a chain, in parts.
 
+A call that was stopped goes on where it stopped.
 Shapes: N samples, C channels, H rows, W columns, D latent dimension.
 """
 
@@ -7,203 +8,145 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from genae_core import config
 from genae_core.config import require, require_positive_int
+from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import tensors
 from genae_core.data.storage import Folder
-from genae_core.distributions.base import Distribution
-from genae_core.models.base import GenerativeModel
-from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import run_chain
+from genae_core.evaluation.chain_parts import LoadedChain, Part, PortableChain, split_into_parts
 from genae_core.training import checkpoint
 
 Format = Literal["parquet", "png"]
 PLAN, MANIFEST = "plan.json", "samples.json"
-PART_BYTES = 2**26  # of pixels in a part, at most, but for one sub-batch
+PART_BYTES = 2**26  # most bytes of pixels in a part, unless one sub-batch is larger
 
 
-class Part(NamedTuple):
-    """Chains first, ..., last - 1 of the run; first is a multiple of the sub-batch."""
+class SamplingJob(NamedTuple):
+    """The description of many samples, sent to every worker.
 
-    number: int
-    first: int
-    last: int
-
-    @property
-    def file(self) -> str:
-        return f"part-{self.number:05}.parquet"
-
-    @property
-    def receipt(self) -> str:
-        """The file that says that the part is finished: its files and their sha256."""
-        return f".done/part-{self.number:05}.json"
-
-
-class Job(NamedTuple):
-    """What every worker is told.
-
-    model: the folder of the checkpoint and what it holds, so that it need not be seen from every
-    node. chain: recorded at 0 and at the one step that is wanted. law: the chain's, fitted.
+    source: its chain records step 0 and the last step, whose samples are written.
     """
 
-    tensors: dict[str, Tensor]
-    description: dict[str, Any]
-    chain: ChainConfig
-    fitted_prior: Distribution | None
+    source: PortableChain
     format: Format
     out: Folder
-    device: str
 
 
-class Worker(NamedTuple):
-    """A job, with its model built once."""
+class SamplingWorker(NamedTuple):
+    """A sampling job in a worker, which has built the model."""
 
-    job: Job
-    model: GenerativeModel
-
-
-Each = Callable[[Job, Sequence[Part]], Iterator[int]]
+    job: SamplingJob
+    chain: LoadedChain
 
 
-def job_of(
-    folder: Path,
-    chain: ChainConfig,
-    step: int,
-    out: Folder,
-    format: Format = "parquet",
-    fitted_prior: Distribution | None = None,
-    device: str = "cpu",
-) -> Job:
-    """The samples of the checkpoint in `folder`, `step` steps along the chain.
+def sampling_job(
+    source: PortableChain, step: int, out: Folder, format: Format = "parquet"
+) -> SamplingJob:
+    """The job of writing the samples after `step` steps of a chain.
 
-    Raises ValueError for a step below 0, a chain that starts from images, a format that is not
-    known, and a checkpoint that is missing, broken, or no model's.
+    Raises ValueError for a step below 0 and for an unknown format.
     """
     whole = type(step) is int and step >= 0
     require(whole, "the number of steps must be a whole number >= 0", steps=step)
     require(format in ("parquet", "png"), 'format must be "parquet" or "png"', format=format)
-    require(
-        chain.sampler.starts_from == "prior",
-        "samples begin at the latent law; this chain begins at images",
-        sampler=type(chain.sampler).__name__,
-    )
-    found, description = checkpoint.read(folder)
-    checkpoint.model_of(found, description, str(folder))  # raises where it holds something else
     record = (0, step) if step else (0,)
-    chain = dataclasses.replace(chain, record=record, num_chains=None)
-    return Job(found, description, chain, fitted_prior, format, out, device)
+    chain = dataclasses.replace(source.chain, record=record, num_chains=None)
+    return SamplingJob(source._replace(chain=chain), format, out)
 
 
-def started(job: Job) -> Worker:
-    """The job with its model on the worker's device."""
-    model = checkpoint.model_of(job.tensors, job.description, "the job").to(job.device)
-    return Worker(job._replace(fitted_prior=on_device(job.fitted_prior, job.device)), model)
-
-
-def on_device(fitted_prior: Distribution | None, device: str) -> Distribution | None:
-    """A law that was fitted elsewhere."""
-    return fitted_prior.to(device) if isinstance(fitted_prior, nn.Module) else fitted_prior
-
-
-def one_by_one(job: Job, parts: Sequence[Part]) -> Iterator[int]:
-    """The parts made in this process."""
-    worker = started(job)
-    return (make(worker, part) for part in parts)
+def start_worker(job: SamplingJob) -> SamplingWorker:
+    """Build the job's model on the worker's device."""
+    return SamplingWorker(job, job.source.load())
 
 
 def draw_samples(
-    job: Job,
+    job: SamplingJob,
     num_samples: int,
-    each: Each = one_by_one,
+    mapper: PartMapper = map_here,
     on_plan: Callable[[int, int], None] = lambda *_: None,
     on_part: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write `num_samples` samples to `job.out`, or go on where an earlier call has stopped; the
-    manifest, which is written last.
+    """Write samples to `job.out`, or go on where an earlier call was stopped.
 
-    The first so many of a larger number are the same samples. on_plan: sees the number of samples
-    and of those that are there. on_part: the number of samples of each part that is made.
-    Raises ValueError where `out` holds other samples or something else, OSError where a disk or a
-    store fails, FloatingPointError where a chain is not finite; what is finished is kept.
+    The samples are the first ones of any larger number. An error keeps the finished parts.
+
+    Args:
+        job: The model, the chain and the folder.
+        num_samples: The number of samples.
+        mapper: Makes the parts, here or on a cluster.
+        on_plan: Called once with the number of samples and the number that are already written.
+        on_part: Called with the number of samples of each new part.
+
+    Returns:
+        The manifest, which is written last.
+
+    Raises:
+        ValueError: If `out` holds other samples or other files.
+        OSError: If a disk or a store fails.
+        FloatingPointError: If a chain is not finite.
     """
     require_positive_int(num_samples=num_samples)
-    about = _about(job, num_samples)
-    if job.out.exists(MANIFEST):
-        manifest: dict[str, Any] = json.loads(job.out.read(MANIFEST))
-        _check_same(manifest["plan"], about, job.out)
+    out, plan = job.out, _plan(job, num_samples)
+    if out.exists(MANIFEST):
+        manifest: dict[str, Any] = json.loads(out.read(MANIFEST))
+        _check_same(manifest["plan"], plan, out)
         on_plan(num_samples, num_samples)
         return manifest
-    if job.out.exists(PLAN):
-        _check_same(json.loads(job.out.read(PLAN)), about, job.out)
-    else:
-        empty = not job.out.exists() or not job.out.files()
-        require(empty, "the folder for the samples must be empty", out=job.out.uri)
-        job.out.write(PLAN, json.dumps(about, indent=1).encode())
-    images = max(1, PART_BYTES // int(np.prod(job.description["shape"])))
-    parts = parts_of(job.chain.sub_batch, num_samples, images)
-    todo = [part for part in parts if not job.out.exists(part.receipt)]
-    on_plan(num_samples, num_samples - sum(part.last - part.first for part in todo))
+    _claim(plan, out)
+    images = max(1, PART_BYTES // int(np.prod(job.source.description["shape"])))
+    parts = split_into_parts(num_samples, job.source.chain.sub_batch, images)
+    todo = [part for part in parts if not out.exists(_receipt(part))]
+    on_plan(num_samples, num_samples - sum(part.num_chains for part in todo))
     try:
-        for count in each(job, todo) if todo else ():
+        for count in mapper(write_part, job, todo, start_worker) if todo else ():
             on_part(count)
     except FloatingPointError:
-        if not any(job.out.exists(part.receipt) for part in parts):
-            job.out.delete(PLAN)  # the folder is free again for a chain that does not run away
+        if not any(out.exists(_receipt(part)) for part in parts):
+            out.delete(PLAN)  # the folder is free again for a chain that does not diverge
         raise
-    job.out.delete_unfinished()
-    files = [json.loads(job.out.read(part.receipt)) for part in parts]
-    manifest = {"plan": about, "parts": files}
-    job.out.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    out.delete_unfinished()
+    files = [json.loads(out.read(_receipt(part))) for part in parts]
+    manifest = {"plan": plan, "parts": files}
+    out.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
 
-def parts_of(sub_batch: int, num_samples: int, most: int) -> list[Part]:
-    """Whole sub-batches each, but for the last, of at most so many samples if a sub-batch is."""
-    size = max(1, most // sub_batch) * sub_batch
-    starts = range(0, num_samples, size)
-    return [
-        Part(number, first, min(first + size, num_samples)) for number, first in enumerate(starts)
-    ]
-
-
-def make(worker: Worker, part: Part) -> int:
-    """Run the part's chains and write them, whole or not at all; their number."""
-    job, chain = worker.job, worker.job.chain
+def write_part(worker: SamplingWorker, part: Part) -> int:
+    """Run the chains of a part and write its files and receipt; returns the number of samples."""
+    job = worker.job
     images, codes = [], []
-    for record in run_chain(
-        worker.model,
-        chain,
-        part.last - part.first,
-        fitted_prior=job.fitted_prior,
-        first_chain=part.first,
-    ):
-        if record.step == chain.record[-1]:
+    for record in worker.chain.run(part):
+        if record.step == job.source.chain.record[-1]:
             scaled = (record.chain.mean.clamp(0, 1) * 255).round().byte()
             images.append(scaled.cpu().numpy())
             codes.append(record.chain.z.float().cpu().numpy())
     pixels, z = np.concatenate(images), np.concatenate(codes)
-    write = _parquet if job.format == "parquet" else _png
+    write = _write_parquet if job.format == "parquet" else _write_png
     files = write(job.out, part, pixels, z)
-    about = {"first": part.first, "last": part.last, "files": files}
-    job.out.write(part.receipt, json.dumps(about).encode())
+    receipt = {"first": part.first, "last": part.last, "files": files}
+    job.out.write(_receipt(part), json.dumps(receipt).encode())
     return len(pixels)
 
 
-def _parquet(
+def _receipt(part: Part) -> str:
+    """The file that says that a part is finished: its files and their sha256."""
+    return f".done/part-{part.number:05}.json"
+
+
+def _write_parquet(
     out: Folder, part: Part, images: NDArray[np.uint8], z: NDArray[np.float32]
 ) -> dict[str, str]:
-    """image: uint8 [C, H, W]; z: float32 [D]; chain: its number in the run."""
+    """Write image (uint8 [C, H, W]), z (float32 [D]) and chain (its number) of each sample."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -215,47 +158,60 @@ def _parquet(
             "chain": pa.array(np.arange(part.first, part.last)),
         }
     )
-    with out.writing(part.file) as file:
+    name = f"part-{part.number:05}.parquet"
+    with out.writing(name) as file:
         pq.write_table(table, file, compression="lz4", write_statistics=False)
-    return {part.file: file.digest.hexdigest()}
+    return {name: file.digest.hexdigest()}
 
 
-def _png(
+def _write_png(
     out: Folder, part: Part, images: NDArray[np.uint8], z: NDArray[np.float32]
 ) -> dict[str, str]:
-    """NUMBER.png for each chain; z is left to Parquet."""
+    """Write NUMBER.png for each chain, without z."""
     files = {}
     for number, image in enumerate(images, part.first):
-        shown = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         content = io.BytesIO()
-        Image.fromarray(shown).save(content, "PNG")
+        Image.fromarray(pixels).save(content, "PNG")
         name = f"{number:09}.png"
         out.write(name, content.getvalue())
         files[name] = hashlib.sha256(content.getvalue()).hexdigest()
     return files
 
 
-def _about(job: Job, num_samples: int) -> dict[str, Any]:
-    """All that decides the samples."""
-    law: dict[str, str] | None = None
-    if job.fitted_prior is not None:
-        law = {"law": type(job.fitted_prior).__name__}
-        if isinstance(job.fitted_prior, nn.Module):
-            law["sha256"] = checkpoint.weights_digest(job.fitted_prior)
+def _plan(job: SamplingJob, num_samples: int) -> dict[str, Any]:
+    """Everything that decides the samples, as JSON values."""
+    source, prior = job.source, job.source.fitted_prior
+    prior_identity: dict[str, str] | None = None
+    if prior is not None:
+        prior_identity = {"law": type(prior).__name__}
+        if isinstance(prior, nn.Module):
+            prior_identity["sha256"] = checkpoint.weights_digest(prior)
     return {
         "samples": num_samples,
-        "device": torch.device(job.device).type,
+        "device": torch.device(source.device).type,
         "format": job.format,
-        "model": job.description["model"],
-        "weights": job.description["sha256"],
-        "chain": config.to_dict(job.chain),
-        "law": law,  # the key that plans had up to version 0.1
+        "model": source.description["model"],
+        "weights": source.description["sha256"],
+        "chain": config.to_dict(source.chain),
+        "law": prior_identity,  # plans have had this key since version 0.1
         "genae": version("genae"),
     }
 
 
-def _check_same(stored: dict[str, Any], about: dict[str, Any], out: Folder) -> None:
-    if config.canonical(stored) != config.canonical(about):
+def _claim(plan: dict[str, Any], out: Folder) -> None:
+    """Write the plan. Raises ValueError if the folder holds another plan or other files."""
+    if out.exists(PLAN):
+        _check_same(json.loads(out.read(PLAN)), plan, out)
+        return
+    empty = not out.exists() or not out.files()
+    require(empty, "the folder for the samples must be empty", out=out.uri)
+    out.write(PLAN, json.dumps(plan, indent=1).encode())
+
+
+def _check_same(stored: dict[str, Any], plan: dict[str, Any], out: Folder) -> None:
+    """Raise ValueError if the stored plan differs from this one."""
+    if config.canonical(stored) != config.canonical(plan):
         raise ValueError(
             f"{out.uri} holds other samples (see {PLAN} or {MANIFEST}): choose another folder"
         )

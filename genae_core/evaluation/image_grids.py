@@ -1,6 +1,6 @@
-"""Images as uint8 arrays [H, W, 3]: grids of samples, strips of steps, and curves.
+"""Pictures as uint8 arrays [H, W, 3]: grids of samples, strips of steps, and sprites.
 
-Shapes: N images, C channels, H rows, W columns.
+Shapes: N images, S steps, R rows, C channels, H rows, W columns of pixels.
 """
 
 import math
@@ -14,15 +14,23 @@ from torch.nn.functional import avg_pool2d
 
 Picture = NDArray[np.uint8]
 
-GAP = 2  # px between images
-MARGIN = 56  # px before rows with a label
+GAP = 2  # pixels between images
+MARGIN = 56  # pixels for the label before a row
 SIDE = 4  # images in a row of a sprite's block
-LARGEST = 64  # px of an image in a sprite
-SMALLEST = 48  # px: smaller images are enlarged by whole factors, each pixel kept sharp
+LARGEST = 64  # pixels; larger images are reduced in a sprite
+SMALLEST = 48  # pixels; smaller images are enlarged by whole factors, so that pixels stay sharp
 
 
 def grid(images: Tensor, columns: int | None = None) -> Picture:
-    """Images [N, C, H, W] in [0, 1] in rows, near-square by default."""
+    """Arrange images in rows.
+
+    Args:
+        images: [N, C, H, W] in [0, 1].
+        columns: The images in a row; None makes the grid nearly square.
+
+    Returns:
+        The picture.
+    """
     columns = columns or math.ceil(math.sqrt(len(images)))
     tiles = _tiles(images)
     rows = [
@@ -32,7 +40,15 @@ def grid(images: Tensor, columns: int | None = None) -> Picture:
 
 
 def strip(images: Tensor, steps: tuple[int, ...]) -> Picture:
-    """One column a recorded step, one row a chain: images [S, N, C, H, W] in [0, 1], S steps."""
+    """Arrange the images of chains with one column for each step and one row for each chain.
+
+    Args:
+        images: [S, N, C, H, W] in [0, 1], of N chains at S steps.
+        steps: The S steps, which label the columns.
+
+    Returns:
+        The picture.
+    """
     tiles = np.stack([_tiles(step) for step in images])  # S N H W 3
     rows = [_row(tiles[:, chain], len(steps)) for chain in range(tiles.shape[1])]
     body = _stack(rows)
@@ -46,10 +62,16 @@ def strip(images: Tensor, steps: tuple[int, ...]) -> Picture:
 
 
 def sprite(images: Tensor) -> Picture:
-    """A block of 4 x 4 images a recorded step: the first of [S, N, C, H, W] in [0, 1], S steps.
+    """Arrange a block of 4 x 4 images for each step, for a page that shows one block at a time.
 
-    Without gaps, labels or enlargement, for a page that shows one block at a time. Block k stands
-    in row k // columns and column k % columns of the picture, columns = ceil(sqrt(S)).
+    There are no gaps, labels or enlarged images. Block k is in row k // columns and column
+    k % columns of the picture, where columns = ceil(sqrt(S)).
+
+    Args:
+        images: [S, N, C, H, W] in [0, 1]; the first 16 of each step are used.
+
+    Returns:
+        The picture.
     """
     flat = images[:, : SIDE**2].flatten(0, 1)
     factor = math.ceil(max(images.shape[-2:]) / LARGEST)
@@ -58,16 +80,16 @@ def sprite(images: Tensor) -> Picture:
     steps, _, height, width, _ = pixels.shape
     columns = math.ceil(math.sqrt(steps))
     rows = math.ceil(steps / columns)
-    found = np.full((rows, columns, SIDE**2, height, width, 3), 255, np.uint8)
-    found.reshape(-1, *found.shape[2:])[:steps, : pixels.shape[1]] = pixels
-    blocks = found.reshape(rows, columns, SIDE, SIDE, height, width, 3)
+    blocks = np.full((rows, columns, SIDE**2, height, width, 3), 255, np.uint8)
+    blocks.reshape(-1, *blocks.shape[2:])[:steps, : pixels.shape[1]] = pixels
+    blocks = blocks.reshape(rows, columns, SIDE, SIDE, height, width, 3)
     return blocks.transpose(0, 2, 4, 1, 3, 5, 6).reshape(
         rows * SIDE * height, columns * SIDE * width, 3
     )
 
 
 def labelled_rows(images: Tensor, labels: Sequence[str]) -> Picture:
-    """Rows of images [R, N, C, H, W] in [0, 1], a label before each."""
+    """Arrange rows of images [R, N, C, H, W] in [0, 1], with a label before each row."""
     rows = [_row(_tiles(row), len(row)) for row in images]
     body = _stack(rows)
     margin = Image.new("RGB", (MARGIN, body.shape[0]), "white")
@@ -79,19 +101,21 @@ def labelled_rows(images: Tensor, labels: Sequence[str]) -> Picture:
 
 
 def _tiles(images: Tensor) -> Picture:
+    """The images [N, C, H, W] as pixels [N, H, W, 3], enlarged if they are small."""
     pixels = _pixels(images)
     factor = max(1, math.ceil(SMALLEST / pixels.shape[1]))
     return np.asarray(pixels.repeat(factor, axis=1).repeat(factor, axis=2))
 
 
 def _pixels(images: Tensor) -> Picture:
-    """[N, H, W, 3] of [N, C, H, W] in [0, 1]."""
+    """The images [N, C, H, W] in [0, 1] as pixels [N, H, W, 3]."""
     pixels = (images.detach().cpu().clamp(0, 1) * 255).round().byte().numpy()
     pixels = pixels.transpose(0, 2, 3, 1)
     return np.asarray(pixels.repeat(3, axis=3) if pixels.shape[3] == 1 else pixels)
 
 
 def _row(tiles: Picture, columns: int) -> Picture:
+    """A row of tiles [N, H, W, 3] with gaps between and below them."""
     _, height, width, _ = tiles.shape
     row = np.full((height + GAP, GAP + columns * (width + GAP), 3), 255, np.uint8)
     for position, tile in enumerate(tiles):
@@ -101,5 +125,6 @@ def _row(tiles: Picture, columns: int) -> Picture:
 
 
 def _stack(rows: list[Picture]) -> Picture:
+    """Rows of one width below each other, with a gap above the first."""
     top = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
     return np.concatenate([top, *rows])

@@ -1,4 +1,4 @@
-"""The real images that samples are compared with, as the classifier sees both.
+"""The real images that samples are compared with, and their classifier features.
 
 Shapes: N images, F features, C channels, H rows, W columns.
 """
@@ -17,15 +17,39 @@ from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.training.batches import to_pixels
 from genae_core.training.checkpoint import weights_digest
 
-READ = 500  # images at a time
-AT_ONCE = 100  # through the classifier: their maps fit a CPU's cache, and take a third less time
+READ = 500  # images that are read at once
+# Images that pass the classifier at once on a CPU. Their maps fit its cache, which saves a third
+# of the time.
+CPU_BATCH = 100
+
+
+@dataclass(frozen=True)
+class ReferenceData:
+    """The data that samples are compared with, and the classifier that gives the features.
+
+    Args:
+        splits: The dataset.
+        classifier: The classifier of this dataset, on `device`.
+        binarize: Whether the classifier sees pixels thresholded at one half.
+        device: The device of the model and of the comparison.
+    """
+
+    splits: Splits
+    classifier: Classifier
+    binarize: bool = False
+    device: torch.device | str = "cpu"
+
+    def pixels(self, split: Split, index: NDArray[np.int64]) -> Tensor:
+        """The images [N, C, H, W] of a split as the classifier sees them."""
+        return to_pixels(split.images[index], self.binarize, torch.device(self.device))
 
 
 @dataclass(frozen=True)
 class References:
-    """Gaussians of the real images that n samples are compared with, n images each.
+    """Gaussians of n features of real images each, to compare n samples with.
 
-    floor: the FCD of n real training images against the test half.
+    val, test: of the reference halves. floor: the FCD of n real training images against the test
+    half.
     """
 
     val: Gaussian
@@ -33,60 +57,52 @@ class References:
     floor: float
 
 
-def load_references(
-    splits: Splits,
-    classifier: Classifier,
-    count: int,
-    binarize: bool,
-    device: torch.device | str = "cpu",
-) -> References:
-    """The Gaussians of `count` seeded images of each half, and the floor.
+def fit_references(data: ReferenceData, count: int) -> References:
+    """Fit the Gaussians of `count` seeded images of each half, and compute the floor.
 
-    Remembered in this process where the data have a fingerprint: what a process tries one after
-    the other, seeds and trials of a sweep, is compared with the same images.
+    The result is cached in this process if the data have a fingerprint, since all seeds and
+    trials of a sweep that this process runs are compared with the same images.
     """
-    seen_by = (repr(classifier.config), weights_digest(classifier))
-    known = (splits.sha256, *seen_by, count, binarize, str(device))
-    if splits.sha256 and known in _REMEMBERED:
-        return _REMEMBERED[known]
+    splits, classifier = data.splits, data.classifier
+    identity = (repr(classifier.config), weights_digest(classifier))
+    key = (splits.sha256, *identity, count, data.binarize, str(data.device))
+    if splits.sha256 and key in _CACHE:
+        return _CACHE[key]
     val, test, train = (
-        fitted(split, classifier, count, binarize, device)
-        for split in (splits.val, splits.test, splits.train)
+        fit_gaussian(data, split, count) for split in (splits.val, splits.test, splits.train)
     )
-    found = References(val, test, frechet_distance(train, test))
+    references = References(val, test, frechet_distance(train, test))
     if splits.sha256:
-        _REMEMBERED[known] = found
-    return found
+        _CACHE[key] = references
+    return references
 
 
-_REMEMBERED: dict[tuple[str, str, str, int, bool, str], References] = {}
+_CACHE: dict[tuple[str, str, str, int, bool, str], References] = {}
 
 
-def fitted(
-    split: Split, classifier: Classifier, count: int, binarize: bool, device: torch.device | str
-) -> Gaussian:
-    """The Gaussian of the features of `count` seeded images."""
-    chosen = some(len(split.images), count)
-    gaussian = Gaussian(classifier.top.in_features)
+def fit_gaussian(data: ReferenceData, split: Split, count: int) -> Gaussian:
+    """Fit a Gaussian to the features of `count` seeded images of a split."""
+    index = seeded_indices(len(split.images), count)
+    gaussian = Gaussian(data.classifier.top.in_features)
     for first in range(0, count, READ):
-        x = to_pixels(split.images[chosen[first : first + READ]], binarize, torch.device(device))
-        gaussian.update(features_of(classifier, x))
+        images = data.pixels(split, index[first : first + READ])
+        gaussian.update(features_of(data.classifier, images))
     return gaussian
 
 
 def features_of(classifier: Classifier, x: Tensor) -> Tensor:
     """The features [N, F] of images [N, C, H, W]."""
-    at_once = AT_ONCE if x.device.type == "cpu" else len(x)
+    size = CPU_BATCH if x.device.type == "cpu" else len(x)
     with torch.no_grad():
-        return torch.cat([classifier.features(part) for part in torch.split(x, at_once)])
+        return torch.cat([classifier.features(part) for part in torch.split(x, size)])
 
 
 def as_data(mean: Tensor, binarize: bool) -> Tensor:
-    """The means of p(x|z) as the classifier sees the data."""
+    """The means of p(x|z) as the classifier sees data, thresholded if the data are."""
     return (mean > 0.5).float() if binarize else mean
 
 
-def some(size: int, count: int) -> NDArray[np.int64]:
-    """The indices of `count` images of `size`, always the same."""
-    chosen: NDArray[Any] = np.random.default_rng(0).permutation(size)[:count]
-    return chosen
+def seeded_indices(size: int, count: int) -> NDArray[np.int64]:
+    """The indices of `count` out of `size` images; every call returns the same."""
+    index: NDArray[Any] = np.random.default_rng(0).permutation(size)[:count]
+    return index

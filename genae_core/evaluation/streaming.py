@@ -1,12 +1,13 @@
-"""measure(): the metrics of as many samples as one likes, from moments of parts, which are merged.
+"""measure(): the metrics of any number of samples, merged from the moments of parts.
 
-What grows with the number of samples is time alone. The metrics that need samples beside each
-other (precision, recall, Parzen) are those of a sweep's evaluation. Shapes: F features, K classes.
+A larger number of samples needs more time but no more memory. Metrics that compare samples one
+by one (precision, recall, Parzen windows) are not here but in `evaluate`.
+Shapes: N images, F features, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,55 +15,63 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genae_core.config import require, require_positive_int
-from genae_core.data.base import Splits
-from genae_core.distributions.base import Distribution
-from genae_core.evaluation.generate import Part, on_device, parts_of
-from genae_core.evaluation.references import as_data, features_of, fitted, some
-from genae_core.metrics.classifier import Classifier, turns_of
+from genae_core.data.parts import PartMapper, map_here
+from genae_core.evaluation.chain_parts import (
+    LoadedChain,
+    Part,
+    PortableChain,
+    check_starts_from_prior,
+    split_into_parts,
+)
+from genae_core.evaluation.references import (
+    ReferenceData,
+    as_data,
+    features_of,
+    fit_gaussian,
+    seeded_indices,
+)
+from genae_core.metrics.classifier import Classifier, task_name
 from genae_core.metrics.estimate import BLOCK, FEWEST, Estimate, mean_of
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.metrics.kid import polynomial_mmd
-from genae_core.models.base import GenerativeModel
-from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import run_chain
-from genae_core.training import checkpoint
-from genae_core.training.batches import to_pixels
 
-PARTS = 20  # at least, where there are sub-batches enough: blocks of the errors, and of the work
-PART = 10_000  # samples in a part, at most, but for one sub-batch
-REAL = 5_000  # test images of the kernel distance, at most
+# Fewest parts, if there are enough sub-batches; they are the blocks of the standard errors.
+NUM_PARTS = 20
+PART_SIZE = 10_000  # most samples in a part, unless one sub-batch is larger
+MAX_REAL = 5_000  # most test images of the kernel distance
 
 
-class Job(NamedTuple):
-    """What every worker is told.
+class EvaluationJob(NamedTuple):
+    """The description of a measurement, sent to every worker.
 
-    tensors, description: the checkpoint. classifier: the same for the classifier's. real: features
-    [N, F] of test images. block: samples of one kernel distance. classes: whether the classifier
-    tells classes apart.
+    real: features [N, F] of test images. block: samples of one kernel distance. has_classes:
+    whether the classifier predicts classes, which are then counted. binarize: whether the
+    classifier sees thresholded pixels.
     """
 
-    tensors: dict[str, Tensor]
-    description: dict[str, Any]
-    chain: ChainConfig
-    fitted_prior: Distribution | None
+    source: PortableChain
     classifier: Classifier
     real: Tensor
     block: int
-    classes: bool
+    has_classes: bool
     binarize: bool
-    device: str
 
 
-class Worker(NamedTuple):
-    job: Job
-    model: GenerativeModel
+class EvaluationWorker(NamedTuple):
+    """An evaluation job in a worker, with the models on its device."""
+
+    job: EvaluationJob
+    chain: LoadedChain
     classifier: Classifier
 
 
-class Seen(NamedTuple):
-    """What is kept of a part's samples at one step: the moments of their features, the mean of
-    their whole blocks' kernel distances (None where no block is whole), how many were taken for
-    each class, and the sum of the share of accepted proposals (None where none is refused)."""
+class PartStatistics(NamedTuple):
+    """What remains of a part's samples at one step.
+
+    features: their moments. kid: the mean kernel distance of whole blocks, None if no block is
+    whole. classes: the number of samples of each class, int64 [K], empty without classes.
+    accepted: the sum of the chains' shares of accepted proposals, None if none is refused.
+    """
 
     features: Gaussian
     kid: float | None
@@ -70,9 +79,12 @@ class Seen(NamedTuple):
     accepted: float | None
 
 
-class Measured(NamedTuple):
-    """The metrics at one step. fcd: against the test images. accepted: None where no proposal is
-    refused. classes: the share of samples of each class, empty where there are none."""
+class StepMetrics(NamedTuple):
+    """The metrics at one step.
+
+    fcd, kid: against the test images. classes: the share of samples of each class, empty without
+    classes. accepted: the share of accepted proposals, None if none is refused.
+    """
 
     step: int
     fcd: Estimate
@@ -82,186 +94,195 @@ class Measured(NamedTuple):
 
     @property
     def class_entropy(self) -> float:
-        """Of the classes, nats: log K where all are as frequent."""
+        """The entropy of the classes in nats; log K if all are equally frequent."""
         return -sum(p * math.log(p) for p in self.classes if p > 0)
 
 
-class Report(NamedTuple):
-    """num_samples, num_real: of the FCD. floor: the FCD of as many training images as there are
-    samples, or as there are test images if these are fewer, against these."""
+class EvaluationReport(NamedTuple):
+    """The metrics at every recorded step.
+
+    num_samples, num_real: the images that the FCD compares. floor: the FCD of training images
+    against the test images, as many as there are samples, but no more than test images.
+    """
 
     num_samples: int
     num_real: int
     floor: float
-    steps: list[Measured]
+    steps: list[StepMetrics]
 
 
-Looked = tuple[Part, dict[int, Seen]]  # a part, and what is kept of it by step
-Each = Callable[[Job, Sequence[Part]], Iterator[Looked]]  # in any order
-
-
-def started(job: Job) -> Worker:
-    """The job with its models on the worker's device."""
-    model = checkpoint.model_of(job.tensors, job.description, "the job").to(job.device)
-    job = job._replace(fitted_prior=on_device(job.fitted_prior, job.device))
-    return Worker(job, model, job.classifier.to(job.device))
-
-
-def one_by_one(job: Job, parts: Sequence[Part]) -> Iterator[Looked]:
-    """The parts measured in this process."""
-    worker = started(job)
-    return (look(worker, part) for part in parts)
+PartResult = tuple[Part, dict[int, PartStatistics]]  # the statistics are by step
 
 
 def fewest_samples(features: int) -> int:
-    """As many as a covariance of F features and the kernel distance need."""
+    """The fewest samples for a covariance of F features and a kernel distance."""
     return max(features + 1, 2 * FEWEST)
 
 
 def measure(
-    found: tuple[dict[str, Tensor], dict[str, Any]],
-    chain: ChainConfig,
-    fitted_prior: Distribution | None,
-    splits: Splits,
-    classifier: Classifier,
-    binarize: bool,
+    source: PortableChain,
+    data: ReferenceData,
     num_samples: int,
-    each: Each = one_by_one,
+    mapper: PartMapper = map_here,
     on_part: Callable[[int], None] = lambda _: None,
-    device: str = "cpu",
-) -> Report:
-    """The metrics of `num_samples` samples at each recorded step of the chain.
+) -> EvaluationReport:
+    """Measure samples of a chain at its recorded steps, without storing them.
 
-    found: a checkpoint, as `checkpoint.read` gives it. on_part: sees the number of samples of each
-    part that was measured. device: the workers'; the real images are seen here. The errors are
-    over the samples, by parts of whole sub-batches, whose chains may depend on one another: NaN
-    where there is one alone. The real images are taken as they are.
-    Raises ValueError for fewer samples than the metrics need, a model of other images than these,
-    and a chain that starts from images; FloatingPointError where a chain is not finite.
+    Args:
+        source: The model and the chain.
+        data: The data and the classifier to compare with, on this process's device.
+        num_samples: The number of samples.
+        mapper: Measures the parts, here or on a cluster.
+        on_part: Called with the number of samples of each finished part.
+
+    Returns:
+        The metrics, which do not depend on the order in which parts finish.
+
+    Raises:
+        ValueError: If the samples are too few, the chain starts from images, or the model makes
+            images of another shape than the data.
+        FloatingPointError: If a chain is not finite.
     """
+    _check(source, data, num_samples)
+    splits, chain = data.splits, source.chain
+    num_test = len(splits.test.images)
+    test = fit_gaussian(data, splits.test, num_test)
+    num_train = min(num_test, num_samples, len(splits.train.images))
+    train = fit_gaussian(data, splits.train, num_train)
+    parts = split_into_parts(
+        num_samples, chain.sub_batch, min(PART_SIZE, -(-num_samples // NUM_PARTS))
+    )
+    job = _evaluation_job(source, data, parts[0].num_chains)
+    width = data.classifier.top.in_features
+    blocks = {step: [Gaussian(width) for _ in range(NUM_PARTS)] for step in chain.record}
+    statistics: dict[int, list[PartStatistics]] = {step: [] for step in chain.record}
+    for part, result in _in_order(mapper(measure_part, job, parts, start_worker)):
+        for step, values in result.items():
+            block = part.number % NUM_PARTS
+            blocks[step][block] = blocks[step][block].merged(values.features)
+            statistics[step].append(values._replace(features=Gaussian(0)))
+        on_part(part.num_chains)
+    steps = [
+        StepMetrics(
+            step=step,
+            fcd=frechet_estimate(blocks[step], test),
+            kid=_mean_kid(statistics[step]),
+            classes=_class_shares(statistics[step]),
+            accepted=_accepted_share(statistics[step], num_samples),
+        )
+        for step in chain.record
+    ]
+    return EvaluationReport(num_samples, num_test, frechet_distance(train, test), steps)
+
+
+def _check(source: PortableChain, data: ReferenceData, num_samples: int) -> None:
+    """Raise ValueError if these samples cannot be measured."""
     require_positive_int(num_samples=num_samples)
-    width = classifier.top.in_features
-    least = fewest_samples(width)
+    width = data.classifier.top.in_features
+    fewest = fewest_samples(width)
     require(
-        num_samples >= least,
-        f"the FCD on {width} features needs at least {least} samples",
+        num_samples >= fewest,
+        f"the FCD on {width} features needs at least {fewest} samples",
         num_samples=num_samples,
     )
+    check_starts_from_prior(source.chain)
+    shape = tuple(data.splits.test.images.shape[1:])
     require(
-        chain.sampler.starts_from == "prior",
-        "samples begin at the latent law; this chain begins at images",
-        sampler=type(chain.sampler).__name__,
-    )
-    shape = tuple(splits.test.images.shape[1:])
-    require(
-        tuple(found[1]["shape"]) == shape,
+        tuple(source.description["shape"]) == shape,
         f"the model must make images of the data's shape, {list(shape)}",
-        model=found[1]["shape"],
+        model=source.description["shape"],
     )
-    count = len(splits.test.images)
-    test = fitted(splits.test, classifier, count, binarize, "cpu")
-    alike = min(count, num_samples, len(splits.train.images))
-    train = fitted(splits.train, classifier, alike, binarize, "cpu")
-    chosen = some(count, REAL)
-    pixels = to_pixels(splits.test.images[chosen], binarize, torch.device("cpu"))
-    parts = parts_of(chain.sub_batch, num_samples, min(PART, -(-num_samples // PARTS)))
-    job = Job(
-        *found,
-        chain,
-        fitted_prior,
-        classifier,
-        features_of(classifier, pixels),
-        max(2, min(BLOCK, parts[0].last - parts[0].first, len(chosen) // FEWEST)),
-        splits.test.labels.ndim == 1 and turns_of(splits, splits.test) is None,
-        binarize,
-        device,
+
+
+def _evaluation_job(source: PortableChain, data: ReferenceData, part_size: int) -> EvaluationJob:
+    """The description for the workers, with the features of real images to compare with."""
+    test = data.splits.test
+    index = seeded_indices(len(test.images), MAX_REAL)
+    return EvaluationJob(
+        source=source,
+        classifier=data.classifier,
+        real=features_of(data.classifier, data.pixels(test, index)),
+        block=max(2, min(BLOCK, part_size, len(index) // FEWEST)),
+        has_classes=task_name(data.splits) == "classes",
+        binarize=data.binarize,
     )
-    blocks = {step: [Gaussian(width) for _ in range(PARTS)] for step in chain.record}
-    seen: dict[int, list[Seen]] = {step: [] for step in chain.record}
-    for part, result in _in_order(each(job, parts)):
-        for step, kept in result.items():
-            at = part.number % PARTS
-            blocks[step][at] = blocks[step][at].merged(kept.features)
-            seen[step].append(kept._replace(features=Gaussian(0)))
-        on_part(part.last - part.first)
-    steps = [_measured(step, blocks[step], seen[step], test, num_samples) for step in chain.record]
-    return Report(num_samples, count, frechet_distance(train, test), steps)
 
 
-def _in_order(found: Iterator[Looked]) -> Iterator[Looked]:
-    """By the parts' numbers, so that sums are the same whoever is first."""
-    early: dict[int, Looked] = {}
-    following = 0
-    for part, result in found:
-        early[part.number] = (part, result)
-        while following in early:
-            yield early.pop(following)
-            following += 1
+def _in_order(results: Iterator[PartResult]) -> Iterator[PartResult]:
+    """Yield results in the order of the parts, so that sums do not depend on who is first."""
+    waiting: dict[int, PartResult] = {}
+    number = 0
+    for part, statistics in results:
+        waiting[part.number] = (part, statistics)
+        while number in waiting:
+            yield waiting.pop(number)
+            number += 1
 
 
-def look(worker: Worker, part: Part) -> Looked:
-    """Run the part's chains; what is kept of each recorded step."""
-    job, chain = worker.job, worker.job.chain
-    features: dict[int, list[Tensor]] = {step: [] for step in chain.record}
-    accepted: dict[int, list[float]] = {step: [] for step in chain.record}
-    count = part.last - part.first
-    for record in run_chain(
-        worker.model,
-        chain,
-        count,
-        fitted_prior=job.fitted_prior,
-        first_chain=part.first,
-    ):
-        seen = features_of(worker.classifier, as_data(record.chain.mean, job.binarize))
-        features[record.step].append(seen)
-        if record.chain.accepted is not None:
-            accepted[record.step].append(float(record.chain.accepted.sum()))
-    result = {}
-    for step in chain.record:
+def start_worker(job: EvaluationJob) -> EvaluationWorker:
+    """Build the job's models on the worker's device."""
+    return EvaluationWorker(job, job.source.load(), job.classifier.to(job.source.device))
+
+
+def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
+    """Run the chains of a part; returns the statistics of each recorded step."""
+    job, record = worker.job, worker.job.source.chain.record
+    features: dict[int, list[Tensor]] = {step: [] for step in record}
+    accepted: dict[int, list[float]] = {step: [] for step in record}
+    for recorded in worker.chain.run(part):
+        images = as_data(recorded.chain.mean, job.binarize)
+        features[recorded.step].append(features_of(worker.classifier, images))
+        if recorded.chain.accepted is not None:
+            accepted[recorded.step].append(float(recorded.chain.accepted.sum()))
+    statistics = {}
+    for step in record:
         all_features = torch.cat(features[step])
         gaussian = Gaussian(all_features.shape[1])
         gaussian.update(all_features)
-        result[step] = Seen(
-            gaussian,
-            _kernel_distance(job, part, all_features),
-            _classes(worker, all_features),
-            sum(accepted[step]) if accepted[step] else None,
+        statistics[step] = PartStatistics(
+            features=gaussian,
+            kid=_kernel_distance(job, part, all_features),
+            classes=_count_classes(worker, all_features),
+            accepted=sum(accepted[step]) if accepted[step] else None,
         )
-    return part, result
+    return part, statistics
 
 
-def _kernel_distance(job: Job, part: Part, features: Tensor) -> float | None:
-    """The mean over the whole blocks of the samples, each against the next block of the real
-    images, in turns."""
+def _kernel_distance(job: EvaluationJob, part: Part, features: Tensor) -> float | None:
+    """The mean over whole blocks of samples; each meets the next block of real images in turn."""
     real = [block for block in torch.split(job.real, job.block) if len(block) == job.block]
-    made = [block for block in torch.split(features, job.block) if len(block) == job.block]
+    generated = [block for block in torch.split(features, job.block) if len(block) == job.block]
     first = part.first // job.block
-    found = [
-        float(polynomial_mmd(real[(first + number) % len(real)].to(block.device), block))
-        for number, block in enumerate(made)
-    ]
-    return sum(found) / len(found) if found else None
+    distances = []
+    for number, block in enumerate(generated):
+        beside = real[(first + number) % len(real)].to(block.device)
+        distances.append(float(polynomial_mmd(beside, block)))
+    return sum(distances) / len(distances) if distances else None
 
 
-def _classes(worker: Worker, features: Tensor) -> NDArray[np.int64]:
-    """How many samples the classifier takes for each class, int64 [K]."""
-    if not worker.job.classes:
+def _count_classes(worker: EvaluationWorker, features: Tensor) -> NDArray[np.int64]:
+    """The number of samples that the classifier assigns to each class, int64 [K]."""
+    if not worker.job.has_classes:
         return np.zeros(0, np.int64)
     top: nn.Linear = worker.classifier.top
     with torch.no_grad():
-        guesses = top(features).argmax(1).cpu().numpy()
-    return np.bincount(guesses, minlength=top.out_features)
+        classes = top(features).argmax(1).cpu().numpy()
+    return np.bincount(classes, minlength=top.out_features)
 
 
-def _measured(
-    step: int, blocks: list[Gaussian], seen: list[Seen], test: Gaussian, num_samples: int
-) -> Measured:
-    classes = sum((part.classes for part in seen), np.zeros_like(seen[0].classes))
-    accepted = [part.accepted for part in seen if part.accepted is not None]
-    return Measured(
-        step,
-        frechet_estimate(blocks, test),
-        mean_of(torch.tensor([part.kid for part in seen if part.kid is not None])),
-        (classes / max(1, classes.sum())).tolist(),
-        sum(accepted) / num_samples if accepted else None,
-    )
+def _mean_kid(parts: list[PartStatistics]) -> Estimate:
+    """The mean kernel distance over parts."""
+    return mean_of(torch.tensor([part.kid for part in parts if part.kid is not None]))
+
+
+def _class_shares(parts: list[PartStatistics]) -> list[float]:
+    """The share of all samples in each class."""
+    counts = sum((part.classes for part in parts), np.zeros_like(parts[0].classes))
+    shares: list[float] = (counts / max(1, counts.sum())).tolist()
+    return shares
+
+
+def _accepted_share(parts: list[PartStatistics], num_samples: int) -> float | None:
+    """The share of accepted proposals, None if none is refused."""
+    sums = [part.accepted for part in parts if part.accepted is not None]
+    return sum(sums) / num_samples if sums else None

@@ -11,7 +11,7 @@ from genae_core.config import register, require, require_int
 from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolved_width
-from genae_core.metrics.fcd import too_few
+from genae_core.metrics.fcd import warn_of_few_images
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
@@ -187,4 +187,4 @@ def warnings_of(experiment: Experiment) -> list[str]:
     """What a user must know about a resolved experiment before believing its figures."""
     width = experiment.classifier.feature_width or 0
     fewest = min(chain.num_chains or 0 for chain in experiment.chains) // 2
-    return [text for text in (too_few(fewest, width),) if text]
+    return [text for text in (warn_of_few_images(fewest, width),) if text]

@@ -9,7 +9,7 @@ from torch import nn
 from genae_core.data.base import Splits
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.chains import ChainResult, evaluate
-from genae_core.evaluation.references import load_references
+from genae_core.evaluation.references import ReferenceData, fit_references
 from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
 from genae_core.models.base import Examples
@@ -100,16 +100,14 @@ def run_trial(
     replica = replica_of(experiment, splits, device, on_epoch, snapshots)
     model, stages, examples, draw, callbacks = replica
     trained = fit(model, stages, examples, experiment.training, draw, callbacks)
-    binarize = experiment.data.binarize
+    data = ReferenceData(splits, classifier, experiment.data.binarize, device)
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
-    references = {
-        half: load_references(splits, classifier, half, binarize, device) for half in halves
-    }
+    references = {half: fit_references(data, half) for half in halves}
     chains, failed = [], {}
     for chain in experiment.chains:
-        real = references[(chain.num_chains or 0) // 2]
+        half = (chain.num_chains or 0) // 2
         try:
-            chains.append(evaluate(model, chain, splits, classifier, binarize, device, real))
+            chains.append(evaluate(model, chain, data, references[half]))
         except FloatingPointError as error:
             failed[chain] = error
     return TrialResult(model, draw, trained, chains, failed)

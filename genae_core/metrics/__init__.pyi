@@ -10,4 +10,4 @@ from .kid import kernel_distance as kernel_distance
 from .latent_gap import measure_latent_gap as measure_latent_gap
 from .mixing import measure_mixing as measure_mixing
 from .parzen import log_likelihood as log_likelihood
-from .precision_recall import quality as quality
+from .precision_recall import measure_prdc as measure_prdc

@@ -1,4 +1,4 @@
-"""The classifier behind the FCD: small, trained once a dataset, cached by content.
+"""The classifier behind the FCD: a small network, trained once for each dataset and cached.
 
 Shapes: B batch, C channels, H rows, W columns, F features, K classes or attributes.
 """
@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from genae_core.config import (
     require_positive_int,
     to_dict,
 )
-from genae_core.data.base import Split, Splits, fingerprint
+from genae_core.data.base import DataConfig, Split, Splits, fingerprint
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
 from genae_core.nets.base import Shape
@@ -34,18 +34,30 @@ from genae_core.training.batches import Batches, to_pixels
 from genae_core.training.config import TrainingConfig
 from genae_core.training.loop import fit
 
-VERSION = 1  # of this file's recipe: raise it where the same config would train other weights
+# The version of this file's recipe. Increase it if the same config would train other weights.
+VERSION = 1
 
 
 @register("classifier")
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """A convolution, 2 x 2 max pooling and ReLU for each of `channels`, then F penultimate
-    features with ReLU. No batch normalisation: a feature is of one image alone.
+    """A small convolutional classifier, whose F penultimate features the FCD compares.
 
-    kernel_size: rows and columns of a convolution's kernel, odd, so that it keeps the size.
-    dropout: of what the convolutions give, while training.
-    feature_width: F; None lets `resolved_width` choose it from the number of reference images.
+    For each of `channels` it has a convolution, 2 x 2 max pooling and ReLU, then F features with
+    ReLU. It has no batch normalisation, so the features of an image depend on no other image.
+
+    Args:
+        channels: The output channels of each convolution.
+        kernel_size: Rows and columns of a convolution's kernel; odd, so that it keeps the size.
+        dropout: The share of the convolutions' outputs that training drops.
+        feature_width: F; None lets `resolved_width` choose it from the number of reference
+            images.
+        training: The length and batch size of the training.
+        optimizer: Adam's settings.
+        seed: The seed of the weights and of the training.
+
+    Raises:
+        ValueError: If a field is out of range.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -71,14 +83,23 @@ class ClassifierConfig:
 
 
 def resolved_width(num_reference: int) -> int:
-    """F for halves of `num_reference` images: one feature for ten images where that leaves at
-    least 16, never more than a quarter of the images or 128, in whole eights where it can."""
+    """Choose F for reference halves of `num_reference` images.
+
+    There is one feature for ten images, but at least 16; never more than 128 or a quarter of the
+    images. A width of 8 or more is rounded down to a multiple of 8.
+    """
     width = min(128, num_reference // 4, max(16, num_reference // 10))
     return max(1, width - width % 8 if width >= 8 else width)
 
 
 class Classifier(nn.Module):
-    """[B, C, H, W] in [0, 1] -> logits [B, K]; `features` gives [B, F]."""
+    """The network: images [B, C, H, W] in [0, 1] to logits [B, K].
+
+    Args:
+        config: The recipe, with a feature_width.
+        shape: (C, H, W) of an image.
+        num_outputs: K.
+    """
 
     def __init__(self, config: ClassifierConfig, shape: Shape, num_outputs: int) -> None:
         super().__init__()
@@ -87,9 +108,9 @@ class Classifier(nn.Module):
         layers: list[nn.Module] = []
         fan_in, side = shape[0], shape[1]
         for width in config.channels:
-            # Pooled before the ReLU, which gives the same numbers from a quarter of the work.
-            same = config.kernel_size // 2
-            layers += [nn.Conv2d(fan_in, width, config.kernel_size, 1, same)]
+            # Pooling before the ReLU gives the same numbers for a quarter of the work.
+            padding = config.kernel_size // 2
+            layers += [nn.Conv2d(fan_in, width, config.kernel_size, 1, padding)]
             layers += [nn.MaxPool2d(2), nn.ReLU()]
             fan_in, side = width, side // 2
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
@@ -98,18 +119,21 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def maps(self, x: Tensor) -> Tensor:
-        """What the convolutions give, flat."""
+        """The flat outputs of the convolutions."""
         maps: Tensor = self.convolutions(x.to(memory_format=torch.channels_last))
         return maps
 
     def features(self, x: Tensor) -> Tensor:
+        """The penultimate features [B, F]."""
         return F.relu(self.hidden(self.maps(x)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits [B, K]."""
         logits: Tensor = self.top(self.features(x))
         return logits
 
     def stages(self) -> tuple[Stage, ...]:
+        """The training: one phase of cross-entropy."""
         player = Player("classifier", list(self.parameters()), self.config.optimizer)
         return (Stage("classifier", (Phase(player, cross_entropy),)),)
 
@@ -120,9 +144,9 @@ Labelled = tuple[Tensor, Tensor]
 def cross_entropy(
     model: Classifier, batch: Labelled, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log p(y|x), nats an image, or an attribute where there are several.
+    """-log p(y|x) in nats, for each image or, with attributes, for each attribute.
 
-    batch: x [B, C, H, W] and y int64 [B], or [B, A] of 0 and 1.
+    batch: x [B, C, H, W] and y: int64 [B], or [B, A] of 0 and 1.
     """
     x, y = batch
     maps = model.maps(x)
@@ -139,22 +163,35 @@ def cross_entropy(
 
 
 def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
-    """The share of labels that are predicted right, in [0, 1]; all attributes count alike."""
+    """The share of correct predictions in [0, 1]; all attributes count alike."""
     device = next(model.parameters()).device
-    right = []
+    correct = []
     for first in range(0, len(split.images), 1000):
         y = split.labels[first : first + 1000]
         with torch.no_grad():
             logits = model(to_pixels(split.images[first : first + 1000], binarize, device)).cpu()
-        guess = logits.argmax(1) if y.ndim == 1 else logits > 0
-        right.append((guess.numpy() == y).reshape(-1))
-    return float(np.concatenate(right).mean())
+        prediction = logits.argmax(1) if y.ndim == 1 else logits > 0
+        correct.append((prediction.numpy() == y).reshape(-1))
+    return float(np.concatenate(correct).mean())
 
 
 def train_classifier(
     config: ClassifierConfig, splits: Splits, binarize: bool, device: torch.device | str = "cpu"
 ) -> Classifier:
-    """A classifier of the training split, in evaluation mode."""
+    """Train a classifier on the training split.
+
+    Args:
+        config: The recipe, with a feature_width.
+        splits: The dataset.
+        binarize: Whether the classifier sees pixels thresholded at one half.
+        device: The device of the training.
+
+    Returns:
+        The classifier in evaluation mode.
+
+    Raises:
+        NonFiniteLossError: If the loss is not finite.
+    """
     draw = Draw(config.seed, "classifier", device=device)
     turns = turns_of(splits, splits.train)
     labels = splits.train.labels if turns is None else turns
@@ -165,7 +202,7 @@ def train_classifier(
     def batch(index: NDArray[np.int64]) -> Labelled:
         images = splits.train.images[index]
         x = to_pixels(
-            images if turns is None else turned(images, turns[index]), binarize, draw.device
+            images if turns is None else rotate(images, turns[index]), binarize, draw.device
         )
         return x, torch.from_numpy(labels[index]).to(draw.device)
 
@@ -176,91 +213,114 @@ def train_classifier(
 
 
 def turns_of(splits: Splits, split: Split) -> NDArray[np.int64] | None:
-    """Quarter turns (0, ..., 3) for each image of the split, seeded, where the dataset has no
-    classes to learn; None where it has.
+    """Draw a seeded quarter turn (0, ..., 3) for each image of a split without labels.
 
-    Images without labels still need features: a classifier that tells which way up an image is
-    has to know what is on it (Gidaris, Singh & Komodakis 2018, section 2.1).
+    Returns None if the dataset has labels. A classifier that predicts by how much an image is
+    turned learns features without labels, since it has to recognise what the image shows
+    (Gidaris, Singh & Komodakis 2018, section 2.1).
     """
     if splits.train.labels.ndim > 1 or splits.train.labels.max() > 0:
         return None
     return np.random.default_rng(0).integers(4, size=len(split.images))
 
 
-def turned(images: NDArray[np.uint8], turns: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The square images [N, C, H, W], each turned by its quarter turns."""
+def rotate(images: NDArray[np.uint8], turns: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Rotate each square image of [N, C, H, W] by its number of quarter turns."""
     result = images.copy()
     for number in (1, 2, 3):
         result[turns == number] = np.rot90(images[turns == number], number, axes=(2, 3))
     return result
 
 
-def task_of(splits: Splits, split: Split) -> Split:
-    """The images and labels that the classifier learns: the split's own, or quarter turns."""
+def task_name(splits: Splits) -> Literal["classes", "attributes", "quarter turns"]:
+    """What a classifier of this dataset predicts."""
+    if turns_of(splits, splits.val) is not None:
+        return "quarter turns"
+    return "classes" if splits.val.labels.ndim == 1 else "attributes"
+
+
+def labelled(splits: Splits, split: Split) -> Split:
+    """The split as the classifier learns it: with its own labels, or turned images."""
     turns = turns_of(splits, split)
     if turns is None:
         return split
-    return Split(turned(np.asarray(split.images), turns), turns)
+    return Split(rotate(np.asarray(split.images), turns), turns)
 
 
 def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
-    """sha256 over what decides the weights: the recipe, the data's fingerprint, the pixels."""
+    """sha256 over all that decides the weights: the recipe, the data's sha256, and `binarize`."""
     recipe = [VERSION, identity(config), data, binarize]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def cached_classifier(
     config: ClassifierConfig,
-    name: str,
+    data: DataConfig,
     splits: Splits,
-    binarize: bool,
     folder: Path,
     device: torch.device | str = "cpu",
     on_train: Callable[[], None] = lambda: None,
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder of the trained classifier, trained now if it is not there, and its identity:
-    dataset, data and recipe hashes, accuracy on the held-out images, sha256 of the weights.
+    """Find a trained classifier, or train and store it.
 
-    config: where its feature_width is None, `resolved_width` of the reference images chooses it.
-    name: the dataset's. folder: where classifiers are kept. on_train: called before a training.
-    Raises ValueError where a cached one is broken.
+    Args:
+        config: The recipe; `resolved_width` chooses a feature_width of None.
+        data: The dataset's config, which gives its name and whether pixels are thresholded.
+        splits: The dataset.
+        folder: The folder of all classifiers.
+        device: The device of the training.
+        on_train: Called before a training.
+
+    Returns:
+        The classifier's folder, and its identity: among others the dataset, the sha256 of data,
+        recipe and weights, and the accuracy on the held-out images.
+
+    Raises:
+        ValueError: If the stored classifier is broken.
     """
     if config.feature_width is None:
         half = min(len(splits.val.images), len(splits.test.images))
         config = replace(config, feature_width=resolved_width(half))
-    data = splits.sha256 or fingerprint(splits)
-    key = recipe_key(config, data, binarize)
-    home = folder / f"{name}-{key[:16]}"
+    fingerprint_of_data = splits.sha256 or fingerprint(splits)
+    key = recipe_key(config, fingerprint_of_data, data.binarize)
+    home = folder / f"{data.name}-{key[:16]}"
     if not home.is_dir():
         on_train()
-        model = train_classifier(config, splits, binarize, device)
-        both = (task_of(splits, part) for part in (splits.val, splits.test))
-        held_out = Split(*map(np.concatenate, zip(*both, strict=True)))
-        checkpoint.write(
-            home,
-            model.state_dict(),
-            {
-                "dataset": name,
-                "data": data,
-                "recipe": key,
-                "config": to_dict(config),
-                "shape": list(splits.train.images.shape[1:]),
-                "num_outputs": model.top.out_features,
-                "task": (
-                    "quarter turns"
-                    if turns_of(splits, splits.val) is not None
-                    else "classes"
-                    if splits.val.labels.ndim == 1
-                    else "attributes"
-                ),
-                "accuracy": accuracy(model, held_out, binarize),
-            },
-        )
+        model = train_classifier(config, splits, data.binarize, device)
+        identity = {"dataset": data.name, "data": fingerprint_of_data, "recipe": key}
+        about = _description(model, splits, data.binarize)
+        checkpoint.write(home, model.state_dict(), {**identity, **about})
     return home, checkpoint.read(home)[1]
 
 
+def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
+    """What a classifier's checkpoint says of its architecture, task and accuracy."""
+    val, test = labelled(splits, splits.val), labelled(splits, splits.test)
+    held_out = Split(
+        np.concatenate([val.images, test.images]), np.concatenate([val.labels, test.labels])
+    )
+    return {
+        "config": to_dict(model.config),
+        "shape": list(splits.train.images.shape[1:]),
+        "num_outputs": model.top.out_features,
+        "task": task_name(splits),
+        "accuracy": accuracy(model, held_out, binarize),
+    }
+
+
 def load_classifier(folder: Path, device: torch.device | str = "cpu") -> Classifier:
-    """The cached classifier in evaluation mode. Raises ValueError where it is broken."""
+    """Load a classifier that `cached_classifier` stored.
+
+    Args:
+        folder: The classifier's folder.
+        device: The device to load it to.
+
+    Returns:
+        The classifier in evaluation mode.
+
+    Raises:
+        ValueError: If a file is missing or broken.
+    """
     tensors, about = checkpoint.read(folder)
     model = Classifier(from_dict(about["config"]), tuple(about["shape"]), about["num_outputs"])
     model.load_state_dict(tensors)

@@ -1,4 +1,4 @@
-"""A value and its standard error, so that a difference can be called one."""
+"""Estimates with standard errors, which say whether a difference is more than chance."""
 
 import math
 from collections.abc import Sequence
@@ -11,30 +11,33 @@ from torch import Tensor
 
 from genae_core.config import require
 
-BLOCK = 1_000  # rows of each side that are compared at a time
-FEWEST = 5  # blocks
+BLOCK = 1_000  # rows of each side in a block
+FEWEST = 5  # fewest blocks
 
 
 class Estimate(NamedTuple):
-    """error: the standard error of the value; NaN where one block says nothing of it."""
+    """A value and its standard error, which is NaN if there is only one block."""
 
     value: float
     error: float
 
 
 def mean_of(values: Tensor) -> Estimate:
-    """The mean of independent values [N], and its standard error, sd / sqrt(N)."""
+    """The mean of independent values [N] and its standard error, sd / sqrt(N)."""
     v = values.double()
     error = float(v.std()) / math.sqrt(len(v)) if len(v) > 1 else math.nan
     return Estimate(float(v.mean()), error)
 
 
 def blocks(a: Tensor, b: Tensor, what: str, coupled: int = 1) -> list[tuple[Tensor, Tensor]]:
-    """Disjoint pairs of equal blocks of rows [N, ...] and [M, ...], of 1,000 where there are
-    enough, and five at least, so that `what` has an error. Raises ValueError below ten rows.
+    """Cut rows [N, ...] and [M, ...] into disjoint pairs of equally large blocks.
 
-    coupled: so many rows each of which depend on one another stay together, where there are two
-    such blocks; else the error is an upper bound for chains that a batch's statistics balance.
+    A block has 1,000 rows, or fewer if there would be fewer than five blocks. Raises ValueError,
+    which names `what`, for fewer than ten rows.
+
+    coupled: the number of consecutive rows that depend on one another. They stay in one block if
+    there are enough rows for two such blocks. Otherwise the standard error is an upper bound for
+    chains that the statistics of a batch balance.
     """
     count = min(len(a), len(b))
     require(
@@ -48,7 +51,7 @@ def blocks(a: Tensor, b: Tensor, what: str, coupled: int = 1) -> list[tuple[Tens
 
 
 def jackknife(whole: float, without: Sequence[float]) -> Estimate:
-    """The value of all data, and the standard error from those without one of G blocks each,
+    """The value of all data, with its standard error from the values v_g without block g,
 
     sqrt((G - 1) / G sum_g (v_g - mean v)^2) (Efron & Tibshirani 1993, eq. 11.5, for blocks).
     """

@@ -1,9 +1,9 @@
 """The Frechet Classifier Distance: the Frechet distance between Gaussians fitted to the
 penultimate features of a classifier trained on the same dataset.
 
-Sridhar & Srivastava, section 5.3; Dowson & Landau 1982 for the distance. Not Inception FID:
-its scale is the classifier's. Memory does not grow with the number of images.
-Shapes: B batch, F features.
+Sridhar & Srivastava, section 5.3; Dowson & Landau 1982 for the distance. It is not comparable
+with the Inception FID, since its scale depends on the classifier. Memory does not grow with the
+number of images. Shapes: B batch, F features.
 """
 
 import functools
@@ -21,10 +21,13 @@ Array = NDArray[np.float64]
 
 
 class Gaussian:
-    """Mean [F] and covariance [F, F] of features seen batch by batch, in float64.
+    """The mean [F] and covariance [F, F] of features that come in batches, in float64.
 
-    Batches are merged by Chan, Golub & LeVeque 1983, which does not cancel where the mean is
-    large against the spread.
+    Batches are merged by Chan, Golub & LeVeque 1983, which avoids cancellation if the mean is
+    much larger than the standard deviation.
+
+    Args:
+        num_features: F.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -33,16 +36,16 @@ class Gaussian:
         self._scatter: Array = np.zeros((num_features, num_features))
 
     def update(self, features: Tensor) -> None:
-        """Take in features [B, F]. Raises FloatingPointError where one is not finite."""
+        """Add features [B, F]. Raises FloatingPointError if one is not finite."""
         if len(features) == 0:
             return
-        # By torch, on the features' device; on a CPU too, where the threads of numpy's matrix
-        # products and torch's, each waiting busily, would halve the speed.
+        # torch computes the product, on the features' device. On a CPU, numpy's threads would
+        # compete with torch's busily waiting threads, which halves the speed.
         batch = features.detach().double()
         if not batch.isfinite().all():
             raise FloatingPointError(
                 "the classifier's features of the samples are not finite: "
-                "the chain has left the numbers a float can hold"
+                "the chain has left the range of floating-point numbers"
             )
         centre = batch.mean(0)
         centred = batch - centre
@@ -55,7 +58,7 @@ class Gaussian:
         self.count = count
 
     def merged(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
-        """That of both one's images; with sign -1 of those that are in this one alone."""
+        """The Gaussian of the images of both; with sign -1, of this one's without the other's."""
         both = Gaussian(len(self.mean))
         both.count = self.count + sign * other.count
         if both.count == 0:
@@ -68,47 +71,58 @@ class Gaussian:
 
     @property
     def covariance(self) -> Array:
-        """The unbiased covariance. Raises ValueError below two images."""
+        """The unbiased covariance [F, F]. Raises ValueError for fewer than two images."""
         require(self.count >= 2, "a covariance needs at least 2 images", count=self.count)
         covariance: Array = self._scatter / (self.count - 1)
         return covariance
 
 
 def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
-    """The distance of all blocks' images to the real ones, and its standard error over the
-    generated images by leaving out one block at a time; the real ones are taken as they are.
+    """The Frechet distance of generated images to real ones, with its standard error.
 
-    The error is that of the blocks of one size (to a tenth), as most are, scaled to all images by
-    sqrt(n): the distance of fewer images is larger, which would be taken for a spread.
+    The error is a jackknife over blocks of generated images; the real images count as fixed. The
+    distance is larger for fewer images, so blocks of different sizes would look like a larger
+    error. Only the most common size of a block (to a tenth) is used for it, and the error is
+    scaled to all images by the square root of their number.
+
+    Args:
+        blocks: Gaussians of disjoint blocks of generated images.
+        real: The Gaussian of the real images.
+
+    Returns:
+        The distance of all blocks together, and its standard error.
+
+    Raises:
+        ValueError: If a side has fewer than two images.
     """
     whole = functools.reduce(Gaussian.merged, blocks)
     distance = frechet_distance(whole, real)
-    parts = _alike([block for block in blocks if block.count > 0])
-    some = functools.reduce(Gaussian.merged, parts)
-    if len(parts) < 2 or some.count - max(part.count for part in parts) < 2:
+    parts = _most_common_size([block for block in blocks if block.count > 0])
+    merged = functools.reduce(Gaussian.merged, parts)
+    if len(parts) < 2 or merged.count - max(part.count for part in parts) < 2:
         return Estimate(distance, math.nan)
-    without = [frechet_distance(some.merged(part, -1), real) for part in parts]
+    without = [frechet_distance(merged.merged(part, -1), real) for part in parts]
     error = jackknife(distance, without).error
-    return Estimate(distance, error * math.sqrt(some.count / whole.count))
+    return Estimate(distance, error * math.sqrt(merged.count / whole.count))
 
 
-def _alike(blocks: Sequence[Gaussian]) -> list[Gaussian]:
-    """The most blocks whose sizes agree to a tenth; of as many the larger ones."""
+def _most_common_size(blocks: Sequence[Gaussian]) -> list[Gaussian]:
+    """The largest group of blocks whose sizes agree to a tenth; of equal groups, larger blocks."""
 
-    def like(size: int) -> list[Gaussian]:
+    def of_size(size: int) -> list[Gaussian]:
         return [block for block in blocks if 0.9 * size <= block.count <= size]
 
     sizes = sorted({block.count for block in blocks}, reverse=True)
-    return max((like(size) for size in sizes), key=len)
+    return max((of_size(size) for size in sizes), key=len)
 
 
-def too_few(images: int, features: int) -> str | None:
-    """What a user must know of an FCD of so few images, if they are."""
+def warn_of_few_images(images: int, features: int) -> str | None:
+    """A warning for the user if an FCD compares too few images for its features."""
     if images >= 10 * features:
         return None
     return (
-        f"the FCD compares {images} images on {features} features, fewer than 10 images a "
-        "feature: its values are biased upwards and noisy"
+        f"the FCD compares {images} images on {features} features, fewer than 10 images for "
+        "each feature: its values are biased upwards and noisy"
     )
 
 
@@ -116,7 +130,15 @@ def frechet_distance(p: Gaussian, q: Gaussian) -> float:
     """|mu_p - mu_q|^2 + tr(S_p + S_q - 2 (S_p S_q)^(1/2)), in squared feature units.
 
     The trace of the root is the sum of the roots of the eigenvalues of the symmetric
-    S_p^(1/2) S_q S_p^(1/2), which S_p S_q shares; rounding below 0 is cut to 0.
+    S_p^(1/2) S_q S_p^(1/2), which has the eigenvalues of S_p S_q. Negative eigenvalues, which
+    come from rounding, count as 0.
+
+    Args:
+        p: One Gaussian.
+        q: The other Gaussian.
+
+    Raises:
+        ValueError: If one has fewer than two images.
     """
     shift = p.mean - q.mean
     values, vectors = np.linalg.eigh(p.covariance)

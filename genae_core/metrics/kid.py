@@ -1,7 +1,8 @@
-"""The kernel distance of features, with its standard error.
+"""The kernel distance between features of real and generated images, with its standard error.
 
-Binkowski et al. 2018, section 4 (the KID, there of Inception features; here of the classifier's,
-so its scale is the classifier's as the FCD's is). Shapes: N and M images, F features.
+Binkowski et al. 2018, section 4, define it as the KID on Inception features. Here the features
+are the classifier's, so the scale depends on the classifier, as that of the FCD does.
+Shapes: N and M images, F features.
 """
 
 import torch
@@ -10,13 +11,24 @@ from torch import Tensor
 from genae_core.metrics.estimate import Estimate, blocks, mean_of
 
 
-def kernel_distance(real: Tensor, made: Tensor, coupled: int = 1) -> Estimate:
-    """MMD^2 with k(x, y) = (x . y / F + 1)^3, the mean over disjoint blocks of [N, F] and [M, F].
+def kernel_distance(real: Tensor, generated: Tensor, coupled: int = 1) -> Estimate:
+    """MMD^2 with the kernel k(x, y) = (x . y / F + 1)^3, the mean over disjoint blocks.
 
-    Unbiased, so it may be negative, and unlike the FCD it does not depend on the number of images.
-    coupled: see `blocks`, which raises ValueError.
+    It is unbiased, so it may be negative, and unlike the FCD its mean does not depend on the
+    number of images.
+
+    Args:
+        real: Features [N, F] of real images.
+        generated: Features [M, F] of generated images.
+        coupled: The number of consecutive images that depend on one another.
+
+    Returns:
+        The mean and its standard error over the blocks.
+
+    Raises:
+        ValueError: If a side has fewer than ten images.
     """
-    pairs = blocks(real, made, "a kernel distance", coupled)
+    pairs = blocks(real, generated, "a kernel distance", coupled)
     return mean_of(torch.stack([polynomial_mmd(a, b) for a, b in pairs]))
 
 

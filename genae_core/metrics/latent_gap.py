@@ -1,6 +1,6 @@
-"""How far the chain's z is from the aggregated posterior, or from the prior.
+"""The distance of a chain's z from the aggregated posterior, or from the prior.
 
-Shapes: N latents of each law, D latent dimension.
+Shapes: N latent codes of each distribution, D latent dimension.
 """
 
 from typing import NamedTuple
@@ -13,32 +13,48 @@ from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
 from genae_core.metrics.estimate import Estimate, blocks, mean_of
 
-DIRECTIONS = 100  # of the slices
+DIRECTIONS = 100  # random lines of the sliced Wasserstein distance
 
 
 class Gap(NamedTuple):
-    """mmd: MMD^2 of both laws. sliced_wasserstein: the mean squared W2 along random lines, in
-    squared units of z."""
+    """Two distances between distributions of latent codes.
+
+    mmd: MMD^2. sliced_wasserstein: the mean squared W2 along random lines, in squared units of z.
+    """
 
     mmd: Estimate
     sliced_wasserstein: Estimate
 
 
 def measure_latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
-    """Of latents [N, D] and as many of another law, the mean over disjoint blocks.
+    """Measure the distance between two distributions of latent codes, block by block.
 
     MMD^2 is unbiased, with the inverse multi-quadratic kernels of Tolstikhin et al. 2018 at the
-    scale of `other`; the sliced W2^2 (Bonneel et al. 2015, eq. 9) is above 0 also for one law, by
-    about the value that two draws of it give. coupled: see `blocks`, which raises ValueError.
+    scale of `other`. The sliced W2^2 (Bonneel et al. 2015, eq. 9) is above 0 even for equal
+    distributions, by about its value between two sets of draws from one of them.
+
+    Args:
+        z: Codes [N, D] of one distribution.
+        other: Codes [N, D] of the other distribution.
+        coupled: The number of consecutive rows that depend on one another.
+
+    Returns:
+        Both distances: the means and standard errors over the blocks.
+
+    Raises:
+        ValueError: If a side has fewer than ten codes, or `other` is a single point.
     """
     pairs = blocks(z, other, "a latent gap", coupled)
     scale = float(other.std(0).square().mean().sqrt())
-    require(scale > 0, "the other law must not be a point", standard_deviation=scale)
+    require(scale > 0, "the other distribution must not be a point", standard_deviation=scale)
     mmd = MMD(bandwidth=scale)
-    ways = Draw(0, "directions", device=z.device).normal((z.shape[1], DIRECTIONS))
-    ways = ways / ways.norm(dim=0)
-    lines = [((a @ ways).sort(0).values, (b @ ways).sort(0).values) for a, b in pairs]
+    directions = Draw(0, "directions", device=z.device).normal((z.shape[1], DIRECTIONS))
+    directions = directions / directions.norm(dim=0)
+    sliced = []
+    for a, b in pairs:
+        difference = (a @ directions).sort(0).values - (b @ directions).sort(0).values
+        sliced.append(difference.square().mean())
     return Gap(
         mmd=mean_of(torch.stack([mmd.between(a, b) for a, b in pairs])),
-        sliced_wasserstein=mean_of(torch.stack([(a - b).square().mean() for a, b in lines])),
+        sliced_wasserstein=mean_of(torch.stack(sliced)),
     )

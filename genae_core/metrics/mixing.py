@@ -13,12 +13,15 @@ from torch import Tensor
 
 from genae_core.config import require
 
-FEWEST = 4  # draws a chain; a split chain then has two
+FEWEST = 4  # steps of each chain, so that each half of a split chain has two
 
 
 class Mixing(NamedTuple):
-    """Each [D]. rhat: rank-normalised split R-hat, 1 where the chains agree. ess: bulk effective
-    sample size of all T B draws. autocorrelation_time: T B / ess, in steps."""
+    """How well chains mix in each latent dimension; every array is [D].
+
+    rhat: rank-normalised split R-hat, 1 if the chains agree. ess: bulk effective sample size of
+    all T B draws. autocorrelation_time: T B / ess, in steps.
+    """
 
     rhat: NDArray[np.float64]
     ess: NDArray[np.float64]
@@ -26,10 +29,16 @@ class Mixing(NamedTuple):
 
 
 def measure_mixing(z: Tensor) -> Mixing:
-    """Of a trace z [T, B, D] (Vehtari et al. 2021, sections 3 and 4, by arviz-stats).
+    """Measure the mixing of chains by Vehtari et al. 2021, sections 3 and 4, with arviz-stats.
 
-    A dimension that never moves has an R-hat and a size of NaN. Raises ValueError below 4 steps
-    or 2 chains.
+    Args:
+        z: The latent codes of all chains at all steps, [T, B, D].
+
+    Returns:
+        R-hat and sample size, NaN for a dimension that never moves.
+
+    Raises:
+        ValueError: If there are fewer than 4 steps or 2 chains.
     """
     steps, chains = z.shape[:2]
     require(steps >= FEWEST, f"R-hat needs at least {FEWEST} steps of each chain", steps=steps)
@@ -39,57 +48,63 @@ def measure_mixing(z: Tensor) -> Mixing:
     library: Any = array_stats  # it has no types
     rhat, ess = (np.full(z.shape[2], np.nan) for _ in range(2))
     if moves.any():
-        kept = values[:, :, moves]
-        rhat[moves] = library.rhat(kept, chain_axis=1, draw_axis=0)
-        ess[moves] = library.ess(kept, chain_axis=1, draw_axis=0)
+        moving = values[:, :, moves]
+        rhat[moves] = library.rhat(moving, chain_axis=1, draw_axis=0)
+        ess[moves] = library.ess(moving, chain_axis=1, draw_axis=0)
     return Mixing(rhat, ess, steps * chains / ess)
 
 
 class Transitions(NamedTuple):
-    """matrix: [K, K], the share of the moves from class i that go to class j; a row of zeros for
-    a class that no chain was in. stay: the share of all moves that keep their class. entropy:
-    of the classes at the last step, in nats; log K where all are as frequent, 0 where all chains
-    have become one class."""
+    """The moves of chains between classes.
+
+    matrix: [K, K], the share of the moves from class i that go to class j; a row is zero if no
+    chain was in the class. stay: the share of all moves that keep the class. entropy: of the
+    classes at the last step, in nats; log K if all are equally frequent, 0 if all chains are in
+    one class.
+    """
 
     matrix: NDArray[np.float64]
     stay: float
     entropy: float
 
 
-def transitions(classes: NDArray[np.int64], num_classes: int) -> Transitions:
-    """Of the classes [T, B] that a classifier sees at each step.
+def measure_transitions(classes: NDArray[np.int64], num_classes: int) -> Transitions:
+    """Count the moves between the classes [T, B] of the chains at each step.
 
-    Raises ValueError below two steps, and for a class outside 0 ... K - 1.
+    Raises ValueError for fewer than two steps, and for a class outside 0, ..., K - 1.
     """
     require(len(classes) >= 2, "transitions need at least 2 steps", steps=len(classes))
     known = (classes >= 0) & (classes < num_classes)
     require(
         bool(known.all()),
         f"classes must be 0 ... {num_classes - 1}",
-        found=int(classes[~known][0]) if not known.all() else None,
+        unknown=int(classes[~known][0]) if not known.all() else None,
     )
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (classes[:-1].ravel(), classes[1:].ravel()), 1)
     total = counts.sum(1, keepdims=True)
     matrix = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     share = np.bincount(classes[-1], minlength=num_classes) / classes.shape[1]
-    seen = share[share > 0]
+    positive = share[share > 0]
     return Transitions(
         matrix=matrix,
         stay=float(counts.trace() / counts.sum()),
-        entropy=float(-(seen * np.log(seen)).sum() + 0.0),
+        entropy=float(-(positive * np.log(positive)).sum() + 0.0),
     )
 
 
 def posterior_sd(z: Tensor) -> Tensor:
-    """The empirical standard deviation of z ~ q(z|x), [D], the root mean variance over images, of
-    samples [S, B, D]: 0 for a deterministic encoder, or one whose posterior has become a point.
-    Raises ValueError below two samples an image."""
-    require(len(z) >= 2, "a standard deviation needs at least 2 samples an image", samples=len(z))
+    """The empirical standard deviation [D] of z ~ q(z|x) from samples [S, B, D].
+
+    It is the root of the mean variance over images, and 0 for a deterministic encoder. Raises
+    ValueError for fewer than two samples of each image.
+    """
+    message = "a standard deviation needs at least 2 samples of each image"
+    require(len(z) >= 2, message, samples=len(z))
     return z.double().var(0).mean(0).sqrt()
 
 
-def trace_classes(logits: Tensor) -> NDArray[np.int64]:
+def likeliest_classes(logits: Tensor) -> NDArray[np.int64]:
     """The likeliest class, [...], of logits [..., K]."""
-    found: NDArray[np.int64] = torch.argmax(logits, -1).cpu().numpy()
-    return found
+    classes: NDArray[np.int64] = torch.argmax(logits, -1).cpu().numpy()
+    return classes

@@ -1,8 +1,8 @@
-"""The Parzen-window log-likelihood: a kernel density estimate from samples, asked about images.
+"""The Parzen-window log-likelihood: the log-density of images under a kernel density estimate.
 
-Goodfellow et al. 2014, section 5; Breuleux et al. 2011. It is a lower bound on nothing that
-matters by itself: Theis et al. 2016, section 3.3, show that it rewards blur, and that k-means
-centroids beat real images. Shapes: N samples, M images, K bandwidths, D pixels.
+Goodfellow et al. 2014, section 5; Breuleux et al. 2011. The value says little about the quality
+of samples: Theis et al. 2016, section 3.3, show that it rewards blur, and that k-means centroids
+beat real images. Shapes: N samples, M images, K bandwidths, D pixels.
 """
 
 import math
@@ -15,11 +15,11 @@ from torch import Tensor
 from genae_core.config import require
 from genae_core.metrics.estimate import mean_of
 
-BLOCK = 1_000  # samples whose distances to all images are held at a time
+BLOCK = 1_000  # samples whose distances to all images are in memory at once
 
 
 class LogLikelihood(NamedTuple):
-    """mean: nats an image. error: the standard error of that mean over the images."""
+    """The mean log-density of images, in nats, and its standard error over the images."""
 
     mean: float
     error: float
@@ -28,18 +28,19 @@ class LogLikelihood(NamedTuple):
 def log_densities(blocks: Iterable[Tensor], images: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """log 1/N sum_n N(x_m; s_n, sigma_k^2 I) in nats, float64 [K, M].
 
-    blocks: the samples [*, D], in any pieces. images: [M, D]. bandwidths: sigma, in units of the
-    pixels. Memory does not grow with N. Raises ValueError where there are no samples.
+    blocks: the samples [*, D], in blocks of any size, so that memory does not grow with N.
+    images: [M, D]. bandwidths: sigma, in units of the pixels. Raises ValueError if there are no
+    samples or a bandwidth is not positive.
     """
     scales = torch.tensor(list(bandwidths), dtype=torch.float64, device=images.device)
     require(bool((scales > 0).all()), "bandwidths must be > 0", bandwidths=list(bandwidths))
     total = torch.full((len(scales), len(images)), -math.inf, device=images.device).double()
-    own = images.square().sum(1)
+    squares = images.square().sum(1)
     count = 0
     for block in blocks:
         for samples in torch.split(block, BLOCK):
-            squared = own[:, None] + samples.square().sum(1) - 2 * images @ samples.T
-            exponents = squared.clamp_min(0).double()
+            distances = squares[:, None] + samples.square().sum(1) - 2 * images @ samples.T
+            exponents = distances.clamp_min(0).double()
             for row, sigma in enumerate(scales):
                 part = torch.logsumexp(-exponents / (2 * sigma**2), 1)
                 total[row] = torch.logaddexp(total[row], part)
@@ -50,12 +51,24 @@ def log_densities(blocks: Iterable[Tensor], images: Tensor, bandwidths: Sequence
 
 
 def choose_bandwidth(samples: Tensor, held_out: Tensor, bandwidths: Sequence[float]) -> float:
-    """The bandwidth under which held-out images [M, D] are most likely, by cross-validation."""
+    """Choose the bandwidth under which held-out images [M, D] are most likely."""
     means = log_densities([samples], held_out, bandwidths).mean(1)
     return float(bandwidths[int(means.argmax())])
 
 
 def log_likelihood(blocks: Iterable[Tensor], images: Tensor, bandwidth: float) -> LogLikelihood:
-    """The mean log-density of images [M, D] under the window over the samples, and its error."""
+    """The mean log-density of images under the kernel density estimate of samples.
+
+    Args:
+        blocks: The samples [*, D], in blocks of any size.
+        images: The images [M, D].
+        bandwidth: The standard deviation sigma of the kernel, in units of the pixels.
+
+    Returns:
+        The mean in nats, and its standard error over the images.
+
+    Raises:
+        ValueError: If there are no samples or the bandwidth is not positive.
+    """
     values = log_densities(blocks, images, [bandwidth])[0]
     return LogLikelihood(*mean_of(values))

@@ -1,4 +1,4 @@
-"""Are the samples realistic, and do they cover the data? Balls around features say it.
+"""Precision, recall, density and coverage: are samples realistic, and do they cover the data?
 
 Kynkaanniemi et al. 2019, section 2 (precision, recall); Naeem et al. 2020, section 3 (density,
 coverage). Shapes: N real and M made images, F features.
@@ -15,8 +15,11 @@ from genae_core.metrics.estimate import Estimate, mean_of
 BLOCK = 1_000  # rows of a distance matrix at a time
 
 
-class Quality(NamedTuple):
-    """precision, recall, coverage: shares in [0, 1]; density: about 1 for real images."""
+class PRDC(NamedTuple):
+    """Precision, recall, density and coverage.
+
+    precision, recall, coverage: shares in [0, 1]. density: about 1 for real images.
+    """
 
     precision: Estimate
     recall: Estimate
@@ -24,36 +27,46 @@ class Quality(NamedTuple):
     coverage: Estimate
 
 
-def quality(real: Tensor, made: Tensor, neighbours: int = 5) -> Quality:
-    """Of features [N, F] and [M, F], with balls B(x) that reach to the k-th nearest neighbour of
-    x among its own kind:
+def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
+    """Measure precision, recall, density and coverage of generated images.
 
-    precision: made images in some real one's ball. recall: real images in some made one's ball.
-    density: real balls around a made image, over k. coverage: real balls that hold a made image.
+    The ball of an image reaches to its k-th nearest neighbour among the images of its own side.
+    Precision is the share of generated images in the ball of a real one, recall the share of real
+    images in the ball of a generated one, density the mean number of real balls around a
+    generated image divided by k, and coverage the share of real balls that hold a generated image.
+    The standard errors treat the balls as fixed.
 
-    The errors are of the mean over the images that are counted, the balls given. Raises
-    ValueError where a side has no k other images.
+    Args:
+        real: Features [N, F] of real images.
+        generated: Features [M, F] of generated images.
+        neighbours: k.
+
+    Returns:
+        The four metrics.
+
+    Raises:
+        ValueError: If a side has no more than k images.
     """
     require_positive_int(neighbours=neighbours)
-    fewest = min(len(real), len(made))
+    fewest = min(len(real), len(generated))
     require(
         fewest > neighbours,
         f"balls to {neighbours} neighbours need at least {neighbours + 1} images of each side",
         images=fewest,
     )
-    real_radius, made_radius = radii(real, neighbours), radii(made, neighbours)
-    # Real balls around each made image.
-    around = torch.zeros(len(made), dtype=torch.float64, device=made.device)
+    real_radius, generated_radius = radii(real, neighbours), radii(generated, neighbours)
+    # The number of real balls around each generated image.
+    around = torch.zeros(len(generated), dtype=torch.float64, device=generated.device)
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for first in range(0, len(real), BLOCK):
         rows = slice(first, first + BLOCK)
-        distance = torch.cdist(real[rows], made)
+        distance = torch.cdist(real[rows], generated)
         inside = distance <= real_radius[rows, None]
         around += inside.sum(0)
         covered[rows] = inside.any(1)
-        recalled[rows] = (distance <= made_radius).any(1)
-    return Quality(
+        recalled[rows] = (distance <= generated_radius).any(1)
+    return PRDC(
         precision=mean_of((around > 0).float()),
         recall=mean_of(recalled.float()),
         density=mean_of(around / neighbours),
@@ -62,10 +75,9 @@ def quality(real: Tensor, made: Tensor, neighbours: int = 5) -> Quality:
 
 
 def radii(features: Tensor, neighbours: int) -> Tensor:
-    """The distance of each row [N, F] to its k-th nearest other one, [N]."""
-    found = [
-        # Itself is the nearest, at 0.
-        torch.cdist(block, features).kthvalue(neighbours + 1, dim=1).values
-        for block in torch.split(features, BLOCK)
-    ]
-    return torch.cat(found)
+    """The distance of each row of [N, F] to its k-th nearest other row, [N]."""
+    distances = []
+    for block in torch.split(features, BLOCK):
+        # The smallest distance is that of a row to itself, 0, so it is skipped.
+        distances.append(torch.cdist(block, features).kthvalue(neighbours + 1, dim=1).values)
+    return torch.cat(distances)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from genae_core.data.base import Splits
 from genae_core.evaluation.chains import ChainResult, evaluate
+from genae_core.evaluation.references import ReferenceData
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
 from genae_core.recipes.other_packages import MODELS, TrainingOptions
@@ -39,7 +40,8 @@ def sample_models(
         start = time.perf_counter()
         model = build(options, splits, shape)
         training = time.perf_counter() - start
-        results = [evaluate(model, chain, splits, classifier, True) for chain in chains]
+        data = ReferenceData(splits, classifier, binarize=True)
+        results = [evaluate(model, chain, data) for chain in chains]
         rest = time.perf_counter() - start - training
         print(f"{name}: {training:.0f} s to train, {rest:.0f} s to evaluate", flush=True)
         yield name, results

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import torch
-
 from genae_core import config
 from genae_core.config.home import default_store, home
 from genae_core.data.base import Splits
@@ -54,7 +52,7 @@ class TrainedModel(NamedTuple):
         data = self.experiment.data
         splits = splits or load_splits(data, home())
         model = checkpoint.load_model(self.folder)
-        return fit_prior(model, chain, splits, data.binarize, torch.device("cpu"))
+        return fit_prior(model, chain, splits, binarize=data.binarize, device="cpu")
 
 
 def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) -> TrainedModel:

@@ -43,7 +43,7 @@ def choose_gpu_share(
     graphs = replace(cell.compute or ComputeConfig(), cuda_graphs=options.cuda_graphs)
     cell = replace(cell, compute=graphs)
     try:
-        peak = ray_cluster.once(measure_peak, cell, splits, classifier, gpus=1)
+        peak = ray_cluster.call_once(measure_peak, cell, splits, classifier, gpus=1)
     except RuntimeError as error:  # torch sees no GPU, or its memory is too small
         raise ValueError(
             f"--gpus-per-trial auto: the trial that was to be measured failed: {error}"
@@ -84,7 +84,7 @@ def choose_compute(
     images, graphs = timing_images(cell, splits.train), options.cuda_graphs
     arguments = (cell, images, options.precision, gpu, threads, graphs)
     try:
-        timings = ray_cluster.once(
+        timings = ray_cluster.call_once(
             time_choices, *arguments, cpus=threads, gpus=min(1.0, options.gpus)
         )
     except Exception as error:  # a trial may fail in the same way, and then fails alone
@@ -122,7 +122,7 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
     print(f"measuring whether {count} seeds train faster as one model, once ...", flush=True)
     arguments = (cell, timing_images(cell, splits.train), count, options.gpus > 0, threads)
     try:
-        in_turn, stacked = ray_cluster.once(
+        in_turn, stacked = ray_cluster.call_once(
             time_seeds, *arguments, cpus=threads, gpus=min(1.0, options.gpus)
         )
     except Exception as error:

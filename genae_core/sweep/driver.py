@@ -88,7 +88,7 @@ def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -
         sweep = replace(sweep, gpus=share)
         parallel = _trials_at_a_time(options, plan.max_trials)
     # A measurement takes the place of one trial.
-    with ray_cluster.foreseen(options.trial_resources, parallel - 1):
+    with ray_cluster.request_nodes(options.trial_resources, parallel - 1):
         sweep = replace(sweep, compute=autotune.choose_compute(folder, sweep, splits, options))
         stacked = autotune.choose_stacking(folder, sweep, splits, options)
         sweep = replace(sweep, stack_seeds=stacked)
@@ -155,7 +155,7 @@ def _join_ray(uri: str, options: LaunchOptions) -> None:
     local = is_local(uri) and not options.shared_storage
     config.require(
         not (local and options.joins)
-        or ray_cluster.alone(options.trial_resources, options.trials_in_parallel or 0),
+        or ray_cluster.single_node_fits(options.trial_resources, options.trials_in_parallel or 0),
         "on several nodes, now or when the cluster grows, the trials cannot all reach an "
         "SQLite store: give --tracking-uri http://HOST:PORT and a shared --storage, "
         "or --shared-storage if every node sees these",

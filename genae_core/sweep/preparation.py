@@ -3,18 +3,19 @@
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from genae_core.config.home import code_version, home
 from genae_core.data.base import Splits
-from genae_core.data.load import load_splits
-from genae_core.data.preparation import Done, Each, Job, Work, one_by_one
-from genae_core.data.shards import ShardSpec
+from genae_core.data.load import LoadOptions, load_splits
+from genae_core.data.parts import ChosenMapper, PartMapper, map_here
+from genae_core.data.preparation import PreparationPlan
 from genae_core.experiment.experiment import Experiment, resolve, warnings_of
 from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
 from genae_core.sweep.runs import Sweep
@@ -36,7 +37,7 @@ def prepare(
 
     parallel: trials at a time, which share the memory budget if they stream their images.
     """
-    alone = not options.joins or ray_cluster.alone(options.trial_resources, parallel)
+    alone = not options.joins or ray_cluster.single_node_fits(options.trial_resources, parallel)
     finished = _finished_runs(place) if options.resume else {}
     data = next(iter(cells.values())).data
     splits = _load_data(cells, parallel, options)
@@ -83,15 +84,18 @@ def _finished_runs(place: SweepPlace) -> dict[str, float]:
 
 
 def _load_data(cells: dict[str, Experiment], parallel: int, options: LaunchOptions) -> Splits:
+    loading = LoadOptions(
+        shards=options.shards,
+        max_rejected=options.max_rejected,
+        budget=_budget(options),
+        readers=parallel,
+    )
     splits = load_splits(
         next(iter(cells.values())).data,
         home(),
-        options.shards,
-        options.max_rejected,
-        _budget(options),
-        parallel,
-        _each(options),
-        lambda text: print(text, flush=True),
+        options=loading,
+        mapper=_shard_mapper(options),
+        say=lambda text: print(text, flush=True),
     )
     for note in splits.notes:
         print(f"note: {note}")
@@ -103,10 +107,9 @@ def _classifier(cell: Experiment, splits: Splits) -> tuple[Path, dict[str, Any]]
     data = cell.data
     folder, about = cached_classifier(
         cell.classifier,
-        data.name,
-        splits,
-        data.binarize,
-        home() / "classifiers",
+        data=data,
+        splits=splits,
+        folder=home() / "classifiers",
         on_train=lambda: print(
             f"training the FCD's classifier of {data.name}, once ...", flush=True
         ),
@@ -118,17 +121,17 @@ def _classifier(cell: Experiment, splits: Splits) -> tuple[Path, dict[str, Any]]
     return folder, about
 
 
-def _each(options: LaunchOptions) -> Each:
-    """Decode images over the cluster, or here if that is sooner than asking it."""
+def _shard_mapper(options: LaunchOptions) -> PartMapper:
+    """Make shards on the cluster, or in this process if there are few images."""
 
-    def each(work: Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
+    def choose(job: PreparationPlan, specs: Sequence[Any]) -> PartMapper:
         pixels = sum(spec.last - spec.first for spec in specs) * math.prod(job.shape)
         if pixels < FEW_PIXELS:
-            return one_by_one(work, job, specs)
-        here = job.folder.local is not None and not options.shared_storage
-        return ray_cluster.each(work, job, specs, here)
+            return map_here
+        local = job.folder.local is not None and not options.shared_storage
+        return ClusterMapper(node_local=local)
 
-    return each
+    return ChosenMapper(choose)
 
 
 def _budget(options: LaunchOptions) -> int:

@@ -46,7 +46,7 @@ def observe(name: str, value: float, **labels: str) -> None:
     Raises KeyError for a name that is not in METERS.
     """
     about = METERS[name]
-    if not ray_cluster.joined():
+    if not ray_cluster.is_connected():
         return
     # Ray takes ASCII alone, and a family may be called β-VAE.
     plain = {
@@ -68,7 +68,7 @@ class Reminder:
     def tick(self) -> None:
         """Set the gauges if it is time."""
         now = time.monotonic()
-        if now - self.last >= REPEAT_S and ray_cluster.joined():
+        if now - self.last >= REPEAT_S and ray_cluster.is_connected():
             self.last = now
             for (name, labels), value in _gauges.items():
                 _meter(name).set(value, tags=dict(labels))
@@ -84,4 +84,4 @@ def _meter(name: str) -> Any:
     settings: dict[str, Any] = {"description": about.about, "tag_keys": about.labels}
     if about.kind == "Histogram":
         settings["boundaries"] = list(BUCKETS)
-    return ray_cluster.meter(about.kind, name, settings)
+    return ray_cluster.make_metric(about.kind, name, settings)

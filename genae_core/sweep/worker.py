@@ -16,6 +16,7 @@ import torch
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.evaluation.chains import validation_fcd
+from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.trial import TrialResult, replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
@@ -254,8 +255,9 @@ class _CellTrial:
     def _report_rung(self, model: torch.nn.Module, share: float) -> None:
         """Report the FCD of this moment to the scheduler."""
         self.rungs = [rung for rung in self.rungs if rung > share]
-        chain, binarize = self.cell.chains[0], self.cell.data.binarize
-        fcd = validation_fcd(model, chain, self.splits, self.classifier, binarize, self.device)
+        binarize = self.cell.data.binarize
+        data = ReferenceData(self.splits, self.classifier, binarize, self.device)
+        fcd = validation_fcd(model, self.cell.chains[0], data)
         self.report({"fcd_val": fcd, "percent": int(100 * share), "finished": False})
 
 

@@ -25,6 +25,7 @@ from genae_core.data.shard_images import open_shards
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.training.batches import Batches
 
 from .rows import Row
@@ -116,7 +117,7 @@ def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
     ray_cluster.connect(None, READERS)
     try:
         parts = [np.asarray(part.images) for part in (splits.train, splits.val, splits.test)]
-        images = ray_cluster.shared(np.concatenate(parts))
+        images = ray_cluster.share(np.concatenate(parts))
         private = np.array(images)
         seconds: dict[str, list[float]] = {"shared": [], "private": []}
         batches = Batches(split_of(images), len(images), False, torch.device("cpu"))
@@ -130,7 +131,7 @@ def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
                 if repeat:  # the first epoch touches the pages
                     seconds[name].append(time.perf_counter() - began)
         middle = {name: statistics.median(each) for name, each in seconds.items()}
-        grown = sum(ray_cluster.each(growth, images, list(range(READERS))))
+        grown = sum(ClusterMapper()(growth, images, range(READERS)))
         size = private.nbytes
         return [
             Row(

@@ -46,7 +46,7 @@ def rows(repeats: int, device: str) -> list[Row]:
     splits, seeds = load(RECIPE.data), range(2 * repeats)
     native = has_bf16(device)
     with tempfile.TemporaryDirectory() as scratch:
-        home, _ = cached_classifier(RECIPE.classifier, "digits", splits, False, Path(scratch))
+        home, _ = cached_classifier(RECIPE.classifier, RECIPE.data, splits, Path(scratch))
         classifier = load_classifier(home).to(device)
     found = []
     for name, model in FAMILIES.items():

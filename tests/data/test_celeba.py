@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from genae_core.config import from_json, to_json
 from genae_core.data.base import load
 from genae_core.data.celeba import CelebAConfig
-from genae_core.data.celeba_lists import cut
+from genae_core.data.celeba_lists import split_names
 from genae_core.data.images import centre_crop
 from genae_core.data.storage import Folder
 
@@ -112,7 +112,9 @@ def test_the_seed_of_the_cut(root: Path) -> None:
 
 
 def test_eight_thousand_are_cut_six_one_one(tmp_path: Path) -> None:
-    parts = cut([f"{n}.jpg" for n in range(8_000)], Folder(tmp_path), "absent.txt", 0).parts
+    parts = split_names(
+        [f"{n}.jpg" for n in range(8_000)], Folder(tmp_path), "absent.txt", 0
+    ).parts
     train, val, test = parts["train"], parts["val"], parts["test"]
     assert (len(train), len(val), len(test)) == (6_000, 1_000, 1_000)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, val, test])), np.arange(8_000))

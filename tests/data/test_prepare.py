@@ -1,29 +1,29 @@
-"""Preparing shards: what goes in comes out, once, whatever stops it between."""
+"""Preparing shards: every image comes out once, even if the preparation is stopped between."""
 
 import csv
 import errno
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from genae_core.data import preparation as module
 from genae_core.data import shards
 from genae_core.data.base import Rows, Splits, load
 from genae_core.data.digits import DigitsConfig
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.load import load_splits
-from genae_core.data.preparation import Done, Job, one_by_one, prepare
+from genae_core.data.load import LoadOptions, load_splits
+from genae_core.data.parts import PartMapper, map_here
+from genae_core.data.preparation import prepare
 from genae_core.data.shard_images import open_shards
 from genae_core.data.shards import ShardSpec, plan, read_manifest
-from genae_core.data.storage import Folder, Written
+from genae_core.data.storage import FileWriter, Folder
 
 
 @pytest.fixture(autouse=True)
@@ -120,17 +120,19 @@ def test_the_plan_covers_every_row_once() -> None:
 
 
 class Killed(BaseException):
-    """As kill -9 would: nothing of ours runs after it."""
+    """It acts like kill -9: none of our code runs after it."""
 
 
-def stop_after(count: int) -> module.Each:
-    def each(function: module.Work, job: Job, specs: Sequence[ShardSpec]) -> Iterator[Done]:
-        for number, done in enumerate(one_by_one(function, job, specs)):
+def stop_after(count: int) -> PartMapper:
+    def map_some(
+        function: Callable[[Any, Any], Any], job: Any, parts: Sequence[Any], start: Any = None
+    ) -> Iterator[Any]:
+        for number, result in enumerate(map_here(function, job, parts, start)):
             if number == count:
                 raise Killed
-            yield done
+            yield result
 
-    return each
+    return map_some
 
 
 def test_a_rerun_makes_only_what_is_missing_and_ends_the_same(
@@ -139,11 +141,11 @@ def test_a_rerun_makes_only_what_is_missing_and_ends_the_same(
     prepare(data, Folder(tmp_path / "whole"))
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        prepare(data, Folder(out), each=stop_after(3))
+        prepare(data, Folder(out), mapper=stop_after(3))
     assert not out.exists()
     partial = tmp_path / "out.partial"
     spoilt = sorted(partial.glob("train-*.parquet"))[1]
-    spoilt.write_bytes(spoilt.read_bytes()[:-1])  # a disk that lost what it had promised
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])  # a disk that lost a byte
     (partial / ".train-00004.parquet.99").write_bytes(b"half a shard")
 
     made: list[str] = []
@@ -184,7 +186,7 @@ def test_unfinished_shards_of_other_files_are_not_mixed_in(
 ) -> None:
     out = Folder(tmp_path / "out")
     with pytest.raises(Killed):
-        prepare(data, out, each=stop_after(1))
+        prepare(data, out, mapper=stop_after(1))
     Image.new("RGB", (32, 32)).save(tmp_path / "raw" / "class0" / "new.png")
     with pytest.raises(ValueError, match="unfinished shards of other files or settings"):
         prepare(data, out)
@@ -232,11 +234,11 @@ def test_a_full_disk_loses_nothing(
             self.file.write(content[:10])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def written(file: IO[bytes], where: str) -> Written:
-        return Written(Full(file) if files[2] in where else file, where)  # type: ignore[arg-type]
+    def written(file: IO[bytes], where: str) -> FileWriter:
+        return FileWriter(Full(file) if files[2] in where else file, where)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("genae_core.data.storage.Written", written)
+        patch.setattr("genae_core.data.storage.FileWriter", written)
         with pytest.raises(OSError, match=f"{files[2]}.*No space left"):
             prepare(data, out)
     partial = tmp_path / "out.partial"
@@ -273,9 +275,7 @@ def test_a_changed_shard_is_refused(data: ImageFolderConfig, tmp_path: Path) -> 
         ('{"format": 1, "dataset": "celeba"}', "is no manifest"),
     ],
 )
-def test_a_manifest_that_is_none_or_newer_is_refused(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_malformed_or_newer_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_manifest(Folder(tmp_path))
@@ -286,7 +286,7 @@ def test_without_a_manifest_there_is_no_dataset(tmp_path: Path) -> None:
         read_manifest(Folder(tmp_path))
 
 
-def test_obtain_prepares_once_and_follows_the_files(
+def test_load_splits_prepares_once_and_follows_the_files(
     data: ImageFolderConfig, tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -300,20 +300,21 @@ def test_obtain_prepares_once_and_follows_the_files(
     assert len(said) == 2
 
 
-def test_obtain_takes_shards_of_the_same_dataset_alone(
+def test_load_splits_accepts_shards_of_the_same_dataset_only(
     data: ImageFolderConfig, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     prepare(data, Folder(out))
     shutil.rmtree(data.root)  # the files are no longer needed
-    taken = load_splits(data, tmp_path / "home", shards=str(out))
-    assert len(taken.train.images) == 48
+    options = LoadOptions(shards=str(out))
+    splits = load_splits(data, tmp_path / "home", options)
+    assert len(splits.train.images) == 48
     for other in (DigitsConfig(), ImageFolderConfig(root=data.root, size=64)):
         with pytest.raises(ValueError, match="holds image_folder of shape"):
-            load_splits(other, tmp_path / "home", shards=str(out))
+            load_splits(other, tmp_path / "home", options)
 
 
-def test_the_identity_is_of_the_pixels_and_not_of_their_place(
+def test_the_identity_depends_on_the_pixels_and_not_on_their_place(
     data: ImageFolderConfig, tmp_path: Path
 ) -> None:
     prepare(data, Folder(tmp_path / "one"))

@@ -109,7 +109,7 @@ def test_a_stream_gives_the_same_images(
     index = np.random.default_rng(1).integers(COUNT, size=200)
     np.testing.assert_array_equal(images[index], wanted[index])
     np.testing.assert_array_equal(images.labels(), whole.train.labels)
-    assert len(images.kept) <= groups
+    assert len(images.cached) <= groups
     with pytest.raises(IndexError):
         images[np.array([COUNT])]
     with pytest.raises(IndexError):

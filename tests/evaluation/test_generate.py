@@ -1,9 +1,10 @@
-"""Many samples in parts: the same whatever the parts, and whatever stopped them."""
+"""Many samples in parts: they do not depend on the parts, nor on interruptions."""
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from genae_core.data.parts import map_here
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation import generate
-from genae_core.evaluation.generate import Job, Part, draw_samples, job_of, make, parts_of, started
+from genae_core.evaluation.chain_parts import Part, read_portable_chain, split_into_parts
+from genae_core.evaluation.generate import SamplingJob, draw_samples, sampling_job
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.ex_post import ExPostMixture
@@ -44,9 +47,14 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "PART_BYTES", 8 * 64)
 
 
-def _job(folder: Path, out: Path, step: int = 2, **settings: object) -> Job:
+def _job(folder: Path, out: Path, step: int = 2, **settings: object) -> SamplingJob:
     chain = dataclasses.replace(CHAIN, **settings)  # type: ignore[arg-type]
-    return job_of(folder, chain, step, Folder(out))
+    return sampling_job(read_portable_chain(folder, chain), step, Folder(out))
+
+
+def _changed(job: SamplingJob, **changes: Any) -> SamplingJob:
+    """The job with another model, fitted prior or device."""
+    return job._replace(source=job.source._replace(**changes))
 
 
 def _rows(out: Path) -> tuple[np.ndarray, np.ndarray, list[int]]:
@@ -62,11 +70,11 @@ def test_they_are_the_chain_s_own(folder: Path, tmp_path: Path, step: int) -> No
     images, z, numbers = _rows(tmp_path / "out")
     assert numbers == list(range(19)) and images.shape == (19, *SHAPE)
     assert [(p["first"], p["last"]) for p in manifest["parts"]] == [(0, 8), (8, 16), (16, 19)]
-    model = started(job).model
+    model = job.source.load().model
     config = dataclasses.replace(CHAIN, record=(0, step) if step else (0,))
-    found = [r.chain for r in run_chain(model, config, 19) if r.step == step]
-    np.testing.assert_allclose(z, torch.cat([c.z for c in found]).numpy(), rtol=1e-6)
-    wanted = (torch.cat([c.mean for c in found]) * 255).round().byte().numpy()
+    chains = [r.chain for r in run_chain(model, config, 19) if r.step == step]
+    np.testing.assert_allclose(z, torch.cat([c.z for c in chains]).numpy(), rtol=1e-6)
+    wanted = (torch.cat([c.mean for c in chains]) * 255).round().byte().numpy()
     np.testing.assert_array_equal(images, wanted)
 
 
@@ -82,32 +90,36 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_bytes(
     folder: Path, tmp_path: Path
 ) -> None:
     draw_samples(_job(folder, tmp_path / "whole"), 30)
-    made: list[int] = []
+    numbers: list[int] = []
 
-    def stops(job: Job, parts: Sequence[Part]) -> Iterator[int]:
-        worker = started(job)
+    def stopping(
+        function: Callable[..., Any], job: Any, parts: Sequence[Part], start: Any = None
+    ) -> Iterator[Any]:
+        worker = start(job)
         for part in parts:
             if part.number == 2:
                 raise KeyboardInterrupt
-            yield make(worker, part)
+            yield function(worker, part)
 
-    def counts(job: Job, parts: Sequence[Part]) -> Iterator[int]:
-        made.extend(part.number for part in parts)
-        return generate.one_by_one(job, parts)
+    def counting(
+        function: Callable[..., Any], job: Any, parts: Sequence[Part], start: Any = None
+    ) -> Iterator[Any]:
+        numbers.extend(part.number for part in parts)
+        return map_here(function, job, parts, start)
 
     out = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        draw_samples(_job(folder, out), 30, stops)
+        draw_samples(_job(folder, out), 30, stopping)
     assert not (out / "samples.json").exists()
-    draw_samples(_job(folder, out), 30, counts)
-    assert made == [2, 3]
+    draw_samples(_job(folder, out), 30, counting)
+    assert numbers == [2, 3]
     written = [path for path in (tmp_path / "whole").rglob("*.*") if path.is_file()]
     assert len(written) == 2 * 4 + 2  # parts and receipts, the plan and the manifest
     for path in written:
         assert (out / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
-    made.clear()
-    again = draw_samples(_job(folder, out), 30, counts)  # finished: nothing is made
-    assert not made and again == json.loads((out / "samples.json").read_text())
+    numbers.clear()
+    again = draw_samples(_job(folder, out), 30, counting)  # all parts exist, so none is made
+    assert not numbers and again == json.loads((out / "samples.json").read_text())
 
 
 def test_png_files_are_the_same_images(folder: Path, tmp_path: Path) -> None:
@@ -137,30 +149,30 @@ def test_other_samples_in_the_folder_are_left_alone(folder: Path, tmp_path: Path
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
 
 
-def test_a_chain_that_runs_away_leaves_the_folder_free(folder: Path, tmp_path: Path) -> None:
+def test_a_chain_that_diverges_leaves_the_folder_free(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = _job(folder, out)
-    broken = {name: tensor * np.nan for name, tensor in job.tensors.items()}
+    broken = {name: tensor * np.nan for name, tensor in job.source.tensors.items()}
     with pytest.raises(FloatingPointError, match="not finite by step 0"):
-        draw_samples(job._replace(tensors=broken), 9)
+        draw_samples(_changed(job, tensors=broken), 9)
     draw_samples(_job(folder, out, step=1), 9)
     assert len(_rows(out)[2]) == 9
 
 
 def test_all_that_decides_the_samples_is_in_the_plan(folder: Path, tmp_path: Path) -> None:
-    """What another device draws, or another fitted law, are other samples."""
+    """Another device or another fitted prior gives other samples."""
     job = _job(folder, tmp_path / "out", fitted_prior=ExPostMixture(components=2))
-    laws = [ExPostMixture(components=2).fit(Draw(n).normal((50, 2)), Draw(0)) for n in (0, 1)]
-    draw_samples(job._replace(fitted_prior=laws[0]), 9)
+    priors = [ExPostMixture(components=2).fit(Draw(n).normal((50, 2)), Draw(0)) for n in (0, 1)]
+    draw_samples(_changed(job, fitted_prior=priors[0]), 9)
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert plan["device"] == "cpu" and plan["law"]["law"] == "GaussianMixture"
     for other in (
-        job._replace(fitted_prior=laws[1]),
-        job._replace(fitted_prior=laws[0], device="cuda"),
+        _changed(job, fitted_prior=priors[1]),
+        _changed(job, fitted_prior=priors[0], device="cuda"),
     ):
         with pytest.raises(ValueError, match="holds other samples"):
             draw_samples(other, 9)
-    draw_samples(job._replace(fitted_prior=laws[0]), 9)
+    draw_samples(_changed(job, fitted_prior=priors[0]), 9)
 
 
 def test_bad_input_is_refused_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
@@ -168,10 +180,10 @@ def test_bad_input_is_refused_and_writes_nothing(folder: Path, tmp_path: Path) -
     for step in (-1, 1.5):
         with pytest.raises(ValueError, match="number of steps must be a whole number >= 0"):
             _job(folder, out, step)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="this chain begins at images"):
+    with pytest.raises(ValueError, match="this chain starts from images"):
         _job(folder, out, sampler=Reconstruction())
     with pytest.raises(ValueError, match="format must be"):
-        job_of(folder, CHAIN, 1, Folder(out), "jpeg")  # type: ignore[arg-type]
+        sampling_job(read_portable_chain(folder, CHAIN), 1, Folder(out), "jpeg")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_samples"):
         draw_samples(_job(folder, out), 0)
     with pytest.raises(ValueError, match="no readable checkpoint"):
@@ -184,13 +196,13 @@ def test_bad_input_is_refused_and_writes_nothing(folder: Path, tmp_path: Path) -
 
 
 def test_parts_are_whole_sub_batches() -> None:
-    assert parts_of(8, 17, 15) == [Part(0, 0, 8), Part(1, 8, 16), Part(2, 16, 17)]
-    assert parts_of(8, 17, 16) == [Part(0, 0, 16), Part(1, 16, 17)]
-    assert parts_of(100, 150, 15) == [Part(0, 0, 100), Part(1, 100, 150)]
+    assert split_into_parts(17, 8, 15) == [Part(0, 0, 8), Part(1, 8, 16), Part(2, 16, 17)]
+    assert split_into_parts(17, 8, 16) == [Part(0, 0, 16), Part(1, 16, 17)]
+    assert split_into_parts(150, 100, 15) == [Part(0, 0, 100), Part(1, 100, 150)]
 
 
 def test_a_chain_may_begin_in_the_middle() -> None:
-    model = started_model()
+    model = built_model()
     whole = [r for r in run_chain(model, CHAIN, 14) if r.step == 2]
     later = [r for r in run_chain(model, CHAIN, 6, first_chain=8) if r.step == 2]
     assert [r.first for r in later] == [8, 12]
@@ -200,6 +212,6 @@ def test_a_chain_may_begin_in_the_middle() -> None:
         list(run_chain(model, CHAIN, 6, first_chain=6))
 
 
-def started_model() -> torch.nn.Module:
+def built_model() -> torch.nn.Module:
     with Draw(0).as_global():
         return CONFIG.build(tiny.splits().train.images.shape[1:])

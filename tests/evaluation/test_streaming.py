@@ -1,9 +1,8 @@
-"""Metrics merged from the moments of parts are those of all samples at once."""
+"""Metrics that are merged from the moments of parts equal those of all samples at once."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor
 
 from genae_core.data.base import Splits
+from genae_core.data.parts import map_here
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.generate import Part
-from genae_core.evaluation.references import features_of, fitted
-from genae_core.evaluation.streaming import Job, Looked, Measured, Report, measure, one_by_one
+from genae_core.evaluation.chain_parts import Part, PortableChain
+from genae_core.evaluation.references import ReferenceData, features_of, fit_gaussian
+from genae_core.evaluation.streaming import EvaluationReport, StepMetrics, measure
 from genae_core.experiment.experiment import resolve
 from genae_core.experiment.trial import run_trial
 from genae_core.metrics.classifier import Classifier, train_classifier
@@ -45,45 +45,50 @@ def classifier(splits: Splits) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def data(splits: Splits, classifier: Classifier) -> ReferenceData:
+    return ReferenceData(splits, classifier)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> PortableChain:
     config, shape = tiny.experiment().model, (1, 8, 8)
     with Draw(0).as_global():
         model = config.build(shape)
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     checkpoint.save_model(folder, model, config, shape, Draw(0))
-    return checkpoint.read(folder)
+    return PortableChain(*checkpoint.read(folder), CHAIN)
 
 
-Measure = Callable[..., Report]
+Measure = Callable[..., EvaluationReport]
 
 
 @pytest.fixture(scope="module")
-def of(
-    found: tuple[dict[str, Tensor], dict[str, Any]], splits: Splits, classifier: Classifier
-) -> Measure:
-    def measured(chain: ChainConfig = CHAIN, count: int = COUNT, **settings: Any) -> Report:
-        return measure(found, chain, None, splits, classifier, False, count, **settings)
+def of(source: PortableChain, data: ReferenceData) -> Measure:
+    def measure_chain(
+        chain: ChainConfig = CHAIN, count: int = COUNT, **settings: Any
+    ) -> EvaluationReport:
+        return measure(source._replace(chain=chain), data, count, **settings)
 
-    return measured
+    return measure_chain
 
 
-def backwards(job: Job, parts: Sequence[Part]) -> Iterator[Looked]:
-    return iter(list(one_by_one(job, parts))[::-1])
+def backwards(
+    function: Callable[..., Any], job: Any, parts: Sequence[Part], start: Any = None
+) -> Iterator[Any]:
+    return iter(list(map_here(function, job, parts, start))[::-1])
 
 
 def test_parts_merge_to_what_all_samples_give(
-    of: Measure,
-    found: tuple[dict[str, Tensor], dict[str, Any]],
-    splits: Splits,
-    classifier: Classifier,
+    of: Measure, source: PortableChain, data: ReferenceData
 ) -> None:
+    classifier = data.classifier
     sizes: list[int] = []
     report = of(on_part=sizes.append)
     assert sizes == [16] * 15 + [10]
-    model = checkpoint.model_of(*found, "the test")
-    test = fitted(splits.test, classifier, tiny.HALF, False, "cpu")
+    model = source.load().model
+    test = fit_gaussian(data, data.splits.test, tiny.HALF)
     for at, step in zip(report.steps, CHAIN.record, strict=True):
-        seen = torch.cat(
+        features = torch.cat(
             [
                 features_of(classifier, r.chain.mean)
                 for r in run_chain(model, CHAIN, COUNT)
@@ -91,12 +96,12 @@ def test_parts_merge_to_what_all_samples_give(
             ]
         )
         whole = Gaussian(6)
-        whole.update(seen)
+        whole.update(features)
         assert at.step == step
         assert at.fcd.value == pytest.approx(frechet_distance(whole, test), rel=1e-6)
         assert 0 < at.fcd.error < at.fcd.value
         with torch.no_grad():
-            guesses = classifier.top(seen).argmax(1)
+            guesses = classifier.top(features).argmax(1)
         assert at.classes == (torch.bincount(guesses, minlength=10) / COUNT).tolist()
         shares = [p for p in at.classes if p > 0]
         assert at.class_entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
@@ -106,20 +111,20 @@ def test_parts_merge_to_what_all_samples_give(
 
 
 def test_a_kernel_distance_is_the_mean_over_blocks(of: Measure, monkeypatch: Any) -> None:
-    found: list[float] = []
+    distances: list[float] = []
     blocks: list[tuple[int, int]] = []
 
     def spy(a: Tensor, b: Tensor) -> Tensor:
         blocks.append((len(a), len(b)))
-        found.append(float(polynomial_mmd(a, b)))
-        return torch.tensor(found[-1])
+        distances.append(float(polynomial_mmd(a, b)))
+        return torch.tensor(distances[-1])
 
     monkeypatch.setattr("genae_core.evaluation.streaming.polynomial_mmd", spy)
     report = of()
     # A part of 16 samples would be one block; 40 real images in 5 blocks are 8 each.
     assert set(blocks) == {(8, 8)} and len(blocks) == 2 * (15 * 2 + 1)
     # Part by part, of which the last has one block alone, and in each step after step.
-    parts = [found[4 * part : 4 * part + 4] for part in range(16)]
+    parts = [distances[4 * part : 4 * part + 4] for part in range(16)]
     for number, at in enumerate(report.steps):
         half = [part[number * len(part) // 2 :][: len(part) // 2] for part in parts]
         means = [sum(each) / len(each) for each in half]
@@ -141,7 +146,7 @@ def test_one_sub_batch_has_values_without_errors(of: Measure) -> None:
 
 
 def test_the_order_in_which_parts_arrive_changes_no_bit(of: Measure) -> None:
-    assert of(each=backwards) == of()
+    assert of(mapper=backwards) == of()
     assert of(dataclasses.replace(CHAIN, seed=1)) != of()
 
 
@@ -152,12 +157,10 @@ def test_more_samples_only_narrow_the_error(of: Measure) -> None:
         assert abs(a.fcd.value - b.fcd.value) < 5 * a.fcd.error + 0.1 * b.fcd.value
 
 
-def test_the_share_of_accepted_proposals(
-    of: Measure, found: tuple[dict[str, Tensor], dict[str, Any]]
-) -> None:
+def test_the_share_of_accepted_proposals(of: Measure, source: PortableChain) -> None:
     chain = dataclasses.replace(CHAIN, sampler=Metropolis())
     first, last = of(chain).steps
-    model = checkpoint.model_of(*found, "the test")
+    model = source.load().model
     shares = [r.chain.accepted for r in run_chain(model, chain, COUNT) if r.step == 2]
     wanted = float(torch.cat([share for share in shares if share is not None]).mean())
     assert first.accepted == 0 and 0 < wanted < 1
@@ -165,7 +168,7 @@ def test_the_share_of_accepted_proposals(
 
 
 def test_metropolis_from_the_prior_keeps_its_fcd(splits: Splits, tmp_path: Path) -> None:
-    """Within the errors, where the same proposals, all taken, are far outside of them."""
+    """It stays within the errors; if all proposals are accepted, it is far outside of them."""
     experiment = resolve(tiny.experiment(), splits)
     training = dataclasses.replace(experiment.training, epochs=60)
     better = dataclasses.replace(
@@ -176,42 +179,37 @@ def test_metropolis_from_the_prior_keeps_its_fcd(splits: Splits, tmp_path: Path)
     checkpoint.save_model(
         tmp_path / "model", trained.model, experiment.model, (1, 8, 8), trained.draw
     )
-    given = checkpoint.read(tmp_path / "model")
+    source = PortableChain(*checkpoint.read(tmp_path / "model"), CHAIN)
+    data = ReferenceData(splits, classifier)
     control = dataclasses.replace(CHAIN, sampler=Metropolis(), record=(0, 1, 10), sub_batch=100)
     free = dataclasses.replace(control, sampler=EncodeDecode(decode="sample"))
-    kept, moved = (
-        measure(given, chain, None, splits, classifier, False, 8000).steps
-        for chain in (control, free)
+    corrected, uncorrected = (
+        measure(source._replace(chain=chain), data, 8000).steps for chain in (control, free)
     )
-    assert kept[0].fcd == moved[0].fcd
+    assert corrected[0].fcd == uncorrected[0].fcd
 
-    def away(steps: list[Measured]) -> float:
+    def away(steps: list[StepMetrics]) -> float:
         errors = math.hypot(steps[0].fcd.error, steps[-1].fcd.error)
         return abs(steps[-1].fcd.value - steps[0].fcd.value) / errors
 
-    assert away(kept) < 3 and away(kept[:2]) < 3 and away(moved) > 5
-    assert kept[-1].accepted is not None and 0.1 < kept[-1].accepted < 0.95
+    assert away(corrected) < 3 and away(corrected[:2]) < 3 and away(uncorrected) > 5
+    assert corrected[-1].accepted is not None and 0.1 < corrected[-1].accepted < 0.95
 
 
 def test_bad_input(of: Measure, splits: Splits) -> None:
     with pytest.raises(ValueError, match=r"on 6 features needs at least 10 samples, got .*=9"):
         of(count=9)
-    with pytest.raises(ValueError, match="this chain begins at images"):
+    with pytest.raises(ValueError, match="this chain starts from images"):
         of(dataclasses.replace(CHAIN, sampler=Reconstruction()))
 
 
-def test_a_model_of_other_images_is_refused(
-    found: tuple[dict[str, Tensor], dict[str, Any]], splits: Splits, classifier: Classifier
-) -> None:
-    other = (found[0], {**found[1], "shape": [1, 28, 28]})
+def test_a_model_of_other_images_is_refused(source: PortableChain, data: ReferenceData) -> None:
+    other = source._replace(description={**source.description, "shape": [1, 28, 28]})
     with pytest.raises(ValueError, match=r"must make images of the data's shape, \[1, 8, 8\]"):
-        measure(other, CHAIN, None, splits, classifier, False, COUNT)
+        measure(other, data, COUNT)
 
 
-def test_a_chain_that_blows_up_is_said(
-    found: tuple[dict[str, Tensor], dict[str, Any]], splits: Splits, classifier: Classifier
-) -> None:
-    broken = {k: v * np.nan if v.is_floating_point() else v for k, v in found[0].items()}
-    run = partial(measure, (broken, found[1]), CHAIN, None, splits, classifier, False)
+def test_a_chain_that_diverges_raises(source: PortableChain, data: ReferenceData) -> None:
+    broken = {k: v * np.nan if v.is_floating_point() else v for k, v in source.tensors.items()}
     with pytest.raises(FloatingPointError, match="chains are not finite by step 0"):
-        run(COUNT)
+        measure(source._replace(tensors=broken), data, COUNT)

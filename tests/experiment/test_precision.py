@@ -211,7 +211,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
         assert function is time_choices and (cpus, gpus) == (2, 0.0)
         return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
 
-    monkeypatch.setattr(autotune.ray_cluster, "once", once)
+    monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     return SimpleNamespace(cells={"a": of_images()})
 
 
@@ -246,7 +246,7 @@ def test_a_measurement_that_fails_stops_no_sweep(
     def fails(*given: Any, **where: Any) -> None:
         raise RuntimeError("the node has died")
 
-    monkeypatch.setattr(autotune.ray_cluster, "once", fails)
+    monkeypatch.setattr(autotune.ray_cluster, "call_once", fails)
     found = autotune.choose_compute(tmp_path, sweep, splits_of_images(), LaunchOptions())
     assert found == PLAIN
     assert "warning: it could not be measured" in capsys.readouterr().out
@@ -268,7 +268,7 @@ def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
         assert (precision, gpu) == ("fp32", True) and graphs
         return [Timing(PLAIN, 0.002), Timing(graphs_of(PLAIN), math.inf)]
 
-    monkeypatch.setattr(autotune.ray_cluster, "once", once)
+    monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == PLAIN
     told = capsys.readouterr().out
@@ -344,7 +344,7 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
         assert function is step_timing.time_seeds and seeds == 4 and cell.compute == LAST
         return apart, stacked
 
-    monkeypatch.setattr(autotune.ray_cluster, "once", once)
+    monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     sweep.compute = LAST
     options = LaunchOptions(seeds=(0, 1, 2, 3))
     given = (tmp_path, sweep, splits_of_images())

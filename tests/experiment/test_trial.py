@@ -12,10 +12,11 @@ from torch import nn
 
 from genae_core.data.base import Splits
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation import chains
+from genae_core.evaluation import chains, step_statistics
 from genae_core.evaluation import references as genae_references
 from genae_core.evaluation.chains import ChainResult, evaluate, validation_fcd
-from genae_core.evaluation.references import load_references
+from genae_core.evaluation.references import ReferenceData, fit_references
+from genae_core.evaluation.step_statistics import StepStatistics
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.trial import TrialResult, run_trial
 from genae_core.metrics.classifier import Classifier
@@ -139,7 +140,7 @@ def test_both_sides_of_every_distance_have_equal_counts(
     for num_chains in (2 * tiny.HALF, 20):
         counts.clear()
         chain = dataclasses.replace(experiment.chains[0], num_chains=num_chains)
-        evaluate(result.model, chain, splits, classifier, False)
+        evaluate(result.model, chain, ReferenceData(splits, classifier))
         assert counts == [(num_chains // 2, num_chains // 2)] * 7  # 3 steps twice, and the floor
 
 
@@ -179,7 +180,7 @@ def test_the_test_images_change_nothing_on_the_side_of_val(
 ) -> None:
     other = splits._replace(test=splits.test._replace(images=255 - splits.test.images))
     for chain, before in zip(experiment.chains, result.chains, strict=True):
-        after = evaluate(result.model, chain, other, classifier, False)
+        after = evaluate(result.model, chain, ReferenceData(other, classifier))
         assert after.fcd_val == before.fcd_val
         assert all(a != b for a, b in zip(after.fcd, before.fcd, strict=True))
         assert after.floor != before.floor
@@ -193,7 +194,7 @@ def test_watching_the_chain_changes_nothing_of_the_trial(
     seen = []
 
     def on_epoch(model: nn.Module, progress: Progress) -> None:
-        now = evaluate(model, experiment.chains[0], splits, classifier, False)
+        now = evaluate(model, experiment.chains[0], ReferenceData(splits, classifier))
         seen.append((progress.epoch, min(now.fcd_val)))
 
     watched = run_trial(experiment, splits, classifier, on_epoch=on_epoch)
@@ -206,7 +207,7 @@ def test_evaluating_leaves_the_model_as_it_was(
     experiment: Experiment, splits: Splits, classifier: Classifier, result: TrialResult
 ) -> None:
     before, state = digest(result.model), torch.get_rng_state()
-    again = evaluate(result.model, experiment.chains[0], splits, classifier, False)
+    again = evaluate(result.model, experiment.chains[0], ReferenceData(splits, classifier))
     assert digest(result.model) == before and torch.equal(torch.get_rng_state(), state)
     assert again.fcd == result.chains[0].fcd
 
@@ -252,7 +253,7 @@ def test_a_rung_sees_what_the_end_sees() -> None:
     classifier = tiny.classifier(data)
     result = run_trial(experiment, data, classifier)
     for chain in result.chains:
-        args = (result.model, chain.config, data, classifier, False)
+        args = (result.model, chain.config, ReferenceData(data, classifier))
         assert validation_fcd(*args) == pytest.approx(min(chain.fcd_val), rel=1e-9)
         assert validation_fcd(*args, samples=20) != pytest.approx(min(chain.fcd_val), rel=1e-3)
 
@@ -263,7 +264,7 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
     """Of all training images: its FCD at step 0 is that of draws from the same fit, made here."""
     fitted_prior = ExPostMixture(components=2)
     chain = dataclasses.replace(experiment.chains[0], fitted_prior=fitted_prior)
-    found = evaluate(result.model, chain, splits, classifier, False)
+    found = evaluate(result.model, chain, ReferenceData(splits, classifier))
     x = to_pixels(splits.train.images, False, torch.device("cpu"))
     with torch.no_grad():
         codes = result.model.encode(x).mean
@@ -282,7 +283,7 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
             cut = max(0, min(len(seen), tiny.HALF - record.first))
             halves[0].update(seen[:cut])
             halves[1].update(seen[cut:])
-    real = load_references(splits, classifier, tiny.HALF, False)
+    real = fit_references(ReferenceData(splits, classifier), tiny.HALF)
     assert found.fcd_val[0] == pytest.approx(frechet_distance(halves[0], real.val), rel=1e-4)
     assert found.fcd[0] != result.chains[0].fcd[0]
 
@@ -314,17 +315,21 @@ def test_what_is_kept_of_a_step_is_no_more_than_is_compared(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A view, even an empty one, would keep the images of its whole sub-batch."""
-    monkeypatch.setattr(chains, "COMPARED", 5)
-    monkeypatch.setattr(chains, "SHOWN", 3)
+    monkeypatch.setattr(step_statistics, "COMPARED", 5)
+    monkeypatch.setattr(step_statistics, "SHOWN", 3)
     chain = dataclasses.replace(experiment.chains[0], sub_batch=8)
-    kept = chains._Kept(2, 40, chain)
+    statistics = StepStatistics(2, 40, chain)
     for first in range(0, 80, 8):
         z = torch.randn(8, 2)
         record = Recorded(0, first, Chain(z, torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4)))
-        kept.take(record, torch.randn(8, 2))
-    for tensors, rows in ((kept.shown, 3), (kept.images[0], 5), (kept.images[1], 5)):
+        statistics.add(record, torch.randn(8, 2))
+    for tensors, rows in (
+        (statistics.grid_images, 3),
+        (statistics.images[0], 5),
+        (statistics.images[1], 5),
+    ):
         assert sum(t.untyped_storage().nbytes() for t in tensors) == rows * 16 * 4
-    for tensors in (kept.features, kept.z):
+    for tensors in (statistics.features, statistics.z):
         assert sum(t.untyped_storage().nbytes() for t in tensors) == 5 * 2 * 4
 
 
@@ -333,11 +338,11 @@ def test_chains_that_share_a_batch_are_in_one_block(
     experiment: Experiment, batch_norm: Any, sizes: list[int]
 ) -> None:
     chain = dataclasses.replace(experiment.chains[0], sub_batch=16, batch_norm=batch_norm)
-    kept = chains._Kept(2, 40, chain)
+    statistics = StepStatistics(2, 40, chain)
     for first in range(0, 80, 16):
         images = torch.randn(16, 1, 4, 4)
-        kept.take(
+        statistics.add(
             Recorded(0, first, Chain(torch.randn(16, 2), images, images)), torch.randn(16, 2)
         )
-    for blocks in kept.halves:
+    for blocks in statistics.halves:
         assert sorted((b.count for b in blocks if b.count), reverse=True) == sizes

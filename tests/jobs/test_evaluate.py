@@ -1,4 +1,4 @@
-"""The job on a checkpoint of the digits: here and over Ray the same figures, written once."""
+"""The job on a checkpoint of the digits: the same results in this process and over Ray."""
 
 import importlib
 import json
@@ -65,14 +65,16 @@ def test_here_and_over_a_cluster(
         job.main(job.Options(**flags, out=tmp_path / "here.json"))
 
 
-def test_what_few_samples_cannot_say_is_said(
+def test_few_samples_give_warnings_and_no_errors(
     job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, out = saved(tmp_path / "model", (1, 8, 8)), tmp_path / "few.json"
     assert job.main(job.Options(source=str(model), num_samples=100, steps=(0,), out=out)) == 0
     shown = capsys.readouterr().out
     assert "warning: the FCD compares 100 images on" in shown and "biased upwards" in shown
-    assert "warning: all samples are one sub-batch of 500 chains" in shown and "nan" not in shown
+    assert (
+        "warning: all samples are in one sub-batch of 500 chains" in shown and "nan" not in shown
+    )
 
     def refused(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")

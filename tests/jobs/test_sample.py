@@ -1,4 +1,4 @@
-"""The job through its real entry point, over Ray: killed half way, it goes on."""
+"""The job through its real entry point, over Ray; a killed job goes on when it is restarted."""
 
 import importlib
 import os
@@ -13,7 +13,8 @@ import pytest
 
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.generate import draw_samples, job_of
+from genae_core.evaluation.chain_parts import read_portable_chain
+from genae_core.evaluation.generate import draw_samples, sampling_job
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.samplers.config import ChainConfig
@@ -58,7 +59,7 @@ def test_a_killed_job_goes_on_without_duplicates(model: Path, tmp_path: Path) ->
     flags = (str(model), "--num-samples", str(MANY), "--steps", "1")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     chain = ChainConfig(sampler=EncodeDecode())
-    draw_samples(job_of(model, chain, 1, Folder(whole)), MANY)
+    draw_samples(sampling_job(read_portable_chain(model, chain), 1, Folder(whole)), MANY)
     process = subprocess.Popen(
         command(*flags, "--out", str(cut)),
         env=environment(tmp_path),

@@ -23,9 +23,9 @@ def job(home: Path) -> str:
 
 def test_it_trains_once_to_at_least_97_percent_on_digits(tmp_path: Path) -> None:
     first, second = job(tmp_path), job(tmp_path)
-    found = re.search(r"([\d.]+)% accurate on 720 held-out images \(classes\), 32 features", first)
-    assert found is not None, first
-    assert float(found[1]) >= 97
+    match = re.search(r"([\d.]+)% accurate on 720 held-out images \(classes\), 32 features", first)
+    assert match is not None, first
+    assert float(match[1]) >= 97
     assert "training on" in first
     assert "training on" not in second
     assert first.splitlines()[-1] == second.splitlines()[-1]

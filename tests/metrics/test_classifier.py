@@ -19,8 +19,8 @@ from genae_core.metrics.classifier import (
     load_classifier,
     recipe_key,
     resolved_width,
+    rotate,
     train_classifier,
-    turned,
 )
 from genae_core.models.base import AdamConfig
 from genae_core.testing.toys import digest
@@ -58,7 +58,7 @@ def test_it_reads_digits(digits: Splits, tmp_path: Path) -> None:
         optimizer=AdamConfig(learning_rate=3e-3),
         training=TrainingConfig(epochs=30, batch_size=50, decay="linear"),
     )
-    folder, about = cached_classifier(config, "digits", digits, False, tmp_path)
+    folder, about = cached_classifier(config, DigitsConfig(), digits, tmp_path)
     assert about["accuracy"] >= 0.96
     model = load_classifier(folder)
     held_out = Split(
@@ -74,8 +74,8 @@ def test_it_reads_digits(digits: Splits, tmp_path: Path) -> None:
 
 def test_a_second_call_does_not_train(few: Splits, tmp_path: Path) -> None:
     calls, on_train = _count()
-    first = cached_classifier(TINY, "digits", few, False, tmp_path, on_train=on_train)
-    second = cached_classifier(TINY, "digits", few, False, tmp_path, on_train=on_train)
+    first = cached_classifier(TINY, DigitsConfig(), few, tmp_path, on_train=on_train)
+    second = cached_classifier(TINY, DigitsConfig(), few, tmp_path, on_train=on_train)
     assert len(calls) == 1 and first == second
     folder, about = first
     assert folder.parent == tmp_path and folder.name.startswith("digits-")
@@ -91,18 +91,19 @@ def test_another_recipe_or_other_data_is_another_classifier(few: Splits, tmp_pat
     labels[0] = (labels[0] + 1) % 10
     other_label = few._replace(val=few.val._replace(labels=labels))
     calls, on_train = _count()
-    made = [
-        cached_classifier(config, "digits", splits, binarize, tmp_path, on_train=on_train)[0]
-        for config, splits, binarize in [
-            (TINY, few, False),
-            (dataclasses.replace(TINY, seed=1), few, False),
-            (dataclasses.replace(TINY, channels=(5,)), few, False),
-            (TINY, few, True),
-            (TINY, other_image, False),
-            (TINY, other_label, False),
+    digits, binarized = DigitsConfig(), DigitsConfig(binarize=True)
+    folders = [
+        cached_classifier(config, data, splits, tmp_path, on_train=on_train)[0]
+        for config, data, splits in [
+            (TINY, digits, few),
+            (dataclasses.replace(TINY, seed=1), digits, few),
+            (dataclasses.replace(TINY, channels=(5,)), digits, few),
+            (TINY, binarized, few),
+            (TINY, digits, other_image),
+            (TINY, digits, other_label),
         ]
     ]
-    assert len(set(made)) == len(calls) == len(made)
+    assert len(set(folders)) == len(calls) == len(folders)
 
 
 def test_notes_are_no_part_of_the_data(few: Splits) -> None:
@@ -110,14 +111,14 @@ def test_notes_are_no_part_of_the_data(few: Splits) -> None:
 
 
 def test_weights_that_were_changed_are_refused(few: Splits, tmp_path: Path) -> None:
-    folder, _ = cached_classifier(TINY, "digits", few, False, tmp_path)
+    folder, _ = cached_classifier(TINY, DigitsConfig(), few, tmp_path)
     weights = folder / WEIGHTS
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
     for use in (
         lambda: load_classifier(folder),
-        lambda: cached_classifier(TINY, "digits", few, False, tmp_path),
+        lambda: cached_classifier(TINY, DigitsConfig(), few, tmp_path),
     ):
         with pytest.raises(ValueError, match="is not the file that was written"):
             use()
@@ -127,7 +128,7 @@ def test_training_is_bit_identical_and_the_cache_keeps_it(few: Splits, tmp_path:
     one, other = train_classifier(TINY, few, False), train_classifier(TINY, few, False)
     assert digest(one) == digest(other)
     assert digest(train_classifier(dataclasses.replace(TINY, seed=1), few, False)) != digest(one)
-    folder, _ = cached_classifier(TINY, "digits", few, False, tmp_path)
+    folder, _ = cached_classifier(TINY, DigitsConfig(), few, tmp_path)
     assert digest(load_classifier(folder)) == digest(one)
 
 
@@ -149,8 +150,8 @@ def test_several_attributes_are_learned_at_once(few: Splits) -> None:
     assert accuracy(model, split, False) == 1.0
 
 
-def test_images_without_classes_are_told_by_their_turn(tmp_path: Path) -> None:
-    """Bright above, dark below, whatever else: which way up they are can be learned."""
+def test_without_classes_the_task_is_the_turn_of_an_image(tmp_path: Path) -> None:
+    """The images are bright above and dark below, so their turn can be learned."""
     noise = np.random.default_rng(0).integers(0, 100, (400, 1, 8, 8)).astype(np.uint8)
     noise[:, :, :4] += 120
     parts = [
@@ -162,15 +163,15 @@ def test_images_without_classes_are_told_by_their_turn(tmp_path: Path) -> None:
         optimizer=AdamConfig(learning_rate=1e-2),
         training=TrainingConfig(epochs=40, batch_size=20, decay="linear"),
     )
-    _, about = cached_classifier(config, "photos", Splits(*parts), False, tmp_path)
+    _, about = cached_classifier(config, DigitsConfig(), Splits(*parts), tmp_path)
     assert about["task"] == "quarter turns" and about["num_outputs"] == 4
     assert about["accuracy"] > 0.95
 
 
-def test_turned_images() -> None:
+def test_rotated_images() -> None:
     image = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
     images = np.repeat(image, 4, axis=0)
-    result = turned(images, np.arange(4))
+    result = rotate(images, np.arange(4))
     wanted = [[[0, 1], [2, 3]], [[1, 3], [0, 2]], [[3, 2], [1, 0]], [[2, 0], [3, 1]]]
     np.testing.assert_array_equal(result[:, 0], wanted)
     np.testing.assert_array_equal(images, np.repeat(image, 4, axis=0))

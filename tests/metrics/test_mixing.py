@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from genae_core.distributions.rng import Draw
-from genae_core.metrics.mixing import measure_mixing, posterior_sd, transitions
+from genae_core.metrics.mixing import measure_mixing, measure_transitions, posterior_sd
 
 
 def _autoregressive(rho: float, steps: int, chains: int) -> torch.Tensor:
@@ -41,14 +41,14 @@ def test_a_dimension_that_never_moves_has_no_r_hat() -> None:
 
 def test_transitions_are_counted() -> None:
     classes = np.array([[0, 1, 2], [0, 2, 2], [1, 2, 0]])
-    found = transitions(classes, 4)
+    found = measure_transitions(classes, 4)
     # 0 -> 0, 0 -> 1; 1 -> 2; 2 -> 2, 2 -> 2, 2 -> 0.
     wanted = np.zeros((4, 4))
     wanted[0, :2], wanted[1, 2], wanted[2, [0, 2]] = 0.5, 1, (1 / 3, 2 / 3)
     np.testing.assert_allclose(found.matrix, wanted)
     assert found.stay == pytest.approx(3 / 6)
     assert found.entropy == pytest.approx(math.log(3))
-    collapsed = transitions(np.array([[0, 1, 2], [1, 1, 1]]), 3)
+    collapsed = measure_transitions(np.array([[0, 1, 2], [1, 1, 1]]), 3)
     assert collapsed.entropy == 0
 
 
@@ -65,8 +65,8 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="R-hat needs at least 2 chains"):
         measure_mixing(torch.zeros(8, 1, 2))
     with pytest.raises(ValueError, match="at least 2 steps"):
-        transitions(np.zeros((1, 5), np.int64), 3)
-    with pytest.raises(ValueError, match=r"classes must be 0 ... 2, got found=3"):
-        transitions(np.array([[0], [3]]), 3)
+        measure_transitions(np.zeros((1, 5), np.int64), 3)
+    with pytest.raises(ValueError, match=r"classes must be 0 ... 2, got unknown=3"):
+        measure_transitions(np.array([[0], [3]]), 3)
     with pytest.raises(ValueError, match="at least 2 samples"):
         posterior_sd(torch.zeros(1, 4, 2))

@@ -7,7 +7,7 @@ import torch
 
 from genae_core.distributions.rng import Draw
 from genae_core.metrics import precision_recall
-from genae_core.metrics.precision_recall import quality, radii
+from genae_core.metrics.precision_recall import measure_prdc, radii
 
 
 def _by_hand(real: Any, made: Any, k: int) -> dict[str, float]:
@@ -35,7 +35,7 @@ def _by_hand(real: Any, made: Any, k: int) -> dict[str, float]:
 def test_it_is_its_definition(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision_recall, "BLOCK", block)
     real, made = Draw(0).normal((40, 3)).double(), 0.7 * Draw(1).normal((30, 3)).double() + 0.4
-    found = quality(real, made, 3)
+    found = measure_prdc(real, made, 3)
     for name, value in _by_hand(real.numpy(), made.numpy(), 3).items():
         assert getattr(found, name).value == pytest.approx(value), name
 
@@ -44,27 +44,27 @@ def test_it_agrees_with_prdc() -> None:
     """The implementation of Naeem et al. 2020, a test extra."""
     real, made = Draw(0).normal((400, 8)), 0.8 * Draw(1).normal((400, 8)) + 0.2
     wanted = prdc.compute_prdc(real.double().numpy(), made.double().numpy(), nearest_k=5)
-    found = quality(real.double(), made.double(), 5)
+    found = measure_prdc(real.double(), made.double(), 5)
     for name, value in wanted.items():
         assert getattr(found, name).value == pytest.approx(float(value), abs=1e-9), name
 
 
 def test_known_cases() -> None:
     real, same = Draw(0).normal((1_000, 2)), Draw(1).normal((1_000, 2))
-    alike = quality(real, same)
+    alike = measure_prdc(real, same)
     assert alike.precision.value > 0.95 and alike.recall.value > 0.95
     assert alike.density.value == pytest.approx(1, abs=0.1)
-    far = quality(real, same + 100)
+    far = measure_prdc(real, same + 100)
     assert far.precision.value == far.recall.value == far.coverage.value == far.density.value == 0
     one_mode = torch.cat([real[:500], real[500:] + 50])
-    collapsed = quality(one_mode, same)
+    collapsed = measure_prdc(one_mode, same)
     assert collapsed.precision.value > 0.95
     assert collapsed.recall.value == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_error_is_that_of_a_share() -> None:
     real, made = Draw(0).normal((300, 4)), 1.5 * Draw(1).normal((200, 4))
-    p = quality(real, made).precision
+    p = measure_prdc(real, made).precision
     assert 0 < p.value < 1
     assert p.error == pytest.approx((p.value * (1 - p.value) / 199) ** 0.5, rel=1e-5)
 
@@ -77,4 +77,4 @@ def test_radii_leave_an_image_itself_out() -> None:
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="need at least 6 images of each side, got images=5"):
-        quality(torch.zeros(5, 2), torch.zeros(9, 2))
+        measure_prdc(torch.zeros(5, 2), torch.zeros(9, 2))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genae_core.evaluation.chains import ChainResult, evaluate
+from genae_core.evaluation.references import ReferenceData
 from genae_core.recipes.other_packages import MODELS, TrainingOptions
 from genae_core.recipes.other_results import table_rows, verdict
 from genae_core.samplers.config import ChainConfig
@@ -25,7 +26,7 @@ def test_each_is_trained_by_its_own_code_and_evaluated(
 ) -> None:
     data = tiny.splits()
     model = MODELS[name](OPTIONS, data, (1, 8, 8))
-    result = evaluate(model, CHAIN, data, tiny.classifier(data), True)
+    result = evaluate(model, CHAIN, ReferenceData(data, tiny.classifier(data), binarize=True))
     ((model_name, chain, *values, words),) = table_rows(name, [result])
     assert (model_name, chain) == (name, "encode decode, running BN")
     assert values == [

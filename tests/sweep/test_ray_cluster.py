@@ -1,4 +1,4 @@
-"""What a sweep asks of a cluster's nodes."""
+"""The nodes of a cluster, and the work that is mapped over them."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ TWO = {"CPU": 2.0, "memory": 8.0 * 2**30}
 GPUS = {"CPU": 16.0, "GPU": 2.0, "memory": 64.0 * 2**30}
 
 
-def given(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
+def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
     monkeypatch.setattr(ray_cluster, "nodes", lambda: list(nodes))
 
 
@@ -32,19 +32,19 @@ def given(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
 def test_each_node_holds_what_its_scarcest_resource_allows(
     monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], expected: list[int]
 ) -> None:
-    given(monkeypatch, TWO, GPUS)
+    set_nodes(monkeypatch, TWO, GPUS)
     assert ray_cluster.slots(LaunchOptions(**flags).trial_resources) == expected
 
 
-def test_a_head_that_will_not_hold_them_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_node_without_room_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = LaunchOptions().trial_resources
-    given(monkeypatch, TWO)
-    assert ray_cluster.alone(trial, 0) and ray_cluster.alone(trial, 2)
-    assert not ray_cluster.alone(trial, 3)
-    given(monkeypatch, {"memory": 1.0})
-    assert not ray_cluster.alone(trial, 1)  # a head without CPUs
-    given(monkeypatch, TWO, TWO)
-    assert not ray_cluster.alone(trial, 2)
+    set_nodes(monkeypatch, TWO)
+    assert ray_cluster.single_node_fits(trial, 0) and ray_cluster.single_node_fits(trial, 2)
+    assert not ray_cluster.single_node_fits(trial, 3)
+    set_nodes(monkeypatch, {"memory": 1.0})
+    assert not ray_cluster.single_node_fits(trial, 1)  # a head without CPUs
+    set_nodes(monkeypatch, TWO, TWO)
+    assert not ray_cluster.single_node_fits(trial, 2)
 
 
 ALONE = """
@@ -69,17 +69,19 @@ def test_a_sweep_of_its_own_listens_on_loopback_alone() -> None:
         start_new_session=True,
     )
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"listens (\S+)", done.stdout)
-    assert len(found) > 3, done.stdout  # GCS, raylet, its agent
-    assert all(re.match(r"127\.|\[(::ffff:127\.|::1\])", address) for address in found), found
+    addresses = re.findall(r"listens (\S+)", done.stdout)
+    assert len(addresses) > 3, done.stdout  # GCS, raylet, its agent
+    for address in addresses:
+        assert re.match(r"127\.|\[(::ffff:127\.|::1\])", address), addresses
 
 
 HEAD = """
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
 ray_cluster.connect(None, 0)
-print(list(ray_cluster.each(lambda given, item: given + item, 10, [1, 2, 3], here=True)))
-kept = ray_cluster.each(lambda given, item: given + item, 10, [1], here=True, keep=lambda n: n * 2)
-print(list(kept))
+mapper = ClusterMapper(node_local=True)
+print(list(mapper(lambda job, part: job + part, 10, [1, 2, 3])))
+print(list(mapper(lambda worker, part: worker + part, 10, [1], start=lambda job: job * 2)))
 ray_cluster.disconnect()
 """
 
@@ -87,6 +89,7 @@ ray_cluster.disconnect()
 LEFT = """
 import threading, time
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
 
 def call(refuses, item):
     if refuses and item == 3:
@@ -94,23 +97,23 @@ def call(refuses, item):
     time.sleep(0.05)
     return item
 
-def reading():
+def open_threads():
     return [t.name for t in threading.enumerate() if t.name.startswith(ray_cluster.THREADS)]
 
 ray_cluster.connect(None, 2)
 try:
-    list(ray_cluster.each(call, True, list(range(30)), here=True))
+    list(ClusterMapper(node_local=True)(call, True, list(range(30))))
 except OSError as error:
-    held = error  # with all its frames, as whoever shows it does
-left = ray_cluster.each(call, False, list(range(30)), here=True)
-print(next(left), len(reading()) > 0)
+    held = error  # keeps all its frames alive, as a caller that shows it does
+left = ClusterMapper(node_local=True)(call, False, list(range(30)))
+print(next(left), len(open_threads()) > 0)
 ray_cluster.disconnect()
-print(held, reading())
+print(held, open_threads())
 """
 
 
-def test_a_process_that_leaves_has_left_no_thread_that_asks() -> None:
-    """Ray would end it without a word, in the middle of what it has to say."""
+def test_no_thread_of_ray_data_outlives_the_connection() -> None:
+    """Such a thread would end the process without a message, in the middle of its output."""
     done = subprocess.run(
         [sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=300, check=False
     )
@@ -118,8 +121,8 @@ def test_a_process_that_leaves_has_left_no_thread_that_asks() -> None:
     assert done.stdout.splitlines()[-2:] == ["0 True", "the disk refuses []"]
 
 
-def test_a_head_without_cpus_does_itself_what_must_be_done_there() -> None:
-    """Calls would wait for ever for CPUs that no other node can bring."""
+def test_a_head_without_cpus_does_node_local_work_itself() -> None:
+    """Ray would wait for ever for CPUs that no other node can bring."""
     done = subprocess.run(
         [sys.executable, "-c", HEAD], capture_output=True, text=True, timeout=120, check=False
     )

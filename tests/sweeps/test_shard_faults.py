@@ -137,7 +137,7 @@ def test_a_shard_that_changes_fails_who_reads_it_and_no_one_else(
         (reason,) = (
             line for line in said.splitlines() if line.startswith(f"failed: vae latent_dim={dim}:")
         )
-        assert str(shard) in reason and "prepare the data anew" in reason, reason
+        assert str(shard) in reason and "prepare the data again" in reason, reason
         assert str(shard) in found[dim].data.tags["error"]
 
     refused = ended(start(tmp_path, shard, "--resume"), 2)
