@@ -9,12 +9,14 @@ from .data.base import Splits as Splits
 from .data.celeba import CelebAConfig as CelebAConfig
 from .data.digits import DigitsConfig as DigitsConfig
 from .data.image_folder import ImageFolderConfig as ImageFolderConfig
+from .data.load import LoadOptions as LoadOptions
 from .data.load import load_splits as load_splits
 from .data.mnist import MNISTConfig as MNISTConfig
 from .data.svhn import SVHNConfig as SVHNConfig
 from .distributions.rng import Draw as Draw
 from .evaluation.chains import ChainResult as ChainResult
 from .evaluation.chains import evaluate as evaluate
+from .evaluation.references import ReferenceData as ReferenceData
 from .experiment.experiment import Experiment as Experiment
 from .experiment.experiment import resolve as resolve
 from .experiment.trial import run_trial as run_trial
