@@ -1,4 +1,4 @@
-"""Distributions over latents and images, and the random draws that they are sampled with."""
+"""Distributions over latent codes and images, and the random streams that they draw from."""
 
 import lazy_loader
 

@@ -1,7 +1,8 @@
 """The thin distributions that encoders, decoders and priors return.
 
-All randomness comes from the `draw` passed in; nothing is validated here, so the same code runs
-compiled or stacked. Shapes: B batch, D latent dimension, ... event.
+All randomness comes from the `draw` argument. Nothing is validated here, so that the same code
+also runs compiled, captured as a CUDA graph, or stacked over seeds. Shapes: B batch, D latent
+dimension.
 """
 
 import math
@@ -18,25 +19,45 @@ NEGATED = torch.tensor(-1.0)
 
 
 class Distribution(Protocol):
-    """A law over tensors: its mean, a sample and, where it has one, its density."""
+    """A distribution over tensors: its mean, samples and, if it has one, its density."""
 
     @property
-    def mean(self) -> Tensor: ...
+    def mean(self) -> Tensor:
+        """The mean of the distribution."""
 
     def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """A sample of shape [*sample_shape, *mean.shape], differentiable where the law allows."""
+        """Draw samples, differentiable in the parameters if the distribution allows it.
+
+        Args:
+            draw: The source of randomness.
+            sample_shape: The shape of independent samples.
+
+        Returns:
+            A tensor [*sample_shape, *mean.shape].
+        """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(value), in nats, elementwise over the mean's shape (independent elements).
+        """log p(value) in nats.
 
-        Raises TypeError where the law has no density."""
+        Args:
+            value: A tensor of the mean's shape.
+
+        Returns:
+            One number for each independent element of the distribution.
+
+        Raises:
+            TypeError: The distribution has no density.
+        """
 
 
 class Normal:
     """A diagonal Gaussian, N(mean, diag(exp(log_var))).
 
-    mean, log_var: [B, D]. Samples are reparameterised: z = mu + sigma * eps
-    (Creswell et al. 2017, section 2.1).
+    Samples are reparameterised, z = mu + sigma * eps (Creswell et al. 2017, section 2.1).
+
+    Args:
+        mean: mu, [B, D].
+        log_var: log sigma^2, [B, D].
     """
 
     def __init__(self, mean: Tensor, log_var: Tensor) -> None:
@@ -55,8 +76,11 @@ class Normal:
 class Bernoulli:
     """Independent pixels in [0, 1] with P(x = 1) = sigmoid(logits).
 
-    `log_prob` is the negative cross-entropy, x log p + (1 - x) log(1 - p), also for grey values
+    `log_prob` is the negative cross-entropy, x log p + (1 - x) log(1 - p), for grey values too
     (Creswell et al. 2017, section 2).
+
+    Args:
+        logits: The logits of the pixels, [B, C, H, W].
     """
 
     def __init__(self, logits: Tensor) -> None:
@@ -70,12 +94,17 @@ class Bernoulli:
         return (draw.uniform((*sample_shape, *self.logits.shape)) < self.mean).float()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # The weight is the sign: in place, where a minus before it makes two copies of the images.
+        # The sign is a weight, which is multiplied in place. A minus in front of the call would
+        # copy the images twice.
         return F.binary_cross_entropy_with_logits(self.logits, value, NEGATED, reduction="none")
 
 
 class Delta:
-    """A deterministic law: all mass on `mean`; it has no density."""
+    """A deterministic value: all mass is on `mean`, and there is no density.
+
+    Args:
+        mean: The value.
+    """
 
     def __init__(self, mean: Tensor) -> None:
         self.mean = mean
@@ -88,10 +117,14 @@ class Delta:
 
 
 class Implicit:
-    """z = f(eta), eta ~ N(0, I) or U[-1, 1) of a shape: it can be sampled and has no density.
+    """z = f(eta) with eta ~ N(0, I) or U[-1, 1): it can be sampled and has no density.
 
-    f: eta [..., *shape] -> z [..., ...]. Its `mean` is f(0), the image of the noise's mean: the
-    law's own has no closed form.
+    Its `mean` is f(0), the image of the mean of eta, because the mean of z has no closed form.
+
+    Args:
+        f: The map eta [..., *like.shape] -> z.
+        like: A tensor of the shape, device and type of one eta.
+        uniform: Whether eta is uniform instead of Gaussian.
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor], like: Tensor, uniform: bool = False) -> None:
@@ -106,4 +139,6 @@ class Implicit:
         return self.f(2 * draw.uniform(shape) - 1 if self.uniform else draw.normal(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        raise TypeError("an implicit law can be sampled and has no density: log_prob is undefined")
+        raise TypeError(
+            "an implicit distribution can be sampled and has no density: log_prob is undefined"
+        )

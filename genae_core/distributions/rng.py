@@ -1,8 +1,8 @@
-"""Where all randomness enters: tensors drawn from one seeded generator.
+"""The only source of randomness: tensors drawn from a seeded generator.
 
-Nothing in genae draws from torch's global state. Library code that can only draw from it
-(weight initialisation) runs inside `Draw.as_global`, which forks the global state from this
-stream and restores it.
+Nothing in genae draws from torch's global state. Library code that can draw only from it, such as
+the initialisation of weights, runs inside `Draw.as_global`, which seeds the global state from this
+stream and restores it afterwards.
 """
 
 import hashlib
@@ -16,8 +16,13 @@ from torch import Tensor
 class Draw:
     """A named stream of random tensors.
 
-    seed and names fix the stream: `Draw(0, "chain", 3)` is the same on every run, and
-    independent of `Draw(0, "chain", 4)`. Bit identity holds at equal device.
+    The seed and the names determine the stream: `Draw(0, "chain", 3)` is the same in every
+    process, and independent of `Draw(0, "chain", 4)`. Streams are bit-identical on equal devices.
+
+    Args:
+        seed: The seed.
+        *names: The names of the stream, in order.
+        device: The device of the tensors.
     """
 
     def __init__(self, seed: int, *names: str | int, device: torch.device | str = "cpu") -> None:
@@ -27,25 +32,25 @@ class Draw:
         self.generator.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """N(0, 1), float32."""
+        """Samples of N(0, 1), float32."""
         return torch.randn(shape, generator=self.generator, device=self.device)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """U[0, 1), float32."""
+        """Samples of U[0, 1), float32."""
         return torch.rand(shape, generator=self.generator, device=self.device)
 
     def mask(self, shape: tuple[int, ...], keep: float) -> Tensor:
-        """1 with probability `keep`, else 0, float32."""
+        """1 with probability `keep` and 0 otherwise, float32."""
         return (self.uniform(shape) < keep).float()
 
     def permutation(self, size: int) -> Tensor:
-        """A random order of 0..size-1, int64."""
+        """A random order of 0, ..., size - 1, int64."""
         return torch.randperm(size, generator=self.generator, device=self.device)
 
     @contextmanager
     def as_global(self) -> Iterator[None]:
-        """Run a block whose calls draw from torch's global state, that of the CPU and of this
-        stream's device, seeded from this stream."""
+        """Run a block in which torch's global state, of the CPU and of this stream's device, is
+        seeded from this stream; afterwards the former state is restored."""
         seed = int(torch.randint(2**62, (), generator=self.generator, device=self.device).item())
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):

@@ -1,8 +1,8 @@
-"""What a divergence gives: how far the law q of the codes is from the target's p, as a signal.
+"""Divergences: losses that move the distribution q of the codes towards the target p.
 
-A critic scores latent vectors; it is trained to tell target from codes, and whoever makes the
-codes is trained on its answer. A divergence that needs no critic says so by `critic_steps` 0.
-Shapes: B of a batch, D latent dimension.
+A critic scores latent vectors. It is trained to separate the target from the codes, and the
+network that makes the codes is trained on its scores. A divergence without a critic has
+`critic_steps` 0. Shapes: B batch, D latent dimension.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,50 @@ from torch import Tensor, nn
 
 from genae_core.distributions.rng import Draw
 
-Score = Callable[[Tensor], Tensor]  # latent vectors [B, D] -> unbounded scores [B]
+# Maps latent vectors [B, D] to unbounded scores [B].
+Score = Callable[[Tensor], Tensor]
 
 
 class Divergence(Protocol):
-    """A frozen dataclass of the divergence's settings. Losses are scalars, and pure."""
+    """A divergence between the target p and the codes q: a frozen dataclass of its settings,
+    whose losses are scalars and pure."""
 
     @property
     def critic_steps(self) -> int:
-        """Steps of the critic before each answer of the codes; 0 where there is no critic."""
+        """The steps of the critic before each step of the codes; 0 without a critic."""
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
-        """What the critic minimises. target, codes: [B, D], without gradients."""
+        """The loss that the critic minimises.
+
+        Args:
+            score: The critic.
+            target: Samples of p, [B, D], without gradients.
+            codes: Samples of q, [B, D], without gradients.
+            draw: The source of randomness.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            TypeError: The divergence has no critic.
+        """
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
-        """What whoever makes the codes minimises."""
+        """The loss that the network behind the codes minimises.
+
+        Args:
+            score: The critic.
+            target: Samples of p, [B, D].
+            codes: Samples of q, [B, D], with gradients.
+
+        Returns:
+            A scalar.
+        """
 
     def project(self, critic: nn.Module) -> None:
-        """Put the critic back into the set that the divergence allows, after each of its steps."""
+        """Project the critic onto the functions that the divergence allows, after each of its
+        steps.
+
+        Args:
+            critic: The critic; it is changed in place.
+        """

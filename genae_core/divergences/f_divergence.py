@@ -2,7 +2,7 @@
 
 For a score v and T = g_f(v), D_f(p || q) >= E_p[T] - E_q[f*(T)], with equality at
 T = f'(p / q) (Nguyen et al. 2010; Nowozin et al. 2016, eq. 4 to 6 and Table 6).
-p is the target's law, q that of the codes.
+p is the distribution of the target, q that of the codes.
 """
 
 import math
@@ -23,8 +23,15 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Generator(NamedTuple):
-    """f(u) on u > 0; g_f(v), whose range is the domain of f*; the conjugate f*(t); and f*(g_f(v))
-    simplified, which stays finite where the two in turn do not."""
+    """The functions of one f-divergence.
+
+    Attributes:
+        f: f(u) on u > 0.
+        activation: g_f(v), whose range is the domain of f*.
+        conjugate: The conjugate f*(t).
+        conjugate_of_activation: f*(g_f(v)) in a simplified form, which stays finite for scores at
+            which the composition of the two overflows.
+    """
 
     f: Function
     activation: Function
@@ -32,8 +39,9 @@ class Generator(NamedTuple):
     conjugate_of_activation: Function
 
 
-# The printed tables err twice: (u - 1)^2 gives the integral of (p - q)^2 / q, not / p; and the
-# Jensen-Shannon row gives 2 JS(p, q), twice what is printed beside it. GAN is 2 JS - log 4.
+# The printed tables have two errors. The f of the Pearson row, (u - 1)^2, gives the integral of
+# (p - q)^2 / q and not of (p - q)^2 / p. The f of the Jensen-Shannon row gives 2 JS(p, q), twice
+# the value beside it. The GAN row is 2 JS - log 4.
 GENERATORS: dict[Kind, Generator] = {
     "kl": Generator(
         f=lambda u: torch.xlogy(u, u),
@@ -77,11 +85,17 @@ GENERATORS: dict[Kind, Generator] = {
 @register("divergence.f")
 @dataclass(frozen=True, kw_only=True)
 class FDivergence:
-    """D_f(p || q) of one `kind`, in nats where f is in logarithms.
+    """D_f(p || q) by its variational bound, in nats if f is made of logarithms.
 
-    saturating: whether the codes minimise the bound itself, -E_q[f*(g_f(v))], or by default
-    -E_q[g_f(v)]: the same fixed point, stronger gradients (Goodfellow et al. 2014, section 3;
-    Nowozin et al. 2016, section 3.2). Creswell et al. 2017, section 2.1, is "gan", by default.
+    Args:
+        kind: The f-divergence. The default, "gan", is that of Creswell et al. 2017, section 2.1.
+        saturating: Whether the codes minimise the bound itself, -E_q[f*(g_f(v))]. The default is
+            -E_q[g_f(v)], which has the same fixed point and stronger gradients (Goodfellow et al.
+            2014, section 3; Nowozin et al. 2016, section 3.2).
+        critic_steps: The steps of the critic before each step of the codes.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     kind: Kind = "gan"
@@ -101,10 +115,10 @@ class FDivergence:
         return f.conjugate_of_activation(score(codes)).mean() - on_target
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
-        """-E_q[g_f(v)], or -E_q[f*(g_f(v))] where `saturating`."""
+        """-E_q[g_f(v)], or -E_q[f*(g_f(v))] if `saturating`."""
         f = GENERATORS[self.kind]
-        answer = f.conjugate_of_activation if self.saturating else f.activation
-        return -answer(score(codes)).mean()
+        function = f.conjugate_of_activation if self.saturating else f.activation
+        return -function(score(codes)).mean()
 
     def project(self, critic: nn.Module) -> None:
-        """Any critic is allowed."""
+        """Every critic is allowed, so nothing changes."""

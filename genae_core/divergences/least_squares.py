@@ -12,10 +12,16 @@ from genae_core.divergences.base import Score
 @register("divergence.least_squares")
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
-    """The critic's scores are drawn to 1 on the target and to 0 on the codes.
+    """The critic learns scores of 1 on the target and of 0 on the codes.
 
-    At the best critic, v = p / (p + q), its loss is 1/2 E_q[p / (p + q)], which is 1/4 where
-    the laws agree and less where they differ.
+    At the best critic, v = p / (p + q), its loss is 1/2 E_q[p / (p + q)]. That is 1/4
+    if p = q, and less otherwise.
+
+    Args:
+        critic_steps: The steps of the critic before each step of the codes.
+
+    Raises:
+        ValueError: critic_steps is not a whole number >= 1.
     """
 
     critic_steps: int = 1
@@ -32,4 +38,4 @@ class LeastSquares:
         return 0.5 * (score(codes) - 1).square().mean()
 
     def project(self, critic: nn.Module) -> None:
-        """Any critic is allowed."""
+        """Every critic is allowed, so nothing changes."""

@@ -20,11 +20,21 @@ from genae_core.divergences.base import Score
 class MMD:
     """The MMD^2 of two samples with a mixture of kernels, k = sum over `scales` of k_s.
 
-    "imq": k_s(a, b) = C / (C + |a - b|^2), "rbf": k_s(a, b) = exp(-|a - b|^2 / C), each with
-    C = 2 s D bandwidth^2, so that distances are seen relative to those of N(0, bandwidth^2 I)
-    in D dimensions (Tolstikhin et al. 2018, section 4).
-    estimator: "unbiased" leaves out k(a, a) and may be negative; "biased" keeps them.
-    root: MMD instead of its square, as Li et al. 2015, eq. 8, train; "biased" alone allows it.
+    With C = 2 s D bandwidth^2, the mean squared distance of two samples of N(0, bandwidth^2 I) in
+    D dimensions times s (Tolstikhin et al. 2018, section 4), the kernels are
+    k_s(a, b) = C / (C + |a - b|^2) for "imq" and k_s(a, b) = exp(-|a - b|^2 / C) for "rbf".
+
+    Args:
+        kernel: "imq" or "rbf".
+        scales: The values of s.
+        bandwidth: The standard deviation to which distances are relative.
+        estimator: "unbiased" leaves out the terms k(a, a) and may be negative; "biased" keeps
+            them.
+        root: Minimise the MMD instead of its square (Li et al. 2015, eq. 8). It needs the biased
+            estimator, which is never negative.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     kernel: Literal["imq", "rbf"] = "imq"
@@ -46,7 +56,7 @@ class MMD:
         )
         require(
             self.estimator == "biased" or not self.root,
-            'root needs estimator "biased": the other may be negative',
+            'root needs estimator "biased", because the other may be negative',
             root=self.root,
         )
 
@@ -55,22 +65,22 @@ class MMD:
         return 0
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
-        """Raises TypeError: there is no critic."""
+        """Raise TypeError, because there is no critic."""
         raise TypeError("the MMD has no critic")
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
         """The MMD^2 of the two samples, or its root; `score` is not used."""
         squared = self.between(target, codes)
-        # The root has no gradient at 0.
+        # Without the constant, the gradient of the square root at 0 would not be finite.
         return (squared.clamp_min(0) + 1e-12).sqrt() if self.root else squared
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
-        """The estimate of MMD^2 from samples a [N, D] and b [M, D], a scalar."""
+        """The estimate of MMD^2 from samples a [N, D] and b [M, D]: a scalar."""
         within = self._within(a) + self._within(b)
         return within - 2 * self._kernel(a, b).mean()
 
     def project(self, critic: nn.Module) -> None:
-        """There is no critic."""
+        """There is no critic, so nothing changes."""
 
     def _within(self, a: Tensor) -> Tensor:
         k = self._kernel(a, a)
@@ -79,8 +89,8 @@ class MMD:
         return (k.sum() - k.diagonal().sum()) / (len(a) * (len(a) - 1))
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
-        """k of every pair, [N, M]."""
-        # Not cdist, whose gradient at equal points is not finite.
+        """k(a, b) of every pair, [N, M]."""
+        # torch.cdist has a gradient at equal points that is not finite.
         squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
         total = torch.zeros_like(squared)
         for scale in self.scales:

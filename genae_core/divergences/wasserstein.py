@@ -17,10 +17,17 @@ from genae_core.divergences.base import Score
 @register("divergence.wasserstein")
 @dataclass(frozen=True, kw_only=True)
 class Wasserstein:
-    """W_1(p, q), the critic held near 1-Lipschitz by a gradient penalty or by clipped weights.
+    """W_1(p, q), with a critic that a gradient penalty or clipped weights keep near 1-Lipschitz.
 
-    penalty: the weight of the gradient penalty. clip: the largest absolute weight where the
-    constraint is "clip"; the distance is then measured up to an unknown factor.
+    Args:
+        constraint: "gradient_penalty" or "clip".
+        penalty: The weight of the gradient penalty.
+        clip: The largest absolute weight of the critic with constraint="clip", which estimates
+            the distance up to an unknown factor.
+        critic_steps: The steps of the critic before each step of the codes.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     constraint: Literal["gradient_penalty", "clip"] = "gradient_penalty"
@@ -39,15 +46,15 @@ class Wasserstein:
         require_positive_int(critic_steps=self.critic_steps)
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
-        """E_q[v] - E_p[v], and penalty E[(||grad v|| - 1)^2] at points uniform on the lines
-        between pairs of the two samples."""
+        """E_q[v] - E_p[v] + penalty E[(||grad v|| - 1)^2], the last at points that are uniform on
+        the lines between pairs of the two samples."""
         loss = score(codes).mean() - score(target).mean()
         if self.constraint == "clip":
             return loss
         share = draw.uniform((len(codes), 1))
         between = share * target + (1 - share) * codes
         slope = _slope(score, between)
-        # The square root has no gradient at 0, where a critic without slope would stay for ever.
+        # Without the constant, the gradient of the square root at 0 would not be finite.
         norm = (slope.square().sum(1) + 1e-12).sqrt()
         total: Tensor = loss + self.penalty * (norm - 1).square().mean()
         return total
@@ -65,12 +72,13 @@ class Wasserstein:
 
 
 def _slope(score: Score, z: Tensor) -> Tensor:
-    """The gradient of the score at each z [B, D], itself differentiable."""
+    """The gradient of the score at each z [B, D]; it is differentiable itself."""
     try:
         z.requires_grad_()
-    except RuntimeError:  # vmap's tensors know torch.func alone, which takes a tenth longer
-        inside: Tensor = torch.func.grad(lambda z: score(z).sum())(z)
-        return inside
+    except RuntimeError:
+        # The tensors of vmap work only with torch.func, which takes a tenth longer.
+        under_vmap: Tensor = torch.func.grad(lambda z: score(z).sum())(z)
+        return under_vmap
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(score(z).sum(), z, create_graph=True)
     return slope

@@ -1,4 +1,4 @@
-"""The networks of the models, and how they compute."""
+"""The networks of the models and how they compute."""
 
 import lazy_loader
 

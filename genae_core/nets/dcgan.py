@@ -1,8 +1,9 @@
 """The DCGAN bodies of Creswell et al. 2017, section 4.1, for square images of 32 or 64 px.
 
-Strided convolutions down, fractionally-strided up; batch normalisation and ReLU after each but
-the top ones; the decoder's sigmoid is in its distribution. Weights ~ N(0, 0.02) and batch
-normalisation scales ~ N(1, 0.02), as Radford et al. 2016 start them.
+The encoder has strided convolutions and the decoder fractionally-strided ones, each followed by
+batch normalisation and ReLU except the last. The decoder's sigmoid is in its distribution. Weights
+start from N(0, 0.02^2) and the scales of batch normalisation from N(1, 0.02^2), as in Radford et
+al. 2016.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,16 @@ from genae_core.nets.base import Net, Shape
 @register("net.dcgan")
 @dataclass(frozen=True, kw_only=True)
 class DCGANConfig:
-    """`width` channels at the first layer, doubled at each halving of the image. At 64 px the
-    default ends in 4 x 4 x 512 = 8192 features, the paper's M (appendix A)."""
+    """The DCGAN encoder and decoder.
+
+    At 64 px the default ends in 4 x 4 x 512 = 8192 features, the paper's M (appendix A).
+
+    Args:
+        width: The channels of the first layer; they double at each halving of the image.
+
+    Raises:
+        ValueError: The width is not a whole number >= 1.
+    """
 
     width: int = 64
 
@@ -32,7 +41,7 @@ class DCGANConfig:
             layers += [nn.ReLU()]
             fan_in = width
         layers += [nn.Conv2d(fan_in, num_outputs, 4), nn.Flatten()]
-        return Net(*layers).apply(_start)
+        return Net(*layers).apply(_initialize)
 
     def build_decoder(self, latent_dim: int, shape: Shape) -> Net:
         widths = self._widths(shape)[::-1]
@@ -43,17 +52,17 @@ class DCGANConfig:
             layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=False)]
             layers += [nn.BatchNorm2d(width), nn.ReLU()]
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
-        return Net(*layers).apply(_start)
+        return Net(*layers).apply(_initialize)
 
     def _widths(self, shape: Shape) -> list[int]:
-        """Channels after each halving, from the image down to 4 x 4."""
+        """The channels after each halving, from the image down to 4 x 4."""
         square = shape[1] == shape[2] and shape[1] in (32, 64)
         require(square, "DCGAN takes square images of 32 or 64 px", shape=shape)
         halvings = {32: 3, 64: 4}[shape[1]]
         return [self.width * 2**level for level in range(halvings)]
 
 
-def _start(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Fully connected bodies, and the critic over latent vectors."""
+"""Fully connected networks: bodies, the critic of latent codes, and a generator of codes."""
 
 import math
 from dataclasses import dataclass
@@ -18,10 +18,17 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
 @register("net.mlp")
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
-    """Linear, batch normalisation, activation for each width, then a linear top.
+    """A linear layer, batch normalisation and an activation for each width, then a linear layer.
 
-    dropout: after each hidden layer of the encoder, from torch's global state, which fit() seeds.
-    batch_norm: False leaves the normalisation out.
+    Args:
+        widths: The widths of the hidden layers.
+        activation: "elu" or "relu".
+        dropout: The rate of dropout after each hidden layer of the encoder. It draws from torch's
+            global state, which fit() seeds.
+        batch_norm: Whether the hidden layers have batch normalisation.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     widths: tuple[int, ...] = (512, 512)
@@ -65,7 +72,16 @@ class MLPConfig:
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """The adversary: "a fully-connected network with dropout and leaky ReLU nonlinearities"
-    (Creswell et al. 2017, section 4.1, which gives neither widths nor rate)."""
+    (Creswell et al. 2017, section 4.1, which states neither widths nor rates).
+
+    Args:
+        widths: The widths of the hidden layers.
+        dropout: The rate of dropout after each hidden layer.
+        slope: The slope of the leaky ReLU below 0.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
 
     widths: tuple[int, ...] = (256, 256)
     dropout: float = 0.2
@@ -83,7 +99,7 @@ class CriticConfig:
 
 
 class Critic(nn.Module):
-    """[B, D] -> logits [B]. Dropout takes its masks from `draw`, and only while training."""
+    """The map z [B, D] -> logits [B]. In training mode its dropout draws the masks from `draw`."""
 
     def __init__(self, config: CriticConfig, latent_dim: int) -> None:
         super().__init__()
@@ -106,7 +122,14 @@ class Critic(nn.Module):
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
     """A generator of codes: "2 fully connected layers and an output layer" (Sridhar &
-    Srivastava, section 4.3), with ReLU and without normalisation."""
+    Srivastava, section 4.3), with ReLU and without normalisation.
+
+    Args:
+        widths: The widths of the hidden layers.
+
+    Raises:
+        ValueError: A width is not a whole number >= 1.
+    """
 
     widths: tuple[int, ...] = (256, 256)
 
@@ -116,7 +139,7 @@ class GeneratorConfig:
             require_positive_int(width=width)
 
     def build(self, latent_dim: int) -> nn.Module:
-        """[B, D] of noise -> [B, D] of codes."""
+        """The map of noise [B, D] to codes [B, D]."""
         layers: list[nn.Module] = []
         for fan_in, width in pairwise((latent_dim, *self.widths)):
             layers += [nn.Linear(fan_in, width), nn.ReLU()]

@@ -1,4 +1,4 @@
-"""Prior distributions of the latents, and what is fitted to codes after training."""
+"""Prior distributions of the latent codes, and those that are fitted to codes after a training."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a prior gives: the law that z is drawn from, and its divergence from an encoding.
+"""The prior: the distribution that z is drawn from, and its divergence from an encoding.
 
 Shapes: B batch, D latent dimension, C channels, H rows, W columns.
 """
@@ -15,49 +15,93 @@ from genae_core.nets.base import Shape
 
 
 class Prior(Distribution, Protocol):
-    """A latent law p(z); `mean` is [D], `sample(draw, (n,))` is [n, D]. A prior with parameters
-    or tensors is an nn.Module, so that it moves with its model."""
+    """A prior p(z). Its mean is [D], and `sample(draw, (n,))` is [n, D].
+
+    A prior with parameters or tensors is an nn.Module, so that it moves to the device of its
+    model.
+    """
 
     full_support: bool
-    """Whether p has a density above 0 everywhere, without which KL(q || p) is not finite."""
+    """Whether p has a density above 0 everywhere; if not, KL(q || p) is infinite."""
 
     learned: bool
-    """Whether it has parameters that the model's own training must move."""
+    """Whether it has parameters that the training of the model must optimise."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(z), [B], in nats, for z [B, D]. Raises TypeError where there is no density."""
+        """log p(z) in nats.
+
+        Args:
+            value: z, [B, D].
+
+        Returns:
+            One number for each z, [B].
+
+        Raises:
+            TypeError: The prior has no density.
+        """
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
-        """KL(q || p) in nats, [B]: closed where there is a form, else log q(z) - log p(z)
-        at the sample z [B, D] of q. Only where `full_support`."""
+        """KL(q || p) in nats: in closed form if there is one, otherwise the estimate
+        log q(z) - log p(z).
+
+        Args:
+            q: B distributions of z.
+            z: A sample of each, [B, D].
+
+        Returns:
+            One number for each q, [B].
+
+        Raises:
+            TypeError: The prior has no `full_support`.
+        """
 
 
 class LabelledPrior(Prior, Protocol):
-    """A prior with a part for each class."""
+    """A prior with a component for each class."""
 
     num_classes: int
 
     def sample_given(self, labels: Tensor, draw: Draw) -> Tensor:
-        """z [B, D] from the parts of the classes int64 [B]; from the whole prior where -1."""
+        """Draw z given its class.
+
+        Args:
+            labels: The classes, int64 [B]; -1 draws from the whole prior.
+            draw: The source of randomness.
+
+        Returns:
+            z, [B, D].
+        """
 
 
 class Host(NamedTuple):
-    """The model that a prior is built into: its images, and its q(z|x)."""
+    """The model that a prior is built into.
+
+    Attributes:
+        shape: (C, H, W) of its images.
+        encode: Its encoder q(z|x), for images [B, C, H, W].
+    """
 
     shape: Shape
     encode: Callable[[Tensor], Normal]
 
 
 class PriorConfig(Protocol):
-    """A prior's config."""
+    """The config of a prior."""
 
     def build(self, latent_dim: int, host: Host | None = None) -> Prior:
-        """host: for a prior that is made of encodings. Raises ValueError for a dimension, or for
-        a lack of a host, that the prior cannot take."""
+        """Build the prior.
+
+        Args:
+            latent_dim: D.
+            host: The model of the prior, for a prior that is made of encodings.
+
+        Raises:
+            ValueError: The prior does not exist in this dimension, or needs a host.
+        """
 
 
 def sampled_kl(prior: Prior, q: Normal, z: Tensor) -> Tensor:
-    """log q(z) - log p(z), [B]: KL(q || p) in nats from one sample z of q."""
+    """log q(z) - log p(z), [B]: an estimate of KL(q || p) in nats from one sample z of q."""
     return q.log_prob(z).sum(1) - prior.log_prob(z)
 
 
@@ -72,7 +116,7 @@ def check_density(prior: Prior, family: str) -> None:
 
 
 def check_fixed(prior: Prior, family: str) -> None:
-    """Raise ValueError where the prior would have to be learned by a KL that is not there."""
+    """Raise ValueError if the prior has parameters, which this family has no KL to train."""
     require(
         not prior.learned,
         f"{family} moves its codes to a fixed prior: a learned one belongs to a VAE",

@@ -1,4 +1,4 @@
-"""Laws fitted after the training to a model's codes (Ghosh et al. 2020, section 4).
+"""Distributions that are fitted to the codes of a trained model (Ghosh et al. 2020, section 4).
 
 Shapes: N codes, D latent dimension.
 """
@@ -16,9 +16,14 @@ from genae_core.priors.mixture import GaussianMixture
 @register("fitted_prior.mixture")
 @dataclass(frozen=True, kw_only=True)
 class ExPostMixture:
-    """A mixture of Gaussians with full covariances, by expectation-maximisation (scikit-learn).
+    """A mixture of Gaussians with full covariances, fitted by expectation-maximisation
+    (scikit-learn).
 
-    components: 1 is a single Gaussian.
+    Args:
+        components: The number of Gaussians.
+
+    Raises:
+        ValueError: The number is not a whole number >= 1.
     """
 
     components: int = 10
@@ -27,19 +32,31 @@ class ExPostMixture:
         require_positive_int(components=self.components)
 
     def fit(self, codes: Tensor, draw: Draw) -> GaussianMixture:
-        """The mixture of codes [N, D]. Raises ValueError for fewer codes than components."""
+        """Fit the mixture.
+
+        Args:
+            codes: Latent codes, [N, D].
+            draw: The source of randomness.
+
+        Returns:
+            The mixture, on the device of the codes.
+
+        Raises:
+            ValueError: There are fewer codes than components, or fewer than 2.
+        """
         from sklearn.mixture import GaussianMixture as Estimator
 
+        fewest = max(2, self.components)
         require(
-            len(codes) >= max(2, self.components),
-            f"a mixture of {self.components} needs as many codes, and at least 2",
+            len(codes) >= fewest,
+            f"a mixture of {self.components} Gaussians needs at least {fewest} codes",
             codes=len(codes),
         )
-        seed = int(draw.permutation(2**16)[0])  # of the k-means that EM starts from
-        found = Estimator(self.components, random_state=seed, max_iter=200).fit(
+        seed = int(draw.permutation(2**16)[0])  # k-means, which EM starts from, draws with it.
+        mixture = Estimator(self.components, random_state=seed, max_iter=200).fit(
             codes.double().cpu().numpy()
         )
-        parts = (found.weights_, found.means_, found.covariances_)
+        parts = (mixture.weights_, mixture.means_, mixture.covariances_)
         weights, means, covariances = (torch.from_numpy(part).to(codes.device) for part in parts)
         factors = torch.linalg.cholesky(covariances)
         return GaussianMixture(weights.float(), means.float(), factors.float())

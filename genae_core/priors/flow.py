@@ -1,8 +1,8 @@
-"""Normalizing flows as latent laws: log p(z) = log N(T(z); 0, I) + log |det dT/dz|.
+"""Normalizing flows as priors: log p(z) = log N(T(z); 0, I) + log |det dT/dz|.
 
-Sridhar & Srivastava, section 4.2 and eq. 4, whose printed sign of the determinant is wrong: the
-negative log-likelihood holds -log |det|. The flows are zuko's, but for the planar and the radial
-one (Rezende & Mohamed 2015), which it lacks. Shapes: B batch, D latent dimension.
+Sridhar & Srivastava, section 4.2 and eq. 4. The sign of the determinant that they print is wrong:
+the negative log-likelihood contains -log |det|. The flows are zuko's, except the planar and the
+radial one (Rezende & Mohamed 2015), which it does not have. Shapes: B batch, D latent dimension.
 """
 
 from dataclasses import dataclass, field
@@ -20,18 +20,26 @@ from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host, sampled_kl
 
 KINDS = ("realnvp", "spline", "maf", "planar", "radial")
-BISECTIONS = 40  # halvings of an interval, down to float32's resolution
+BISECTIONS = 40  # An interval is halved this often, down to the resolution of float32.
 
 
 @register("flow")
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """transforms: how many in turn. widths: of the hidden layers of each one's network.
+    """A normalizing flow.
 
-    "realnvp": affine couplings (Dinh et al. 2017). "spline": autoregressive rational-quadratic
-    splines (Durkan et al. 2019), which are the identity outside [-5, 5]. "maf": autoregressive
-    affine (Papamakarios et al. 2017). "planar" and "radial" have no networks. To sample, "spline"
-    and "maf" take D passes, the others one, or one root of an equation.
+    "realnvp" has affine couplings (Dinh et al. 2017), "spline" autoregressive rational-quadratic
+    splines (Durkan et al. 2019), which are the identity outside [-5, 5], and "maf" autoregressive
+    affine transforms (Papamakarios et al. 2017). "planar" and "radial" have no networks. Sampling
+    needs D passes for "spline" and "maf", and one pass or the root of one equation for the others.
+
+    Args:
+        kind: The kind of the transforms.
+        transforms: The number of transforms, which are composed.
+        widths: The widths of the hidden layers of each transform's network.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     kind: Literal["realnvp", "spline", "maf", "planar", "radial"] = "realnvp"
@@ -51,12 +59,13 @@ class FlowConfig:
             "a flow needs latent_dim >= 2",
             latent_dim=latent_dim,
         )
-        with torch.device("cpu"):  # zuko builds its masks from values, which "meta" has not
+        # zuko computes its masks from values, which the device "meta" does not have.
+        with torch.device("cpu"):
             return FlowDistribution(self, latent_dim)
 
 
 class FlowDistribution(nn.Module):
-    """The law of T^-1(eps), eps ~ N(0, I); eps comes from `draw`, never from zuko's sampler."""
+    """z = T^-1(eps) with eps ~ N(0, I). eps comes from `draw` and never from zuko's sampler."""
 
     centre: Tensor
     full_support = True
@@ -69,7 +78,7 @@ class FlowDistribution(nn.Module):
 
     @property
     def mean(self) -> Tensor:
-        """T^-1(0), the image of eps's mean: the law's own has no closed form."""
+        """T^-1(0), the image of the mean of eps, because the mean of z has no closed form."""
         z: Tensor = self.flow().transform.inv(self.centre)
         return z
 
@@ -98,29 +107,29 @@ def _flow(config: FlowConfig, latent_dim: int) -> Any:
         return zuko.flows.NSF(**settings)
     if config.kind == "maf":
         return zuko.flows.MAF(**settings)
-    one = _planar if config.kind == "planar" else _radial
+    transform = _planar if config.kind == "planar" else _radial
     base = zuko.lazy.UnconditionalDistribution(
         zuko.distributions.DiagNormal,
         torch.zeros(latent_dim),
         torch.ones(latent_dim),
         buffer=True,
     )
-    return zuko.lazy.Flow([one(latent_dim) for _ in range(config.transforms)], base)
+    return zuko.lazy.Flow([transform(latent_dim) for _ in range(config.transforms)], base)
 
 
 def _planar(dim: int) -> Any:
-    start = [torch.randn(dim) / dim**0.5, torch.randn(dim) / dim**0.5, torch.zeros(())]
-    return zuko.lazy.UnconditionalTransform(PlanarTransform, *start)
+    parameters = [torch.randn(dim) / dim**0.5, torch.randn(dim) / dim**0.5, torch.zeros(())]
+    return zuko.lazy.UnconditionalTransform(PlanarTransform, *parameters)
 
 
 def _radial(dim: int) -> Any:
-    start = [torch.randn(dim), torch.zeros(()), torch.zeros(())]
-    return zuko.lazy.UnconditionalTransform(RadialTransform, *start)
+    parameters = [torch.randn(dim), torch.zeros(()), torch.zeros(())]
+    return zuko.lazy.UnconditionalTransform(RadialTransform, *parameters)
 
 
 class PlanarTransform(Transform):
-    """y = x + u tanh(w . x + b), with u moved so that w . u > -1 and the map is invertible
-    (Rezende & Mohamed 2015, eq. 10 to 12 and appendix A.1). w, u: [D]; b: scalar."""
+    """y = x + u tanh(w . x + b), where u is shifted so that w . u > -1, which makes the map
+    invertible (Rezende & Mohamed 2015, eq. 10 to 12 and appendix A.1). w, u: [D]; b: scalar."""
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
@@ -137,12 +146,12 @@ class PlanarTransform(Transform):
         return x + self.u * torch.tanh(x @ self.w + self.b)[..., None]
 
     def _inverse(self, y: Tensor) -> Tensor:
-        # w . y = a + (w . u) tanh(a + b), increasing in a = w . x, solved by bisection.
-        wanted = y @ self.w
-        low, high = wanted - self.along.abs(), wanted + self.along.abs()
+        # Bisection solves w . y = a + (w . u) tanh(a + b), which increases in a = w . x.
+        w_y = y @ self.w
+        low, high = w_y - self.along.abs(), w_y + self.along.abs()
         for _ in range(BISECTIONS):
             a = (low + high) / 2
-            below = a + self.along * torch.tanh(a + self.b) < wanted
+            below = a + self.along * torch.tanh(a + self.b) < w_y
             low, high = torch.where(below, a, low), torch.where(below, high, a)
         return y - self.u * torch.tanh((low + high) / 2 + self.b)[..., None]
 
@@ -152,7 +161,7 @@ class PlanarTransform(Transform):
 
 
 class RadialTransform(Transform):
-    """y = x + beta (x - c) / (alpha + |x - c|), with beta > -alpha so that it is invertible
+    """y = x + beta (x - c) / (alpha + |x - c|), with beta > -alpha, which makes the map invertible
     (Rezende & Mohamed 2015, eq. 14 and appendix A.2). c: [D]; log_alpha, beta: scalars."""
 
     domain = constraints.real_vector
@@ -166,21 +175,21 @@ class RadialTransform(Transform):
         self.beta: Tensor = F.softplus(beta) - self.alpha
 
     def _call(self, x: Tensor) -> Tensor:
-        away = x - self.centre
-        r: Tensor = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
-        return x + self.beta * away / (self.alpha + r)
+        offset = x - self.centre
+        r: Tensor = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
+        return x + self.beta * offset / (self.alpha + r)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        # R = r + beta r / (alpha + r), a quadratic in r = |x - c| for R = |y - c|.
-        away = y - self.centre
-        far: Tensor = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
-        half = (self.alpha + self.beta - far) / 2
-        near = (half.square() + self.alpha * far).sqrt() - half
-        return self.centre + away * near / far.clamp_min(torch.finfo(far.dtype).tiny)
+        # For R = |y - c| and r = |x - c|, R = r + beta r / (alpha + r) is quadratic in r.
+        offset = y - self.centre
+        big_r: Tensor = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
+        half = (self.alpha + self.beta - big_r) / 2
+        r = (half.square() + self.alpha * big_r).sqrt() - half
+        return self.centre + offset * r / big_r.clamp_min(torch.finfo(big_r.dtype).tiny)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        away = x - self.centre
-        h = 1 / (self.alpha + torch.linalg.vector_norm(away, dim=-1))
+        offset = x - self.centre
+        h = 1 / (self.alpha + torch.linalg.vector_norm(offset, dim=-1))
         radial = torch.log1p(self.beta * self.alpha * h.square())
         return (x.shape[-1] - 1) * torch.log1p(self.beta * h) + radial
 
@@ -188,7 +197,11 @@ class RadialTransform(Transform):
 @register("prior.flow")
 @dataclass(frozen=True, kw_only=True)
 class FlowPriorConfig:
-    """A flow learned together with the model, by its KL."""
+    """A flow that is trained together with the model, by the KL of the model.
+
+    Args:
+        flow: The flow.
+    """
 
     flow: FlowConfig = field(default_factory=FlowConfig)
 

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, p(z) = sum_k w_k N(z; m_k, L_k L_k^T); and ten of them on a ring.
+"""Mixtures of Gaussians, p(z) = sum_k w_k N(z; m_k, L_k L_k^T), and a ring of ten Gaussians.
 
 Makhzani et al. 2016, figures 2b and 4a. Shapes: K components, B batch, D latent dimension.
 """
@@ -16,8 +16,13 @@ from genae_core.priors.base import Host, sampled_kl
 
 
 class GaussianMixture(nn.Module):
-    """weights: [K], summing to 1. means: [K, D]. factors: [K, D, D], lower triangular, the
-    Cholesky factors of the covariances."""
+    """A mixture of Gaussians.
+
+    Args:
+        weights: w, [K], with the sum 1.
+        means: m, [K, D].
+        factors: L, [K, D, D], the lower triangular Cholesky factors of the covariances.
+    """
 
     weights: Tensor
     means: Tensor
@@ -42,18 +47,18 @@ class GaussianMixture(nn.Module):
     def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
         edges = self.weights.cumsum(0)[:-1].contiguous()
         k = torch.searchsorted(edges, draw.uniform(sample_shape), right=True)
-        return self._of(k, draw)
+        return self._sample_component(k, draw)
 
     def sample_given(self, labels: Tensor, draw: Draw) -> Tensor:
-        """z [B, D] from the components int64 [B]; from the whole mixture where -1."""
+        """z [B, D] from the components int64 [B]; a label of -1 draws from the whole mixture."""
         edges = self.weights.cumsum(0)[:-1].contiguous()
         any_k = torch.searchsorted(edges, draw.uniform(tuple(labels.shape)), right=True)
-        return self._of(torch.where(labels < 0, any_k, labels), draw)
+        return self._sample_component(torch.where(labels < 0, any_k, labels), draw)
 
     def log_joint(self, z: Tensor) -> Tensor:
-        """log w_k N(z; m_k, L_k L_k^T), [B, K], nats, for z [B, D]."""
-        away = (z[:, None] - self.means).permute(1, 2, 0)  # [K, D, B]
-        scaled = torch.linalg.solve_triangular(self.factors, away, upper=False)
+        """log (w_k N(z; m_k, L_k L_k^T)) in nats, [B, K], for z [B, D]."""
+        offset = (z[:, None] - self.means).permute(1, 2, 0)  # [K, D, B]
+        scaled = torch.linalg.solve_triangular(self.factors, offset, upper=False)
         log_det = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = 0.5 * z.shape[1] * math.log(2 * math.pi)
         joint: Tensor = self.weights.log() - log_det - constant - 0.5 * scaled.square().sum(1).T
@@ -69,8 +74,8 @@ class GaussianMixture(nn.Module):
     def kl(self, q: Normal, z: Tensor) -> Tensor:
         return sampled_kl(self, q, z)
 
-    def _of(self, k: Tensor, draw: Draw) -> Tensor:
-        """A sample from component k, for each k."""
+    def _sample_component(self, k: Tensor, draw: Draw) -> Tensor:
+        """A sample of component k for each k [...], [..., D]."""
         eps = draw.normal((*k.shape, self.means.shape[1]))
         return self.means[k] + (self.factors[k] @ eps[..., None])[..., 0]
 
@@ -78,11 +83,20 @@ class GaussianMixture(nn.Module):
 @register("prior.ring")
 @dataclass(frozen=True, kw_only=True)
 class RingPriorConfig:
-    """Equal Gaussians on a ring in the first two dimensions, long sides along the radius.
+    """Gaussians of equal weight on a ring in the first two dimensions, elongated along the radius.
 
-    radius: of the ring. radial_sd, tangential_sd: the components' standard deviations along and
-    across the radius; `radial_sd` also in any further dimension, where all are centred on 0.
-    The paper prints no figures for its ten 2-D Gaussians; these overlap as little as its picture.
+    In every further dimension all Gaussians have the mean 0 and the standard deviation
+    `radial_sd`. The paper states no numbers for its ten 2-D Gaussians; the defaults overlap as
+    little as those in its figure.
+
+    Args:
+        components: The number of Gaussians.
+        radius: The radius of the ring.
+        radial_sd: The standard deviation of a Gaussian along the radius.
+        tangential_sd: The standard deviation of a Gaussian across the radius.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     components: int = 10

@@ -13,7 +13,12 @@ from genae_core.priors.base import Host
 
 
 class IsotropicNormal(nn.Module):
-    """N(0, sd^2 I) over [D]."""
+    """N(0, sd^2 I) over z [D].
+
+    Args:
+        latent_dim: D.
+        sd: The standard deviation.
+    """
 
     mean: Tensor
     full_support = True
@@ -33,7 +38,7 @@ class IsotropicNormal(nn.Module):
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
         """KL(q || p) = 1/2 sum_d ((mu^2 + sigma^2) / sd^2 - log (sigma^2 / sd^2) - 1), [B], nats
-        (Creswell et al. 2017, section 2.1, which writes it for sd = 1, summed over the batch)."""
+        (Creswell et al. 2017, section 2.1, for sd = 1 and summed over the batch)."""
         variance = self.sd**2
         squares = (q.mean.square() + q.log_var.exp()) / variance
         return 0.5 * (squares - q.log_var + math.log(variance) - 1).sum(1)
@@ -42,7 +47,14 @@ class IsotropicNormal(nn.Module):
 @register("prior.normal")
 @dataclass(frozen=True, kw_only=True)
 class NormalPriorConfig:
-    """sd: its standard deviation (Makhzani et al. 2016 use 5 on MNIST)."""
+    """The isotropic Gaussian prior.
+
+    Args:
+        sd: The standard deviation (Makhzani et al. 2016 use 5 on MNIST).
+
+    Raises:
+        ValueError: sd is not a finite number > 0.
+    """
 
     sd: float = 1.0
 

@@ -12,14 +12,15 @@ from genae_core.distributions.base import Normal
 from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host
 
-KNOTS = 10_001  # of the table that turns a length into an angle
+KNOTS = 10_001  # The number of rows of the table from arc lengths to angles.
 
 
 class SwissRoll(nn.Module):
-    """z = pitch t (cos t, sin t) + sd eps over [2], with the length along the spiral uniform.
+    """z = pitch t (cos t, sin t) + sd eps, [2], where the arc length of t along the spiral is
+    uniform.
 
-    It can be sampled, by class too (class k takes the k-th of `num_classes` equal lengths), and
-    has no density.
+    It can be sampled, also by class: class k has the k-th of `num_classes` equal lengths. It has
+    no density.
     """
 
     angles: Tensor
@@ -34,52 +35,62 @@ class SwissRoll(nn.Module):
         self.num_classes = config.classes
         first, last = 2 * math.pi * config.first_turn, 2 * math.pi * config.last_turn
         t = torch.linspace(first, last, KNOTS, dtype=torch.float64)
-        # The arc length of r = t, from 0 (in units of the pitch).
+        # The arc length of the spiral r = t from its centre, in units of the pitch.
         length = (t * (1 + t.square()).sqrt() + t.asinh()) / 2
         share = (length - length[0]) / (length[-1] - length[0])
         self.register_buffer("angles", t.float(), persistent=False)
         self.register_buffer("lengths", share.float(), persistent=False)
-        # E[z] = integral of z ds / integral of ds, ds = sqrt(1 + t^2) dt
+        # E[z] = (integral of z ds) / (integral of ds) with ds = sqrt(1 + t^2) dt
         speed = (1 + t.square()).sqrt()
+        total = torch.trapezoid(speed, t)
         xy = [
-            torch.trapezoid(t * turn * speed, t) / torch.trapezoid(speed, t)
-            for turn in (t.cos(), t.sin())
+            torch.trapezoid(t * direction * speed, t) / total for direction in (t.cos(), t.sin())
         ]
         self.register_buffer("mean", config.pitch * torch.stack(xy).float(), persistent=False)
 
     def axis(self, share: Tensor) -> Tensor:
-        """The points [..., 2] of the roll's axis at these shares [...] of its length."""
-        place = torch.searchsorted(self.lengths, share).clamp(1, len(self.lengths) - 1)
-        low, high = self.lengths[place - 1], self.lengths[place]
+        """The points [..., 2] of the axis at fractions [...] of its length."""
+        knot = torch.searchsorted(self.lengths, share).clamp(1, len(self.lengths) - 1)
+        low, high = self.lengths[knot - 1], self.lengths[knot]
         between = (share - low) / (high - low)
-        t = torch.lerp(self.angles[place - 1], self.angles[place], between)
+        t = torch.lerp(self.angles[knot - 1], self.angles[knot], between)
         return self.config.pitch * t[..., None] * torch.stack([t.cos(), t.sin()], -1)
 
     def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        return self._around(self.axis(draw.uniform(sample_shape)), draw)
+        return self._add_noise(self.axis(draw.uniform(sample_shape)), draw)
 
     def sample_given(self, labels: Tensor, draw: Draw) -> Tensor:
-        """z [B, 2] from the lengths of the classes int64 [B]; from the whole roll where -1."""
+        """z [B, 2] from the lengths of the classes int64 [B]; -1 draws from the whole roll."""
         share = draw.uniform(tuple(labels.shape))
         part = (labels + share) / self.num_classes
-        return self._around(self.axis(torch.where(labels < 0, share, part)), draw)
+        return self._add_noise(self.axis(torch.where(labels < 0, share, part)), draw)
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise TypeError("a swiss roll can be sampled and has no density: log_prob is undefined")
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
-        """Raises TypeError: there is no density."""
+        """Raise TypeError, because there is no density."""
         return self.log_prob(z)
 
-    def _around(self, axis: Tensor, draw: Draw) -> Tensor:
+    def _add_noise(self, axis: Tensor, draw: Draw) -> Tensor:
         return axis + self.config.sd * draw.normal(tuple(axis.shape))
 
 
 @register("prior.swiss_roll")
 @dataclass(frozen=True, kw_only=True)
 class SwissRollPriorConfig:
-    """pitch: the radius by the angle, in radians. first_turn, last_turn: where the roll begins
-    and ends, in turns. sd: of the Gaussian around the axis. classes: equal lengths, in order."""
+    """The swiss roll in two dimensions.
+
+    Args:
+        pitch: The radius divided by the angle in radians.
+        first_turn: The turn at which the roll begins.
+        last_turn: The turn at which the roll ends.
+        sd: The standard deviation of the Gaussian around the axis.
+        classes: The number of classes; each has an equal length of the axis, in order.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
 
     pitch: float = 0.5
     first_turn: float = 0.75

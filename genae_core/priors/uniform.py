@@ -13,7 +13,7 @@ from genae_core.priors.base import Host
 
 
 class Uniform(nn.Module):
-    """U[-a, a]^D. Its density is 0 outside, where every Gaussian q has mass: there is no KL."""
+    """U[-a, a]^D. Every Gaussian q has mass outside of the cube, so KL(q || p) is infinite."""
 
     mean: Tensor
     full_support = False
@@ -33,14 +33,21 @@ class Uniform(nn.Module):
         return torch.where(inside, height, -math.inf)
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
-        """Raises TypeError: it is infinite for every Gaussian q."""
+        """Raise TypeError, because the KL is infinite for every Gaussian q."""
         raise TypeError("KL(q || p) is infinite for a Gaussian q and a uniform p")
 
 
 @register("prior.uniform")
 @dataclass(frozen=True, kw_only=True)
 class UniformPriorConfig:
-    """half_width: a, half the side of the cube."""
+    """The uniform prior on a cube.
+
+    Args:
+        half_width: a, half the side of the cube.
+
+    Raises:
+        ValueError: half_width is not a finite number > 0.
+    """
 
     half_width: float = 2.0
 

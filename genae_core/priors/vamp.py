@@ -1,4 +1,4 @@
-"""The VampPrior: p(z) = 1/K sum_k q(z | u_k), the u_k learned images (Tomczak & Welling 2018,
+"""The VampPrior: p(z) = 1/K sum_k q(z | u_k) with learned images u_k (Tomczak & Welling 2018,
 eq. 9). Shapes: K pseudo-inputs, B batch, D latent dimension."""
 
 import math
@@ -15,8 +15,9 @@ from genae_core.priors.base import Host, sampled_kl
 
 
 class VampPrior(nn.Module):
-    """The pseudo-inputs are the sigmoids of `logits` [K, C, H, W]; they are encoded with the
-    running statistics of batch normalisation, and so do not mix with any batch."""
+    """A mixture of encodings. The pseudo-inputs are the sigmoids of `logits` [K, C, H, W]. Batch
+    normalisation encodes them with its running averages, so that they are independent of every
+    batch."""
 
     full_support = True
     learned = True
@@ -27,7 +28,7 @@ class VampPrior(nn.Module):
         self.logits = nn.Parameter(torch.randn(components, *host.shape))
 
     def components(self) -> Normal:
-        """q(z | u_k) for all K: mean and log_var [K, D]."""
+        """q(z | u_k) for every k, with mean and log_var [K, D]."""
         encoder = getattr(self.host.encode, "__self__", None)
         assert isinstance(encoder, nn.Module)
         with batch_norm_mode(encoder, "running"):
@@ -44,8 +45,8 @@ class VampPrior(nn.Module):
 
     def log_prob(self, value: Tensor) -> Tensor:
         q = self.components()
-        each = Normal(q.mean, q.log_var).log_prob(value[:, None]).sum(2)
-        return each.logsumexp(1) - math.log(len(q.mean))
+        by_component = Normal(q.mean, q.log_var).log_prob(value[:, None]).sum(2)  # [B, K]
+        return by_component.logsumexp(1) - math.log(len(q.mean))
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
         return sampled_kl(self, q, z)
@@ -54,7 +55,14 @@ class VampPrior(nn.Module):
 @register("prior.vamp")
 @dataclass(frozen=True, kw_only=True)
 class VampPriorConfig:
-    """components: K, the learned images."""
+    """The VampPrior of a VAE.
+
+    Args:
+        components: K, the number of learned images.
+
+    Raises:
+        ValueError: The number is not a whole number >= 1.
+    """
 
     components: int = 100
 

@@ -1,4 +1,4 @@
-"""The Markov chains: what a sampler is, the samplers, and the loop over their steps."""
+"""Markov chains over a model: the samplers, their configs and the loop over their steps."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The usual draw: decode the prior (Creswell et al. 2017, section 1, Approach 2)."""
+"""The usual sample: decode a draw from the prior (Creswell et al. 2017, section 1, Approach 2)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,9 +18,13 @@ from genae_core.samplers.base import (
 @register("sampler.ancestral")
 @dataclass(frozen=True, kw_only=True)
 class Ancestral:
-    """z ~ p(z), x ~ p(x|z); every step is a fresh, independent draw.
+    """z ~ p(z), x ~ p(x|z). Every step is a new, independent draw.
 
-    decode: x is the mean of p(x|z) or a "sample" of it.
+    Args:
+        decode: Whether x is the "mean" of p(x|z) or a "sample" of it.
+
+    Raises:
+        ValueError: decode has another value.
     """
 
     decode: Literal["mean", "sample"] = "mean"

@@ -1,4 +1,4 @@
-"""The chain of Creswell et al. 2017: decode, corrupt, encode, again and again."""
+"""The Markov chain of Creswell et al. 2017: decode, corrupt and encode in each step."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,10 +20,16 @@ from genae_core.samplers.base import (
 class EncodeDecode:
     """z_{t+1} ~ q(z | x~), x~ ~ C(x~ | x), x ~ p(x | z_t), from z_0 ~ p(z).
 
-    Equations 1 (without corruption) and 2 (with it) of Creswell et al. 2017, sections 3.1, 3.3.
-    corrupt: apply the model's own corruption, which is none for a model without noise.
-    decode: x is the mean of p(x|z), the published practice, or a "sample" of it: another chain
-    with another stationary law.
+    Equation 1 without corruption and equation 2 with it (Creswell et al. 2017, sections 3.1 and
+    3.3).
+
+    Args:
+        corrupt: Whether to apply the model's own corruption; a model without noise has none.
+        decode: Whether x is the "mean" of p(x|z), as published, or a "sample" of it, which gives
+            a chain with another stationary distribution.
+
+    Raises:
+        ValueError: decode has another value.
     """
 
     corrupt: bool = True

@@ -1,5 +1,5 @@
-"""Points between encoded images, on which the chain is then run (Creswell et al. 2017, figures
-2 and 3). Shapes: N pairs, P points, D latent dimension."""
+"""Points between encoded images, from which a chain can start (Creswell et al. 2017, figures 2
+and 3). Shapes: N pairs, P points, D latent dimension."""
 
 import math
 from typing import Any, Literal
@@ -18,12 +18,25 @@ Kind = Literal["linear", "spherical"]
 def interpolate(
     model: Any, images: Tensor, points: int, draw: Draw, kind: Kind = "linear"
 ) -> Tensor:
-    """z [N, P, D] from the encoding of each pair's first image to that of its second.
+    """Interpolate between the encodings of pairs of images.
 
-    images: [2, N, C, H, W]; they are corrupted and encoded as in the chain, normalised by running
-    averages, as two images are no batch. points: P >= 2, the ends included. Run the chain on them
-    by `run_chain(..., z=z.flatten(0, 1))`.
-    Raises ValueError for images of another shape, and for fewer than two points.
+    The images are corrupted and encoded as in the chain. Batch normalisation uses its running
+    averages, because pairs of images are no batch. `run_chain(..., start=z.flatten(0, 1))` runs a
+    chain from every point.
+
+    Args:
+        model: An nn.Module that is `Sampleable`.
+        images: The first images of all pairs and the second ones, [2, N, C, H, W].
+        points: P >= 2, with both ends.
+        draw: The source of randomness.
+        kind: "linear" or "spherical".
+
+    Returns:
+        The points z [N, P, D], from the first image of each pair to the second.
+
+    Raises:
+        ValueError: The images have another shape, there are fewer than two points, or the kind is
+            another one.
     """
     require(
         images.ndim == 5 and len(images) == 2,
@@ -31,14 +44,14 @@ def interpolate(
         shape=tuple(images.shape),
     )
     require_positive_int(points=points)
-    require(points >= 2, "points must be >= 2, the ends included", points=points)
+    require(points >= 2, "points must be >= 2, with both ends", points=points)
     require(kind in ("linear", "spherical"), 'kind must be "linear" or "spherical"', kind=kind)
     with sampling_mode(model, "running"):
         check_images(model, images)
         first, second = (model.encode(model.corrupt(x, draw)).sample(draw) for x in images)
     share = torch.linspace(0, 1, points, device=first.device)[:, None]
-    way = lerp if kind == "linear" else slerp
-    return way(first[:, None], second[:, None], share)
+    path = lerp if kind == "linear" else slerp
+    return path(first[:, None], second[:, None], share)
 
 
 def lerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
@@ -47,8 +60,8 @@ def lerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
 
 
 def slerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    """(sin((1 - t) a) z_1 + sin(t a) z_2) / sin a, a the angle between z_1 and z_2 (White 2016,
-    section 2.1); a straight line where they point the same way or opposite ways."""
+    """(sin((1 - t) a) z_1 + sin(t a) z_2) / sin a, where a is the angle between z_1 and z_2 (White
+    2016, section 2.1); a straight line if they point in the same or in opposite directions."""
     cosine = torch.cosine_similarity(first, second, dim=-1)[..., None].clamp(-1, 1)
     angle = cosine.acos()
     straight = (angle < 1e-4) | (angle > math.pi - 1e-4)

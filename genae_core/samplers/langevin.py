@@ -1,7 +1,5 @@
-"""Langevin moves in the latent space alone, on whatever density z is drawn from.
-
-Roberts & Tweedie 1996 (the Metropolis-adjusted Langevin algorithm). Shapes: B chains, D latent
-dimension.
+"""The Metropolis-adjusted Langevin algorithm in the latent space (Roberts & Tweedie 1996), on the
+density of the model's prior. Shapes: B chains, D latent dimension.
 """
 
 from dataclasses import dataclass
@@ -23,14 +21,21 @@ from genae_core.samplers.base import (
     sum_log_prob,
 )
 
-# The acceptance rate at which the algorithm is quickest in many dimensions (Roberts & Rosenthal
+# The acceptance rate at which the algorithm is fastest in many dimensions (Roberts & Rosenthal
 # 1998, theorem 2).
 OPTIMAL = 0.574
-DECAY = 0.6  # of the adaptation: of order t^-0.6 after t moves
+DECAY = 0.6  # After t moves, the step size adapts by an amount of order t^-0.6.
 
 
 class _State(NamedTuple):
-    """log_density: [B]; gradient: [B, D], of it; log_size: of the step, a scalar; moves: made."""
+    """The state of B chains.
+
+    Attributes:
+        log_density: log p(z), [B].
+        gradient: The gradient of log p(z), [B, D].
+        log_size: log h, a scalar.
+        moves: The number of moves so far.
+    """
 
     log_density: Tensor
     gradient: Tensor
@@ -45,13 +50,19 @@ class Langevin:
 
         min(1, p(z') N(z; m(z'), h^2 I) / (p(z) N(z'; m(z), h^2 I))),  m(z) = z + h^2/2 grad log p,
 
-    where p is the density that the model's z is drawn from: a flow, a VampPrior, or a law fitted
-    to the codes (`ChainConfig.law`). It starts from N(0, I), not from p, and its stationary law is
-    p: exact draws (`Ancestral`) are what it comes to, at best.
+    where p is the density of the prior: a flow, a VampPrior, or `ChainConfig.fitted_prior`.
+    A chain starts from N(0, I) and not from p. Its stationary distribution is p, so at best it
+    reaches the exact draws of `Ancestral`.
 
-    moves: Langevin moves a step of the chain, of which only the last is decoded. size: h at the
-    beginning. adapt: during the first so many moves log h follows the acceptance rate of the
-    sub-batch to 0.574; then it stays. ValueError for a law without a density.
+    Args:
+        moves: The number of Langevin moves in a step of the chain; only the last one is decoded.
+        size: h at the start.
+        adapt: During the first `adapt` moves, log h follows the acceptance rate of the sub-batch
+            towards 0.574. Then h is constant.
+        decode: Whether x is the "mean" of p(x|z) or a "sample" of it.
+
+    Raises:
+        ValueError: A value is out of range; `init` raises it for a prior without a density.
     """
 
     moves: int = 10
@@ -98,14 +109,14 @@ class Langevin:
         z, state, share = chain.z, chain.state, chain.accepted
         assert share is not None
         for _ in range(self.moves):
-            z, state, taken = self._move(distribution, z, state, draw)
-            share = share + (taken.float() - share) / state.moves
+            z, state, accepted = self._move(distribution, z, state, draw)
+            share = share + (accepted.float() - share) / state.moves
         return chain_at(model, z, self.decode, draw, state)._replace(accepted=share)
 
     def _move(
         self, distribution: Distribution, z: Tensor, state: _State, draw: Draw
     ) -> tuple[Tensor, _State, Tensor]:
-        """The next z, what belongs to it, and which chains moved, bool [B]."""
+        """The next z [B, D], its state, and whether each chain accepted its proposal, bool [B]."""
         size = state.log_size.exp()
         eps = draw.normal(tuple(z.shape))
         proposed = z + size.square() / 2 * state.gradient + size * eps
@@ -113,28 +124,28 @@ class Langevin:
         back = (z - proposed - size.square() / 2 * gradient) / size
         log_ratio = log_density - state.log_density
         log_ratio = log_ratio + 0.5 * (eps.square() - back.square()).sum(1)
-        # A proposal that is not finite is refused: a comparison with NaN is false.
-        taken = draw.uniform((len(z),)).log() < log_ratio
+        # A comparison with NaN is false, which rejects a proposal that is not finite.
+        accepted = draw.uniform((len(z),)).log() < log_ratio
         log_size, moves = state.log_size, state.moves + 1
         if moves <= self.adapt:
-            log_size = log_size + (taken.float().mean() - OPTIMAL) / moves**DECAY
-        row = taken[:, None]
+            log_size = log_size + (accepted.float().mean() - OPTIMAL) / moves**DECAY
+        row = accepted[:, None]
         after = _State(
-            torch.where(taken, log_density, state.log_density),
+            torch.where(accepted, log_density, state.log_density),
             torch.where(row, gradient, state.gradient),
             log_size,
             moves,
         )
-        return torch.where(row, proposed, z), after, taken
+        return torch.where(row, proposed, z), after, accepted
 
 
 def score(distribution: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(z) [B] in nats and its gradient [B, D], 0 for a density that is flat."""
+    """log p(z) in nats, [B], and its gradient, [B, D], which is 0 for a constant density."""
     with torch.enable_grad():
-        at = z.detach().requires_grad_()
-        log_density = sum_log_prob(distribution, at)
+        leaf = z.detach().requires_grad_()
+        log_density = sum_log_prob(distribution, leaf)
         total: Any = log_density.sum()
         if not total.requires_grad:
             return log_density, torch.zeros_like(z)
-        (gradient,) = torch.autograd.grad(total, at)
+        (gradient,) = torch.autograd.grad(total, leaf)
     return log_density.detach(), gradient

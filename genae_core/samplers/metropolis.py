@@ -1,4 +1,5 @@
-"""The encode/decode proposal, accepted or refused: a chain whose stationary law is the model's.
+"""The encode/decode chain with a Metropolis-Hastings test, which makes the model's own joint
+distribution the stationary one.
 
 Mattei & Frellsen 2018, section 3.3 (Metropolis-within-Gibbs). Shapes: B chains, D latent
 dimension.
@@ -30,14 +31,23 @@ class Metropolis:
 
         min(1, p(z') p(x|z') q(z_t|x~) / (p(z_t) p(x|z_t) q(z'|x~))),
 
-    else z_t. Given any x~ the move leaves p(z|x) in place, so the pair (z, x) has the stationary
-    law p(z) p(x|z), whatever the encoder; from the prior it is there at once. So it is a control:
-    what it cannot improve is not the sampler's fault. A good encoder is accepted often; one that
-    is narrower than p(z|x) leaves chains that start far out stuck there for long.
+    and z_{t+1} = z_t otherwise.
 
-    `Chain.accepted` is the share of each chain's proposals so far that were accepted. It needs
-    densities (ValueError for an encoder or a prior without one), x drawn from p(x|z), and
-    running statistics, as a batch's own would couple the chains.
+    For every x~ the move leaves p(z|x) invariant, so the stationary distribution of (z, x) is
+    p(z) p(x|z) for every encoder, and a chain that starts from the prior has it from the first
+    step. This makes the sampler a control: a defect that remains is one of the model, not of the
+    sampler. A good encoder has a high acceptance rate. With an encoder that is narrower than
+    p(z|x), chains that start far out stay there for a long time.
+
+    `Chain.accepted` is the share of each chain's proposals so far that were accepted. The encoder,
+    the decoder and the prior need densities, and x must be drawn from p(x|z). Batch normalisation
+    must use its running averages, because the statistics of a batch would couple the chains.
+
+    Args:
+        decode: "sample", the only possible value.
+
+    Raises:
+        ValueError: decode has another value; `init` raises it for a model without densities.
     """
 
     decode: Literal["sample"] = "sample"
@@ -45,7 +55,7 @@ class Metropolis:
     def __post_init__(self) -> None:
         require(
             self.decode == "sample",
-            'decode must be "sample": the ratio is of x drawn from p(x|z)',
+            'decode must be "sample", because the acceptance ratio holds for x drawn from p(x|z)',
             decode=self.decode,
         )
 
@@ -64,41 +74,33 @@ class Metropolis:
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         z, x = chain.z, chain.x
-        distribution = model.encode(model.corrupt(x, draw))
-        proposed = distribution.sample(draw)
+        q = model.encode(model.corrupt(x, draw))
+        proposed = q.sample(draw)
         prior = model.latent_prior()
-        gain = (
-            sum_log_prob(prior, proposed)
-            + sum_log_prob(model.decode(proposed), x)
-            + sum_log_prob(distribution, z)
-        )
-        loss = (
-            sum_log_prob(prior, z)
-            + sum_log_prob(model.decode(z), x)
-            + sum_log_prob(distribution, proposed)
-        )
-        # A proposal that is not finite is refused: a comparison with NaN is false.
-        taken = draw.uniform((len(z),)).log() < gain - loss
-        steps, accepted = chain.state, chain.accepted
-        assert accepted is not None
-        share = (accepted * steps + taken) / (steps + 1)
-        moved = chain_at(
-            model, torch.where(taken[:, None], proposed, z), "sample", draw, steps + 1
-        )
-        return moved._replace(accepted=share)
+        numerator = sum_log_prob(prior, proposed) + sum_log_prob(model.decode(proposed), x)
+        numerator = numerator + sum_log_prob(q, z)
+        denominator = sum_log_prob(prior, z) + sum_log_prob(model.decode(z), x)
+        denominator = denominator + sum_log_prob(q, proposed)
+        # A comparison with NaN is false, which rejects a proposal that is not finite.
+        accepted = draw.uniform((len(z),)).log() < numerator - denominator
+        steps, share = chain.state, chain.accepted
+        assert share is not None
+        share = (share * steps + accepted) / (steps + 1)
+        next_z = torch.where(accepted[:, None], proposed, z)
+        return chain_at(model, next_z, "sample", draw, steps + 1)._replace(accepted=share)
 
 
 def check_densities(model: Sampleable, chain: Chain) -> None:
-    """Raise ValueError unless encoder, decoder and latent law have densities."""
+    """Raise ValueError unless the encoder, the decoder and the prior have densities."""
     parts: dict[str, Callable[[], Tensor]] = {
         "encoder": lambda: model.encode(chain.x).log_prob(chain.z),
         "decoder": lambda: model.decode(chain.z).log_prob(chain.x),
-        "latent law": lambda: model.latent_prior().log_prob(chain.z),
+        "prior": lambda: model.latent_prior().log_prob(chain.z),
     }
     for name, density in parts.items():
         try:
             density()
         except TypeError as error:
             raise ValueError(
-                f"Metropolis needs a density of the {name}, and there is none: {error}"
+                f"Metropolis needs a density of the {name}, which has none: {error}"
             ) from None

@@ -1,4 +1,4 @@
-"""Samples near the data: encode real images and decode (Creswell et al. 2017, Approach 1)."""
+"""Samples near the data: encode and decode real images (Creswell et al. 2017, Approach 1)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,10 +20,15 @@ from genae_core.samplers.base import (
 @register("sampler.reconstruction")
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """x0 ~ P(x), z ~ q(z|x0), x1 ~ p(x|z); every step is a fresh draw from the same images.
+    """x0 ~ P(x), z ~ q(z|x0), x1 ~ p(x|z). Every step is a new draw from the same images.
 
-    The encoder sees the images through the model's own corruption, as it did in training.
-    decode: x is the mean of p(x|z) or a "sample" of it.
+    The model's own corruption is applied to the images, as in the training.
+
+    Args:
+        decode: Whether x is the "mean" of p(x|z) or a "sample" of it.
+
+    Raises:
+        ValueError: decode has another value.
     """
 
     decode: Literal["mean", "sample"] = "mean"

@@ -1,4 +1,12 @@
-"""What every divergence must keep. A test is a subclass with a fixture `divergence`."""
+"""The contract of a divergence. Its test is a subclass with a fixture `divergence`:
+
+    class TestMMD(DivergenceContract):
+        @pytest.fixture
+        def divergence(self) -> MMD:
+            return MMD()
+
+The tests use a divergence only through `Divergence`.
+"""
 
 from typing import Any
 
@@ -16,17 +24,20 @@ BATCH, LATENT = 64, 2
 
 
 class DivergenceContract:
-    """A divergence with or without a critic, reached through its losses alone."""
+    """The tests of a divergence, with or without a critic."""
 
     @pytest.fixture
     def divergence(self) -> Any:
-        raise NotImplementedError
+        """The divergence; a subclass overrides this fixture."""
+        raise NotImplementedError("give the divergence by a fixture of this name")
 
     def critic(self, dropout: float = 0.0) -> nn.Module:
+        """An untrained critic of latent codes."""
         with Draw(0).as_global():
             return CriticConfig(widths=(32,), dropout=dropout).build(LATENT)
 
     def samples(self, shift: float = 3.0) -> tuple[Tensor, Tensor]:
+        """Samples of the target and codes whose mean lies apart, [B, D] each."""
         return Draw(1).normal((BATCH, LATENT)), Draw(2).normal((BATCH, LATENT)) + shift
 
     def test_it_survives_json(self, divergence: Divergence) -> None:
@@ -44,17 +55,17 @@ class DivergenceContract:
                 values: Tensor = critic(z, draw)
                 return values
 
-            found = [divergence.codes_loss(score, target, codes)]
+            values = [divergence.codes_loss(score, target, codes)]
             if divergence.critic_steps:
-                found.append(divergence.critic_loss(score, target, codes, draw))
-            return found
+                values.append(divergence.critic_loss(score, target, codes, draw))
+            return values
 
         for one, other in zip(losses(), losses(), strict=True):
             assert one.shape == () and one.isfinite() and torch.equal(one, other)
         assert digest(critic) == before and torch.equal(torch.get_rng_state(), state)
 
-    def test_a_critic_there_is_learns_to_tell(self, divergence: Divergence) -> None:
-        """After training, target and codes have scores apart, and the loss is lower."""
+    def test_the_critic_learns_to_separate_target_and_codes(self, divergence: Divergence) -> None:
+        """After a training its loss is lower, and the target has higher scores than the codes."""
         if not divergence.critic_steps:
             with pytest.raises(TypeError, match="no critic"):
                 divergence.critic_loss(lambda z: z[:, 0], *self.samples(), Draw(0))
@@ -80,13 +91,11 @@ class DivergenceContract:
             assert bool(score(target).mean() > score(codes).mean())
 
     def test_the_codes_move_to_the_target(self, divergence: Divergence) -> None:
-        """Points that answer the losses in turn with a critic end where the target is."""
+        """Codes that are trained in turn with a critic come closer to the target."""
         critic, draw = self.critic(), Draw(3)
         codes = nn.Parameter(self.samples()[1])
-        both = (
-            torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.9)),
-            torch.optim.Adam([codes], 2e-2, betas=(0.5, 0.9)),
-        )
+        critic_adam = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.9))
+        codes_adam = torch.optim.Adam([codes], 2e-2, betas=(0.5, 0.9))
 
         def score(z: Tensor) -> Tensor:
             values: Tensor = critic(z, draw)
@@ -97,12 +106,12 @@ class DivergenceContract:
             target = Draw(4, step).normal((BATCH, LATENT))
             for _ in range(divergence.critic_steps):
                 loss = divergence.critic_loss(score, target, codes.detach(), draw)
-                both[0].zero_grad()
+                critic_adam.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                both[0].step()
+                critic_adam.step()
                 divergence.project(critic)
             loss = divergence.codes_loss(score, target, codes)
-            both[1].zero_grad()
+            codes_adam.zero_grad()
             loss.backward(inputs=[codes])  # type: ignore[no-untyped-call]
-            both[1].step()
+            codes_adam.step()
         assert float(codes.detach().mean(0).norm()) < 0.5 * before

@@ -1,10 +1,9 @@
-"""What every family must keep. A family's test is a subclass that names a config:
+"""The contract of a family. Its test is a subclass that names a config:
 
     class TestVAE(ModelContract):
         config = VAEConfig(latent_dim=3)
 
-Everything is reached through GenerativeModel and Autoencoder; what needs an encoder is skipped
-for a model without one.
+The tests use a family only through GenerativeModel and Autoencoder.
 """
 
 import math
@@ -13,11 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from genae_core.config import from_json, to_json
 from genae_core.distributions.rng import Draw
@@ -25,12 +21,8 @@ from genae_core.models.base import (
     AdamConfig,
     Autoencoder,
     Batch,
-    Examples,
-    GenerativeModel,
     Phase,
-    Stage,
 )
-from genae_core.models.config import ModelConfig
 from genae_core.nets import cuda_graphs
 from genae_core.nets.base import ComputeConfig, Net, compute_as, sampling_mode
 from genae_core.samplers.ancestral import Ancestral
@@ -38,97 +30,44 @@ from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.loop import run_chain
 from genae_core.testing import replays
+from genae_core.testing.model_helpers import BATCH, ModelHelpers
 from genae_core.testing.toys import digest
-from genae_core.testing.toys import images as toy_images
 from genae_core.training.checkpoint import load_model, save_model
-from genae_core.training.config import TrainingConfig
-from genae_core.training.curve import NonFiniteLossError, Point
+from genae_core.training.curve import NonFiniteLossError
 from genae_core.training.dropout import has_dropout, masks_from
-from genae_core.training.loop import fit
-
-IMAGES, BATCH = 64, 16
 
 
-class ModelContract:
-    """config: a small one. shape: of its images. noise: the standard deviation of its corruption.
-    epochs: of four steps each, enough to lower the reconstruction error of the toy images.
-    size_field: what the config calls the size that makes its latent space.
-    unmoved: parameters whose gradient is 0 by the formula, such as the height of a Wasserstein
-    critic. waits: whether a library's layers wait for the device, as zuko's couplings do."""
+class ModelContract(ModelHelpers):
+    """The tests of a family. A subclass sets `config`, and those of the other attributes that its
+    family needs; tests of the encoder are skipped for a model without one.
 
-    config: ModelConfig
-    shape: tuple[int, int, int] = (1, 8, 8)
-    noise: float = 0.0
-    epochs: int = 8
-    size_field: str = "latent_dim"
-    unmoved: tuple[str, ...] = ()
-    waits: bool = False
-
-    def build(self, seed: int = 0) -> GenerativeModel:
-        with Draw(seed, "model").as_global():
-            return self.config.build(self.shape)
-
-    def autoencoder(self) -> Autoencoder:
-        model = self.build()
-        if not isinstance(model, Autoencoder):
-            pytest.skip("a model without an encoder")
-        return model
-
-    def images(self, count: int = IMAGES) -> Tensor:
-        return toy_images(count, self.shape)
-
-    def train(
-        self,
-        model: GenerativeModel,
-        stages: tuple[Stage, ...],
-        epochs: int,
-        batch: int = BATCH,
-        images: Tensor | None = None,
-        seed: int = 0,
-    ) -> list[Point]:
-        x = self.images() if images is None else images
-        labels = self.labels(len(x))
-
-        def gathered(index: NDArray[np.int64]) -> Batch:
-            rows = torch.from_numpy(index)
-            return Batch(x[rows], labels[rows])
-
-        config = TrainingConfig(epochs=epochs, batch_size=batch)
-        return fit(
-            model, stages, Examples(len(x), gathered), config, Draw(seed, "training")
-        ).history
-
-    def labels(self, count: int = IMAGES) -> Tensor:
-        """The pattern of each toy image as its class, hidden in every third."""
-        rows = torch.arange(count)
-        return torch.where(rows % 3 == 0, -1, rows % 4)
-
-    def phases(self, model: GenerativeModel) -> list[Phase]:
-        return [phase for stage in model.stages() for phase in stage.phases]
-
-    def batch(self, stage: Stage, model: GenerativeModel, count: int = BATCH) -> Batch:
-        """What a loss of the stage sees: toy images, or the codes that it makes of them."""
-        x, labels = self.images(count), self.labels(count)
-        given = Examples(count, lambda index: Batch(x[index], labels[index]))
-        if stage.inputs is not None:
-            given = stage.inputs(model, given, Draw(0))
-            model.train()
-        seen: Batch = given.batch(np.arange(count))
-        return seen
+    Attributes:
+        config: A small config of the family.
+        shape: (C, H, W) of the images.
+        noise: The standard deviation of the corruption.
+        epochs: The epochs, of four steps each, that lower the reconstruction error of the toy
+            images by a tenth.
+        size_field: The config's field that sets the size of the latent space.
+        unmoved: The names of parameters whose gradient is 0 by the formula, such as the bias of a
+            Wasserstein critic's last layer.
+        waits: Whether layers of a library wait for the GPU, as zuko's couplings do.
+    """
 
     def test_the_build_depends_on_the_seed_alone(self) -> None:
         before = torch.get_rng_state()
         assert digest(self.build(0)) == digest(self.build(0)) != digest(self.build(1))
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_a_step_can_be_recorded(self) -> None:
-        """It never waits for the device, and does the same each time but for what tensors hold."""
+    def test_a_step_can_be_captured(self) -> None:
+        """A step never waits for the device, and every step has the same operations."""
         model = self.build()
         if has_dropout(model):
-            pytest.skip("torch's dropout is seeded from the stream, at a number in Python")
+            pytest.skip(
+                "torch's dropout is seeded by a number in Python, which a graph would freeze"
+            )
         draw = Draw(0)
 
-        def watched(phase: Phase, adam: torch.optim.Adam, batch: Batch) -> list[Any]:
+        def step(phase: Phase, adam: torch.optim.Adam, batch: Batch) -> list[Any]:
             with replays.Watch() as watch:
                 loss, _ = phase.loss(model, batch, draw)
                 adam.zero_grad(set_to_none=True)
@@ -136,8 +75,8 @@ class ModelContract:
                 adam.step()
                 if phase.project is not None:
                     phase.project(model)
-            calls: list[Any] = watch.operations
-            return calls
+            operations: list[Any] = watch.operations
+            return operations
 
         with pytest.raises(AssertionError, match="in a step") if self.waits else nullcontext():
             for stage in model.stages():
@@ -145,31 +84,31 @@ class ModelContract:
                 for phase in stage.phases:
                     adam = phase.player.optimizer.build(phase.player.parameters)
                     _, *later = [
-                        watched(phase, adam, batch) for _ in range(cuda_graphs.WARM_UP_CALLS + 2)
+                        step(phase, adam, batch) for _ in range(cuda_graphs.WARM_UP_CALLS + 2)
                     ]
-                    assert all(seen == later[0] for seen in later)
+                    assert all(operations == later[0] for operations in later)
 
-    def test_a_step_of_the_chain_can_be_recorded(self) -> None:
+    def test_a_step_of_the_chain_can_be_captured(self) -> None:
         model, draw, sampler = self.autoencoder(), Draw(0), EncodeDecode()
         chain = sampler.init(model, BATCH, draw)
-        each = []
+        steps = []
         with sampling_mode(model, "batch"):
             for _ in range(2):
                 with replays.Watch() as watch:
                     chain = sampler.step(model, chain, draw)
-                each.append(watch.operations)
-        assert each[0] == each[1]
+                steps.append(watch.operations)
+        assert steps[0] == steps[1]
 
-    def test_what_is_recorded_trains_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_captured_training_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plain, other = self.build(), self.build()
         before = self.train(plain, plain.stages(), 2)
-        recorded = replays.on_cpu(monkeypatch)
+        captured = replays.on_cpu(monkeypatch)
         compute_as(other, ComputeConfig(cuda_graphs=True))
         assert self.train(other, other.stages(), 2) == before
         assert digest(other) == digest(plain)
         stages = [stage for stage in plain.stages() if stage.phases]
-        netted = any(isinstance(module, Net) for module in plain.modules())
-        assert len(recorded) == (0 if has_dropout(plain) or not netted else len(stages))
+        has_nets = any(isinstance(module, Net) for module in plain.modules())
+        assert len(captured) == (len(stages) if has_nets and not has_dropout(plain) else 0)
 
     def test_the_config_describes_the_model(self) -> None:
         assert self.build().latent_dim == self.config.latent_dim
@@ -180,10 +119,10 @@ class ModelContract:
 
     def test_the_config_refuses_an_empty_latent_space(self) -> None:
         text = to_json(self.config)
-        found = re.search(rf'"{self.size_field}": \d+', text)
-        assert found
+        size = re.search(rf'"{self.size_field}": \d+', text)
+        assert size
         with pytest.raises(ValueError, match=self.size_field):
-            from_json(text.replace(found[0], f'"{self.size_field}": 0'))
+            from_json(text.replace(size[0], f'"{self.size_field}": 0'))
 
     def test_shapes_of_the_prior_and_the_decoder(self) -> None:
         model = self.build().eval()
@@ -218,8 +157,8 @@ class ModelContract:
             return
         assert torch.equal(model.corrupt(x, Draw(0)), corrupted)
         error = (corrupted - x).double()
-        # n independent N(0, noise^2): the mean has standard error noise / sqrt(n), the standard
-        # deviation noise / sqrt(2 n); 5 of each.
+        # The mean of n independent samples of N(0, noise^2) has the standard error
+        # noise / sqrt(n), their standard deviation noise / sqrt(2 n). Five of each are allowed.
         n = error.numel()
         assert abs(error.mean()) < 5 * self.noise / math.sqrt(n)
         assert abs(error.std() - self.noise) < 5 * self.noise / math.sqrt(2 * n)
@@ -232,7 +171,7 @@ class ModelContract:
         for stage, other in zip(model.stages(), twin.stages(), strict=True):
             batch = self.batch(stage, model)
             self.batch(other, twin)
-            kept = batch.x.clone()
+            before = batch.x.clone()
             for phase, same in zip(stage.phases, other.phases, strict=True):
                 with masks_from(Draw(1), has_dropout(model)):
                     loss, terms = phase.loss(model, batch, Draw(0))
@@ -241,12 +180,12 @@ class ModelContract:
                 with masks_from(Draw(1), has_dropout(twin)):
                     again, _ = same.loss(twin, batch, Draw(0))
                 assert torch.equal(again, loss)
-            assert torch.equal(batch.x, kept)
+            assert torch.equal(batch.x, before)
         assert torch.equal(torch.get_rng_state(), state)
         for name, parameter in model.named_parameters():
             assert torch.equal(parameter, parameters[name]) and parameter.grad is None
 
-    def test_a_phase_moves_its_own_player_alone(self) -> None:
+    def test_a_phase_changes_only_its_own_player(self) -> None:
         stages = self.build().stages()
         places = [(s, p) for s, stage in enumerate(stages) for p in range(len(stage.phases))]
         for s, p in places:
@@ -256,19 +195,19 @@ class ModelContract:
             before = {name: p.detach().clone() for name, p in model.named_parameters()}
             own = {id(p) for p in phase.player.parameters}
             alone = stage._replace(phases=(phase._replace(repeats=1),), epochs=None)
-            self.train(model, (alone,), 1, BATCH, self.images(BATCH))
-            moved = {name for name, p in model.named_parameters() if not p.equal(before[name])}
+            self.train(model, (alone,), 1, self.images(BATCH))
+            changed = {name for name, p in model.named_parameters() if not p.equal(before[name])}
             inside = {name for name, p in model.named_parameters() if id(p) in own}
-            assert moved and moved <= inside
+            assert changed and changed <= inside
 
-    def test_every_parameter_is_moved_by_a_player(self) -> None:
+    def test_every_parameter_belongs_to_a_player_and_is_trained(self) -> None:
         model = self.build()
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
-        played = {id(p) for phase in self.phases(model) for p in phase.player.parameters}
-        assert played == {id(p) for p in model.parameters()}
+        trained = {id(p) for phase in self.phases(model) for p in phase.player.parameters}
+        assert trained == {id(p) for p in model.parameters()}
         self.train(model, model.stages(), 1)
-        still = [name for name, p in model.named_parameters() if p.equal(before[name])]
-        assert set(still) <= set(self.unmoved)
+        equal = {name for name, p in model.named_parameters() if p.equal(before[name])}
+        assert equal <= set(self.unmoved)
 
     def test_training_lowers_the_reconstruction_error(self) -> None:
         model = self.autoencoder()
@@ -280,8 +219,8 @@ class ModelContract:
 
         before = error()
         self.train(model, model.stages(), self.epochs)
-        # An untrained decoder says about 1/2 everywhere, an error of 1/4; a model that learns
-        # nothing keeps it to within the noise of its weights, far less than the tenth asked for.
+        # An untrained decoder gives about 1/2 everywhere, an error of 1/4. The error of a model
+        # that learns nothing varies by far less than the tenth that is required.
         assert error() < 0.9 * before
 
     def test_training_ends_in_evaluation_mode_with_finite_terms(self) -> None:
@@ -301,26 +240,23 @@ class ModelContract:
         assert histories[0] == histories[1] and digests[0] == digests[1]
         assert histories[0] != histories[2] and digests[0] != digests[2]
 
-    def test_not_finite_pixels_are_refused_with_the_terms(self) -> None:
+    def test_pixels_that_are_not_finite_are_refused_with_the_terms(self) -> None:
         model = self.build()
         with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
             self.train(model, model.stages(), 1, images=self.images() * math.nan)
 
     def test_a_huge_learning_rate_is_refused_with_the_terms(self) -> None:
         model = self.build()
-        # Weights near 1e37, whose products pass the largest float32, 3.4e38.
-        wild = AdamConfig(learning_rate=1e37)
-        stages = tuple(
-            stage._replace(
-                phases=tuple(
-                    phase._replace(player=phase.player._replace(optimizer=wild))
-                    for phase in stage.phases
-                ),
-            )
-            for stage in model.stages()
-        )
+        # It makes weights near 1e37, whose products exceed the largest float32, 3.4e38.
+        huge = AdamConfig(learning_rate=1e37)
+        stages = []
+        for stage in model.stages():
+            players = [phase.player._replace(optimizer=huge) for phase in stage.phases]
+            phases = zip(stage.phases, players, strict=True)
+            changed = tuple(phase._replace(player=player) for phase, player in phases)
+            stages.append(stage._replace(phases=changed))
         with pytest.raises(NonFiniteLossError, match=r"step \d+: .*\w+=(nan|inf|-inf)"):
-            self.train(model, stages, 2)
+            self.train(model, tuple(stages), 2)
 
     def test_a_saved_model_decodes_bit_for_bit(self, tmp_path: Path) -> None:
         model = self.build()

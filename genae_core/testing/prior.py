@@ -1,4 +1,10 @@
-"""What every prior must keep. A prior's test is a subclass that names its config."""
+"""The contract of a prior. Its test is a subclass that names a config:
+
+    class TestNormal(PriorContract):
+        config = NormalPriorConfig(sd=2.0)
+
+The tests use a prior only through `Prior`.
+"""
 
 import math
 
@@ -15,8 +21,8 @@ SAMPLES = 20_000
 
 
 class Encoder(nn.Module):
-    """A Gaussian encoder of [1, 2, 3] images with batch normalisation, for priors that are made
-    of encodings."""
+    """A Gaussian encoder of images [1, 2, 3] with batch normalisation, for priors that are made of
+    encodings."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -34,9 +40,17 @@ class Encoder(nn.Module):
 
 
 class PriorContract:
-    """config: of the prior. dim: of the latent space it is tried in. reach: the half side of a
-    square that holds all but 1e-6 of its mass in two dimensions. smooth: whether the density is,
-    so that the midpoint rule is exact. exact_mean: whether `mean` is the law's."""
+    """The tests of a prior. A subclass sets `config`, and those of the other attributes that its
+    prior needs.
+
+    Attributes:
+        config: The config of the prior.
+        dim: The latent dimension of the tests, except those of the density, which are in two.
+        reach: Half the side of a square that holds all but 1e-6 of the mass in two dimensions.
+        has_density: Whether the prior has a density.
+        smooth: Whether the density is smooth, so that the midpoint rule integrates it exactly.
+        exact_mean: Whether `mean` is the mean of the distribution.
+    """
 
     config: PriorConfig
     dim: int = 3
@@ -46,6 +60,7 @@ class PriorContract:
     exact_mean: bool = True
 
     def build(self, dim: int | None = None) -> Prior:
+        """The prior, with a host."""
         dim = self.dim if dim is None else dim
         with Draw(0, "prior").as_global():
             return self.config.build(dim, Host((1, 2, 3), Encoder(dim).encode))
@@ -69,14 +84,14 @@ class PriorContract:
                 prior.log_prob(torch.zeros(1, 2))
             return
         _, mass = self.grid(prior)
-        # The midpoint rule on a smooth density, 1e-6 outside the square, float32 rounding; an
-        # edge is placed to a cell's width.
+        # The midpoint rule is exact for a smooth density, up to the mass of 1e-6 outside of the
+        # square and float32 rounding. An edge of the density is known to the width of a cell.
         assert abs(float(mass.sum()) - 1) < (1e-4 if self.smooth else 0.02)
 
     def test_samples_follow_the_density(self) -> None:
-        """First and second moments, and the density itself, against the quadrature."""
+        """The first two moments and the mean density of samples agree with the quadrature."""
         if not self.has_density:
-            pytest.skip("a law without a density: its own test says what its samples follow")
+            pytest.skip("a prior without a density: a test of its own checks its samples")
         prior = self.build(2)
         z, mass = self.grid(prior)
         with torch.no_grad():
@@ -92,11 +107,11 @@ class PriorContract:
             (z.prod(1, keepdim=True), drawn.prod(1, keepdim=True)),
             (p.double()[:, None], p_drawn.double()[:, None]),
         ]
-        for expected, found in features:
-            wanted = mass @ expected
-            error = found.std(0) / math.sqrt(SAMPLES)
-            slack = 1e-3 if self.smooth else 0.02 * wanted.abs() + 1e-3
-            assert ((found.mean(0) - wanted).abs() < 5 * error + slack).all()
+        for on_grid, of_samples in features:
+            expected = mass @ on_grid
+            error = of_samples.std(0) / math.sqrt(SAMPLES)
+            slack = 1e-3 if self.smooth else 0.02 * expected.abs() + 1e-3
+            assert ((of_samples.mean(0) - expected).abs() < 5 * error + slack).all()
 
     def test_samples_depend_on_the_draw_alone(self) -> None:
         prior = self.build()
@@ -125,25 +140,26 @@ class PriorContract:
             wide = Normal(q.mean.repeat(n, 1), q.log_var.repeat(n, 1))
             kl = prior.kl(wide, z.flatten(0, 1))
         assert kl.shape == (4 * n,)
-        found = kl.double().reshape(n, 4).mean(0)
+        mean_kl = kl.double().reshape(n, 4).mean(0)
         error = values.std(0) / math.sqrt(n)
-        # 5 standard errors of the Monte-Carlo mean, and float32 rounding of sums of order 10.
-        assert ((found - values.mean(0)).abs() < 5 * error + 1e-5).all()
+        # Five standard errors of the Monte-Carlo mean, and float32 rounding of sums of order 10.
+        assert ((mean_kl - values.mean(0)).abs() < 5 * error + 1e-5).all()
 
     def test_samples_by_class_make_up_the_whole(self) -> None:
-        """Equal classes: their means average to the prior's, and -1 draws from all of it."""
+        """The means of equally many samples of each class average to the prior's mean, as do
+        samples of the label -1; the classes lie apart."""
         prior = self.build()
         classes = getattr(prior, "num_classes", 0)
         if not classes:
-            pytest.skip("a prior without a part for each class")
+            pytest.skip("a prior without classes")
         labels = torch.arange(classes).repeat_interleave(2_000)
-        given = prior.sample_given(labels, Draw(0))  # type: ignore[attr-defined]
+        known = prior.sample_given(labels, Draw(0))  # type: ignore[attr-defined]
         unknown = prior.sample_given(torch.full_like(labels, -1), Draw(1))  # type: ignore[attr-defined]
-        assert given.shape == unknown.shape == (len(labels), self.dim)
-        for found in (given, unknown):
-            error = found.std(0) / math.sqrt(len(labels))
-            assert ((found.mean(0) - prior.mean).abs() < 5 * error).all()
-        centres = given.reshape(classes, -1, self.dim).mean(1)
+        assert known.shape == unknown.shape == (len(labels), self.dim)
+        for samples in (known, unknown):
+            error = samples.std(0) / math.sqrt(len(labels))
+            assert ((samples.mean(0) - prior.mean).abs() < 5 * error).all()
+        centres = known.reshape(classes, -1, self.dim).mean(1)
         assert torch.cdist(centres, centres).fill_diagonal_(9).min() > 0.5
 
     def test_the_config_survives_json(self) -> None:

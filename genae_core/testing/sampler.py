@@ -1,7 +1,9 @@
-"""What every sampler must keep. A sampler's test is a subclass that names it:
+"""The contract of a sampler. Its test is a subclass that names it:
 
-class TestAncestral(SamplerContract):
-    sampler = Ancestral()
+    class TestAncestral(SamplerContract):
+        sampler = Ancestral()
+
+The tests run the sampler on a small autoencoder that belongs to no family.
 """
 
 import dataclasses
@@ -26,8 +28,14 @@ STARTS: dict[str, Start] = {"number": 5, "z": Draw(7).normal((5, LATENT)), "imag
 
 
 class SamplerContract:
-    """sampler: one with its default settings. starts: what `init` takes, of "number", "z" and
-    "images". refuses: whether a step may leave a chain where it was."""
+    """The tests of a sampler. A subclass sets `sampler`, and those of the other attributes that
+    its sampler needs. The sampler is a frozen dataclass with a field `decode`.
+
+    Attributes:
+        sampler: The sampler with its default settings.
+        starts: The starts that `init` accepts, of "number", "z" and "images".
+        refuses: Whether a step may reject a proposal and leave a chain at its place.
+    """
 
     sampler: Any
     starts: tuple[str, ...] = ("number", "z", "images")
@@ -41,14 +49,18 @@ class SamplerContract:
     def iterate(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
     ) -> Iterator[Recorded]:  # noqa: ANN401
-        usual = {"sampler": sampler or self.sampler, "record": (0, 1, 3), "sub_batch": 4}
+        defaults: dict[str, Any] = {
+            "sampler": sampler or self.sampler,
+            "record": (0, 1, 3),
+            "sub_batch": 4,
+        }
         if not self.sampler.couples:
             if settings.get("batch_norm") == "batch":
-                pytest.skip("its chains may not share the statistics of a batch")
-            usual["batch_norm"] = "running"
-        config = ChainConfig(**{**usual, **settings})
-        given = images(20) if self.sampler.starts_from == "images" else None
-        return run_chain(model, config, count, given)
+                pytest.skip("its chains must not share the statistics of a batch")
+            defaults["batch_norm"] = "running"
+        config = ChainConfig(**{**defaults, **settings})
+        start = images(20) if self.sampler.starts_from == "images" else None
+        return run_chain(model, config, count, start)
 
     def begin(self, model: Toy, sampler: Sampler | None = None, seed: int = 0) -> Chain:
         start = STARTS["images" if self.sampler.starts_from == "images" else "number"]
@@ -81,7 +93,7 @@ class SamplerContract:
             with pytest.raises(ValueError, match="start"):
                 self.sampler.init(quiet, start, Draw(0))
 
-    def test_a_given_z_is_the_start(self, quiet: Toy) -> None:
+    def test_a_start_at_z_keeps_z(self, quiet: Toy) -> None:
         if "z" not in self.starts:
             pytest.skip("this sampler starts elsewhere")
         z = Draw(7).normal((5, LATENT))
@@ -89,55 +101,55 @@ class SamplerContract:
 
     def test_a_step_is_pure(self, quiet: Toy) -> None:
         chain = self.begin(quiet)
-        kept = [part.clone() for part in chain[:3]]
-        state, before = torch.get_rng_state(), digest(quiet)
+        before = [part.clone() for part in chain[:3]]
+        state, weights = torch.get_rng_state(), digest(quiet)
         one = self.sampler.step(quiet, chain, Draw(1))
         other = self.sampler.step(quiet, chain, Draw(1))
-        for part, old in zip(chain[:3], kept, strict=True):
+        for part, old in zip(chain[:3], before, strict=True):
             assert torch.equal(part, old)
         for part, again in zip(one[:3], other[:3], strict=True):
             assert torch.equal(part, again)
-        assert torch.equal(torch.get_rng_state(), state) and digest(quiet) == before
+        assert torch.equal(torch.get_rng_state(), state) and digest(quiet) == weights
 
     def test_a_step_moves_the_latents(self, quiet: Toy) -> None:
         chain = self.begin(quiet)
-        moved = self.sampler.step(quiet, chain, Draw(1))
-        changed = (moved.z != chain.z).any(1)
+        after = self.sampler.step(quiet, chain, Draw(1))
+        changed = (after.z != chain.z).any(1)
         assert changed.any() if self.refuses else changed.all()
 
-    def test_statistics_of_a_batch_are_refused_where_they_couple(self) -> None:
+    def test_batch_statistics_are_refused_for_chains_that_must_not_couple(self) -> None:
         if self.sampler.couples:
             ChainConfig(sampler=self.sampler, batch_norm="batch")
             return
         with pytest.raises(ValueError, match=r'needs batch_norm="running".*couple'):
             ChainConfig(sampler=self.sampler, batch_norm="batch")
 
-    def test_the_share_of_accepted_proposals_is_of_its_moves(self, quiet: Toy) -> None:
+    def test_accepted_is_the_share_of_steps_that_moved(self, quiet: Toy) -> None:
         chain, draw = self.begin(quiet), Draw(1)
         if not self.refuses:
             assert self.sampler.step(quiet, chain, draw).accepted is None
             return
         moves = torch.zeros(len(chain.z))
         for steps in range(1, 6):
-            moved = self.sampler.step(quiet, chain, draw)
-            moves += (moved.z != chain.z).any(1)
-            torch.testing.assert_close(moved.accepted, moves / steps)
-            chain = moved
+            after = self.sampler.step(quiet, chain, draw)
+            moves += (after.z != chain.z).any(1)
+            torch.testing.assert_close(after.accepted, moves / steps)
+            chain = after
 
     @pytest.mark.parametrize("batch_norm", MODES)
     def test_a_run_leaves_the_model_as_it_was(self, model: Toy, batch_norm: BatchNorm) -> None:
-        model.encoder.eval()  # a mixture of modes is restored too
+        model.encoder.eval()  # Different modes of submodules are restored too.
         modes = {name: module.training for name, module in model.named_modules()}
         before, state = digest(model), torch.get_rng_state()
         records = self.chains(model, batch_norm=batch_norm)
         assert digest(model) == before
         assert {name: module.training for name, module in model.named_modules()} == modes
         assert all(norm.track_running_stats for norm in _norms(model))
-        assert torch.equal(torch.get_rng_state(), state)  # dropout was off: it draws from there
+        assert torch.equal(torch.get_rng_state(), state)  # Dropout, which would draw, was off.
         assert not any(part.requires_grad for r in records for part in r.chain[:3])
 
     @pytest.mark.parametrize("batch_norm", MODES)
-    def test_a_consumer_that_stops_early_leaves_it_too(
+    def test_a_caller_that_stops_early_leaves_the_model_as_it_was(
         self, model: Toy, batch_norm: BatchNorm
     ) -> None:
         before = digest(model)
@@ -150,8 +162,8 @@ class SamplerContract:
         assert all(module.training for module in model.modules()) and digest(model) == before
 
     @pytest.mark.parametrize("batch_norm", MODES)
-    def test_a_model_that_raises_leaves_it_too(self, batch_norm: BatchNorm) -> None:
-        model = _Breaks().train()
+    def test_a_model_that_raises_is_left_as_it_was(self, batch_norm: BatchNorm) -> None:
+        model = _BrokenToy().train()
         before = digest(model)
         with pytest.raises(RuntimeError, match="broken"):
             self.chains(model, batch_norm=batch_norm)
@@ -161,40 +173,40 @@ class SamplerContract:
 
     @pytest.mark.parametrize("batch_norm", MODES)
     def test_the_seed_decides_bit_for_bit(self, model: Toy, batch_norm: BatchNorm) -> None:
-        first = _together(self.chains(model, batch_norm=batch_norm))
-        again = _together(self.chains(model, batch_norm=batch_norm))
-        other = _together(self.chains(model, batch_norm=batch_norm, seed=1))
+        first = _rows_by_step(self.chains(model, batch_norm=batch_norm))
+        again = _rows_by_step(self.chains(model, batch_norm=batch_norm))
+        other = _rows_by_step(self.chains(model, batch_norm=batch_norm, seed=1))
         for step, one in first.items():
             assert torch.equal(one, again[step])
             assert not torch.equal(one, other[step])
 
     def test_the_mode_of_the_model_does_not_matter(self, model: Toy) -> None:
-        training = _together(self.chains(model))
-        evaluation = _together(self.chains(model.eval()))
+        training = _rows_by_step(self.chains(model))
+        evaluation = _rows_by_step(self.chains(model.eval()))
         assert all(torch.equal(training[step], evaluation[step]) for step in training)
 
     @pytest.mark.parametrize("batch_norm", MODES)
     def test_more_chains_change_none_of_the_earlier_ones(
         self, model: Toy, batch_norm: BatchNorm
     ) -> None:
-        few = _together(self.chains(model, 7, batch_norm=batch_norm))
-        many = _together(self.chains(model, 15, batch_norm=batch_norm))
+        few = _rows_by_step(self.chains(model, 7, batch_norm=batch_norm))
+        many = _rows_by_step(self.chains(model, 15, batch_norm=batch_norm))
         for step in few:
             assert len(few[step]) == 7 and len(many[step]) == 15
             assert torch.equal(few[step], many[step][:7])
 
     def test_sub_batches_draw_apart(self, model: Toy) -> None:
-        for rows in _together(self.chains(model, 12)).values():
+        for rows in _rows_by_step(self.chains(model, 12)).values():
             assert len(torch.unique(rows, dim=0)) == 12
 
     def test_records_come_by_sub_batch_then_step(self, model: Toy) -> None:
         records = self.chains(model, 7)
-        found = [(r.step, r.first, len(r.chain.z)) for r in records]
-        assert found == [(0, 0, 4), (1, 0, 4), (3, 0, 4), (0, 4, 3), (1, 4, 3), (3, 4, 3)]
+        order = [(r.step, r.first, len(r.chain.z)) for r in records]
+        assert order == [(0, 0, 4), (1, 0, 4), (3, 0, 4), (0, 4, 3), (1, 4, 3), (3, 4, 3)]
 
     def test_recording_less_changes_nothing_that_is_recorded(self, model: Toy) -> None:
-        all_steps = _together(self.chains(model, record=(0, 1, 2, 3)))
-        some_steps = _together(self.chains(model, record=(0, 3)))
+        all_steps = _rows_by_step(self.chains(model, record=(0, 1, 2, 3)))
+        some_steps = _rows_by_step(self.chains(model, record=(0, 3)))
         assert some_steps.keys() == {0, 3}
         assert all(torch.equal(rows, all_steps[step]) for step, rows in some_steps.items())
 
@@ -220,20 +232,20 @@ class SamplerContract:
         assert from_json(to_json(self.sampler)) == self.sampler
 
 
-class _Breaks(Toy):
+class _BrokenToy(Toy):
     def decode(self, z: Tensor) -> Any:  # noqa: ANN401
         super().decode(z)
         raise RuntimeError("broken")
 
 
 def _norms(model: Toy) -> list[Any]:
-    found = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm1d)]
-    assert found
-    return found
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norms
+    return norms
 
 
-def _together(records: list[Recorded]) -> dict[int, Tensor]:
-    """All chains of a step as rows: latents, x and mean side by side."""
+def _rows_by_step(records: list[Recorded]) -> dict[int, Tensor]:
+    """The chains of each step as rows that hold z, x and mean."""
     rows: dict[int, list[Tensor]] = {}
     for record in records:
         chain = record.chain

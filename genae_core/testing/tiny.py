@@ -1,4 +1,4 @@
-"""A whole trial in a second: a subset of the digits, a small VAE, two chain settings."""
+"""A whole trial that takes a second: a few digits, a small VAE and two chains."""
 
 import hashlib
 
@@ -20,6 +20,7 @@ TRAIN, HALF = 120, 40
 
 
 def splits() -> Splits:
+    """The first digits of each split."""
     sizes = (TRAIN, HALF, HALF)
     data = load(DigitsConfig())
     loaded = (data.train, data.val, data.test)
@@ -30,7 +31,7 @@ def splits() -> Splits:
 
 
 def experiment(binarize: bool = False, seed: int = 0) -> Experiment:
-    """Unresolved; its sub-batches of 16 straddle the halves of 40 and do not divide them."""
+    """The experiment, unresolved. Its sub-batches of 16 do not divide the halves of 40 images."""
     chains = tuple(
         ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=16)
         for sampler in (EncodeDecode(), Reconstruction())
@@ -48,16 +49,18 @@ def experiment(binarize: bool = False, seed: int = 0) -> Experiment:
 
 
 def classifier(data: Splits, binarize: bool = False) -> Classifier:
+    """The classifier of the FCD, trained on the digits."""
     return train_classifier(experiment().classifier, data, binarize)
 
 
 def run(seed: int = 0) -> TrialResult:
+    """Run the trial."""
     data = splits()
     return run_trial(resolve(experiment(seed=seed), data), data, classifier(data))
 
 
 def fingerprint(result: TrialResult) -> str:
-    """sha256 over the weights, the loss terms, the stream and all that the chains gave."""
+    """The sha256 of the weights, loss terms, random stream and results of the chains."""
     hasher = hashlib.sha256()
     for name, tensor in result.model.state_dict().items():
         hasher.update(name.encode() + tensor.numpy().tobytes())

@@ -1,4 +1,4 @@
-"""A small autoencoder that belongs to no family, toy images, and a fingerprint of a module."""
+"""A small autoencoder that belongs to no family, toy images, and the digest of a module."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ LATENT = 2
 
 
 class Toy(Autoencoder):
-    """Batch normalisation and dropout from torch itself in both bodies; weights drawn here."""
+    """An autoencoder with torch's batch normalisation and dropout in both bodies."""
 
     def __init__(self, noise: float = 0.3, seed: int = 0) -> None:
         super().__init__()
@@ -59,13 +59,13 @@ class Toy(Autoencoder):
 
 
 def images(count: int, shape: tuple[int, int, int] = SHAPE, patterns: int = 4) -> Tensor:
-    """`count` images of 0 and 1, copies of a few random patterns: [N, C, H, W]."""
+    """Images of 0 and 1 that repeat a few random patterns, [N, C, H, W]."""
     pattern = (Draw(0, "patterns").uniform((patterns, *shape)) > 0.5).float()
     return pattern[torch.arange(count) % patterns]
 
 
 def digest(module: nn.Module) -> str:
-    """sha256 over every parameter and buffer, those that are not saved too."""
+    """The sha256 of every parameter and buffer, including buffers that are not saved."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     hasher = hashlib.sha256()
     for name, tensor in tensors:

@@ -64,5 +64,5 @@ def test_chains_start_from_it_and_the_metrics_see_the_model() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="components"):
         ExPostMixture(components=0)
-    with pytest.raises(ValueError, match="needs as many codes, and at least 2, got codes=3"):
+    with pytest.raises(ValueError, match="needs at least 10 codes, got codes=3"):
         ExPostMixture(components=4).fit(torch.zeros(3, 2), Draw(0))

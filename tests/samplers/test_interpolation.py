@@ -60,7 +60,7 @@ def test_bad_input_is_refused() -> None:
         interpolate(model, images(6), 5, Draw(0))
     with pytest.raises(ValueError, match=r"of the model's shape, \[1, 3, 4\], got .*1, 4, 3\]"):
         interpolate(model, pairs.mT, 5, Draw(0))
-    with pytest.raises(ValueError, match="points must be >= 2, the ends included, got points=1"):
+    with pytest.raises(ValueError, match="points must be >= 2, with both ends, got points=1"):
         interpolate(model, pairs, 1, Draw(0))
     with pytest.raises(ValueError, match="kind must be"):
         interpolate(model, pairs, 3, Draw(0), "cubic")  # type: ignore[arg-type]
