@@ -26,8 +26,8 @@ METRICS = 8080  # where KubeRay has Ray tell its figures
 @cache
 def schemas() -> Document:
     """{kind: schema} of KubeRay 1.7.0, with $defs."""
-    found: Document = json.loads((SCHEMAS / "kuberay-1.7.0.json").read_text())
-    return found
+    problems: Document = json.loads((SCHEMAS / "kuberay-1.7.0.json").read_text())
+    return problems
 
 
 def faults(documents: list[Document]) -> list[str]:
@@ -36,19 +36,19 @@ def faults(documents: list[Document]) -> list[str]:
     kind = ray.get("kind", "")
     if kind not in LONGEST:
         return [f"kind: {kind!r} is not KubeRay's"]
-    found = [*_schema(kind, ray), *_name(ray)]
-    if found:
-        return found
+    problems = [*_schema(kind, ray), *_name(ray)]
+    if problems:
+        return problems
     cluster = ray["spec"] if kind == "RayCluster" else ray["spec"]["rayClusterSpec"]
-    found += [*_cluster(cluster)]
+    problems += [*_cluster(cluster)]
     pods = {"head": cluster["headGroupSpec"]["template"]}
     pods |= {g["groupName"]: g["template"] for g in cluster["workerGroupSpecs"]}
     if kind == "RayJob":
-        found += [*_job(ray["spec"])]
+        problems += [*_job(ray["spec"])]
         pods |= {"submitter": ray["spec"]["submitterPodTemplate"]}
     for name, pod in pods.items():
-        found += [f"{name}: {fault}" for fault in _pod(pod, name)]
-    return found + [*_policy(others, pods)]
+        problems += [f"{name}: {fault}" for fault in _pod(pod, name)]
+    return problems + [*_policy(others, pods)]
 
 
 def _schema(kind: str, document: Document) -> Iterator[str]:
@@ -97,8 +97,8 @@ def _whole(schema: Document) -> Document:
     """Itself, or what it refers to."""
     if "$ref" not in schema:
         return schema
-    found: Document = schemas()["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-    return found
+    problems: Document = schemas()["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    return problems
 
 
 def _name(document: Document) -> Iterator[str]:

@@ -26,15 +26,15 @@ def faults(config: Config) -> list[str]:
     """Every fault of the file."""
     kind = config["provider"]["type"]
     cloud = {"aws": _aws, "gcp": _gcp}[kind]
-    found = [*_ray(config), *_spending(config), *_token(config)]
+    problems = [*_ray(config), *_spending(config), *_token(config)]
     for key in sorted(set(config["provider"]) - PROVIDER[kind]):
-        found.append(f"provider.{key}: Ray does not know it")
+        problems.append(f"provider.{key}: Ray does not know it")
     if config["provider"].get("cache_stopped_nodes") is not False:
-        found.append("provider.cache_stopped_nodes: stopped nodes go on costing")
+        problems.append("provider.cache_stopped_nodes: stopped nodes go on costing")
     for name, node_type in config["available_node_types"].items():
         is_head = name == config["head_node_type"]
-        found += [f"{name}: {fault}" for fault in cloud(node_type["node_config"], is_head)]
-    return found
+        problems += [f"{name}: {fault}" for fault in cloud(node_type["node_config"], is_head)]
+    return problems
 
 
 def _ray(config: Config) -> Iterator[str]:

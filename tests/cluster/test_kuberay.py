@@ -146,5 +146,5 @@ def test_each_check_can_fail(
     documents = copy.deepcopy(filled(kind, monkeypatch))
     spec = "0.spec" if kind == "raycluster" else "0.spec.rayClusterSpec"
     put(path.replace("SPEC", spec), value)(documents)
-    found = kube_checks.faults(documents)
-    assert any(fault in each for each in found), found
+    problems = kube_checks.faults(documents)
+    assert any(fault in each for each in problems), problems

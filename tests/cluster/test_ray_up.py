@@ -137,8 +137,8 @@ def test_each_check_can_fail(
 ) -> None:
     config = copy.deepcopy(filled(filling, kind))
     change(config)
-    found = launch_checks.faults(config)
-    assert any(fault in each for each in found), found
+    results = launch_checks.faults(config)
+    assert any(fault in each for each in results), results
 
 
 # AWS's stack, and the nodes that Ray starts in it, on a cloud of this machine's own.
@@ -212,12 +212,12 @@ def test_what_ray_starts_on_aws_is_closed_encrypted_and_spot(
     for name in ("head", "worker"):
         node = config["available_node_types"][name]["node_config"]
         provider.create_node(node, {"ray-user-node-type": name}, 1)
-    found = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
-    by_type = {instance["InstanceType"]: instance for instance in found}
+    results = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
+    by_type = {instance["InstanceType"]: instance for instance in results}
     assert by_type["g6.xlarge"]["InstanceLifecycle"] == "spot"
     assert by_type["g6.xlarge"]["IamInstanceProfile"]["Arn"].endswith("/genae-worker")
     assert by_type["m7i.large"]["IamInstanceProfile"]["Arn"].endswith("/genae-head")
-    for instance in found:
+    for instance in results:
         assert [g["GroupId"] for g in instance["SecurityGroups"]] == [cloud["SecurityGroup"]]
         assert instance["MetadataOptions"]["HttpTokens"] == "required"
         assert {"Key": "ray-cluster-name", "Value": "genae"} in instance["Tags"]

@@ -20,8 +20,8 @@ def normal(name: str) -> str:
 
 
 def pins(*files: Path) -> dict[str, str]:
-    found = [PINNED.fullmatch(line) for file in files for line in file.read_text().splitlines()]
-    return {normal(match[1]): match[2] for match in found if match}
+    matches = [PINNED.fullmatch(line) for file in files for line in file.read_text().splitlines()]
+    return {normal(match[1]): match[2] for match in matches if match}
 
 
 ALL = pins(ROOT / "constraints.txt", CLUSTER / "constraints.txt")
@@ -30,24 +30,24 @@ OWN = pins(ROOT / "constraints.txt")
 
 def contradictions(text: str) -> list[str]:
     """The versions in the text that are not the constraints'."""
-    found = [("ray", version) for version in IMAGE.findall(text) + RAY.findall(text)]
-    found += [(normal(name), version) for name, version in PINNED.findall(text)]
-    return [f"{name} {version}" for name, version in found if ALL.get(name) != version]
+    matches = [("ray", version) for version in IMAGE.findall(text) + RAY.findall(text)]
+    matches += [(normal(name), version) for name, version in PINNED.findall(text)]
+    return [f"{name} {version}" for name, version in matches if ALL.get(name) != version]
 
 
 def unpinned(text: str) -> list[str]:
     """The packages that a pip command in the text installs and no constraint names."""
-    found = []
+    matches = []
     for arguments in INSTALL.findall(text):
         if "--no-deps -e" in arguments:
             continue  # genae itself
         words = arguments.replace("\\", " ").replace('"', "").split()
         if "-c" not in words:
-            found.append(f"without -c: {arguments.strip()}")
+            matches.append(f"without -c: {arguments.strip()}")
         takes = [n + 1 for n, w in enumerate(words) if w in ("-c", "-r", "--index-url")]
         names = [w for n, w in enumerate(words) if n not in takes and not w.startswith("-")]
-        found += [name for name in names if normal(re.split(r"[\[=]", name)[0]) not in ALL]
-    return found
+        matches += [name for name in names if normal(re.split(r"[\[=]", name)[0]) not in ALL]
+    return matches
 
 
 FILES = [

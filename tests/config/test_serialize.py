@@ -74,7 +74,7 @@ def _value(hint: Any) -> Any:
 
 
 def _filled(kind: type, every: bool = False) -> Any:
-    """The config with its required fields given, or as many fields as it lets be given."""
+    """The config with values for its required fields, or for every field that allows one."""
     hints = typing.get_type_hints(kind)
     required = {
         f.name: _value(hints[f.name])

@@ -12,10 +12,10 @@ N = 20_000
 
 def test_the_density_of_a_normal_against_scipy() -> None:
     mean, log_var, x = (3 * Draw(i).normal((4, 3)) for i in range(3))
-    found = Normal(mean, log_var).log_prob(x)
+    log_prob = Normal(mean, log_var).log_prob(x)
     wanted = stats.norm.logpdf(x.double(), mean.double(), (log_var.double() / 2).exp())
-    assert found.shape == (4, 3)
-    torch.testing.assert_close(found.double(), torch.from_numpy(wanted), rtol=1e-4, atol=1e-4)
+    assert log_prob.shape == (4, 3)
+    torch.testing.assert_close(log_prob.double(), torch.from_numpy(wanted), rtol=1e-4, atol=1e-4)
 
 
 def test_samples_of_a_normal() -> None:

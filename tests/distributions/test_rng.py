@@ -37,7 +37,7 @@ def test_neighbouring_streams_are_uncorrelated() -> None:
     assert off.abs().max() < 5 / math.sqrt(n)
 
 
-def test_the_laws() -> None:
+def test_the_distributions_of_draws() -> None:
     n, draw = 50_000, Draw(1)
     normal, uniform = draw.normal((n,)).double(), draw.uniform((n,)).double()
     mask = draw.mask((n,), 0.3)

@@ -12,7 +12,7 @@ from genae_core.testing.divergence import DivergenceContract
 
 KINDS = tuple(GENERATORS)
 # p = N(0, 1), q = N(m, s^2) with tails that keep the Pearson integral of p^2 / q finite.
-LAWS = ((0.5, 1.0), (1.0, 1.3), (-0.7, 0.9))
+GAUSSIANS = ((0.5, 1.0), (1.0, 1.3), (-0.7, 0.9))
 # Where f's argument is spread: u = p/q, and the range of scores to which g_f^-1 f'(u) leads.
 RATIOS = torch.logspace(-3, 3, 601, dtype=torch.float64)
 
@@ -67,7 +67,7 @@ def test_the_activation_maps_onto_the_domain_of_the_conjugate(kind: Kind) -> Non
     assert generator.conjugate_of_activation(far).isfinite().all()
 
 
-@pytest.mark.parametrize("distribution", LAWS)
+@pytest.mark.parametrize("distribution", GAUSSIANS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bound_at_the_best_critic_is_the_divergence(
     kind: Kind, distribution: tuple[float, float]
@@ -100,12 +100,12 @@ def closed(kind: Kind, mean: float, sd: float) -> float | None:
     return None  # Jensen-Shannon and GAN have none
 
 
-@pytest.mark.parametrize("distribution", LAWS)
+@pytest.mark.parametrize("distribution", GAUSSIANS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_closed_forms_between_gaussians(kind: Kind, distribution: tuple[float, float]) -> None:
     z, p, q = densities(*distribution)
     keep = (p > 1e-280) & (q > 1e-280)
-    found = float(torch.trapezoid((q * GENERATORS[kind].f(p / q))[keep], z[keep]))
+    estimate = float(torch.trapezoid((q * GENERATORS[kind].f(p / q))[keep], z[keep]))
     wanted = closed(kind, *distribution)
     if wanted is None:
         middle = (p + q) / 2
@@ -114,12 +114,12 @@ def test_closed_forms_between_gaussians(kind: Kind, distribution: tuple[float, f
         )
         assert 0 < js < math.log(2)
         wanted = 2 * float(js) - (math.log(4) if kind == "gan" else 0)
-    assert found == pytest.approx(wanted, rel=1e-7)
+    assert estimate == pytest.approx(wanted, rel=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_losses_estimate_the_divergence(kind: Kind) -> None:
-    """On samples, with the best score given, minus the critic's loss is D_f to sampling error."""
+    """On samples, with the best score, minus the critic's loss is D_f to sampling error."""
     mean, n = 0.5, 400_000
     target, codes = Draw(0).normal((n, 1)).double(), Draw(1).normal((n, 1)).double() + mean
     generator, divergence = GENERATORS[kind], FDivergence(kind=kind)
@@ -135,8 +135,8 @@ def test_the_losses_estimate_the_divergence(kind: Kind) -> None:
     error = math.sqrt(float(on_target.var() + on_codes.var()) / n)
     z, p, q = densities(mean, 1.0)
     wanted = float(torch.trapezoid(q * generator.f(p / q), z))
-    found = -float(divergence.critic_loss(score, target, codes, Draw(2)))
-    assert abs(found - wanted) < 5 * error + 1e-3  # the table of scores is a grid
+    estimate = -float(divergence.critic_loss(score, target, codes, Draw(2)))
+    assert abs(estimate - wanted) < 5 * error + 1e-3  # the table of scores is a grid
 
 
 def test_the_gan_losses_in_closed_values() -> None:

@@ -15,8 +15,8 @@ class TestLeastSquares(DivergenceContract):
 
 
 def test_the_best_critic_is_the_targets_share() -> None:
-    """At each z the loss p (v - 1)^2 / 2 + q v^2 / 2 is least at p / (p + q), found by a grid
-    over v, and its integral is half of that of p q / (p + q)."""
+    """At each z the loss p (v - 1)^2 / 2 + q v^2 / 2 is least at p / (p + q), by a grid over
+    v, and its integral is half of that of p q / (p + q)."""
     z = torch.linspace(-9, 10, 2_001, dtype=torch.float64)
     p = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     q = torch.exp(-0.5 * (z - 1) ** 2) / math.sqrt(2 * math.pi)
@@ -29,10 +29,10 @@ def test_the_best_critic_is_the_targets_share() -> None:
     # The losses estimate it on samples.
     n = 200_000
     target, codes = Draw(0).normal((n, 1)).double(), Draw(1).normal((n, 1)).double() + 1
-    found = LeastSquares().critic_loss(
+    loss = LeastSquares().critic_loss(
         lambda x: torch.sigmoid(0.5 - x[:, 0]), target, codes, Draw(2)
     )
-    assert float(found) == pytest.approx(float(wanted), abs=5 * 0.5 / math.sqrt(n))
+    assert float(loss) == pytest.approx(float(wanted), abs=5 * 0.5 / math.sqrt(n))
 
 
 def test_the_losses_in_closed_values() -> None:

@@ -77,17 +77,17 @@ def test_the_unbiased_estimate_meets_the_closed_form() -> None:
         a = Draw(0, block).normal((400, dim)).double()
         b = sd * Draw(1, block).normal((400, dim)).double() + shift
         values.append(float(mmd.between(a, b)))
-    found = torch.tensor(values)
-    assert abs(float(found.mean()) - wanted) < 5 * float(found.std()) / math.sqrt(40)
+    estimates = torch.tensor(values)
+    assert abs(float(estimates.mean()) - wanted) < 5 * float(estimates.std()) / math.sqrt(40)
     assert wanted > 0.01
 
 
 def test_the_unbiased_estimate_is_zero_on_average_and_the_biased_one_above() -> None:
     unbiased, biased = MMD(), MMD(estimator="biased")
     pairs = [(Draw(0, n).normal((50, 2)), Draw(1, n).normal((50, 2))) for n in range(60)]
-    found = torch.tensor([float(unbiased.between(a, b)) for a, b in pairs])
-    assert abs(float(found.mean())) < 5 * float(found.std()) / math.sqrt(60)
-    assert found.min() < 0
+    estimates = torch.tensor([float(unbiased.between(a, b)) for a, b in pairs])
+    assert abs(float(estimates.mean())) < 5 * float(estimates.std()) / math.sqrt(60)
+    assert estimates.min() < 0
     assert min(float(biased.between(a, b)) for a, b in pairs) > 0
 
 

@@ -51,16 +51,16 @@ def test_the_layout_changes_no_value(name: str) -> None:
 
 def test_convolutions_see_the_layout_and_weights_are_saved_under_the_same_names() -> None:
     model = model_of("dcgan", LAST)
-    seen: list[Tensor] = []
+    layer_inputs: list[Tensor] = []
 
     def look(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
+        layer_inputs.append(inputs[0])
 
     for layer in (*model.encoder[:3], *model.decoder[4:6]):  # type: ignore[index]
         layer.register_forward_pre_hook(look)
     model.decode(model.encode(Draw(0).uniform((4, 3, 32, 32))).mean)
-    assert len(seen) == 5
-    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+    assert len(layer_inputs) == 5
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in layer_inputs)
     assert model.state_dict().keys() == model_of("dcgan", ComputeConfig()).state_dict().keys()
 
 

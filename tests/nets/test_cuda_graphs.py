@@ -103,8 +103,8 @@ def test_a_step_that_cannot_be_captured_warns_and_trains_on(
     captured = replays.on_cpu(monkeypatch)
     monkeypatch.setattr(cuda_graphs, name, instead)
     with pytest.warns(NotCapturedWarning, match=f"cannot be captured.*{why}") as caught:
-        found = trained(replica(graphs=True))
-    assert found == expected
+        result = trained(replica(graphs=True))
+    assert result == expected
     assert len(caught) == 1 and not captured
     assert Replay.possible == (name == "warm_up")  # after a failure no other capture is tried
 
@@ -174,12 +174,12 @@ def test_chains_are_the_same_replayed(norm: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sampling_loop, "FEW_STEPS", 14)
     expected = list(run_chain(one.model, config, 16))
     captured = replays.on_cpu(monkeypatch)
-    found = list(run_chain(one.model, config, 16))  # all records are held at once
+    records = list(run_chain(one.model, config, 16))  # all records are held at once
     assert len(captured) == 1
-    assert [(record.step, record.first) for record in found] == [
+    assert [(record.step, record.first) for record in records] == [
         (record.step, record.first) for record in expected
     ]
-    for record, other in zip(found, expected, strict=True):
+    for record, other in zip(records, expected, strict=True):
         for name in ("z", "x", "mean"):
             assert torch.equal(getattr(record.chain, name), getattr(other.chain, name))
     later = list(run_chain(one.model, config, 4, first_chain=12))
@@ -193,9 +193,9 @@ def test_a_sampler_that_counts_in_python_is_not_captured(monkeypatch: pytest.Mon
     monkeypatch.setattr(sampling_loop, "FEW_STEPS", 0)
     expected = [record.chain for record in run_chain(one.model, config, 6)]
     captured = replays.on_cpu(monkeypatch)
-    found: list[Chain] = [record.chain for record in run_chain(one.model, config, 6)]
+    chains: list[Chain] = [record.chain for record in run_chain(one.model, config, 6)]
     assert not captured
-    for chain, other in zip(found, expected, strict=True):
+    for chain, other in zip(chains, expected, strict=True):
         assert torch.equal(chain.z, other.z)
         assert chain.accepted is not None and other.accepted is not None
         assert torch.equal(chain.accepted, other.accepted)

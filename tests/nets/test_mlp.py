@@ -65,12 +65,12 @@ def test_dropout_keeps_the_mean_of_a_layer() -> None:
     z, n = Draw(0).normal((1, 3)), 20_000
     with torch.no_grad():
         critic.train()
-        found = critic(z.expand(n, 3), Draw(1)).double()
+        logits = critic(z.expand(n, 3), Draw(1)).double()
         critic.eval()
         wanted = float(critic(z, Draw(1)))
     # 5 standard errors of the mean over independent masks.
-    assert float(found.std()) > 0
-    assert abs(float(found.mean()) - wanted) < 5 * float(found.std()) / n**0.5
+    assert float(logits.std()) > 0
+    assert abs(float(logits.mean()) - wanted) < 5 * float(logits.std()) / n**0.5
 
 
 @pytest.mark.parametrize(

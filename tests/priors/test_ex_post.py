@@ -48,8 +48,8 @@ def test_one_gaussian_has_the_codes_moments() -> None:
 def test_chains_start_from_it_and_the_metrics_see_the_model() -> None:
     model = Toy().eval()
     x = images(40)
-    given = Examples(40, lambda index: Batch(x[index], torch.zeros(len(index))))
-    fitted_prior = ExPostMixture(components=1).fit(encode_all(model, given), Draw(0))
+    examples = Examples(40, lambda index: Batch(x[index], torch.zeros(len(index))))
+    fitted_prior = ExPostMixture(components=1).fit(encode_all(model, examples), Draw(0))
     for sampler in (Ancestral(), EncodeDecode()):
         config = ChainConfig(
             sampler=sampler, record=(0, 1), sub_batch=500, fitted_prior=ExPostMixture()
@@ -64,5 +64,5 @@ def test_chains_start_from_it_and_the_metrics_see_the_model() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="components"):
         ExPostMixture(components=0)
-    with pytest.raises(ValueError, match="needs at least 10 codes, got codes=3"):
+    with pytest.raises(ValueError, match="needs at least 4 codes, got codes=3"):
         ExPostMixture(components=4).fit(torch.zeros(3, 2), Draw(0))

@@ -49,9 +49,9 @@ def test_the_map_is_inverted_and_its_determinant_is_that_of_autograd(kind: str) 
     torch.testing.assert_close(transform.inv(eps), z, rtol=0, atol=1e-6)
     for row in z[:5]:
         jacobian = torch.autograd.functional.jacobian(transform, row)
-        found = transform.log_abs_det_jacobian(row, transform(row))
+        log_det = transform.log_abs_det_jacobian(row, transform(row))
         wanted = torch.linalg.slogdet(jacobian)[1]
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(log_det, wanted, rtol=1e-6, atol=1e-8)
         # eq. 4 with its sign put right: log p(z) = log N(T(z); 0, I) + log |det dT/dz|
         log_p = -0.5 * (transform(row).square().sum() + 4 * math.log(2 * math.pi)) + wanted
         torch.testing.assert_close(
@@ -60,8 +60,8 @@ def test_the_map_is_inverted_and_its_determinant_is_that_of_autograd(kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_maximum_likelihood_fits_a_law(kind: str) -> None:
-    """A correlated, shifted Gaussian: the flow's own mean log-density comes close to the law's,
+def test_maximum_likelihood_fits_a_gaussian(kind: str) -> None:
+    """The mean log-density of the flow comes close to that of a correlated, shifted Gaussian,
     and for the flows with networks to within 0.05 nats."""
     factor = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
     z = Draw(0).normal((4_000, 2)) @ factor.T + 0.5

@@ -48,8 +48,10 @@ def test_a_class_is_its_stretch_of_the_roll() -> None:
     labels = torch.arange(4).repeat_interleave(500)
     z = prior.sample_given(labels, Draw(0))
     shares = torch.linspace(0, 1, 8_001)
-    found = (shares[torch.cdist(z, prior.axis(shares)).argmin(1)] * 4).clamp_max(3.999).long()
-    assert (found == labels).float().mean() > 0.99
+    nearest_class = (
+        (shares[torch.cdist(z, prior.axis(shares)).argmin(1)] * 4).clamp_max(3.999).long()
+    )
+    assert (nearest_class == labels).float().mean() > 0.99
 
 
 def test_bad_settings_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The law of the chain on models where it is known: linear maps with Gaussian noise.
+"""The distribution of the chain on models for which it is known: linear maps with Gaussian noise.
 
 z' = A (B z + s_d e1 + noise e2) + s_e e3, so with M = A B the covariance obeys
 S' = M S M^T + Q, Q = (s_d^2 + noise^2) A A^T + s_e^2 I, s_d = 0 where the mean is decoded.
@@ -34,7 +34,7 @@ S_ENCODE, S_DECODE, NOISE = 0.5, 0.7, 0.6
 class Linear(nn.Module):
     """q(z|x) = N(A x, s_e^2 I), p(x|z) = N(B z, s_d^2 I), p(z) = N(0, I); images [B, 1, 1, P].
 
-    It keeps every batch that its encoder was given.
+    `encoded` holds every input of the encoder.
     """
 
     def __init__(self, noise: float = 0.0) -> None:
@@ -81,7 +81,7 @@ class Posterior(Linear):
 
 
 class Deterministic(Linear):
-    """Both laws are points: z_k = M^k z_0."""
+    """Encoder and decoder are deterministic: z_k = M^k z_0."""
 
     def encode(self, x: Tensor) -> Distribution:
         return Delta(x.flatten(1) @ self.a.T)
@@ -99,13 +99,13 @@ def _run(
 
 def _metropolis(model: nn.Module, record: tuple[int, ...], z: Tensor) -> dict[int, Chain]:
     """By step, from z, with nothing but the sampler itself."""
-    sampler, draw, found = Metropolis(), Draw(3), {}
+    sampler, draw, chains = Metropolis(), Draw(3), {}
     with sampling_mode(model, "running"):
         chain = sampler.init(model, z, draw)
         for step in range(record[-1] + 1):
             chain = sampler.step(model, chain, draw) if step else chain
-            found[step] = chain
-    return {step: found[step] for step in record}
+            chains[step] = chain
+    return {step: chains[step] for step in record}
 
 
 def _matrices(decode: str, noise: float) -> tuple[Any, Any]:
@@ -119,10 +119,10 @@ def _matrices(decode: str, noise: float) -> tuple[Any, Any]:
 def _check(z: Tensor, expected: Any) -> None:  # noqa: ANN401
     """Mean 0 and this covariance, within 5 standard errors of n independent Gaussians:
     sqrt((S_ii S_jj + S_ij^2) / n) for a covariance, sqrt(S_ii / n) for a mean."""
-    found = np.cov(z.double().numpy(), rowvar=False)
+    covariance = np.cov(z.double().numpy(), rowvar=False)
     variance = np.diag(expected)
     error = np.sqrt((np.outer(variance, variance) + expected**2) / len(z))
-    assert (np.abs(found - expected) < 5 * error).all(), (found, expected)
+    assert (np.abs(covariance - expected) < 5 * error).all(), (covariance, expected)
     assert (np.abs(z.double().mean(0).numpy()) < 5 * np.sqrt(variance / len(z))).all()
 
 
@@ -139,24 +139,24 @@ def test_the_covariance_follows_the_lyapunov_equation(decode: str, noise: float)
     _check(chains[STEPS].z, solve_discrete_lyapunov(m, q))
 
 
-def test_the_laws_of_this_file_can_be_told_apart() -> None:
+def test_the_stationary_distributions_differ_by_more_than_the_tolerance() -> None:
     """The four settings' stationary variances differ by more than twice the tolerance, which is
     5 sqrt(2 / n) of a variance."""
-    laws = [
+    variances = [
         np.trace(solve_discrete_lyapunov(*_matrices(decode, noise)))
         for decode in ("mean", "sample")
         for noise in (0.0, NOISE)
     ]
-    for one, other in zip(sorted(laws), sorted(laws)[1:], strict=False):
+    for one, other in zip(sorted(variances), sorted(variances)[1:], strict=False):
         assert other > one * (1 + 2 * 5 * math.sqrt(2 / CHAINS))
 
 
 @pytest.mark.parametrize(("shift", "widen", "noise"), [(0.1, 0.8, 0.0), (0.2, 1.5, NOISE)])
-def test_metropolis_has_the_models_own_joint_law_whatever_the_encoder(
+def test_metropolis_has_the_joint_distribution_of_the_model_for_every_encoder(
     shift: float, widen: float, noise: float
 ) -> None:
     """(z, x) is N(0, [[I, B^T], [B, B B^T + s_d^2 I]]): from the prior at every step, and from
-    far away in the end; the same encoder without refusals has another law."""
+    far away in the end; the same encoder without rejections has another distribution."""
     model = Posterior(shift, widen, noise)
     b = model.b.double().numpy()
     joint = np.block([[np.eye(LATENTS), b.T], [b, b @ b.T + S_DECODE**2 * np.eye(PIXELS)]])
@@ -173,7 +173,7 @@ def test_metropolis_has_the_models_own_joint_law_whatever_the_encoder(
 
 
 @pytest.mark.parametrize("distribution", ["encode_decode", "metropolis"])
-def test_chains_that_have_reached_their_law_agree(distribution: str) -> None:
+def test_chains_that_have_reached_their_distribution_agree(distribution: str) -> None:
     """Split R-hat below 1.01 in every dimension after the start is forgotten; far above it while
     chains from apart still are apart."""
     model, kept = Posterior(0.1, 1.3, scale=0.5), tuple(range(3_000))
@@ -188,7 +188,7 @@ def test_chains_that_have_reached_their_law_agree(distribution: str) -> None:
     assert measure_mixing(z[:10]).rhat.max() > 1.2
 
 
-def test_metropolis_with_the_exact_posterior_refuses_nothing() -> None:
+def test_metropolis_with_the_exact_posterior_rejects_nothing() -> None:
     """A ratio of 1, but for rounding."""
     chain = _metropolis(Posterior(0, 1), (10,), Draw(4).normal((2_000, LATENTS)))[10]
     assert chain.accepted is not None and float(chain.accepted.mean()) > 0.999
@@ -201,23 +201,23 @@ def test_a_chain_that_leaves_the_floats_is_stopped_with_its_step() -> None:
         _run(model, (0, 2, 10), chains=6)
 
 
-def test_a_record_is_given_as_soon_as_it_is_there_and_the_model_is_then_in_its_own_mode() -> None:
-    """Memory would grow with the recorded steps of a sub-batch, were they given at its end."""
+def test_records_come_during_the_run_while_the_model_is_in_its_own_mode() -> None:
+    """Records at the end of a sub-batch would need memory for all recorded steps."""
     with Draw(0).as_global():
         model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(8,))).build((1, 2, 2)).train()
     steps = []
 
     class Counted(EncodeDecode):
-        def step(self, *given: Any) -> Chain:
+        def step(self, *arguments: Any) -> Chain:
             steps.append(not model.training)
-            return super().step(*given)
+            return super().step(*arguments)
 
     config = ChainConfig(sampler=Counted(), record=(0, 1, 5), sub_batch=4)
-    seen = []
+    order = []
     for record in run_chain(model, config, 8):
-        seen.append((record.first, record.step, len(steps)))
+        order.append((record.first, record.step, len(steps)))
         assert model.training and torch.is_grad_enabled()
-    assert seen == [(0, 0, 0), (0, 1, 1), (0, 5, 5), (4, 0, 5), (4, 1, 6), (4, 5, 10)]
+    assert order == [(0, 0, 0), (0, 1, 1), (0, 5, 5), (4, 0, 5), (4, 1, 6), (4, 5, 10)]
     assert all(steps)
 
 

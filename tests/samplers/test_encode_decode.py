@@ -23,10 +23,10 @@ def test_a_step_is_its_equation() -> None:
             sampler = EncodeDecode(corrupt=corrupt)
             chain = sampler.init(model, 5, Draw(0))
             by_hand = Draw(1)
-            seen = model.decode(chain.z).mean
+            encoded = model.decode(chain.z).mean
             if corrupt:
-                seen = seen + 0.3 * by_hand.normal(tuple(seen.shape))
-            z = model.encode(seen).sample(by_hand)
+                encoded = encoded + 0.3 * by_hand.normal(tuple(encoded.shape))
+            z = model.encode(encoded).sample(by_hand)
             assert torch.equal(sampler.step(model, chain, Draw(1)).z, z)
 
 

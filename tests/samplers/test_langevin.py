@@ -37,7 +37,7 @@ class TestLangevin(SamplerContract):
 
 def _p_values(z: Tensor) -> list[float]:
     """Kolmogorov-Smirnov of each marginal, and of a slanted projection, against the mixture."""
-    found = []
+    results = []
     for way in ((1.0, 0.0), (0.0, 1.0), (0.6, 0.8)):
         means = np.array(MEANS) @ way
         sds = np.sqrt(np.square(SDS) @ np.square(way))
@@ -48,8 +48,8 @@ def _p_values(z: Tensor) -> list[float]:
             )
             return sum(parts)
 
-        found.append(float(stats.kstest((z.double().numpy() @ way), cdf).pvalue))
-    return found
+        results.append(float(stats.kstest((z.double().numpy() @ way), cdf).pvalue))
+    return results
 
 
 def _run(sampler: Langevin, fitted_prior: Any, record: tuple[int, ...]) -> dict[int, Any]:
@@ -80,8 +80,8 @@ def test_its_stationary_law_is_the_density_of_z() -> None:
 def test_the_step_size_finds_its_acceptance_rate(size: float) -> None:
     """Over the 400 moves after the adaptation, from a step far too small and one far too large."""
     sampler = Langevin(size=size, adapt=300)
-    found = _run(sampler, mixture(), (0, 30, 70))
-    before, after = (float(found[step].accepted.mean()) for step in (30, 70))
+    results = _run(sampler, mixture(), (0, 30, 70))
+    before, after = (float(results[step].accepted.mean()) for step in (30, 70))
     late = (700 * after - 300 * before) / 400
     assert abs(late - OPTIMAL) < 0.05
 

@@ -28,7 +28,7 @@ def test_an_encoder_without_a_density_is_refused() -> None:
     model = Pointed()
     with (
         sampling_mode(model, "running"),
-        pytest.raises(ValueError, match=r"density of the encoder, and there is none"),
+        pytest.raises(ValueError, match=r"density of the encoder, which has none"),
     ):
         Metropolis().init(model, 5, Draw(0))
 
@@ -61,7 +61,7 @@ def test_a_ratio_by_hand() -> None:
 
         ratio = log_joint(proposed) - log_joint(chain.z)
         ratio += q.log_prob(chain.z).sum(1) - q.log_prob(proposed).sum(1)
-        taken = draw.uniform((400,)).log() < ratio
-    assert 0.1 < float(taken.float().mean()) < 0.99
-    torch.testing.assert_close(moved.z, torch.where(taken[:, None], proposed, chain.z))
-    torch.testing.assert_close(moved.accepted, taken.float())
+        accepted = draw.uniform((400,)).log() < ratio
+    assert 0.1 < float(accepted.float().mean()) < 0.99
+    torch.testing.assert_close(moved.z, torch.where(accepted[:, None], proposed, chain.z))
+    torch.testing.assert_close(moved.accepted, accepted.float())

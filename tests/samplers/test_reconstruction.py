@@ -41,9 +41,9 @@ def test_each_chain_has_its_own_image() -> None:
 
 def test_missing_images_are_refused() -> None:
     config = ChainConfig(sampler=Reconstruction(), record=(0, 1), sub_batch=4)
-    for given, found in ((None, 0), (images(7), 7)):
-        with pytest.raises(ValueError, match=f"needs 8 images to start from, got images={found}"):
-            list(run_chain(Toy(), config, 5, given))
+    for start, count in ((None, 0), (images(7), 7)):
+        with pytest.raises(ValueError, match=f"needs 8 images to start from, got images={count}"):
+            list(run_chain(Toy(), config, 5, start))
     assert len(list(run_chain(Toy(), config, 5, images(8)))) == 4
 
 

@@ -28,13 +28,15 @@ def compute(file: str) -> dict[str, Any]:
     """{name: {property: what it is}} of Compute Engine's Instance and what it is made of: the name
     of another, a list of one, a map, or a type."""
     document = json.loads(Path(file).read_text())["schemas"]
-    found: dict[str, Any] = {}
+    schemas_by_kind: dict[str, Any] = {}
     waiting = ["Instance"]
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in schemas_by_kind:
             properties = document[name].get("properties", {})
-            found[name] = {key: _kind(name, key, value) for key, value in properties.items()}
+            schemas_by_kind[name] = {
+                key: _kind(name, key, value) for key, value in properties.items()
+            }
             for key, value in list(properties.items()):
                 inner = value.get("items", value)
                 if "$ref" in inner:
@@ -42,7 +44,7 @@ def compute(file: str) -> dict[str, Any]:
                 elif "properties" in inner:
                     document[f"{name}.{key}"] = inner
                     waiting.append(f"{name}.{key}")
-    return dict(sorted(found.items()))
+    return dict(sorted(schemas_by_kind.items()))
 
 
 def _kind(name: str, key: str, value: dict[str, Any]) -> Any:
@@ -96,13 +98,13 @@ def _shared(kinds: dict[str, Any]) -> dict[str, Any]:
             return {key: refer(part) for key, part in schema.items()}
         return [refer(part) for part in schema] if isinstance(schema, list) else schema
 
-    found = {kind: refer(schema) for kind, schema in kinds.items()}
+    schemas_by_kind = {kind: refer(schema) for kind, schema in kinds.items()}
     shared: dict[str, Any] = {}
     while missing := sorted(used - set(shared)):
         for text, name in names.items():
             if name in missing:
                 shared[name] = refer(json.loads(text), top=True)
-    return {"$defs": shared, **found}
+    return {"$defs": shared, **schemas_by_kind}
 
 
 def _text(schema: Any) -> str:
