@@ -25,9 +25,9 @@ NET = MLPConfig(widths=(8,))
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The codes that a picture decodes."""
-    found: list[Tensor] = []
-    monkeypatch.setattr(pictures, "decoded", lambda model, z, columns: found.append(z))
-    return found
+    decoded_codes: list[Tensor] = []
+    monkeypatch.setattr(pictures, "decoded", lambda model, z, columns: decoded_codes.append(z))
+    return decoded_codes
 
 
 def test_a_manifold_is_at_the_percentiles_of_its_gaussian(asked: list[Tensor]) -> None:
