@@ -135,6 +135,7 @@ def _blocks(model: GenerativeModel, count: int) -> Iterator[Tensor]:
 
 
 def _flat(split: Split, rows: np.ndarray) -> Tensor:
+    """The images in these rows of the split, as vectors [N, D] in [0, 1]."""
     images = np.asarray(split.images[rows])
     return to_pixels(images, False, torch.device("cpu")).flatten(1)
 
