@@ -23,13 +23,7 @@ import tyro
 
 from genae_core import config
 from genae_core.cluster import local_node as node
-from genae_core.cluster.upload import (
-    commit_variables,
-    files_to_send,
-    job_command,
-    pack,
-    requirements,
-)
+from genae_core.cluster.upload import Checkout
 from genae_core.config.cli import cli
 
 if TYPE_CHECKING:
@@ -37,6 +31,8 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage statistics.
 
+# The checkout that this script belongs to is sent, whichever one is installed.
+CHECKOUT = Checkout(Path(__file__).resolve().parents[1])
 SECRET = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|(^|_)(API|ACCESS)?_?KEY(_|$)", re.IGNORECASE)
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -222,9 +218,9 @@ def follow(client: "JobSubmissionClient", job: str) -> int:
 
 def main(options: Options) -> int:
     """Check everything, send the job, and follow it. Return its exit code."""
-    commit = commit_variables(options.allow_dirty)
-    files = files_to_send(options.max_mib * 2**20)
-    entrypoint = shlex.join(job_command(options.command, files))
+    commit = CHECKOUT.commit_variables(options.allow_dirty)
+    files = CHECKOUT.files_to_send(options.max_mib * 2**20)
+    entrypoint = shlex.join(CHECKOUT.job_command(options.command, files))
     client = connect(options)
     job = _submit(client, options, files, entrypoint, commit)
     hint = _commands(client.get_address(), job)
@@ -252,7 +248,7 @@ def _submit(
     environment["RAY_JOB_STOP_WAIT_TIME_S"] = str(STOP_S)
     runtime: dict[str, Any] = {"env_vars": environment}
     if options.install:
-        runtime["pip"] = {"packages": requirements(), "pip_check": False}
+        runtime["pip"] = {"packages": CHECKOUT.requirements(), "pip_check": False}
     about = {
         "commit": commit["GENAE_COMMIT"],
         "dirty": commit["GENAE_DIRTY"],
@@ -260,7 +256,7 @@ def _submit(
     }
     with tempfile.TemporaryDirectory() as scratch:
         runtime["working_dir"] = f"{scratch}/genae.zip"
-        pack(files, Path(runtime["working_dir"]))
+        CHECKOUT.pack(files, Path(runtime["working_dir"]))
         try:
             job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime, metadata=about)
         except RuntimeError as error:

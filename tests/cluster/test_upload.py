@@ -1,15 +1,15 @@
 """What is sent to a cluster, and what never is."""
 
-import importlib
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from genae_core.cluster.upload import Checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 GIT = ["git", "-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
@@ -37,67 +37,61 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def upload(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
-    module = importlib.import_module("genae_core.cluster.upload")
-    monkeypatch.setattr(module, "ROOT", repository)
+def checkout(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     monkeypatch.chdir(repository)
-    return module
+    return Checkout(repository)
 
 
 def test_what_is_sent_is_what_git_tracks_but_data_stores_and_secrets(
-    upload: ModuleType, repository: Path
+    checkout: Checkout, repository: Path
 ) -> None:
     tracked = {Path(name) for name in TRACKED}
-    assert tracked - set(upload.files_to_send(2**20)) == {Path("data/digits.bin")}
+    assert tracked - set(checkout.files_to_send(2**20)) == {Path("data/digits.bin")}
     for name in (".env", "key.pem", "weights.pt", "mlflow.db", "notes.txt"):
         (repository / name).write_text("")
-    assert set(upload.files_to_send(2**20)) - tracked == {Path("notes.txt")}
+    assert set(checkout.files_to_send(2**20)) - tracked == {Path("notes.txt")}
     (repository / "jobs" / "hello.py").unlink()
-    assert Path("jobs/hello.py") not in upload.files_to_send(2**20)
+    assert Path("jobs/hello.py") not in checkout.files_to_send(2**20)
 
 
-def test_every_module_of_genae_is_sent(
-    upload: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upload, "ROOT", ROOT)
+def test_every_module_of_genae_is_sent() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("no git checkout")
-    sent = set(upload.files_to_send(2**30))
+    sent = set(Checkout(ROOT).files_to_send(2**30))
     modules = {path.relative_to(ROOT) for path in (ROOT / "genae_core").rglob("*.py")}
     assert len(modules) > 50 and modules <= sent
     assert sum((ROOT / path).stat().st_size for path in sent) < 20 * 2**20
 
 
-def test_a_dirty_tree_is_refused_unless_allowed(upload: ModuleType, repository: Path) -> None:
-    clean = upload.commit_variables(allow_dirty=False)
+def test_a_dirty_tree_is_refused_unless_allowed(checkout: Checkout, repository: Path) -> None:
+    clean = checkout.commit_variables(allow_dirty=False)
     assert re.fullmatch("[0-9a-f]{40}", clean["GENAE_COMMIT"]) and clean["GENAE_DIRTY"] == "false"
     for name in ("a", "b", "c", "d"):
         (repository / name).write_text("")
     with pytest.raises(ValueError, match="the commit: a, b, c and 1 more; commit them"):
-        upload.commit_variables(allow_dirty=False)
-    assert upload.commit_variables(allow_dirty=True) == clean | {"GENAE_DIRTY": "true"}
+        checkout.commit_variables(allow_dirty=False)
+    assert checkout.commit_variables(allow_dirty=True) == clean | {"GENAE_DIRTY": "true"}
 
 
-def test_too_much_is_refused_by_name(upload: ModuleType, repository: Path) -> None:
+def test_too_much_is_refused_by_name(checkout: Checkout, repository: Path) -> None:
     (repository / "large.bin").write_bytes(b"\0" * 3 * 2**20)
     with pytest.raises(ValueError, match=r"--max-mib=2; the largest are large.bin \(3.0 MiB\)"):
-        upload.files_to_send(2 * 2**20)
+        checkout.files_to_send(2 * 2**20)
 
 
 def test_a_link_out_of_the_repository_is_refused(
-    upload: ModuleType, repository: Path, tmp_path: Path
+    checkout: Checkout, repository: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "private").write_text("")
     (repository / "link").symlink_to(tmp_path / "private")
     with pytest.raises(ValueError, match="link is a link to a file outside"):
-        upload.files_to_send(2**30)
+        checkout.files_to_send(2**30)
 
 
-def test_the_same_files_make_the_same_zip(upload: ModuleType, tmp_path: Path) -> None:
-    files = upload.files_to_send(2**30)
+def test_the_same_files_make_the_same_zip(checkout: Checkout, tmp_path: Path) -> None:
+    files = checkout.files_to_send(2**30)
     for name in ("one.zip", "two.zip"):
-        upload.pack(files, tmp_path / name)
+        checkout.pack(files, tmp_path / name)
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
         assert archive.namelist() == [path.as_posix() for path in files]
@@ -115,29 +109,28 @@ def test_the_same_files_make_the_same_zip(upload: ModuleType, tmp_path: Path) ->
     ],
 )
 def test_only_a_script_of_the_repository_is_sent(
-    name: str, words: str, upload: ModuleType
+    name: str, words: str, checkout: Checkout
 ) -> None:
-    assert upload.job_command(("jobs/hello.py", "-x"), upload.files_to_send(2**20))[1:] == (
+    assert checkout.job_command(("jobs/hello.py", "-x"), checkout.files_to_send(2**20))[1:] == (
         "jobs/hello.py",
         "-x",
     )
     with pytest.raises(ValueError, match=words):
-        upload.job_command((name,), upload.files_to_send(2**30))
+        checkout.job_command((name,), checkout.files_to_send(2**30))
 
 
 def test_outside_of_git_nothing_is_sent(
-    upload: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(upload, "ROOT", tmp_path)
     with pytest.raises(ValueError, match="run this in a git checkout"):
-        upload.commit_variables(allow_dirty=True)
+        Checkout(tmp_path).commit_variables(allow_dirty=True)
 
 
-def test_what_is_installed_follows_the_constraints(upload: ModuleType, repository: Path) -> None:
+def test_what_is_installed_follows_the_constraints(checkout: Checkout, repository: Path) -> None:
     (repository / "cluster").mkdir()
     (repository / "cluster" / "requirements.txt").write_text("# what\ntorch\nray[tune]\n")
-    first, *names = upload.requirements()
+    first, *names = checkout.requirements()
     assert names == ["torch", "ray[tune]"]
     assert first.startswith("-c ${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/constraints.txt  # ")
     (repository / "constraints.txt").write_text("torch==0.0.0")
-    assert upload.requirements()[0] != first
+    assert checkout.requirements()[0] != first
