@@ -84,9 +84,7 @@ def run_chain(
     for first in range(0, num_chains, config.sub_batch):
         sub_batch = (first_chain + first) // config.sub_batch
         draw = Draw(config.seed, "chain", sub_batch, device=device)
-        own_start = _start_of(config, start, first, num_chains)
-        if isinstance(own_start, Tensor):
-            own_start = own_start.to(device)
+        own_start = _start_of(config, start, first, num_chains, device)
         with sampling_mode(model, config.batch_norm):
             chain = config.sampler.init(target, own_start, draw)
         stepper.draw_from(draw)
@@ -159,14 +157,16 @@ def _check_start(model: Any, config: ChainConfig, num_chains: int, start: Tensor
     )
 
 
-def _start_of(config: ChainConfig, start: Tensor | None, first: int, num_chains: int) -> Start:
+def _start_of(
+    config: ChainConfig, start: Tensor | None, first: int, num_chains: int, device: torch.device
+) -> Start:
     """What the sub-batch of chains from `first` on starts from."""
     if start is None:
         return config.sub_batch
     if start.ndim == 4:
-        return start[first : first + config.sub_batch]
+        return start[first : first + config.sub_batch].to(device)
     rows = torch.arange(first, first + config.sub_batch).clamp_max(num_chains - 1)
-    return start[rows]
+    return start[rows].to(device)
 
 
 def _device_of(model: Any) -> torch.device:
