@@ -96,7 +96,7 @@ def connect(options: Options) -> "JobSubmissionClient":
         ValueError: No Ray dashboard answers at the address, it does not accept the token, or the
             token would cross a network in the clear.
     """
-    local = node.running()
+    local = node.running_node()
     address = _find_address(options, local)
     host = urlsplit(address).hostname or ""
     if host in LOOPBACK:

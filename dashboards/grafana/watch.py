@@ -173,7 +173,7 @@ def targets(options: Options) -> list[dict[str, Any]]:
     """
     path = options.discovery
     if path is None:
-        local = node.running()
+        local = node.running_node()
         if local is None:
             return []
         path = Path(local.scratch) / "ray" / DISCOVERY_FILE
@@ -198,8 +198,8 @@ def watch(options: Options) -> int:
     """
     _copy_targets(options)
     programs = [prometheus(options), grafana(options)]
-    node.check_free("--prometheus-port", options.prometheus_port)
-    node.check_free("--grafana-port", options.grafana_port)
+    node.check_port("--prometheus-port", options.prometheus_port)
+    node.check_port("--grafana-port", options.grafana_port)
     signal.signal(signal.SIGTERM, _request_stop)
     signal.signal(signal.SIGHUP, _request_stop)
     running: list[subprocess.Popen[bytes]] = []
@@ -209,7 +209,7 @@ def watch(options: Options) -> int:
             _wait(program, running[-1])
         print(f"see it:   http://127.0.0.1:{options.grafana_port}/d/genae-sweep")
         print(f"log in:   admin, with the password in {password_file()}")
-        if options.discovery is None and node.running() is None:
+        if options.discovery is None and node.running_node() is None:
             print("no node is up yet: python cluster/local/node.py up")
         print("Ctrl-C ends it", flush=True)
         while True:

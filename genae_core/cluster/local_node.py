@@ -81,13 +81,13 @@ def token_file() -> Path:
     return secret_file(folder() / "token")
 
 
-def running() -> Node | None:
+def running_node() -> Node | None:
     """The node that `up` started; None if there is none or it has died."""
-    node = _recorded()
+    node = _read_record()
     return node if node and node.started == processes.start_time(node.pid) else None
 
 
-def check_free(flag: str, port: int) -> None:
+def check_port(flag: str, port: int) -> None:
     """Raise ValueError if another program listens at the port, which the flag sets."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,10 +102,10 @@ def up(options: Options) -> int:
 
     Raises ValueError if it is up already, the port is in use or Ray does not start.
     """
-    if node := running():
+    if node := running_node():
         raise ValueError(f"a node is up at {node.address} already; stop it with {SCRIPT} down")
     _remove()  # There may be remains of a node that died.
-    check_free("--dashboard-port", options.dashboard_port)
+    check_port("--dashboard-port", options.dashboard_port)
     scratch = Path(
         tempfile.mkdtemp(prefix="genae-", dir="/tmp")
     )  # Ray's sockets need short paths.
@@ -128,14 +128,14 @@ def up(options: Options) -> int:
 
 def status() -> int:
     """Print whether the node is up; the exit status is 1 if it is not."""
-    node = running()
+    node = running_node()
     print(f"up at {node.address}" if node else f"down; start it with {SCRIPT} up")
     return 0 if node else 1
 
 
 def down() -> int:
     """Stop the processes that `up` started, and no others; the logs of the jobs stay."""
-    node, died = _recorded(), running() is None
+    node, died = _read_record(), running_node() is None
     _remove()
     if node is None:
         print("not up")
@@ -192,7 +192,7 @@ def _wait(node: Node, process: subprocess.Popen[bytes]) -> None:
 
 def _remove() -> None:
     """End the processes of the recorded node, keep the logs of its jobs and delete its files."""
-    node = _recorded()
+    node = _read_record()
     if node is None:
         return
     own = processes.node_processes(node.pid, node.started, node.scratch)
@@ -209,7 +209,7 @@ def _remove() -> None:
     (folder() / "node.json").unlink()
 
 
-def _recorded() -> Node | None:
+def _read_record() -> Node | None:
     try:
         return Node(**json.loads((folder() / "node.json").read_text()))
     except FileNotFoundError:

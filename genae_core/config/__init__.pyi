@@ -1,11 +1,11 @@
 from .registry import KEY as KEY
 from .registry import register as register
-from .serialize import canonical as canonical
+from .serialize import canonicalize as canonicalize
 from .serialize import flatten as flatten
 from .serialize import from_dict as from_dict
 from .serialize import from_json as from_json
 from .serialize import identity as identity
-from .serialize import strict as strict
+from .serialize import replace_non_finite as replace_non_finite
 from .serialize import to_dict as to_dict
 from .serialize import to_json as to_json
 from .serialize import to_strict_json as to_strict_json

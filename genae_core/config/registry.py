@@ -133,7 +133,7 @@ def former_name(name: str) -> str:
     return FORMER_PATHS.get(name, name)
 
 
-def registered() -> dict[str, type]:
+def registered_classes() -> dict[str, type]:
     """Every registered class by its name, with all of genae's own."""
     _register_own()
     return dict(_classes)

@@ -62,7 +62,7 @@ def from_dict(data: dict[str, Any]) -> Any:
         raise ValueError(f"{name}: {error}") from None
 
 
-def canonical(value: Any) -> Any:
+def canonicalize(value: Any) -> Any:
     """JSON values in which every config and its fields have their present names, so that two
     files of different versions with the same content are equal.
 
@@ -129,7 +129,7 @@ def from_json(text: str) -> Any:
         raise ValueError("the JSON text is nested too deeply to be a config") from None
 
 
-def strict(value: Any) -> Any:
+def replace_non_finite(value: Any) -> Any:
     """JSON values that every reader accepts.
 
     Args:
@@ -139,9 +139,9 @@ def strict(value: Any) -> Any:
         A copy with None for every number that is not finite.
     """
     if isinstance(value, dict):
-        return {name: strict(inner) for name, inner in value.items()}
+        return {name: replace_non_finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [strict(inner) for inner in value]
+        return [replace_non_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -152,9 +152,9 @@ def to_strict_json(value: Any) -> str:
         value: Dicts, lists, tuples and primitives.
 
     Returns:
-        The text of `strict(value)`, with a newline at its end.
+        The text of `replace_non_finite(value)`, with a newline at its end.
     """
-    return json.dumps(strict(value), indent=1, allow_nan=False) + "\n"
+    return json.dumps(replace_non_finite(value), indent=1, allow_nan=False) + "\n"
 
 
 def flatten(config: Any) -> dict[str, str | int | float | bool | None]:

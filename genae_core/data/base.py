@@ -220,7 +220,7 @@ def fingerprint(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def halves(split: Split, seed: int) -> tuple[Split, Split]:
+def cut_in_halves(split: Split, seed: int) -> tuple[Split, Split]:
     """Cut a split in two disjoint halves by a seeded permutation; the first has the odd image."""
     order = np.random.default_rng(seed).permutation(len(split.images))
     middle = (len(order) + 1) // 2

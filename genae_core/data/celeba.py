@@ -12,7 +12,7 @@ from genae_core.data.images import check_crop, check_size
 from genae_core.data.official_files import Layout, check_source, locate, stamp
 from genae_core.data.storage import Folder
 
-OFFICIAL = 202_599
+NUM_OFFICIAL = 202_599
 WIDTH, HEIGHT = 178, 218  # pixels of an official image
 IMAGES, ATTRIBUTES, PARTITION = (
     "img_align_celeba",
@@ -86,9 +86,9 @@ class CelebAConfig:
         notes += note_skipped(absent, f"rows without an image in {IMAGES}")
         rowless = [name for name in files if name not in rows.attributes]
         notes += note_skipped(rowless, f"images without a row in {ATTRIBUTES}")
-        if len(names) != OFFICIAL:
+        if len(names) != NUM_OFFICIAL:
             notes.append(
-                f"celeba: {len(names):,} of the official {OFFICIAL:,} images are here: do not "
+                f"celeba: {len(names):,} of the official {NUM_OFFICIAL:,} images are here: do not "
                 "report numbers on them as celeba results."
             )
         parts, cut_notes, unassigned = split_names(names, folder, PARTITION, self.split_seed)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.data.official_files import seeded_cut
+from genae_core.data.official_files import draw_split_indices
 from genae_core.data.storage import Folder
 
 NUM_ATTRIBUTES = 40
@@ -102,7 +102,7 @@ def split_names(names: list[str], folder: Folder, name: str, seed: int) -> Named
         f"{len(names) - 2 * num_held_out:,} train, {num_held_out:,} val and {num_held_out:,} test "
         "images."
     )
-    indices = seeded_cut(len(names), num_held_out, num_held_out, seed)
+    indices = draw_split_indices(len(names), num_held_out, num_held_out, seed)
     return NamedParts(dict(zip(SPLITS, indices, strict=True)), [note], [])
 
 

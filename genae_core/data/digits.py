@@ -6,10 +6,10 @@ import numpy as np
 
 from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split, take
-from genae_core.data.official_files import check_flags, seeded_cut
+from genae_core.data.official_files import check_flags, draw_split_indices
 
 NUM_VAL, NUM_TEST = 360, 360
-TOP = 16  # the largest value of load_digits
+MAX_VALUE = 16  # the largest value of load_digits
 
 
 @register("data.digits")
@@ -46,9 +46,11 @@ class DigitsConfig:
         from sklearn.datasets import load_digits
 
         data = load_digits()
-        images = np.round(data.images * (255 / TOP)).astype(np.uint8)[:, None]
+        images = np.round(data.images * (255 / MAX_VALUE)).astype(np.uint8)[:, None]
         whole = Split(images, data.target.astype(np.int64))
-        train, val, test = (take(whole, i) for i in seeded_cut(len(images), NUM_VAL, NUM_TEST))
+        train, val, test = (
+            take(whole, i) for i in draw_split_indices(len(images), NUM_VAL, NUM_TEST)
+        )
         note = (
             f"digits: the splits are a seeded cut of our own, {len(train.images):,} train, "
             f"{NUM_VAL} val and {NUM_TEST} test images."

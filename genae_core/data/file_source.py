@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.data.base import Rejected, Rows
-from genae_core.data.images import decode, fit
+from genae_core.data.images import decode, resize_squares
 from genae_core.data.storage import Folder
 
 READERS = 16  # threads that fetch files from an object store
@@ -68,7 +68,9 @@ class FileSource:
             except ValueError as error:
                 rejected.append(Rejected(names[row], str(error)))
             if len(squares) == RESIZED_TOGETHER or row == len(names) - 1:
-                images[len(usable) - len(squares) : len(usable)] = fit(squares, self.size)
+                images[len(usable) - len(squares) : len(usable)] = resize_squares(
+                    squares, self.size
+                )
                 squares.clear()
             seconds["decode"] += clock() - began
             began = clock()

@@ -8,7 +8,7 @@ from genae_core.config import register, require, require_int
 from genae_core.data.base import Source
 from genae_core.data.file_source import FileSource
 from genae_core.data.images import check_crop, check_size
-from genae_core.data.official_files import check_source, seeded_cut, stamp
+from genae_core.data.official_files import check_source, draw_split_indices, stamp
 from genae_core.data.storage import FileStat, Folder
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -67,7 +67,7 @@ class ImageFolderConfig:
         names = np.array([file.name for file in files])
         classes, labels = self._classes([file.name for file in files])
         num_held_out = max(1, len(names) // 8)
-        indices = seeded_cut(len(names), num_held_out, num_held_out, self.split_seed)
+        indices = draw_split_indices(len(names), num_held_out, num_held_out, self.split_seed)
         parts = dict(zip(("train", "val", "test"), indices, strict=True))
         note = (
             f"image_folder: {len(names):,} images, cut by seed {self.split_seed} into "

@@ -17,8 +17,8 @@ from genae_core.config import require
 
 SIZES = (32, 64)
 CHUNK = 512
-LARGE = 2**20  # a square of more bytes is resized alone, not together with others
-MOST_PIXELS = 89_478_485  # Pillow's own guard against decompression bombs
+MAX_BYTES_TOGETHER = 2**20  # a square of more bytes is resized alone, not together with others
+MAX_PIXELS = 89_478_485  # Pillow's own guard against decompression bombs
 ORIENTATION_HEADER = b"Exif\0\0"
 PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB")
 
@@ -58,7 +58,11 @@ def decode(
         image = _any_format(content)
         _check_aspect(image.shape[0], image.shape[1], aspect, tolerance)
     square = centre_crop(image, max(1, round(crop * min(image.shape[:2]))))
-    return square if square.nbytes <= LARGE else fit([square], size)[0].transpose(1, 2, 0)
+    return (
+        square
+        if square.nbytes <= MAX_BYTES_TOGETHER
+        else resize_squares([square], size)[0].transpose(1, 2, 0)
+    )
 
 
 def centre_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -68,7 +72,7 @@ def centre_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return image[top : top + side, left : left + side]
 
 
-def fit(squares: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
+def resize_squares(squares: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
     """Resize squares [s, s, 3] of any sides to uint8 [N, 3, S, S]."""
     sides = {len(square) for square in squares}
     if len(sides) == 1:
@@ -76,7 +80,7 @@ def fit(squares: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
     fitted = np.empty((len(squares), 3, size, size), np.uint8)
     for side in sides:
         rows = [row for row, square in enumerate(squares) if len(square) == side]
-        fitted[rows] = fit([squares[row] for row in rows], size)
+        fitted[rows] = resize_squares([squares[row] for row in rows], size)
     return fitted
 
 
@@ -144,8 +148,8 @@ def _any_format(content: bytes) -> NDArray[np.uint8]:
 
 def _check_pixels(height: int, width: int) -> None:
     """Raise ValueError for an image that would take too much memory."""
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"{width} x {height} pixels; at most {MOST_PIXELS:,} are read")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read")
 
 
 def _check_aspect(height: int, width: int, aspect: float | None, tolerance: float) -> None:

@@ -16,8 +16,8 @@ from genae_core.data.official_files import (
     check_source,
     locate,
     partial_note,
+    split_reference,
     stamp,
-    with_halves,
 )
 from genae_core.data.storage import Folder
 
@@ -76,7 +76,7 @@ class MNISTConfig:
             for (part, count), split in zip(COUNTS.items(), (train, test), strict=True)
             if len(split.images) != count
         )
-        splits = with_halves("mnist", train, test)
+        splits = split_reference("mnist", train, test)
         return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.config import require
-from genae_core.data.base import Split, halves
+from genae_core.data.base import Split, cut_in_halves
 from genae_core.data.download import fetch
 from genae_core.data.storage import FileStat, Folder
 
@@ -110,7 +110,7 @@ def partial_note(name: str, file: str, count: int, official: int) -> str:
     )
 
 
-def with_halves(name: str, train: Split, reference: Split) -> dict[str, Split]:
+def split_reference(name: str, train: Split, reference: Split) -> dict[str, Split]:
     """The splits whose val and test are the two seeded halves of `reference`.
 
     Raises ValueError unless each split has an image.
@@ -121,11 +121,11 @@ def with_halves(name: str, train: Split, reference: Split) -> dict[str, Split]:
             f"{name}: at least 1 training and 2 test images are needed, got {num_train} and "
             f"{num_reference}"
         )
-    val, test = halves(reference, seed=0)
+    val, test = cut_in_halves(reference, seed=0)
     return {"train": train, "val": val, "test": test}
 
 
-def seeded_cut(
+def draw_split_indices(
     count: int, num_val: int, num_test: int, seed: int = 0
 ) -> tuple[NDArray[np.int64], ...]:
     """Draw disjoint indices of train, val and test, each ascending, that cover 0..count-1."""

@@ -158,7 +158,7 @@ def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
 def _checked_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> Manifest:
     """The manifest of `out`. Raises ValueError if it belongs to other data or another config."""
     wanted = preprocessing_of(data)
-    if (manifest.dataset, config.canonical(manifest.preprocessing)) != (data.name, wanted):
+    if (manifest.dataset, config.canonicalize(manifest.preprocessing)) != (data.name, wanted):
         raise ValueError(
             f"{out.uri} holds {manifest.dataset} prepared as {manifest.preprocessing}, not as "
             f"{wanted}; choose another folder"
@@ -181,7 +181,7 @@ def _claim(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Fo
     text = json.dumps(job, indent=1)
     if not partial.exists(PLAN):
         partial.write(PLAN, text.encode())
-    elif config.canonical(json.loads(partial.read(PLAN))) != json.loads(text):
+    elif config.canonicalize(json.loads(partial.read(PLAN))) != json.loads(text):
         raise ValueError(
             f"{partial.uri} holds the unfinished shards of other files or settings "
             f"(see {PLAN}); delete it, or choose another folder"

@@ -78,7 +78,7 @@ def _copy_split(manifest: Manifest, folder: Folder, home: Path, split: str) -> N
         shape = (rows, *manifest.shape)
         images = open_memmap(partial / "images.npy", "w+", np.uint8, shape)
         labels = []
-        for shard in manifest.of(split):
+        for shard in manifest.shards_of(split):
             with ShardReader(folder, shard) as reader:
                 for group in range(reader.groups):
                     pixels = reader.images(group)
@@ -121,7 +121,7 @@ class StreamedImages:
     def __init__(self, uri: str, manifest: Manifest, budget: int) -> None:
         self.arguments = (uri, manifest, budget)
         self.folder = Folder(uri)
-        self.shards = manifest.of("train")
+        self.shards = manifest.shards_of("train")
         self.shape: tuple[int, int, int, int] = (manifest.rows("train"), *manifest.shape)
         self.groups: list[_RowGroup] = []
         start = 0

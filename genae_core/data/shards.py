@@ -80,13 +80,13 @@ class Manifest(NamedTuple):
     notes: tuple[str, ...]
     genae: str
 
-    def of(self, split: str) -> tuple[Shard, ...]:
+    def shards_of(self, split: str) -> tuple[Shard, ...]:
         """The shards of a split, in order."""
         return tuple(shard for shard in self.shards if shard.split == split)
 
     def rows(self, split: str) -> int:
         """The number of images of a split."""
-        return sum(shard.rows for shard in self.of(split))
+        return sum(shard.rows for shard in self.shards_of(split))
 
     def sha256(self) -> str:
         """sha256 (hex) over those of the shards: the identity of the decoded data."""
@@ -134,7 +134,7 @@ def write_shard(
     rejected: list[Rejected] = []
     num_usable = 0
     table = _table(source.read(spec.split, spec.first, spec.first))
-    with folder.writing(spec.file) as file, _writer(file, table.schema) as writer:
+    with folder.open_to_write(spec.file) as file, _writer(file, table.schema) as writer:
         for first in range(spec.first, spec.last, step):
             rows = source.read(spec.split, first, min(first + step, spec.last))
             digest.update(rows.digest.encode())
@@ -169,16 +169,16 @@ def _table(rows: Rows) -> Any:
     """An Arrow table of decoded rows."""
     import pyarrow as pa
 
-    columns = {IMAGE: tensors(rows.images)}
+    columns = {IMAGE: to_tensor_array(rows.images)}
     if rows.labels.ndim == 1:
         columns[LABEL] = pa.array(rows.labels)
     else:
-        columns[ATTRIBUTES] = tensors(rows.labels)
+        columns[ATTRIBUTES] = to_tensor_array(rows.labels)
     columns[NAME] = pa.array(rows.names, pa.string())
     return pa.table(columns)
 
 
-def tensors(values: NDArray[Any]) -> Any:
+def to_tensor_array(values: NDArray[Any]) -> Any:
     """uint8 [N, ...] as an Arrow array of fixed-shape tensors; N may be 0."""
     import pyarrow as pa
 

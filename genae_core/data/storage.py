@@ -66,7 +66,7 @@ class Folder:
         if self.local is not None:
             return (self.local / name).exists()
         filesystem, base = self._open()
-        with _NamingErrors(self.path_of(name)):
+        with _AddFileName(self.path_of(name)):
             info = filesystem.get_file_info(f"{base}/{name}".rstrip("/"))
         return bool(info.type.name != "NotFound")
 
@@ -92,7 +92,7 @@ class Folder:
                 return file.read()
         filesystem, base = self._open()
         with (
-            _NamingErrors(self.path_of(name)),
+            _AddFileName(self.path_of(name)),
             filesystem.open_input_stream(f"{base}/{name}") as stream,
         ):
             content: bytes = stream.read()
@@ -113,23 +113,23 @@ class Folder:
 
             return pyarrow.OSFile(str(self.local / name), "rb")
         filesystem, base = self._open()
-        with _NamingErrors(self.path_of(name)):
+        with _AddFileName(self.path_of(name)):
             return filesystem.open_input_file(f"{base}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
         """Write the file; readers see it whole or not at all."""
-        with self.writing(name) as file:
+        with self.open_to_write(name) as file:
             file.write(content)
 
     @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator["FileWriter"]:
+    def open_to_write(self, name: str) -> Iterator["FileWriter"]:
         """Open a file to write piece by piece; readers see it at the end, whole or not at all."""
         where = self.path_of(name)
         if self.local is None:
             buffer = io.BytesIO()  # a store's stream would show half a file after an error
             yield FileWriter(buffer, where)
             filesystem, base = self._open()
-            with _NamingErrors(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
+            with _AddFileName(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
                 stream.write(buffer.getbuffer())
             return
         path = self.local / name
@@ -138,7 +138,7 @@ class Folder:
         try:
             with scratch.open("wb") as file:
                 yield FileWriter(file, where)
-                with _NamingErrors(where):
+                with _AddFileName(where):
                     file.flush()
                     os.fsync(file.fileno())
             scratch.replace(path)
@@ -160,7 +160,7 @@ class Folder:
             return
         filesystem, base = self._open()
         where = f"{base}/{name}".rstrip("/")
-        with _NamingErrors(self.path_of(name)):
+        with _AddFileName(self.path_of(name)):
             kind = filesystem.get_file_info(where).type.name
             if kind == "File":
                 filesystem.delete_file(where)
@@ -202,7 +202,7 @@ class Folder:
         from pyarrow.fs import FileSelector, FileType
 
         filesystem, base = self._open()
-        with _NamingErrors(self.uri):
+        with _AddFileName(self.uri):
             listed = filesystem.get_file_info(
                 FileSelector(base, allow_not_found=True, recursive=True)
             )
@@ -243,7 +243,7 @@ class FileWriter:
 
     def write(self, content: bytes) -> int:
         """Append bytes; returns their number."""
-        with _NamingErrors(self.where):
+        with _AddFileName(self.where):
             count = self.file.write(content)
         self.bytes += count
         self.digest.update(content)
@@ -257,7 +257,7 @@ class FileWriter:
         """Do nothing: `Folder.writing` flushes the file."""
 
 
-class _NamingErrors:
+class _AddFileName:
     """A context that adds the file to an OSError, since pyarrow's errors often lack its name."""
 
     def __init__(self, where: str) -> None:

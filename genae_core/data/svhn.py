@@ -16,8 +16,8 @@ from genae_core.data.official_files import (
     check_source,
     locate,
     partial_note,
+    split_reference,
     stamp,
-    with_halves,
 )
 from genae_core.data.storage import Folder
 
@@ -87,7 +87,7 @@ class SVHNConfig:
         if self.extra:
             images = np.concatenate([train.images, parts[EXTRA].images])
             train = Split(images, np.concatenate([train.labels, parts[EXTRA].labels]))
-        splits = with_halves("svhn", train, test)
+        splits = split_reference("svhn", train, test)
         return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
     def _located(self) -> tuple[Layout, Folder]:

@@ -22,7 +22,7 @@ Kind = Literal["kl", "reverse_kl", "pearson", "squared_hellinger", "jensen_shann
 Function = Callable[[Tensor], Tensor]
 
 
-class Generator(NamedTuple):
+class DivergenceFunctions(NamedTuple):
     """The functions of one f-divergence.
 
     Attributes:
@@ -42,38 +42,38 @@ class Generator(NamedTuple):
 # The printed tables have two errors. The f of the Pearson row, (u - 1)^2, gives the integral of
 # (p - q)^2 / q and not of (p - q)^2 / p. The f of the Jensen-Shannon row gives 2 JS(p, q), twice
 # the value beside it. The GAN row is 2 JS - log 4.
-GENERATORS: dict[Kind, Generator] = {
-    "kl": Generator(
+FUNCTIONS: dict[Kind, DivergenceFunctions] = {
+    "kl": DivergenceFunctions(
         f=lambda u: torch.xlogy(u, u),
         activation=lambda v: v,
         conjugate=lambda t: (t - 1).exp(),
         conjugate_of_activation=lambda v: (v - 1).exp(),
     ),
-    "reverse_kl": Generator(
+    "reverse_kl": DivergenceFunctions(
         f=lambda u: -u.log(),
         activation=lambda v: -(-v).exp(),
         conjugate=lambda t: -1 - (-t).log(),
         conjugate_of_activation=lambda v: v - 1,
     ),
-    "pearson": Generator(
+    "pearson": DivergenceFunctions(
         f=lambda u: (u - 1).square(),
         activation=lambda v: v,
         conjugate=lambda t: t.square() / 4 + t,
         conjugate_of_activation=lambda v: v.square() / 4 + v,
     ),
-    "squared_hellinger": Generator(
+    "squared_hellinger": DivergenceFunctions(
         f=lambda u: (u.sqrt() - 1).square(),
         activation=lambda v: 1 - (-v).exp(),
         conjugate=lambda t: t / (1 - t),
         conjugate_of_activation=lambda v: v.exp() - 1,
     ),
-    "jensen_shannon": Generator(
+    "jensen_shannon": DivergenceFunctions(
         f=lambda u: torch.xlogy(u, u) - torch.xlogy(u + 1, (u + 1) / 2),
         activation=lambda v: math.log(2) - F.softplus(-v),
         conjugate=lambda t: -(2 - t.exp()).log(),
         conjugate_of_activation=lambda v: F.softplus(v) - math.log(2),
     ),
-    "gan": Generator(
+    "gan": DivergenceFunctions(
         f=lambda u: torch.xlogy(u, u) - torch.xlogy(u + 1, u + 1),
         activation=lambda v: -F.softplus(-v),
         conjugate=lambda t: -(-t.expm1()).log(),
@@ -104,19 +104,19 @@ class FDivergence:
 
     def __post_init__(self) -> None:
         require(
-            self.kind in GENERATORS, f"kind must be one of {', '.join(GENERATORS)}", kind=self.kind
+            self.kind in FUNCTIONS, f"kind must be one of {', '.join(FUNCTIONS)}", kind=self.kind
         )
         require_positive_int(critic_steps=self.critic_steps)
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
         """-(E_p[g_f(v)] - E_q[f*(g_f(v))]): minus a lower bound of D_f(p || q)."""
-        f = GENERATORS[self.kind]
+        f = FUNCTIONS[self.kind]
         on_target = f.activation(score(target)).mean()
         return f.conjugate_of_activation(score(codes)).mean() - on_target
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
         """-E_q[g_f(v)], or -E_q[f*(g_f(v))] if `saturating`."""
-        f = GENERATORS[self.kind]
+        f = FUNCTIONS[self.kind]
         function = f.conjugate_of_activation if self.saturating else f.activation
         return -function(score(codes)).mean()
 

@@ -10,7 +10,7 @@ from genae_core.config import require
 from genae_core.distributions.base import Distribution
 from genae_core.models.base import GenerativeModel
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import Recorded, run_chain
+from genae_core.samplers.loop import ChainRecord, run_chain
 from genae_core.training import checkpoint
 
 
@@ -43,7 +43,7 @@ class PortableChain(NamedTuple):
 
     def load(self) -> "LoadedChain":
         """Build the model on the worker's device."""
-        model = checkpoint.model_of(self.tensors, self.description, "the job").to(self.device)
+        model = checkpoint.restore_model(self.tensors, self.description, "the job").to(self.device)
         prior = self.fitted_prior
         if isinstance(prior, nn.Module):
             prior = prior.to(self.device)
@@ -57,7 +57,7 @@ class LoadedChain(NamedTuple):
     model: GenerativeModel
     fitted_prior: Distribution | None
 
-    def run(self, part: Part) -> Iterator[Recorded]:
+    def run(self, part: Part) -> Iterator[ChainRecord]:
         """Run the chains of a part; see `run_chain`."""
         return run_chain(
             self.model,
@@ -81,7 +81,9 @@ def read_portable_chain(
     """
     check_starts_from_prior(chain)
     tensors, description = checkpoint.read(folder)
-    checkpoint.model_of(tensors, description, str(folder))  # raises if it is another checkpoint
+    checkpoint.restore_model(
+        tensors, description, str(folder)
+    )  # raises if it is another checkpoint
     return PortableChain(
         tensors=tensors,
         description=description,

@@ -37,7 +37,7 @@ from genae_core.evaluation.step_statistics import StepStatistics
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.models.base import encode_all
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import Recorded, run_chain
+from genae_core.samplers.loop import ChainRecord, run_chain
 from genae_core.training.batches import Batches
 
 Item = TypeVar("Item")
@@ -251,13 +251,13 @@ class Stopwatch:
 
 def _run_with_features(
     subject: EvaluatedChain, num_chains: int, watch: Stopwatch
-) -> Iterator[tuple[Recorded, Tensor]]:
+) -> Iterator[tuple[ChainRecord, Tensor]]:
     """Run the chains; yield each record with the classifier features of its images."""
     model, chain, data, fitted_prior = subject
     images = None
     if chain.sampler.starts_from == "images":
         train = data.splits.train
-        index = seeded_indices(len(train.images), chain.padded(num_chains))
+        index = seeded_indices(len(train.images), chain.round_up(num_chains))
         images = data.pixels(train, index)
     records = run_chain(model, chain, num_chains, start=images, fitted_prior=fitted_prior)
     for record in watch.measure(records):

@@ -21,7 +21,7 @@ from torch import nn
 from genae_core import config
 from genae_core.config import require, require_positive_int
 from genae_core.data.parts import PartMapper, map_here
-from genae_core.data.shards import tensors
+from genae_core.data.shards import to_tensor_array
 from genae_core.data.storage import Folder
 from genae_core.evaluation.chain_parts import LoadedChain, Part, PortableChain, split_into_parts
 from genae_core.training import checkpoint
@@ -153,13 +153,13 @@ def _write_parquet(
     codes = pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
     table = pa.table(
         {
-            "image": tensors(images),
+            "image": to_tensor_array(images),
             "z": codes,
             "chain": pa.array(np.arange(part.first, part.last)),
         }
     )
     name = f"part-{part.number:05}.parquet"
-    with out.writing(name) as file:
+    with out.open_to_write(name) as file:
         pq.write_table(table, file, compression="lz4", write_statistics=False)
     return {name: file.digest.hexdigest()}
 
@@ -211,7 +211,7 @@ def _claim(plan: dict[str, Any], out: Folder) -> None:
 
 def _check_same(stored: dict[str, Any], plan: dict[str, Any], out: Folder) -> None:
     """Raise ValueError if the stored plan differs from this one."""
-    if config.canonical(stored) != config.canonical(plan):
+    if config.canonicalize(stored) != config.canonicalize(plan):
         raise ValueError(
             f"{out.uri} holds other samples (see {PLAN} or {MANIFEST}): choose another folder"
         )

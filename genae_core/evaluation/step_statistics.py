@@ -6,7 +6,7 @@ from torch import Tensor
 from genae_core.evaluation.comparison import COMPARED, GeneratedSet
 from genae_core.metrics.fcd import Gaussian
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import Recorded
+from genae_core.samplers.loop import ChainRecord
 
 SHOWN = 64  # samples in a grid
 BLOCKS = 10  # blocks of each half of the chains, for the standard errors of the FCD
@@ -35,7 +35,7 @@ class StepStatistics:
         self.z: list[Tensor] = []
         self.accepted: list[Tensor] = []
 
-    def add(self, record: Recorded, features: Tensor) -> None:
+    def add(self, record: ChainRecord, features: Tensor) -> None:
         """Add the chains of a record, and the features of their images."""
         chain, first = record.chain, record.first
         if first < SHOWN:

@@ -15,7 +15,7 @@ from genae_core.metrics.fcd import warn_of_few_images
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
-from genae_core.samplers.base import WithPrior
+from genae_core.samplers.base import ModelWithPrior
 from genae_core.samplers.config import ChainConfig
 from genae_core.training.checkpoint import check_finished
 from genae_core.training.config import TrainingConfig
@@ -109,7 +109,7 @@ def _resolved_chain(chain: ChainConfig, splits: Splits, half: int) -> ChainConfi
         num_chains=count,
     )
     if chain.sampler.starts_from == "images":
-        have, need = len(splits.train.images), chain.padded(count)
+        have, need = len(splits.train.images), chain.round_up(count)
         require(
             need <= have,
             "a sampler that starts from images needs as many training "
@@ -149,7 +149,7 @@ def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None
         model: Any = config.build(shape)
     target = model
     if chain.fitted_prior is not None:  # a fitted prior has a density, and so has this one
-        target = WithPrior(model, IsotropicNormal(config.latent_dim))
+        target = ModelWithPrior(model, IsotropicNormal(config.latent_dim))
     images = chain.sampler.starts_from == "images"
     start = torch.zeros(2, *shape) if images else 2
     with sampling_mode(model, "running"):

@@ -15,7 +15,7 @@ from genae_core.experiment.trial import run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
 from genae_core.samplers.loop import FEW_STEPS
-from genae_core.training.batches import DEVICE_SHARE
+from genae_core.training.batches import DEVICE_FRACTION
 
 # Room for the allocator's fragments, and for cells that a search has not proposed yet.
 HEADROOM = 1.2
@@ -49,7 +49,7 @@ def image_bytes(experiment: Experiment, splits: Splits, total: int) -> int:
     if not isinstance(images, np.ndarray):
         return 0
     size = int(images[: experiment.training.max_images].nbytes)
-    return size if size <= DEVICE_SHARE * total else 0
+    return size if size <= DEVICE_FRACTION * total else 0
 
 
 def shortened(experiment: Experiment, images: int) -> Experiment:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from genae_core.config import strict
+from genae_core.config import replace_non_finite
 from genae_core.evaluation.chains import ChainResult
 from genae_core.evaluation.image_grids import Picture
 
@@ -64,10 +64,10 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
     with record.files() as folder:
         Image.fromarray(result.strip).save(folder / "strip.png")
         save_sprite(result.sprite, folder / SPRITE)
-        curve = strict({"step": list(steps), **curves})
+        curve = replace_non_finite({"step": list(steps), **curves})
         (folder / "curve.json").write_text(json.dumps(curve, indent=1))
         if result.mixing:
-            mixing = strict(result.mixing)
+            mixing = replace_non_finite(result.mixing)
             (folder / "mixing.json").write_text(json.dumps(mixing, indent=1))
         if result.latent:
             (folder / LATENT).write_text(json.dumps(result.latent))

@@ -56,7 +56,7 @@ class TwoStageConfig(ModelConfig):
         return self.autoencoder.latent_dim
 
 
-class Standardised:
+class AffineDistribution:
     """The distribution of z = shift + scale * u, where u is a standardised code.
 
     Args:
@@ -125,8 +125,8 @@ class TwoStage(Autoencoder):
     def code_stage(self) -> Stage:
         """The stage that fits it to batches whose x are standardised codes [B, D]."""
 
-    def latent_prior(self) -> Standardised:
-        return Standardised(self.code_distribution(), self.shift, self.scale)
+    def latent_prior(self) -> AffineDistribution:
+        return AffineDistribution(self.code_distribution(), self.shift, self.scale)
 
     def encode(self, x: Tensor) -> Distribution:
         return self.autoencoder.encode(x)

@@ -28,7 +28,7 @@ def wrap(
     shape: Shape,
     noise: float = 0.0,
     prior: Distribution | None = None,
-) -> "Wrapped":
+) -> "WrappedAutoencoder":
     """Make an autoencoder of two functions of a trained module.
 
     Both functions are called once, to check them.
@@ -50,7 +50,7 @@ def wrap(
     Raises:
         ValueError: The shape of the codes or the images is wrong, or pixels are not in [0, 1].
     """
-    model = Wrapped(module, encode, decode, latent_dim, noise=noise, prior=prior)
+    model = WrappedAutoencoder(module, encode, decode, latent_dim, noise=noise, prior=prior)
     with sampling_mode(model, "running"):
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         model.to(device)
@@ -76,7 +76,7 @@ def wrap(
     return model
 
 
-class Wrapped(Autoencoder):
+class WrappedAutoencoder(Autoencoder):
     """A trained autoencoder of another package; `wrap` makes it."""
 
     def __init__(

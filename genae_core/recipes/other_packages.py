@@ -21,7 +21,7 @@ from torch import Tensor
 from genae_core.config import require_positive_int
 from genae_core.data.base import Splits
 from genae_core.distributions.rng import Draw
-from genae_core.models.wrapped import Wrapped, wrap
+from genae_core.models.wrapped import WrappedAutoencoder, wrap
 from genae_core.nets.base import Shape
 from genae_core.training.batches import Batches
 
@@ -47,7 +47,9 @@ class TrainingOptions:
             require_positive_int(images=self.images)
 
 
-def pythae_model(name: str, options: TrainingOptions, splits: Splits, shape: Shape) -> Wrapped:
+def pythae_model(
+    name: str, options: TrainingOptions, splits: Splits, shape: Shape
+) -> WrappedAutoencoder:
     """Train a model of Pythae with its default networks, by its own trainer.
 
     Args:
@@ -89,7 +91,7 @@ def pythae_model(name: str, options: TrainingOptions, splits: Splits, shape: Sha
     return wrap(autoencoder, encode, decode, latent_dim=LATENT_DIM, shape=shape)
 
 
-def kl_model(options: TrainingOptions, splits: Splits, shape: Shape) -> Wrapped:
+def kl_model(options: TrainingOptions, splits: Splits, shape: Shape) -> WrappedAutoencoder:
     """Train an AutoencoderKL of diffusers on the squared error and the KL divergence, by Adam."""
     # A CPU's torch may fail to load torchvision's operators; this import avoids that.
     importlib.import_module("genae_core.data.torchvision_import").torchvision_datasets()
@@ -132,7 +134,7 @@ def kl_model(options: TrainingOptions, splits: Splits, shape: Shape) -> Wrapped:
     return wrap(model, encode, decode, latent_dim=side * side, shape=shape)
 
 
-Build = Callable[[TrainingOptions, Splits, Shape], Wrapped]
+Build = Callable[[TrainingOptions, Splits, Shape], WrappedAutoencoder]
 MODELS: dict[str, Build] = {
     "Pythae VAE": partial(pythae_model, "VAE"),
     "Pythae AAE": partial(pythae_model, "Adversarial_AE"),

@@ -7,7 +7,7 @@ from .config import FittedPriorConfig as FittedPriorConfig
 from .encode_decode import EncodeDecode as EncodeDecode
 from .interpolation import interpolate as interpolate
 from .langevin import Langevin as Langevin
-from .loop import Recorded as Recorded
+from .loop import ChainRecord as ChainRecord
 from .loop import run_chain as run_chain
 from .metropolis import Metropolis as Metropolis
 from .reconstruction import Reconstruction as Reconstruction

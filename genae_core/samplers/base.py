@@ -88,7 +88,7 @@ class Sampler(Protocol):
         """
 
 
-class WithPrior:
+class ModelWithPrior:
     """A model whose z is drawn from another prior than its own."""
 
     def __init__(self, model: Sampleable, fitted_prior: Distribution) -> None:

@@ -91,7 +91,7 @@ class ChainConfig:
         """The number of neighbouring chains that depend on one another."""
         return self.sub_batch if self.batch_norm == "batch" else 1
 
-    def padded(self, num_chains: int) -> int:
+    def round_up(self, num_chains: int) -> int:
         """num_chains rounded up to whole sub-batches: the number of images that a start from
         images needs."""
         return -(-num_chains // self.sub_batch) * self.sub_batch

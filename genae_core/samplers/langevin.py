@@ -23,7 +23,7 @@ from genae_core.samplers.base import (
 
 # The acceptance rate at which the algorithm is fastest in many dimensions (Roberts & Rosenthal
 # 1998, theorem 2).
-OPTIMAL = 0.574
+OPTIMAL_ACCEPTANCE = 0.574
 DECAY = 0.6  # After t moves, the step size adapts by an amount of order t^-0.6.
 
 
@@ -128,7 +128,7 @@ class Langevin:
         accepted = draw.uniform((len(z),)).log() < log_ratio
         log_size, moves = state.log_size, state.moves + 1
         if moves <= self.adapt:
-            log_size = log_size + (accepted.float().mean() - OPTIMAL) / moves**DECAY
+            log_size = log_size + (accepted.float().mean() - OPTIMAL_ACCEPTANCE) / moves**DECAY
         row = accepted[:, None]
         after = _State(
             torch.where(accepted, log_density, state.log_density),

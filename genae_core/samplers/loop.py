@@ -16,14 +16,14 @@ from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.nets.base import sampling_mode
 from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
-from genae_core.samplers.base import Chain, Sampleable, Sampler, Start, WithPrior
+from genae_core.samplers.base import Chain, ModelWithPrior, Sampleable, Sampler, Start
 from genae_core.samplers.config import ChainConfig
 
 # A run of no more steps than this is not worth the capture of a CUDA graph.
 FEW_STEPS = 50
 
 
-class Recorded(NamedTuple):
+class ChainRecord(NamedTuple):
     """Some chains of a run at one recorded step.
 
     Attributes:
@@ -44,7 +44,7 @@ def run_chain(
     start: Tensor | None = None,
     fitted_prior: Distribution | None = None,
     first_chain: int = 0,
-) -> Iterator[Recorded]:
+) -> Iterator[ChainRecord]:
     """Run chains on the model's device and yield them at each recorded step, sub-batch by
     sub-batch.
 
@@ -57,7 +57,7 @@ def run_chain(
         config: The sampler and how its chains are run.
         num_chains: The number of chains.
         start: Where the chains start: latent codes z [num_chains, D], or images [M, C, H, W] with
-            M >= config.padded(num_chains). None leaves it to the sampler, unless that starts
+            M >= config.round_up(num_chains). None leaves it to the sampler, unless that starts
             from images. The last row of z fills up the last sub-batch.
         fitted_prior: `config.fitted_prior` after its fit; None if the config has none.
         first_chain: The number of the first chain, a multiple of the sub-batch. The chains are
@@ -78,7 +78,7 @@ def run_chain(
         first_chain=first_chain,
     )
     device = _device_of(model)
-    num_steps = config.record[-1] * config.padded(num_chains) // config.sub_batch
+    num_steps = config.record[-1] * config.round_up(num_chains) // config.sub_batch
     captured = uses_cuda_graphs(model, device) and num_steps > FEW_STEPS
     stepper = _Stepper(config.sampler, target, device, captured)
     for first in range(0, num_chains, config.sub_batch):
@@ -96,7 +96,7 @@ def run_chain(
             chains = _first_rows(chain, min(config.sub_batch, num_chains - first))
             if captured:  # The next step overwrites the chain.
                 chains = tree_map(lambda leaf: leaf if leaf is None else leaf.clone(), chains)
-            yield Recorded(step, first_chain + first, chains)
+            yield ChainRecord(step, first_chain + first, chains)
 
 
 class _Stepper:
@@ -136,7 +136,7 @@ def _with_prior(model: Any, config: ChainConfig, fitted_prior: Distribution | No
         fitted_prior=fitted_prior,
     )
     target: Sampleable = model
-    return target if fitted_prior is None else WithPrior(model, fitted_prior)
+    return target if fitted_prior is None else ModelWithPrior(model, fitted_prior)
 
 
 def _check_start(model: Any, config: ChainConfig, num_chains: int, start: Tensor | None) -> None:
@@ -149,7 +149,7 @@ def _check_start(model: Any, config: ChainConfig, num_chains: int, start: Tensor
             shape=tuple(start.shape),
         )
         return
-    padded, images = config.padded(num_chains), 0 if start is None else len(start)
+    padded, images = config.round_up(num_chains), 0 if start is None else len(start)
     require(
         images >= padded or (start is None and config.sampler.starts_from == "prior"),
         f"{type(config.sampler).__name__} needs {padded} images to start from",

@@ -96,7 +96,7 @@ def _check_same(
 ) -> dict[str, Any]:
     """The sweep's manifest. Raises ValueError if it is missing or of another sweep."""
     try:
-        before: dict[str, Any] = config.canonical(json.loads((folder / MANIFEST).read_text()))
+        before: dict[str, Any] = config.canonicalize(json.loads((folder / MANIFEST).read_text()))
     except (OSError, json.JSONDecodeError):
         raise ValueError(
             f"no sweep to continue in {folder}; leave out --resume to start it"

@@ -28,7 +28,7 @@ from genae_core.sweep.prometheus import Reminder, observe
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
 from genae_core.sweep.worker import SHARES, STEP_SECONDS, run_cell
-from genae_core.training.snapshot_folder import Preempted, leave_soon
+from genae_core.training.snapshot_folder import Preempted, request_stop
 
 # Tune's states of a trial, in words for people.
 STATES = {"RUNNING": "running", "PAUSED": "paused", "TERMINATED": "ended", "ERROR": "failed"}
@@ -99,7 +99,7 @@ class _Preemptible:
     only one that may install a signal handler."""
 
     def setup(self, config: Params) -> None:
-        signal.signal(signal.SIGTERM, leave_soon)
+        signal.signal(signal.SIGTERM, request_stop)
         super().setup(config)  # type: ignore[misc]
 
 

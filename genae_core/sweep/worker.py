@@ -26,7 +26,7 @@ from genae_core.sweep.prometheus import observe
 from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 from genae_core.training.session import Progress
-from genae_core.training.snapshot_folder import warn
+from genae_core.training.snapshot_folder import print_warning
 from genae_core.training.snapshots import Snapshot, SnapshotStore
 from genae_core.training.stacked import Replica, StageStart, fit_together
 
@@ -42,7 +42,7 @@ def run_cell(
     splits: Splits,
     classifier: Classifier,
     report: Callable[[dict[str, Any]], None],
-    warn: Callable[[str], None] = warn,
+    warn: Callable[[str], None] = print_warning,
 ) -> None:
     """Train and sample every seed of a cell, and report the result.
 

@@ -32,8 +32,8 @@ class ModelHelpers:
     noise: float = 0.0
     epochs: int = 8
     size_field: str = "latent_dim"
-    unmoved: tuple[str, ...] = ()
-    waits: bool = False
+    without_gradient: tuple[str, ...] = ()
+    waits_for_gpu: bool = False
 
     def build(self, seed: int = 0) -> GenerativeModel:
         """An untrained model."""

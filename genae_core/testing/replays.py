@@ -38,7 +38,7 @@ class Rerun:
                 target.copy_(value)
 
 
-def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
+def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
     """Let the CPU "capture" steps for the rest of the test.
 
     Args:

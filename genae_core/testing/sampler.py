@@ -19,7 +19,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.nets.base import sampling_mode
 from genae_core.samplers.base import Chain, Sampler, Start
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import Recorded, run_chain
+from genae_core.samplers.loop import ChainRecord, run_chain
 from genae_core.testing.toys import LATENT, SHAPE, Toy, digest, images
 
 BatchNorm = Literal["batch", "running"]
@@ -39,16 +39,16 @@ class SamplerContract:
 
     sampler: Any
     starts: tuple[str, ...] = ("number", "z", "images")
-    refuses: bool = False
+    rejects: bool = False
 
     def chains(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
-    ) -> list[Recorded]:  # noqa: ANN401
+    ) -> list[ChainRecord]:  # noqa: ANN401
         return list(self.iterate(model, count, sampler, **settings))
 
     def iterate(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
-    ) -> Iterator[Recorded]:  # noqa: ANN401
+    ) -> Iterator[ChainRecord]:  # noqa: ANN401
         defaults: dict[str, Any] = {
             "sampler": sampler or self.sampler,
             "record": (0, 1, 3),
@@ -115,7 +115,7 @@ class SamplerContract:
         chain = self.begin(quiet)
         after = self.sampler.step(quiet, chain, Draw(1))
         changed = (after.z != chain.z).any(1)
-        assert changed.any() if self.refuses else changed.all()
+        assert changed.any() if self.rejects else changed.all()
 
     def test_batch_statistics_are_refused_for_chains_that_must_not_couple(self) -> None:
         if self.sampler.couples:
@@ -126,7 +126,7 @@ class SamplerContract:
 
     def test_accepted_is_the_share_of_steps_that_moved(self, quiet: Toy) -> None:
         chain, draw = self.begin(quiet), Draw(1)
-        if not self.refuses:
+        if not self.rejects:
             assert self.sampler.step(quiet, chain, draw).accepted is None
             return
         moves = torch.zeros(len(chain.z))
@@ -244,7 +244,7 @@ def _norms(model: Toy) -> list[Any]:
     return norms
 
 
-def _rows_by_step(records: list[Recorded]) -> dict[int, Tensor]:
+def _rows_by_step(records: list[ChainRecord]) -> dict[int, Tensor]:
     """The chains of each step as rows that hold z, x and mean."""
     rows: dict[int, list[Tensor]] = {}
     for record in records:

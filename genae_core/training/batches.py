@@ -13,7 +13,7 @@ from genae_core.data.shard_images import StreamedImages
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples
 
-DEVICE_SHARE = 0.5  # the share of a GPU's free memory that the images may take
+DEVICE_FRACTION = 0.5  # the share of a GPU's free memory that the images may take
 
 
 class Batches:
@@ -51,7 +51,7 @@ class Batches:
         self.images_on_device: Tensor | None = None
         if device.type == "cuda" and isinstance(images, np.ndarray):
             free, _ = torch.cuda.mem_get_info(device)
-            if images[:count].nbytes <= DEVICE_SHARE * free:
+            if images[:count].nbytes <= DEVICE_FRACTION * free:
                 self.copy_to_device()
 
     def copy_to_device(self) -> None:

@@ -120,10 +120,10 @@ def load_model(folder: Path) -> GenerativeModel:
     Raises:
         ValueError: The checkpoint is missing, broken, changed, or not of a generative model.
     """
-    return model_of(*read(folder), str(folder))
+    return restore_model(*read(folder), str(folder))
 
 
-def model_of(
+def restore_model(
     tensors: dict[str, Tensor], description: dict[str, Any], source: str
 ) -> GenerativeModel:
     """The model in a checkpoint that was read from `source`. Raises ValueError as `load_model`."""
@@ -138,7 +138,7 @@ def model_of(
     return model.eval()
 
 
-def model_config(folder: Path) -> ModelConfig:
+def load_model_config(folder: Path) -> ModelConfig:
     """The config of the model in a checkpoint. Raises ValueError as `load_model`."""
     return _config_of(_read_description(folder), str(folder))
 
@@ -182,7 +182,7 @@ def check_finished(config: ModelConfig) -> None:
     """
     if not isinstance(config, TwoStageConfig) or config.finished is None:
         return
-    stored = model_config(Path(config.finished))
+    stored = load_model_config(Path(config.finished))
     require(
         stored == config.autoencoder,
         f"{config.family}: the checkpoint {config.finished} must be of the autoencoder "

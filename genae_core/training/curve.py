@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-POINTS = 100  # A training's curve has about this many points.
+NUM_POINTS = 100  # A training's curve has about this many points.
 
 
 class Point(NamedTuple):

@@ -13,7 +13,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, Phase, Stage
 from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
 from genae_core.training.config import TrainingConfig
-from genae_core.training.curve import POINTS, LossCurve, Point
+from genae_core.training.curve import NUM_POINTS, LossCurve, Point
 from genae_core.training.dropout import has_dropout, masks_from
 from genae_core.training.optimizers import Optimizers
 
@@ -88,7 +88,7 @@ class TrainingSession:
         self.stage_examples = examples
         self.optimizers = Optimizers()
         self.replay: Replay | None = None
-        self.curve = LossCurve(max(1, self.total_steps // POINTS), draw.device)
+        self.curve = LossCurve(max(1, self.total_steps // NUM_POINTS), draw.device)
         self.seconds, self.clock = 0.0, time.perf_counter()
         # The random stream at the start of the current stage and of the current epoch. A resumed
         # training draws the stage's inputs and the epoch's order from them again.

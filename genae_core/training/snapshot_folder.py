@@ -29,7 +29,7 @@ class Preempted(BaseException):
     """
 
 
-def leave_soon(*_: object) -> None:
+def request_stop(*_: object) -> None:
     """Handle SIGTERM: the training saves a snapshot after its current step and stops.
 
     If no training does so, the process ends itself before the platform kills it.
@@ -40,7 +40,7 @@ def leave_soon(*_: object) -> None:
     timer.start()
 
 
-def warn(text: str) -> None:
+def print_warning(text: str) -> None:
     """Print a warning on the standard error stream."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
@@ -85,7 +85,7 @@ class SnapshotFolder:
         self,
         folder: Path,
         schedule: SaveSchedule = EVERY_MINUTE,
-        warn: Callable[[str], None] = warn,
+        warn: Callable[[str], None] = print_warning,
         on_save: Callable[[int], None] = lambda num_bytes: None,
         mirror: Folder | None = None,
     ) -> None:
@@ -180,7 +180,7 @@ class SnapshotFolder:
         assert self.mirror is not None
         with contextlib.suppress(OSError):  # An old snapshot does no harm.
             for name in {name.split("/")[0] for name in self._mirrored_files()}:
-                if number_of(name) <= last:
+                if snapshot_number(name) <= last:
                     # Deleting the files one by one would leave the folder's name on some stores.
                     self.mirror.delete(name)
 
@@ -196,12 +196,12 @@ class SnapshotFolder:
         except OSError as error:
             self.warn(f"the states in {self.mirror} cannot be seen: {error}")
             return []
-        return [number_of(name) for name in files if name.endswith(checkpoint.DESCRIPTION)]
+        return [snapshot_number(name) for name in files if name.endswith(checkpoint.DESCRIPTION)]
 
     def _local_numbers(self) -> list[int]:
         """The numbers of the snapshots in the folder."""
         names = [path.name for path in self.folder.glob("state-*")]
-        return [number_of(name) for name in names if name.removeprefix("state-").isdigit()]
+        return [snapshot_number(name) for name in names if name.removeprefix("state-").isdigit()]
 
     def _path(self, number: int) -> Path:
         return self.folder / f"state-{number:06}"
@@ -212,6 +212,6 @@ class SnapshotFolder:
         return self.folder / "lives"
 
 
-def number_of(name: str) -> int:
+def snapshot_number(name: str) -> int:
     """The number of a snapshot, from the name of its folder or of a file in it."""
     return int(name.split("/")[0].removeprefix("state-"))

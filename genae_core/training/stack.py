@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from genae_core.models.base import Player
 from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
 from genae_core.training.session import TrainingSession, repeated_phases
-from genae_core.training.vmapped_loss import Unstackable, VmappedLoss
+from genae_core.training.vmapped_loss import StackingError, VmappedLoss
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # the names of Adam's moments
 
@@ -29,7 +29,7 @@ class Stack:
         sessions: The trainings, whose current stage has begun.
 
     Raises:
-        Unstackable: A loss of the stage cannot be computed for all replicas at once.
+        StackingError: A loss of the stage cannot be computed for all replicas at once.
     """
 
     def __init__(self, sessions: Sequence[TrainingSession]) -> None:
@@ -38,7 +38,7 @@ class Stack:
         self.stage = first.stages[first.stage]
         self.sums: dict[str, Tensor] = {}  # the sums of the loss curves' windows, [S] each
         if first.has_dropout:
-            raise Unstackable("the dropout layers draw from torch's global random state")
+            raise StackingError("the dropout layers draw from torch's global random state")
         rows = np.arange(first.config.batch_size)
         batches = [session.stage_examples.batch(rows) for session in sessions]
         numbers = range(len(self.stage.phases))
@@ -56,7 +56,7 @@ class Stack:
         try:
             for loss in self.losses:
                 loss.check(self.parameters, self.buffers, _stack_trees(batches))
-        except Unstackable:
+        except StackingError:
             self.separate()
             raise
         self.replay: Replay | None = None

@@ -18,7 +18,7 @@ from genae_core.training.loop import NO_CALLBACKS, Callbacks
 from genae_core.training.session import TrainingResult, TrainingSession
 from genae_core.training.snapshots import restore
 from genae_core.training.stack import Stack
-from genae_core.training.vmapped_loss import Unstackable
+from genae_core.training.vmapped_loss import StackingError
 
 
 class Replica(NamedTuple):
@@ -134,7 +134,7 @@ def _stack(
     stage = sessions[0].stages[sessions[0].stage].name
     try:
         stack = Stack(sessions)
-    except Unstackable as error:
+    except StackingError as error:
         on_stage(StageStart(stage, str(error)))
         return None
     on_stage(StageStart(stage, None))

@@ -20,7 +20,7 @@ from genae_core.training.session import TrainingSession
 Call = tuple[str, tuple[int, ...]]  # the name of a method of Draw, and the shape that it draws
 
 
-class Unstackable(Exception):
+class StackingError(Exception):
     """A loss cannot be computed for several replicas at once; the message says why.
 
     The loss branches on the values of tensors, draws from torch's global random state, or draws
@@ -40,7 +40,7 @@ class VmappedLoss:
         batch: A batch of this replica.
 
     Raises:
-        Unstackable: The draws of the loss depend on values, or are of another kind.
+        StackingError: The draws of the loss depend on values, or are of another kind.
     """
 
     def __init__(self, session: TrainingSession, phase: int, batch: Any) -> None:
@@ -53,7 +53,7 @@ class VmappedLoss:
             compute_as(meta_model, ComputeConfig())  # The meta device has no autocast.
             loss = meta_model.stages()[session.stage].phases[phase].loss
             loss(meta_model, tree_map(lambda tensor: tensor.to("meta"), batch), lister)
-        except Unstackable as error:
+        except StackingError as error:
             raise self._unstackable(str(error)) from None
         except Exception as error:  # A loss may raise anything on tensors without values.
             reason = "it decides by the values of tensors what it computes or draws"
@@ -104,7 +104,7 @@ class VmappedLoss:
         """Compute the losses once, on copies of the buffers and on constant noise.
 
         Raises:
-            Unstackable: vmap cannot compute them.
+            StackingError: vmap cannot compute them.
         """
         example = next(iter(parameters.values()))
         count, device = len(example), example.device
@@ -115,9 +115,9 @@ class VmappedLoss:
             reason = f"torch.func.vmap cannot compute it ({_first_line(error)})"
             raise self._unstackable(reason) from error
 
-    def _unstackable(self, reason: str) -> Unstackable:
+    def _unstackable(self, reason: str) -> StackingError:
         name = self.phase.player.name
-        return Unstackable(f"the loss of the player {name!r} cannot be stacked: {reason}")
+        return StackingError(f"the loss of the player {name!r} cannot be stacked: {reason}")
 
 
 def _first_line(error: Exception) -> str:
@@ -151,12 +151,12 @@ class _ListingDraw(Draw):
         return torch.empty(shape, device=self.device)
 
     def permutation(self, size: int) -> NoReturn:
-        raise Unstackable(
+        raise StackingError(
             "it draws a permutation, and only normal and uniform noise can be stacked"
         )
 
     def as_global(self) -> NoReturn:
-        raise Unstackable("it draws from torch's global random state")
+        raise StackingError("it draws from torch's global random state")
 
 
 class _ReplayingDraw(Draw):

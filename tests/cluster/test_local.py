@@ -43,7 +43,7 @@ def test_a_number_that_is_another_process_by_now_is_left_alone(
     node: ModuleType, stranger: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = record(node, stranger.pid, "Thu Jan  1 00:00:00 1970")
-    assert node.running() is None
+    assert node.running_node() is None
     assert node.status() == 1 and "down" in capsys.readouterr().out
     assert node.down() == 0
     assert stranger.poll() is None and not path.exists()
@@ -62,7 +62,7 @@ def test_the_recorded_process_is_ended(
         leader.stdout.readline()
         child = next(p for p in node.processes._list_processes() if p.parent == leader.pid)
         record(node, leader.pid, node.processes.start_time(leader.pid))
-        assert node.running() is not None
+        assert node.running_node() is not None
         node.STOP_TIMEOUT_S, before = 2, node.STOP_TIMEOUT_S
         try:
             assert node.down() == 0
@@ -98,7 +98,7 @@ def test_who_writes_to_the_nodes_folder_is_its_own_and_who_reads_is_not(
 def test_a_record_that_cannot_be_read_is_said(node: ModuleType) -> None:
     (node.folder() / "node.json").write_text("{")
     with pytest.raises(ValueError, match="node.json cannot be read"):
-        node.running()
+        node.running_node()
 
 
 def test_a_port_in_use_is_refused(node: ModuleType) -> None:
@@ -152,7 +152,7 @@ def test_what_is_left_of_a_killed_node_is_ended_by_the_next(
 
     try:
         run("up", "--num-cpus", "1", "--dashboard-port", port)
-        first = node.running()
+        first = node.running_node()
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(node.token_file())}
         words = ["-m", "ray.scripts.scripts", "job", "submit", "--no-wait"]
         words += ["--address", first.address, "--", "sleep", "602"]
@@ -169,11 +169,11 @@ def test_what_is_left_of_a_killed_node_is_ended_by_the_next(
         assert len(own) > 10 and set(job) <= set(own)
         assert node.processes._session(job[0].pid) != first.pid
         os.kill(first.pid, signal.SIGKILL)
-        while node.running() is not None:
+        while node.running_node() is not None:
             time.sleep(0.05)
         run("up", "--num-cpus", "1", "--dashboard-port", port)
         assert node.processes._alive(own) == []
-        assert node.running().pid != first.pid and not Path(first.scratch).exists()
+        assert node.running_node().pid != first.pid and not Path(first.scratch).exists()
     finally:
         run("down")
-    assert node.running() is None
+    assert node.running_node() is None

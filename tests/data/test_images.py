@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genae_core.data import images
-from genae_core.data.images import decode, fit
+from genae_core.data.images import decode, resize_squares
 
 LOSS = 6  # levels that JPEG and a change of colour space may move a flat colour by
 HALVES = np.zeros((80, 60, 3), np.uint8)  # [H, W, C]: red above, blue below
@@ -29,7 +29,7 @@ def flat(mode: str, colour: object, kind: str, **settings: object) -> bytes:
 def read(
     content: bytes, size: int, crop: float = 1.0, aspect: float | None = None
 ) -> NDArray[np.uint8]:
-    return fit([decode(content, size, crop, aspect)], size)[0]
+    return resize_squares([decode(content, size, crop, aspect)], size)[0]
 
 
 def assert_red_over_blue(image: NDArray[np.uint8]) -> None:
@@ -107,15 +107,15 @@ def test_squares_of_any_sides_are_resized_together_as_they_are_alone(
     squares = [
         generator.integers(0, 256, (side, side, 3), np.uint8) for side in (74, 32, 20, 74, 50, 20)
     ]
-    together = fit(squares, 32)
+    together = resize_squares(squares, 32)
     for square, image in zip(squares, together, strict=True):
-        np.testing.assert_array_equal(image, fit([square], 32)[0])
-    assert fit([], 32).shape == (0, 3, 32, 32)
-    monkeypatch.setattr(images, "LARGE", 10_000)  # so these two are resized as they are decoded
+        np.testing.assert_array_equal(image, resize_squares([square], 32)[0])
+    assert resize_squares([], 32).shape == (0, 3, 32, 32)
+    monkeypatch.setattr(images, "MAX_BYTES_TOGETHER", 10_000)  # so these two are resized as they are decoded
     for square, image in zip(squares[::3], together[::3], strict=True):
         small = decode(encoded(Image.fromarray(square), "PNG"), 32, 1.0)
         assert small.shape == (32, 32, 3)
-        np.testing.assert_array_equal(fit([small], 32)[0], image)
+        np.testing.assert_array_equal(resize_squares([small], 32)[0], image)
 
 
 JPEG = simplejpeg.encode_jpeg(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
@@ -147,7 +147,7 @@ def test_what_is_no_whole_image_is_refused_with_the_reason(content: bytes, reaso
 
 @pytest.mark.parametrize("content", [JPEG, PNG])
 def test_a_decompression_bomb_is_refused(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MOST_PIXELS", 1_000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1_000)
     with pytest.raises(ValueError, match="pixels; at most 1,000 are read"):
         read(content, 32)
 

@@ -67,7 +67,7 @@ def test_what_goes_in_comes_out(data: ImageFolderConfig, tmp_path: Path) -> None
     ]
     assert (manifest.rows_in, manifest.rejected) == (64, 0)
     assert [manifest.rows(split) for split in ("train", "val", "test")] == [48, 8, 8]
-    assert {shard.rows for shard in manifest.of("train")} <= {9, 10}
+    assert {shard.rows for shard in manifest.shards_of("train")} <= {9, 10}
     assert read_manifest(Folder(out)) == manifest
     assert_same(open_shards(Folder(out), tmp_path / "cache"), load(data))
     assert not (tmp_path / "out.partial").exists()

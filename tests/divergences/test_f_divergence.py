@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from genae_core.distributions.rng import Draw
-from genae_core.divergences.f_divergence import GENERATORS, FDivergence, Kind
+from genae_core.divergences.f_divergence import FUNCTIONS, FDivergence, Kind
 from genae_core.testing.divergence import DivergenceContract
 
-KINDS = tuple(GENERATORS)
+KINDS = tuple(FUNCTIONS)
 # p = N(0, 1), q = N(m, s^2) with tails that keep the Pearson integral of p^2 / q finite.
 GAUSSIANS = ((0.5, 1.0), (1.0, 1.3), (-0.7, 0.9))
 # Where f's argument is spread: u = p/q, and the range of scores to which g_f^-1 f'(u) leads.
@@ -28,7 +28,7 @@ def densities(mean: float, sd: float) -> tuple[Tensor, Tensor, Tensor]:
 def slope(kind: Kind, u: Tensor) -> Tensor:
     """f'(u) by automatic differentiation."""
     u = u.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(GENERATORS[kind].f(u).sum(), u)
+    (gradient,) = torch.autograd.grad(FUNCTIONS[kind].f(u).sum(), u)
     return gradient
 
 
@@ -43,28 +43,28 @@ class TestFDivergence(DivergenceContract):
 def test_the_conjugate_is_the_supremum(kind: Kind) -> None:
     """f*(t) = sup_u (u t - f(u)), attained at f'(u) = t: at t = f'(u0) it is u0 t - f(u0), and
     no u on a grid gives more."""
-    generator = GENERATORS[kind]
+    functions = FUNCTIONS[kind]
     t = slope(kind, RATIOS)
-    wanted = RATIOS * t - generator.f(RATIOS)
-    torch.testing.assert_close(generator.conjugate(t), wanted, rtol=1e-9, atol=1e-9)
-    every = RATIOS[:, None] * t - generator.f(RATIOS)[:, None]
+    wanted = RATIOS * t - functions.f(RATIOS)
+    torch.testing.assert_close(functions.conjugate(t), wanted, rtol=1e-9, atol=1e-9)
+    every = RATIOS[:, None] * t - functions.f(RATIOS)[:, None]
     assert (every.max(0).values <= wanted + 1e-9 * wanted.abs() + 1e-9).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_activation_maps_onto_the_domain_of_the_conjugate(kind: Kind) -> None:
     """The composed form is the two in turn, and every f'(u) is reached, in order."""
-    generator = GENERATORS[kind]
+    functions = FUNCTIONS[kind]
     v = torch.linspace(-8, 8, 201, dtype=torch.float64)
-    g = generator.activation(v)
+    g = functions.activation(v)
     torch.testing.assert_close(
-        generator.conjugate_of_activation(v), generator.conjugate(g), rtol=1e-8, atol=1e-8
+        functions.conjugate_of_activation(v), functions.conjugate(g), rtol=1e-8, atol=1e-8
     )
     assert (g.diff() > 0).all()
     reached = slope(kind, torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
     assert g[0] < reached.min() and reached.max() < g[-1]
     far = torch.tensor([-60.0, 60.0])
-    assert generator.conjugate_of_activation(far).isfinite().all()
+    assert functions.conjugate_of_activation(far).isfinite().all()
 
 
 @pytest.mark.parametrize("distribution", GAUSSIANS)
@@ -77,10 +77,10 @@ def test_the_bound_at_the_best_critic_is_the_divergence(
     # Beyond, f'(p/q) rounds to the end of its domain, and what is left of the integral is none.
     keep = (p > 1e-280) & (q > 1e-280) & ((p / q).log().abs() < 25)
     z, p, q = z[keep], p[keep], q[keep]
-    generator = GENERATORS[kind]
+    functions = FUNCTIONS[kind]
     t = slope(kind, p / q)
-    bound = torch.trapezoid(p * t - q * generator.conjugate(t), z)
-    wanted = torch.trapezoid(q * generator.f(p / q), z)
+    bound = torch.trapezoid(p * t - q * functions.conjugate(t), z)
+    wanted = torch.trapezoid(q * functions.f(p / q), z)
     assert float(bound) == pytest.approx(float(wanted), rel=1e-5)
 
 
@@ -105,7 +105,7 @@ def closed(kind: Kind, mean: float, sd: float) -> float | None:
 def test_closed_forms_between_gaussians(kind: Kind, distribution: tuple[float, float]) -> None:
     z, p, q = densities(*distribution)
     keep = (p > 1e-280) & (q > 1e-280)
-    estimate = float(torch.trapezoid((q * GENERATORS[kind].f(p / q))[keep], z[keep]))
+    estimate = float(torch.trapezoid((q * FUNCTIONS[kind].f(p / q))[keep], z[keep]))
     wanted = closed(kind, *distribution)
     if wanted is None:
         middle = (p + q) / 2
@@ -122,19 +122,19 @@ def test_the_losses_estimate_the_divergence(kind: Kind) -> None:
     """On samples, with the best score, minus the critic's loss is D_f to sampling error."""
     mean, n = 0.5, 400_000
     target, codes = Draw(0).normal((n, 1)).double(), Draw(1).normal((n, 1)).double() + mean
-    generator, divergence = GENERATORS[kind], FDivergence(kind=kind)
+    functions, divergence = FUNCTIONS[kind], FDivergence(kind=kind)
     v = torch.linspace(-30, 30, 200_001, dtype=torch.float64)
-    g = generator.activation(v)
+    g = functions.activation(v)
 
     def score(z: Tensor) -> Tensor:
         u = torch.exp(0.5 * ((z[:, 0] - mean) ** 2 - z[:, 0] ** 2))
         return v[torch.searchsorted(g, slope(kind, u)).clamp_max(len(v) - 1)]
 
-    on_target = generator.activation(score(target))
-    on_codes = generator.conjugate_of_activation(score(codes))
+    on_target = functions.activation(score(target))
+    on_codes = functions.conjugate_of_activation(score(codes))
     error = math.sqrt(float(on_target.var() + on_codes.var()) / n)
     z, p, q = densities(mean, 1.0)
-    wanted = float(torch.trapezoid(q * generator.f(p / q), z))
+    wanted = float(torch.trapezoid(q * functions.f(p / q), z))
     estimate = -float(divergence.critic_loss(score, target, codes, Draw(2)))
     assert abs(estimate - wanted) < 5 * error + 1e-3  # the table of scores is a grid
 

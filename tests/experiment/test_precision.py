@@ -97,7 +97,7 @@ def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
 
 def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, float]:
     """The seconds of plain fp32 and of its graphs, on a CPU that stands in for a GPU."""
-    replays.on_cpu(monkeypatch)
+    replays.capture_on_cpu(monkeypatch)
     monkeypatch.setattr(step_timing, "can_capture", lambda device: True)
     images = timing_images(tiny.experiment(), tiny.splits().train)
     timings = time_choices(tiny.experiment(), images, "fp32", gpu=False, threads=1, **options)
@@ -181,7 +181,7 @@ def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.Monk
 def test_after_a_recording_that_fails_no_way_is_taken_for_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    replays.on_cpu(monkeypatch)
+    replays.capture_on_cpu(monkeypatch)
     monkeypatch.setattr(step_timing, "can_capture", lambda device: True)
     monkeypatch.setattr(step_timing, "has_bf16", lambda device: True)
     monkeypatch.setattr(cuda_graphs, "capture", lambda *_: 1 / 0)

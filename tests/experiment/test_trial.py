@@ -25,7 +25,7 @@ from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.base import Chain
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.loop import Recorded, run_chain
+from genae_core.samplers.loop import ChainRecord, run_chain
 from genae_core.testing import tiny
 from genae_core.testing.toys import digest
 from genae_core.training.batches import to_pixels
@@ -272,7 +272,7 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
     plain = dataclasses.replace(chain, fitted_prior=None)
     starts = [
         fitted.sample(Draw(chain.seed, "chain", index), (chain.sub_batch,))
-        for index in range(chain.padded(2 * tiny.HALF) // chain.sub_batch)
+        for index in range(chain.round_up(2 * tiny.HALF) // chain.sub_batch)
     ]
     z = torch.cat(starts)[: 2 * tiny.HALF]
     halves = (Gaussian(6), Gaussian(6))
@@ -321,7 +321,7 @@ def test_what_is_kept_of_a_step_is_no_more_than_is_compared(
     statistics = StepStatistics(2, 40, chain)
     for first in range(0, 80, 8):
         z = torch.randn(8, 2)
-        record = Recorded(0, first, Chain(z, torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4)))
+        record = ChainRecord(0, first, Chain(z, torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4)))
         statistics.add(record, torch.randn(8, 2))
     for tensors, rows in (
         (statistics.grid_images, 3),
@@ -342,7 +342,7 @@ def test_chains_that_share_a_batch_are_in_one_block(
     for first in range(0, 80, 16):
         images = torch.randn(16, 1, 4, 4)
         statistics.add(
-            Recorded(0, first, Chain(torch.randn(16, 2), images, images)), torch.randn(16, 2)
+            ChainRecord(0, first, Chain(torch.randn(16, 2), images, images)), torch.randn(16, 2)
         )
     for blocks in statistics.halves:
         assert sorted((b.count for b in blocks if b.count), reverse=True) == sizes

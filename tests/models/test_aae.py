@@ -167,7 +167,7 @@ class TestLeastSquaresAAE(ModelContract):
 
 
 class TestWassersteinAAE(ModelContract):
-    unmoved = ("critic.top.bias",)
+    without_gradient = ("critic.top.bias",)
     config = AAEConfig(
         latent_dim=3, net=NET, critic=CRITIC, divergence=Wasserstein(constraint="clip")
     )

@@ -21,7 +21,7 @@ from genae_core.models.base import AdamConfig, Batch, Examples
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig, flow_loss
 from genae_core.models.gmmn_ae import GMMNAEConfig
-from genae_core.models.two_stage import Standardised, cache_codes
+from genae_core.models.two_stage import AffineDistribution, cache_codes
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig, MLPConfig
 from genae_core.priors.flow import FlowConfig
@@ -40,7 +40,7 @@ SHAPE = (1, 8, 8)
 
 
 class TestFlowAE(ModelContract):
-    waits = True
+    waits_for_gpu = True
     config = FlowAEConfig(autoencoder=AE, flow=FLOW)
 
 
@@ -59,7 +59,7 @@ class TestFlowOnDVAE(ModelContract):
 
 
 class TestAdvAE(ModelContract):
-    unmoved = ("critic.top.bias",)
+    without_gradient = ("critic.top.bias",)
     config = AdvAEConfig(autoencoder=AE, critic=CRITIC, generator=GENERATOR)
 
 
@@ -161,7 +161,7 @@ def test_the_second_stage_leaves_the_autoencoder_alone() -> None:
 
 def test_a_standardised_distribution_has_the_density_of_its_affine_map() -> None:
     shift, scale = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
-    distribution = Standardised(IsotropicNormal(2), shift, scale)
+    distribution = AffineDistribution(IsotropicNormal(2), shift, scale)
     z = distribution.sample(Draw(0), (5,))
     wanted = torch.distributions.Normal(shift, scale).log_prob(z).sum(1)
     torch.testing.assert_close(distribution.log_prob(z), wanted)

@@ -139,7 +139,7 @@ class TestRingVAE(ModelContract):
 
 
 class TestFlowPriorVAE(ModelContract):
-    waits = True
+    waits_for_gpu = True
     config = VAEConfig(
         latent_dim=3,
         net=NET,

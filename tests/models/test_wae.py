@@ -32,7 +32,7 @@ class TestWAEGAN(ModelContract):
 
 class TestWAEWasserstein(ModelContract):
     noise = 0.3
-    unmoved = ("critic.top.bias",)
+    without_gradient = ("critic.top.bias",)
     config = WAEConfig(
         latent_dim=3,
         noise=noise,

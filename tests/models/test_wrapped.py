@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from genae_core.distributions.base import Bernoulli
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples, encode_all
-from genae_core.models.wrapped import Wrapped, wrap
+from genae_core.models.wrapped import WrappedAutoencoder, wrap
 from genae_core.nets.base import sampling_mode
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.samplers.config import ChainConfig
@@ -22,7 +22,7 @@ from genae_core.testing.toys import digest
 SHAPE = (1, 16, 16)
 
 
-def pythae_model(name: str) -> Wrapped:
+def pythae_model(name: str) -> WrappedAutoencoder:
     """The adapter in docs/library.md."""
     package = importlib.import_module("pythae.models")
     with Draw(0).as_global():
@@ -40,7 +40,7 @@ def pythae_model(name: str) -> Wrapped:
     return wrap(model, encode, decode, latent_dim=3, shape=SHAPE)
 
 
-def diffusers_model() -> Wrapped:
+def diffusers_model() -> WrappedAutoencoder:
     """The adapter in docs/library.md. Its latents are maps [2, 8, 8] and its pixels in [-1, 1]."""
     # Where the CPU's torch cannot load torchvision's operators, it is imported with care first.
     importlib.import_module("genae_core.data.torchvision_import").torchvision_datasets()

@@ -64,7 +64,7 @@ def trained(one: Replica, config: TrainingConfig = CONFIG) -> tuple[Any, str, li
 
 
 def test_it_is_called_then_captured_then_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    captured, calls = replays.on_cpu(monkeypatch), []
+    captured, calls = replays.capture_on_cpu(monkeypatch), []
     draw, same = Draw(0), Draw(0)
     sums = torch.zeros(3)
 
@@ -100,7 +100,7 @@ def test_a_step_that_cannot_be_captured_warns_and_trains_on(
     name: str, instead: Any, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = trained(replica(graphs=False))
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     monkeypatch.setattr(cuda_graphs, name, instead)
     with pytest.warns(NotCapturedWarning, match=f"cannot be captured.*{why}") as caught:
         result = trained(replica(graphs=True))
@@ -121,7 +121,7 @@ def test_a_step_that_changes_in_python_is_not_captured(
     config = dataclasses.replace(CONFIG, decay="linear") if why == "decay" else CONFIG
     dropout = 0.5 if why == "dropout" else 0.0
     expected = trained(replica(False, dropout=dropout), config)
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     assert trained(replica(True, dropout=dropout), config) == expected
     assert not captured
 
@@ -147,7 +147,7 @@ class Memory:
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_a_resumed_training_is_captured_again(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = trained(replica(graphs=False))
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     first = Memory(at)
     assert trained(replica(graphs=True, store=first)) == expected
     assert trained(replica(graphs=True, store=Memory(0, first.snapshot))) == expected
@@ -162,7 +162,7 @@ def test_stacked_seeds_are_captured_as_one(monkeypatch: pytest.MonkeyPatch) -> N
         return [histories, [digest(one.model) for one in each], streams]
 
     expected = together(graphs=False)
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     assert together(graphs=True) == expected
     assert len(captured) == 1
 
@@ -173,7 +173,7 @@ def test_chains_are_the_same_replayed(norm: Any, monkeypatch: pytest.MonkeyPatch
     config = ChainConfig(sampler=EncodeDecode(), record=(0, 1, 4, 5), sub_batch=6, batch_norm=norm)
     monkeypatch.setattr(sampling_loop, "FEW_STEPS", 14)
     expected = list(run_chain(one.model, config, 16))
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     records = list(run_chain(one.model, config, 16))  # all records are held at once
     assert len(captured) == 1
     assert [(record.step, record.first) for record in records] == [
@@ -192,7 +192,7 @@ def test_a_sampler_that_counts_in_python_is_not_captured(monkeypatch: pytest.Mon
     config = ChainConfig(sampler=Metropolis(), record=(0, 4), sub_batch=6, batch_norm="running")
     monkeypatch.setattr(sampling_loop, "FEW_STEPS", 0)
     expected = [record.chain for record in run_chain(one.model, config, 6)]
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     chains: list[Chain] = [record.chain for record in run_chain(one.model, config, 6)]
     assert not captured
     for chain, other in zip(chains, expected, strict=True):
@@ -202,7 +202,7 @@ def test_a_sampler_that_counts_in_python_is_not_captured(monkeypatch: pytest.Mon
 
 
 def test_optimisers_are_capturable_during_a_capture_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    replays.on_cpu(monkeypatch)
+    replays.capture_on_cpu(monkeypatch)
     adam = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     capturable: list[bool] = []
 
@@ -270,7 +270,7 @@ def test_a_warning_about_synchronisation_is_not_passed_on_and_others_are(
 
 def test_a_finished_training_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With it the images, moments and graph that it has on a device are freed too."""
-    replays.on_cpu(monkeypatch)
+    replays.capture_on_cpu(monkeypatch)
     monkeypatch.setattr(cuda_graphs, "capture", lambda *_: Graph(lambda: None, [{}]))
     references: list[Any] = []
 
@@ -289,7 +289,7 @@ def test_a_finished_training_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_inputs_that_hold_a_number_are_called_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
-    captured = replays.on_cpu(monkeypatch)
+    captured = replays.capture_on_cpu(monkeypatch)
     replay, inputs = Replay(CPU, []), (torch.ones(1), 3)
     assert all(replay(lambda x: x, inputs) is inputs for _ in range(WARM_UP_CALLS + 2))
     assert not captured

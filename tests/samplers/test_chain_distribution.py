@@ -303,4 +303,4 @@ def test_a_chain_config_out_of_range_is_refused(settings: dict[str, Any], messag
 
 def test_padding_is_to_whole_sub_batches() -> None:
     config = ChainConfig(sampler=EncodeDecode(), sub_batch=4)
-    assert [config.padded(n) for n in (1, 4, 5, 8, 9)] == [4, 4, 8, 8, 12]
+    assert [config.round_up(n) for n in (1, 4, 5, 8, 9)] == [4, 4, 8, 8, 12]

@@ -12,9 +12,9 @@ from genae_core.priors.flow import FlowConfig
 from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.priors.uniform import UniformPriorConfig
-from genae_core.samplers.base import WithPrior
+from genae_core.samplers.base import ModelWithPrior
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.langevin import OPTIMAL, Langevin, score
+from genae_core.samplers.langevin import OPTIMAL_ACCEPTANCE, Langevin, score
 from genae_core.samplers.loop import run_chain
 from genae_core.testing.sampler import SamplerContract
 from genae_core.testing.toys import Toy
@@ -32,7 +32,7 @@ def mixture() -> GaussianMixture:
 
 class TestLangevin(SamplerContract):
     sampler = Langevin(moves=1)
-    refuses = True
+    rejects = True
 
 
 def _p_values(z: Tensor) -> list[float]:
@@ -83,11 +83,11 @@ def test_the_step_size_finds_its_acceptance_rate(size: float) -> None:
     results = _run(sampler, mixture(), (0, 30, 70))
     before, after = (float(results[step].accepted.mean()) for step in (30, 70))
     late = (700 * after - 300 * before) / 400
-    assert abs(late - OPTIMAL) < 0.05
+    assert abs(late - OPTIMAL_ACCEPTANCE) < 0.05
 
 
 def test_without_adaptation_the_step_stays() -> None:
-    model = WithPrior(Toy().eval(), mixture())
+    model = ModelWithPrior(Toy().eval(), mixture())
     sampler = Langevin(adapt=0, size=0.3)
     with torch.no_grad():
         chain = sampler.init(model, 50, Draw(0))
@@ -122,7 +122,7 @@ def test_on_a_flat_density_it_stays_on_the_support_and_fills_it() -> None:
 
 
 def test_a_law_without_a_density_is_refused() -> None:
-    model = WithPrior(Toy().eval(), SwissRollPriorConfig().build(2))
+    model = ModelWithPrior(Toy().eval(), SwissRollPriorConfig().build(2))
     with pytest.raises(ValueError, match="Langevin needs a density of z, and SwissRoll has none"):
         Langevin().init(model, 5, Draw(0))
 

@@ -14,7 +14,7 @@ from genae_core.testing.toys import Toy, images
 
 class TestMetropolis(SamplerContract):
     sampler = Metropolis()
-    refuses = True
+    rejects = True
 
 
 class Pointed(Toy):

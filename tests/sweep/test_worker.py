@@ -18,7 +18,7 @@ from genae_core.testing import tiny
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training import stacked
 from genae_core.training.curve import NonFiniteLossError
-from genae_core.training.vmapped_loss import Unstackable
+from genae_core.training.vmapped_loss import StackingError
 
 PARAMS = {"family": "vae", "latent_dim": 2}
 SEEDS = (4, 0, 2)
@@ -151,7 +151,7 @@ def test_seeds_that_cannot_be_stacked_are_not_tagged_as_stacked(
     tracker: Tracker, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(sessions: Any) -> None:
-        raise Unstackable("its loss decides by the values of its tensors")
+        raise StackingError("its loss decides by the values of its tensors")
 
     monkeypatch.setattr(stacked, "Stack", refuse)
     warnings: list[str] = []

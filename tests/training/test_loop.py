@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
 from genae_core.training.config import TrainingConfig
-from genae_core.training.curve import POINTS, NonFiniteLossError, Point
+from genae_core.training.curve import NUM_POINTS, NonFiniteLossError, Point
 from genae_core.training.loop import Callbacks, fit
 from genae_core.training.session import Progress
 from genae_core.training.snapshots import Snapshot
@@ -136,7 +136,9 @@ def test_a_point_is_the_mean_over_the_steps_since_the_last(epochs: int) -> None:
         assert point.terms["term"] == pytest.approx(np.mean([s * s for s in window]), rel=1e-6)
         last = point.step
     assert last == 5 * epochs
-    assert len(history) == 5 * epochs if epochs < 20 else POINTS <= len(history) <= 2 * POINTS
+    assert (
+        len(history) == 5 * epochs if epochs < 20 else NUM_POINTS <= len(history) <= 2 * NUM_POINTS
+    )
 
 
 def test_a_point_of_a_repeated_phase_is_the_mean_over_its_repeats() -> None:

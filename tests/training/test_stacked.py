@@ -30,7 +30,7 @@ from genae_core.training.session import TrainingSession
 from genae_core.training.snapshots import Snapshot
 from genae_core.training.stack import Stack
 from genae_core.training.stacked import Replica, StageStart, fit_together
-from genae_core.training.vmapped_loss import Unstackable
+from genae_core.training.vmapped_loss import StackingError
 
 SEEDS = (3, 1, 2)
 CONFIG = TrainingConfig(epochs=2, batch_size=8, decay="linear")
@@ -287,7 +287,7 @@ def test_dropout_cannot_be_stacked() -> None:
     one = replica("dropout, not stackable", 0)
     session = session_of(one)
     session.begin_stage()
-    with pytest.raises(Unstackable, match="dropout"):
+    with pytest.raises(StackingError, match="dropout"):
         Stack([session])
 
 
