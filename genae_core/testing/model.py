@@ -48,9 +48,9 @@ class ModelContract(ModelHelpers):
         epochs: The epochs, of four steps each, that lower the reconstruction error of the toy
             images by a tenth.
         size_field: The config's field that sets the size of the latent space.
-        unmoved: The names of parameters whose gradient is 0 by the formula, such as the bias of a
-            Wasserstein critic's last layer.
-        waits: Whether layers of a library wait for the GPU, as zuko's couplings do.
+        without_gradient: The names of parameters whose gradient is 0 by the formula, such as the
+            bias of a Wasserstein critic's last layer.
+        waits_for_gpu: Whether layers of a library wait for the GPU, as zuko's couplings do.
     """
 
     def test_the_build_depends_on_the_seed_alone(self) -> None:

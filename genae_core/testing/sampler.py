@@ -34,7 +34,7 @@ class SamplerContract:
     Attributes:
         sampler: The sampler with its default settings.
         starts: The starts that `init` accepts, of "number", "z" and "images".
-        refuses: Whether a step may reject a proposal and leave a chain at its place.
+        rejects: Whether a step may reject a proposal and leave a chain at its place.
     """
 
     sampler: Any

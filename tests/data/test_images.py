@@ -111,7 +111,8 @@ def test_squares_of_any_sides_are_resized_together_as_they_are_alone(
     for square, image in zip(squares, together, strict=True):
         np.testing.assert_array_equal(image, resize_squares([square], 32)[0])
     assert resize_squares([], 32).shape == (0, 3, 32, 32)
-    monkeypatch.setattr(images, "MAX_BYTES_TOGETHER", 10_000)  # so these two are resized as they are decoded
+    # These two are now resized as they are decoded.
+    monkeypatch.setattr(images, "MAX_BYTES_TOGETHER", 10_000)
     for square, image in zip(squares[::3], together[::3], strict=True):
         small = decode(encoded(Image.fromarray(square), "PNG"), 32, 1.0)
         assert small.shape == (32, 32, 3)
