@@ -37,7 +37,7 @@ from genae_core.metrics.classifier import (
     cached_classifier,
     load_classifier,
 )
-from genae_core.metrics.fcd import warn_of_few_images
+from genae_core.metrics.fcd import few_images_warning
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
 from genae_core.recipes.trained_model import fetch_trained_model
@@ -112,7 +112,7 @@ def main(options: Options) -> int:
         f"{report.num_samples:,} samples against {report.num_real:,} test images of "
         f"{subject.data.name}; real training images: FCD {report.floor:.4g}\n{table(report)}"
     )
-    warnings = [warn_of_few_images(report.num_samples, data.classifier.top.in_features)]
+    warnings = [few_images_warning(report.num_samples, data.classifier.top.in_features)]
     sub_batch = subject.chain.chain.sub_batch
     if report.num_samples <= sub_batch:
         warnings.append(

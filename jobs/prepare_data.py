@@ -50,7 +50,7 @@ class Options:
     split_seed: int = 0
     """Seed of the cut into splits if the dataset has no splits of its own."""
     max_rejected: float = MAX_REJECTED
-    """Share of the files that may be unusable. With more, the job stops and keeps what is done."""
+    """Fraction of the files that may be unusable. With more, the job stops and keeps what is done."""
     download: bool = False
     """Download missing official files into --raw with torchvision."""
     ray_address: str | None = None

@@ -27,7 +27,7 @@ from genae_core.recipes.search_results import (
     study_store,
 )
 from genae_core.recipes.search_space import (
-    cell_experiment,
+    search_experiment,
     check_space,
     suggest_cell,
     usual_cell,
@@ -88,7 +88,7 @@ def main(options: Options) -> int:
     space = SearchSpace(
         first=usual_cell(options, options.families[0], 10),
         suggest=partial(suggest_cell, options),
-        experiment=partial(cell_experiment, options),
+        experiment=partial(search_experiment, options),
         known=known,
     )
     code = search("search", space, options, options.minutes, options.trials, on_end)

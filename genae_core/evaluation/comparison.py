@@ -57,7 +57,7 @@ class GeneratedSet(NamedTuple):
     """Samples of one recorded step, N of each half of the chains.
 
     val, test: [N, C, H, W], compared with the real images of the same name. features [N, F] and
-    z [N, D] belong to test. accepted: the share of accepted proposals of each chain, or None.
+    z [N, D] belong to test. accepted: the fraction of accepted proposals of each chain, or None.
     """
 
     val: Tensor

@@ -137,14 +137,14 @@ def project_latents(codes: Tensor, z: dict[int, Tensor]) -> dict[str, Any]:
 
     The plane has the first two principal axes of the codes, or for D = 2 the axes of z; for
     D = 1 the second coordinate is 0. Coordinates are whole numbers from 0 to 255, x and y in
-    turn; points outside the middle 99 % lie at the edge. "explained" is the share of the codes'
+    turn; points outside the middle 99 % lie at the edge. "explained" is the fraction of the codes'
     variance in the plane.
     """
     codes = codes.cpu().double()
     centre = codes.mean(0)
     _, values, axes = torch.linalg.svd(codes - centre, full_matrices=False)
     plane = axes[:2].T if codes.shape[1] > 2 else torch.eye(codes.shape[1], 2).double()
-    share = values[:2].square().sum() / values.square().sum().clamp(min=1e-300)
+    fraction = values[:2].square().sum() / values.square().sum().clamp(min=1e-300)
     code_points = (codes[:NUM_CODES] - centre) @ plane
     chain_points = {k: (z_k[:NUM_CHAINS].cpu().double() - centre) @ plane for k, z_k in z.items()}
     points = torch.cat([code_points, *chain_points.values()])
@@ -155,7 +155,7 @@ def project_latents(codes: Tensor, z: dict[int, Tensor]) -> dict[str, Any]:
         return [int(value) for value in (255 * inside).round().flatten()]
 
     return {
-        "explained": float(share) if codes.shape[1] > 2 else 1.0,
+        "explained": float(fraction) if codes.shape[1] > 2 else 1.0,
         "codes": to_bytes(code_points),
         "chains": {str(k): to_bytes(points) for k, points in chain_points.items()},
     }

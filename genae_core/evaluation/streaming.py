@@ -70,7 +70,7 @@ class PartStatistics(NamedTuple):
 
     features: their moments. kid: the mean kernel distance of whole blocks, None if no block is
     whole. classes: the number of samples of each class, int64 [K], empty without classes.
-    accepted: the sum of the chains' shares of accepted proposals, None if none is refused.
+    accepted: the sum of the chains' fractions of accepted proposals, None if none is refused.
     """
 
     features: Gaussian
@@ -82,8 +82,8 @@ class PartStatistics(NamedTuple):
 class StepMetrics(NamedTuple):
     """The metrics at one step.
 
-    fcd, kid: against the test images. classes: the share of samples of each class, empty without
-    classes. accepted: the share of accepted proposals, None if none is refused.
+    fcd, kid: against the test images. classes: the fraction of samples of each class, empty without
+    classes. accepted: the fraction of accepted proposals, None if none is refused.
     """
 
     step: int
@@ -159,7 +159,7 @@ def measure(
     for part, result in _in_order(mapper(measure_part, job, parts, start_worker)):
         for step, values in result.items():
             block = part.number % NUM_PARTS
-            blocks[step][block] = blocks[step][block].merged(values.features)
+            blocks[step][block] = blocks[step][block].merge(values.features)
             statistics[step].append(values._replace(features=Gaussian(0)))
         on_part(part.num_chains)
     steps = [
@@ -167,8 +167,8 @@ def measure(
             step=step,
             fcd=frechet_estimate(blocks[step], test),
             kid=_mean_kid(statistics[step]),
-            classes=_class_shares(statistics[step]),
-            accepted=_accepted_share(statistics[step], num_samples),
+            classes=_class_fractions(statistics[step]),
+            accepted=_accepted_fraction(statistics[step], num_samples),
         )
         for step in chain.record
     ]
@@ -275,14 +275,14 @@ def _mean_kid(parts: list[PartStatistics]) -> Estimate:
     return mean_of(torch.tensor([part.kid for part in parts if part.kid is not None]))
 
 
-def _class_shares(parts: list[PartStatistics]) -> list[float]:
-    """The share of all samples in each class."""
+def _class_fractions(parts: list[PartStatistics]) -> list[float]:
+    """The fraction of all samples in each class."""
     counts = sum((part.classes for part in parts), np.zeros_like(parts[0].classes))
-    shares: list[float] = (counts / max(1, counts.sum())).tolist()
-    return shares
+    fractions: list[float] = (counts / max(1, counts.sum())).tolist()
+    return fractions
 
 
-def _accepted_share(parts: list[PartStatistics], num_samples: int) -> float | None:
-    """The share of accepted proposals, None if none is refused."""
+def _accepted_fraction(parts: list[PartStatistics], num_samples: int) -> float | None:
+    """The fraction of accepted proposals, None if none is refused."""
     sums = [part.accepted for part in parts if part.accepted is not None]
     return sum(sums) / num_samples if sums else None

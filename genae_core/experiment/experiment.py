@@ -10,8 +10,8 @@ import torch
 from genae_core.config import register, require, require_int
 from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
-from genae_core.metrics.classifier import ClassifierConfig, resolved_width
-from genae_core.metrics.fcd import warn_of_few_images
+from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width
+from genae_core.metrics.fcd import few_images_warning
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.priors.normal import IsotropicNormal
@@ -82,7 +82,7 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
     """
     half = min(len(splits.val.images), len(splits.test.images))
     chains = tuple(_resolved_chain(chain, splits, half) for chain in experiment.chains)
-    width = experiment.classifier.feature_width or resolved_width(half)
+    width = experiment.classifier.feature_width or choose_feature_width(half)
     require(
         width <= max(1, half // 4),
         "feature_width must be at most a quarter of the smaller "
@@ -187,4 +187,4 @@ def warnings_of(experiment: Experiment) -> list[str]:
     """What a user must know about a resolved experiment before believing its figures."""
     width = experiment.classifier.feature_width or 0
     fewest = min(chain.num_chains or 0 for chain in experiment.chains) // 2
-    return [text for text in (warn_of_few_images(fewest, width),) if text]
+    return [text for text in (few_images_warning(fewest, width),) if text]

@@ -32,7 +32,7 @@ class Peak(NamedTuple):
 def measure_peak(experiment: Experiment, splits: Splits, classifier: Classifier) -> Peak:
     """Train the experiment for a few steps on this process's GPU, and run a few steps of all its
     chains. Raises what the trial raises."""
-    short = shortened(experiment, len(splits.train.images))
+    short = shorten(experiment, len(splits.train.images))
     run_trial(short, splits, classifier.to("cuda"), "cuda")
     free, total = torch.cuda.mem_get_info()
     # What the allocator caches counts as used, also after a capture has emptied its cache.
@@ -52,7 +52,7 @@ def image_bytes(experiment: Experiment, splits: Splits, total: int) -> int:
     return size if size <= DEVICE_FRACTION * total else 0
 
 
-def shortened(experiment: Experiment, images: int) -> Experiment:
+def shorten(experiment: Experiment, images: int) -> Experiment:
     """The experiment with few steps, which take as much memory as all of them.
 
     Chains that are long enough to be captured as CUDA graphs still are, and they are measured at
@@ -73,8 +73,8 @@ def shortened(experiment: Experiment, images: int) -> Experiment:
     )
 
 
-def gpu_share_of(peak: Peak, at_most: int) -> float:
-    """The share of a GPU that a trial gets: 1/n if n trials fit with some headroom.
+def gpu_fraction(peak: Peak, at_most: int) -> float:
+    """The fraction of a GPU that a trial gets: 1/n if n trials fit with some headroom.
 
     Args:
         peak: What one trial used.

@@ -14,7 +14,7 @@ from genae_core.training.dropout import has_dropout
 
 Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
 
-# A later way is chosen if it takes less than this share of the seconds of the way chosen before
+# A later way is chosen if it takes less than this fraction of the seconds of the way chosen before
 # it: one that is hardly faster now may be slower the next time.
 CLEARLY_FASTER = 0.95
 

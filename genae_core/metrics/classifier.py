@@ -49,8 +49,8 @@ class ClassifierConfig:
     Args:
         channels: The output channels of each convolution.
         kernel_size: Rows and columns of a convolution's kernel; odd, so that it keeps the size.
-        dropout: The share of the convolutions' outputs that training drops.
-        feature_width: F; None lets `resolved_width` choose it from the number of reference
+        dropout: The fraction of the convolutions' outputs that training drops.
+        feature_width: F; None lets `choose_feature_width` choose it from the number of reference
             images.
         training: The length and batch size of the training.
         optimizer: Adam's settings.
@@ -82,7 +82,7 @@ class ClassifierConfig:
             require_positive_int(feature_width=self.feature_width)
 
 
-def resolved_width(num_reference: int) -> int:
+def choose_feature_width(num_reference: int) -> int:
     """Choose F for reference halves of `num_reference` images.
 
     There is one feature for ten images, but at least 16; never more than 128 or a quarter of the
@@ -138,11 +138,11 @@ class Classifier(nn.Module):
         return (Stage("classifier", (Phase(player, cross_entropy),)),)
 
 
-Labelled = tuple[Tensor, Tensor]
+LabelledBatch = tuple[Tensor, Tensor]
 
 
 def cross_entropy(
-    model: Classifier, batch: Labelled, draw: Draw
+    model: Classifier, batch: LabelledBatch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """-log p(y|x) in nats, for each image or, with attributes, for each attribute.
 
@@ -163,7 +163,7 @@ def cross_entropy(
 
 
 def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
-    """The share of correct predictions in [0, 1]; all attributes count alike."""
+    """The fraction of correct predictions in [0, 1]; all attributes count alike."""
     device = next(model.parameters()).device
     correct = []
     for first in range(0, len(split.images), 1000):
@@ -193,13 +193,13 @@ def train_classifier(
         NonFiniteLossError: If the loss is not finite.
     """
     draw = Draw(config.seed, "classifier", device=device)
-    turns = turns_of(splits, splits.train)
+    turns = draw_turns(splits, splits.train)
     labels = splits.train.labels if turns is None else turns
     num_outputs = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
     with draw.as_global():
         model = Classifier(config, splits.train.images.shape[1:], num_outputs).to(device)
 
-    def batch(index: NDArray[np.int64]) -> Labelled:
+    def batch(index: NDArray[np.int64]) -> LabelledBatch:
         images = splits.train.images[index]
         x = to_pixels(
             images if turns is None else rotate(images, turns[index]), binarize, draw.device
@@ -212,7 +212,7 @@ def train_classifier(
     return model
 
 
-def turns_of(splits: Splits, split: Split) -> NDArray[np.int64] | None:
+def draw_turns(splits: Splits, split: Split) -> NDArray[np.int64] | None:
     """Draw a seeded quarter turn (0, ..., 3) for each image of a split without labels.
 
     Returns None if the dataset has labels. A classifier that predicts by how much an image is
@@ -234,14 +234,14 @@ def rotate(images: NDArray[np.uint8], turns: NDArray[np.int64]) -> NDArray[np.ui
 
 def task_name(splits: Splits) -> Literal["classes", "attributes", "quarter turns"]:
     """What a classifier of this dataset predicts."""
-    if turns_of(splits, splits.val) is not None:
+    if draw_turns(splits, splits.val) is not None:
         return "quarter turns"
     return "classes" if splits.val.labels.ndim == 1 else "attributes"
 
 
-def labelled(splits: Splits, split: Split) -> Split:
+def task_split(splits: Splits, split: Split) -> Split:
     """The split as the classifier learns it: with its own labels, or turned images."""
-    turns = turns_of(splits, split)
+    turns = draw_turns(splits, split)
     if turns is None:
         return split
     return Split(rotate(np.asarray(split.images), turns), turns)
@@ -264,7 +264,7 @@ def cached_classifier(
     """Find a trained classifier, or train and store it.
 
     Args:
-        config: The recipe; `resolved_width` chooses a feature_width of None.
+        config: The recipe; `choose_feature_width` chooses a feature_width of None.
         data: The dataset's config, which gives its name and whether pixels are thresholded.
         splits: The dataset.
         folder: The folder of all classifiers.
@@ -280,7 +280,7 @@ def cached_classifier(
     """
     if config.feature_width is None:
         half = min(len(splits.val.images), len(splits.test.images))
-        config = replace(config, feature_width=resolved_width(half))
+        config = replace(config, feature_width=choose_feature_width(half))
     fingerprint_of_data = splits.sha256 or fingerprint(splits)
     key = recipe_key(config, fingerprint_of_data, data.binarize)
     home = folder / f"{data.name}-{key[:16]}"
@@ -295,7 +295,7 @@ def cached_classifier(
 
 def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
     """What a classifier's checkpoint says of its architecture, task and accuracy."""
-    val, test = labelled(splits, splits.val), labelled(splits, splits.test)
+    val, test = task_split(splits, splits.val), task_split(splits, splits.test)
     held_out = Split(
         np.concatenate([val.images, test.images]), np.concatenate([val.labels, test.labels])
     )

@@ -57,7 +57,7 @@ class Gaussian:
         self.mean = self.mean + shift * (len(batch) / count)
         self.count = count
 
-    def merged(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
+    def merge(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
         """The Gaussian of the images of both; with sign -1, of this one's without the other's."""
         both = Gaussian(len(self.mean))
         both.count = self.count + sign * other.count
@@ -95,13 +95,13 @@ def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
     Raises:
         ValueError: If a side has fewer than two images.
     """
-    whole = functools.reduce(Gaussian.merged, blocks)
+    whole = functools.reduce(Gaussian.merge, blocks)
     distance = frechet_distance(whole, real)
     parts = _most_common_size([block for block in blocks if block.count > 0])
-    merged = functools.reduce(Gaussian.merged, parts)
+    merged = functools.reduce(Gaussian.merge, parts)
     if len(parts) < 2 or merged.count - max(part.count for part in parts) < 2:
         return Estimate(distance, math.nan)
-    without = [frechet_distance(merged.merged(part, -1), real) for part in parts]
+    without = [frechet_distance(merged.merge(part, -1), real) for part in parts]
     error = jackknife(distance, without).error
     return Estimate(distance, error * math.sqrt(merged.count / whole.count))
 
@@ -116,7 +116,7 @@ def _most_common_size(blocks: Sequence[Gaussian]) -> list[Gaussian]:
     return max((of_size(size) for size in sizes), key=len)
 
 
-def warn_of_few_images(images: int, features: int) -> str | None:
+def few_images_warning(images: int, features: int) -> str | None:
     """A warning for the user if an FCD compares too few images for its features."""
     if images >= 10 * features:
         return None

@@ -57,8 +57,8 @@ def measure_mixing(z: Tensor) -> Mixing:
 class Transitions(NamedTuple):
     """The moves of chains between classes.
 
-    matrix: [K, K], the share of the moves from class i that go to class j; a row is zero if no
-    chain was in the class. stay: the share of all moves that keep the class. entropy: of the
+    matrix: [K, K], the fraction of the moves from class i that go to class j; a row is zero if no
+    chain was in the class. stay: the fraction of all moves that keep the class. entropy: of the
     classes at the last step, in nats; log K if all are equally frequent, 0 if all chains are in
     one class.
     """
@@ -84,8 +84,8 @@ def measure_transitions(classes: NDArray[np.int64], num_classes: int) -> Transit
     np.add.at(counts, (classes[:-1].ravel(), classes[1:].ravel()), 1)
     total = counts.sum(1, keepdims=True)
     matrix = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    share = np.bincount(classes[-1], minlength=num_classes) / classes.shape[1]
-    positive = share[share > 0]
+    fraction = np.bincount(classes[-1], minlength=num_classes) / classes.shape[1]
+    positive = fraction[fraction > 0]
     return Transitions(
         matrix=matrix,
         stay=float(counts.trace() / counts.sum()),

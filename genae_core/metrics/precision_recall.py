@@ -18,7 +18,7 @@ BLOCK = 1_000  # rows of a distance matrix at a time
 class PRDC(NamedTuple):
     """Precision, recall, density and coverage.
 
-    precision, recall, coverage: shares in [0, 1]. density: about 1 for real images.
+    precision, recall, coverage: fractions in [0, 1]. density: about 1 for real images.
     """
 
     precision: Estimate
@@ -31,9 +31,9 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
     """Measure precision, recall, density and coverage of generated images.
 
     The ball of an image reaches to its k-th nearest neighbour among the images of its own side.
-    Precision is the share of generated images in the ball of a real one, recall the share of real
+    Precision is the fraction of generated images in the ball of a real one, recall the fraction of real
     images in the ball of a generated one, density the mean number of real balls around a
-    generated image divided by k, and coverage the share of real balls that hold a generated image.
+    generated image divided by k, and coverage the fraction of real balls that hold a generated image.
     The standard errors treat the balls as fixed.
 
     Args:

@@ -36,7 +36,7 @@ class Drawing(NamedTuple):
     """What a run's model shows.
 
     cloud: the held-out codes, if they have two dimensions. agreement: for labelled codes of a
-    mixture, the share of held-out images whose class's Gaussian is the most responsible one.
+    mixture, the fraction of held-out images whose class's Gaussian is the most responsible one.
     """
 
     figure: str
@@ -66,12 +66,12 @@ def draw_figures(
     ]
     _draw_code_spaces(tracker, drawings, folder)
     print(f"drawn:  {folder}")
-    shares = [drawing.agreement for drawing in drawings if drawing.agreement is not None]
-    if shares:
-        each = ", ".join(f"{100 * share:.1f}" for share in shares)
+    fractions = [drawing.agreement for drawing in drawings if drawing.agreement is not None]
+    if fractions:
+        each = ", ".join(f"{100 * fraction:.1f}" for fraction in fractions)
         print(
             "held-out codes whose class's Gaussian is the most responsible one: "
-            f"{100 * statistics.mean(shares):.1f} % (seeds: {each})"
+            f"{100 * statistics.mean(fractions):.1f} % (seeds: {each})"
         )
 
 

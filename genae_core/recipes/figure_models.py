@@ -40,7 +40,7 @@ STYLE_DIM = 15
 COUNTS = {"digits": (1_000, 200), "mnist": (50_000, 10_000), "svhn": (50_000, 10_000)}
 # The paper leaves these settings open. They come from a search on MNIST's validation images, for
 # the largest share of codes that lie in their class's Gaussian. In two dimensions the adversary
-# has to be quick beside the reconstruction: with Creswell et al.'s 2e-4 beside 1e-3 the share was
+# has to be quick beside the reconstruction: with Creswell et al.'s 2e-4 beside 1e-3 it was
 # 20 % after 6 epochs, with 1e-3 it was 72 %, with 4e-3 beside 5e-4 it was 82 %. After 15 epochs of
 # the last it is 88 %, and 97 % for the labelled training images: noise in the images closes that
 # gap, and longer training does the rest (90 % after 36 epochs). With the slow adversary a style

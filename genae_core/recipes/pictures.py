@@ -67,13 +67,13 @@ def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Pictur
     # As in a plot, the first coordinate rises to the right and the second falls downwards.
     second, first = torch.meshgrid(-along, along, indexing="ij")
     eps = torch.stack([first, second], -1).reshape(-1, 2)
-    return decoded(model, mean + (eps * variances.sqrt()) @ axes.T, SIDE)
+    return decode_grid(model, mean + (eps * variances.sqrt()) @ axes.T, SIDE)
 
 
 def roll_walk(model: GenerativeModel, roll: SwissRoll) -> Picture:
     """Ten images for each class, by equal lengths along the roll's axis, row by row (Makhzani et
     al. 2016, figure 4d)."""
-    return decoded(model, roll.axis((torch.arange(100) + 0.5) / 100), 10)
+    return decode_grid(model, roll.axis((torch.arange(100) + 0.5) / 100), 10)
 
 
 def styles(model: StyleAAE, x: Tensor) -> Picture:
@@ -154,7 +154,7 @@ def draw_interpolations(
             log_picture(tracker, run, picture, folder / f"interpolations_{name}.png")
 
 
-def decoded(model: GenerativeModel, z: Tensor, columns: int) -> Picture:
+def decode_grid(model: GenerativeModel, z: Tensor, columns: int) -> Picture:
     """The means of p(x|z) for z [N, D], in rows of so many columns."""
     with torch.no_grad():
         return grid(model.decode(z).mean, columns)

@@ -83,7 +83,7 @@ def usual_cell(options: StudyOptions, family: str, latent_dim: int) -> dict[str,
     return cell
 
 
-def cell_experiment(options: StudyOptions, cell: dict[str, Any]) -> Experiment:
+def search_experiment(options: StudyOptions, cell: dict[str, Any]) -> Experiment:
     """The experiment that the coordinates of a trial stand for.
 
     Args:
@@ -132,7 +132,7 @@ def check_space(options: StudyOptions) -> None:
         high = {values.name or setting: values.high for setting, values in ranges.items()}
         usual = usual_cell(options, family, LATENT_DIMS[0])
         for ends in (low, high):
-            cell_experiment(options, {**usual, **ends})
+            search_experiment(options, {**usual, **ends})
 
 
 def _priors(family: str) -> tuple[PriorName, ...]:

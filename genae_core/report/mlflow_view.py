@@ -39,7 +39,7 @@ BARS = ("fcd_step0", "fcd_best", "fcd_best_step")
 Json = dict[str, Any]
 
 
-def share(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
+def save_view(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
     """Write the view of a sweep, in place of an earlier one, and link it in the experiment's note.
 
     The sweep is over and the view is a convenience, so that any failure is only a warning.

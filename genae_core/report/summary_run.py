@@ -27,7 +27,7 @@ def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
         _log_summary(tracker, sweep, folder)
     except Exception as error:
         print(f"warning: no page of the sweep: {redact(str(error))}")
-    if link := mlflow_view.share(tracker, sweep):
+    if link := mlflow_view.save_view(tracker, sweep):
         print(f"charts: {link}")
 
 

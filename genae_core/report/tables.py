@@ -104,7 +104,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
 
 
 def format_times(runs: Iterable[StoredRun], slots: int, seconds: float) -> str:
-    """Return a line that says which share of a sweep's time was spent on what.
+    """Return a line that says which fraction of a sweep's time was spent on what.
 
     The rest is the time in which processes start, real images are evaluated, checkpoints and logs
     are written, or a slot has no trial.

@@ -10,7 +10,7 @@ from typing import Any
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.experiment.experiment import Experiment
-from genae_core.experiment.gpu_packing import gpu_share_of, largest_model, measure_peak
+from genae_core.experiment.gpu_packing import gpu_fraction, largest_model, measure_peak
 from genae_core.experiment.precision import (
     CLEARLY_FASTER,
     Timing,
@@ -28,10 +28,10 @@ from genae_core.sweep.runs import Sweep
 from genae_core.sweep.sweep_folder import MANIFEST
 
 
-def choose_gpu_share(
+def choose_gpu_fraction(
     folder: Path, sweep: Sweep, splits: Splits, classifier: Classifier, options: LaunchOptions
 ) -> float:
-    """The share of a GPU that --gpus-per-trial auto gives a trial: measured now, or what the
+    """The fraction of a GPU that --gpus-per-trial auto gives a trial: measured now, or what the
     resumed sweep began with. Raises ValueError if the measured trial fails."""
     if options.resume:
         before = _manifest(folder).get("gpus_per_trial")
@@ -52,12 +52,12 @@ def choose_gpu_share(
     most = max(
         node["CPU"] // (cpus * node["GPU"]) for node in ray_cluster.nodes() if node.get("GPU")
     )
-    share = gpu_share_of(peak, int(most))
+    fraction = gpu_fraction(peak, int(most))
     print(
         f"a trial takes {peak.used / 2**30:.2f} of {peak.total / 2**30:.2f} GiB: "
-        f"{1 / share:.0f} on a GPU"
+        f"{1 / fraction:.0f} on a GPU"
     )
-    return share
+    return fraction
 
 
 def choose_compute(

@@ -119,7 +119,7 @@ def _actor(
 
 def _read(rows: Iterator[Row]) -> Iterator[Any]:
     """Yield the results of rows and raise the first error."""
-    with ray_cluster.closed_before_leaving(rows):
+    with ray_cluster.close_on_disconnect(rows):
         for row in rows:
             if isinstance(row["result"], _Failure):
                 raise row["result"].error

@@ -83,9 +83,9 @@ def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -
     parallel = _trials_at_a_time(options, plan.max_trials)
     sweep, splits, classifier = preparation.prepare(place, plan.cells, parallel, options)
     if options.gpus_per_trial == "auto":
-        share = autotune.choose_gpu_share(folder, sweep, splits, classifier, options)
-        options = replace(options, gpus_per_trial=share)
-        sweep = replace(sweep, gpus=share)
+        fraction = autotune.choose_gpu_fraction(folder, sweep, splits, classifier, options)
+        options = replace(options, gpus_per_trial=fraction)
+        sweep = replace(sweep, gpus=fraction)
         parallel = _trials_at_a_time(options, plan.max_trials)
     # A measurement takes the place of one trial.
     with ray_cluster.request_nodes(options.trial_resources, parallel - 1):

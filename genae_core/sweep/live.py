@@ -13,14 +13,14 @@ from genae_core.sweep.progress import Board
 
 
 class LiveBoard(Board):
-    """A board with bars. shares: the share of its steps that each trial has done, by trial, for
+    """A board with bars. shares: the fraction of its steps that each trial has done, by trial, for
     those of which it is known."""
 
     def __init__(
-        self, total: int | None, shares: Callable[[], dict[str, float]], console: Console
+        self, total: int | None, fractions: Callable[[], dict[str, float]], console: Console
     ) -> None:
         super().__init__(total)
-        self.shares = shares
+        self.fractions = fractions
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -53,12 +53,12 @@ class LiveBoard(Board):
         super().on_failure(trial)
 
     def tick(self) -> None:
-        shares = self.shares()
+        fractions = self.fractions()
         for trial, bar in self.bars.items():
-            if trial in shares:
-                share = shares[trial]
-                status = f"{share:.0%}" if share < 1 else "chains, metrics"
-                self.progress.update(bar, completed=share, status=status)
+            if trial in fractions:
+                fraction = fractions[trial]
+                status = f"{fraction:.0%}" if fraction < 1 else "chains, metrics"
+                self.progress.update(bar, completed=fraction, status=status)
         parts = [f"{self.ended}{f' of {self.total}' if self.total else ''}"]
         if self.failures:
             parts.append(f"{self.failures} failed")
@@ -85,7 +85,7 @@ class LiveBoard(Board):
 
 @contextmanager
 def open_board(
-    total: int | None, shares: Callable[[], dict[str, float]], console: Console | None = None
+    total: int | None, fractions: Callable[[], dict[str, float]], console: Console | None = None
 ) -> Iterator[Board]:
     """A board with bars on a terminal, and with lines alone anywhere else. console: the standard
     output's, except in tests."""
@@ -93,6 +93,6 @@ def open_board(
     if not console.is_terminal or console.is_dumb_terminal:
         yield Board(total)
         return
-    live = LiveBoard(total, shares, console)
+    live = LiveBoard(total, fractions, console)
     with live.progress:
         yield live

@@ -16,7 +16,7 @@ class ShardOptions:
     """Folder or URI of shards that jobs/prepare_data.py has made (default: missing shards are
     prepared in GENAE_HOME)."""
     max_rejected: float = 0.001
-    """Largest share of the files that may be unusable as images."""
+    """Largest fraction of the files that may be unusable as images."""
     memory_budget: float | None = None
     """GiB of training images that a node may hold; a larger set is streamed (default: half of
     Ray's object store, or half of the memory without Ray)."""

@@ -13,23 +13,23 @@ from genae_core.report.formatting import decimals
 SIGN_OF_LIFE_S = 30
 
 
-def write_share(folder: Path, trial: str, share: float) -> None:
-    """Write the share of its steps that a trial has done, for whoever sees the folder."""
+def write_progress(folder: Path, trial: str, fraction: float) -> None:
+    """Write the fraction of its steps that a trial has done, for whoever sees the folder."""
     with contextlib.suppress(OSError):  # the disk may be full, or not be shared
         folder.mkdir(exist_ok=True)
         path = folder / hashlib.sha256(trial.encode()).hexdigest()[:16]
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({trial: share}))
+        partial.write_text(json.dumps({trial: fraction}))
         os.replace(partial, path)
 
 
-def read_shares(folder: Path) -> dict[str, float]:
+def read_progress(folder: Path) -> dict[str, float]:
     """What `write_share` has written, by trial."""
-    shares: dict[str, float] = {}
+    fractions: dict[str, float] = {}
     for path in folder.glob("*"):
         with contextlib.suppress(OSError, ValueError):
-            shares |= json.loads(path.read_text())
-    return shares
+            fractions |= json.loads(path.read_text())
+    return fractions
 
 
 class Board:

@@ -65,7 +65,7 @@ def disconnect() -> None:
 
 
 @contextlib.contextmanager
-def closed_before_leaving(results: Any) -> Iterator[None]:
+def close_on_disconnect(results: Any) -> Iterator[None]:
     """Close Ray Data's results at the end of the block, or when this process disconnects."""
     _OPEN_RESULTS.append(results)
     try:

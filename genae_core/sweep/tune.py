@@ -23,11 +23,11 @@ from genae_core.sweep.cells import Params, cell_label
 from genae_core.sweep.live import open_board
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep
-from genae_core.sweep.progress import Board, read_shares
+from genae_core.sweep.progress import Board, read_progress
 from genae_core.sweep.prometheus import Reminder, observe
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
-from genae_core.sweep.worker import SHARES, STEP_SECONDS, run_cell
+from genae_core.sweep.worker import PROGRESS, STEP_SECONDS, run_cell
 from genae_core.training.snapshot_folder import Preempted, request_stop
 
 # Tune's states of a trial, in words for people.
@@ -49,7 +49,7 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     try:
-        with open_board(plan.max_trials, lambda: read_shares(folder / SHARES)) as board:
+        with open_board(plan.max_trials, lambda: read_progress(folder / PROGRESS)) as board:
             callback = BoardCallback(board, prepared.sweep.tags["dataset"], folder)
             tuner = make_tuner(
                 plan, trainable, folder, prepared.parallel, prepared.options, [callback]
@@ -61,7 +61,7 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         return Outcome(len(plan.grid), [], True, time.monotonic() - began)
     finally:
         signal.signal(signal.SIGINT, before)
-        shutil.rmtree(folder / SHARES, ignore_errors=True)
+        shutil.rmtree(folder / PROGRESS, ignore_errors=True)
     results = [results_grid[number] for number in range(len(results_grid))]
     failures = [
         (cell_label(result.config or {}), reason)

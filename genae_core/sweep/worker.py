@@ -21,7 +21,7 @@ from genae_core.experiment.trial import TrialResult, replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.sweep.cells import Params, cell_experiment, cell_label
-from genae_core.sweep.progress import write_share
+from genae_core.sweep.progress import write_progress
 from genae_core.sweep.prometheus import observe
 from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
 from genae_core.tracking.mlflow_store import StoreError, Tracker
@@ -30,8 +30,8 @@ from genae_core.training.snapshot_folder import print_warning
 from genae_core.training.snapshots import Snapshot, SnapshotStore
 from genae_core.training.stacked import Replica, StageStart, fit_together
 
-# A folder beside a sweep's states: the share of its steps that each running trial has done.
-SHARES = "progress"
+# A folder beside a sweep's snapshots: the fraction of its steps that each running trial has done.
+PROGRESS = "progress"
 # The key of a trial's last report that holds the seconds of a step of each of its chains.
 STEP_SECONDS = "chain_step_seconds"
 
@@ -80,7 +80,7 @@ def device_of(gpus: float) -> torch.device:
 
 def limit_memory(limit: int | None, gpus: float) -> None:
     """Make this process fail alone if it uses more than `limit` bytes of memory, or more than its
-    share of a GPU."""
+    fraction of a GPU."""
     if limit is not None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -154,7 +154,7 @@ class _CellTrial:
 
     def _run_seed(self, runs: SeedRuns, snapshots: SnapshotStore) -> None:
         """Train a seed from where its snapshots have it, run its chains, and record both."""
-        result = self._trained_and_sampled(runs, snapshots)
+        result = self._train_and_sample(runs, snapshots)
         linger = self.sweep.linger
         if self.sender.flush(runs.folders, linger) or not linger:
             runs.snapshots.delete()
@@ -166,7 +166,7 @@ class _CellTrial:
         self.best_fcds.append(min(min(chain.fcd_val) for chain in result.chains))
         self.step_seconds += [chain.step_seconds for chain in result.chains]
 
-    def _trained_and_sampled(self, runs: SeedRuns, snapshots: SnapshotStore) -> TrialResult:
+    def _train_and_sample(self, runs: SeedRuns, snapshots: SnapshotStore) -> TrialResult:
         try:
             result = run_trial(
                 runs.experiment,
@@ -243,22 +243,22 @@ class _CellTrial:
             nonlocal began
             family = self.cell.model.family
             observe("genae_epoch_seconds", time.monotonic() - began, family=family)
-            share = (len(self.best_fcds) + seeds * progress.done) / len(self.sweep.seeds)
-            shares = Path(self.sweep.states).parent / SHARES
-            write_share(shares, cell_label(self.params), share)
-            if progress.last_stage and self.rungs and self.rungs[0] <= share < 1:
-                self._report_rung(model, share)
+            fraction = (len(self.best_fcds) + seeds * progress.done) / len(self.sweep.seeds)
+            fractions = Path(self.sweep.states).parent / PROGRESS
+            write_progress(fractions, cell_label(self.params), fraction)
+            if progress.last_stage and self.rungs and self.rungs[0] <= fraction < 1:
+                self._report_rung(model, fraction)
             began = time.monotonic()
 
         return on_epoch
 
-    def _report_rung(self, model: torch.nn.Module, share: float) -> None:
+    def _report_rung(self, model: torch.nn.Module, fraction: float) -> None:
         """Report the FCD of this moment to the scheduler."""
-        self.rungs = [rung for rung in self.rungs if rung > share]
+        self.rungs = [rung for rung in self.rungs if rung > fraction]
         binarize = self.cell.data.binarize
         data = ReferenceData(self.splits, self.classifier, binarize, self.device)
         fcd = validation_fcd(model, self.cell.chains[0], data)
-        self.report({"fcd_val": fcd, "percent": int(100 * share), "finished": False})
+        self.report({"fcd_val": fcd, "percent": int(100 * fraction), "finished": False})
 
 
 class _InMemory:

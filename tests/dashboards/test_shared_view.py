@@ -8,7 +8,7 @@ import pytest
 from contracts.servers import on_sqlite
 from exploring import RECORD, Store
 
-from genae_core.report.mlflow_view import share
+from genae_core.report.mlflow_view import save_view
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 WAIT_MS = 120_000  # MLflow's page is a large one, and the machine may be busy
@@ -40,7 +40,7 @@ def opened(
         tracker.start("other", "of another sweep", {"sweep": "other"}, {}, 1)
         for run in finished:
             tracker.log_scalars(run.run_id, {"fcd_recommended_step": RECOMMENDED})
-        link = share(tracker, "small")
+        link = save_view(tracker, "small")
         assert link is not None and link.startswith(f"{server.uri}/#/experiments/")
         with browser.new_context(viewport={"width": 1900, "height": 2200}) as fresh:
             page = fresh.new_page()

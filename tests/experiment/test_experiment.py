@@ -8,7 +8,7 @@ import torch
 from genae_core.config import from_json, to_json
 from genae_core.data.base import Split, Splits
 from genae_core.experiment.experiment import Experiment, resolve, warnings_of
-from genae_core.metrics.classifier import ClassifierConfig, resolved_width
+from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width
 from genae_core.models.aae import AAEConfig
 from genae_core.models.ae import AEConfig
 from genae_core.models.flow_ae import FlowAEConfig
@@ -52,7 +52,7 @@ def test_what_is_left_open_is_filled_in() -> None:
     before = _with(chains=(open_, given), classifier=classifier)
     after = resolve(before, _splits())
     assert [chain.num_chains for chain in after.chains] == [80, 20]
-    assert after.classifier.feature_width == resolved_width(40) == 8
+    assert after.classifier.feature_width == choose_feature_width(40) == 8
     assert dataclasses.replace(after, chains=before.chains, classifier=before.classifier) == before
     assert resolve(after, _splits()) == after
     assert from_json(to_json(after)) == after

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from genae_core.experiment import gpu_packing
-from genae_core.experiment.gpu_packing import Peak, gpu_share_of, largest_model
+from genae_core.experiment.gpu_packing import Peak, gpu_fraction, largest_model
 from genae_core.samplers.loop import FEW_STEPS
 from genae_core.sweep import autotune, sweep_folder
 from genae_core.sweep.options import LaunchOptions
@@ -24,13 +24,13 @@ from genae_core.testing import tiny
     ],
 )
 def test_as_many_as_fit_with_headroom(used: int, at_most: int, expected: float) -> None:
-    assert gpu_share_of(Peak(used, 100), at_most) == expected
+    assert gpu_fraction(Peak(used, 100), at_most) == expected
 
 
 @pytest.mark.parametrize(("used", "at_most"), [(101, 8), (10, 0)])
 def test_where_not_one_fits_it_is_said(used: int, at_most: int) -> None:
     with pytest.raises(ValueError, match="not one trial fits"):
-        gpu_share_of(Peak(used, 100), at_most)
+        gpu_fraction(Peak(used, 100), at_most)
 
 
 def test_the_largest_model_is_measured() -> None:
@@ -53,7 +53,7 @@ def test_chains_are_as_short_as_takes_their_memory(
 ) -> None:
     given = tiny.experiment()
     chain = dataclasses.replace(given.chains[0], num_chains=chains, record=record, sub_batch=500)
-    few = gpu_packing.shortened(dataclasses.replace(given, chains=(chain,)), 10**6)
+    few = gpu_packing.shorten(dataclasses.replace(given, chains=(chain,)), 10**6)
     assert few.chains[0].record[-1] == last
     steps, batches = record[-1] * (chains // 500), chains // 500
     assert (last * batches > FEW_STEPS) == (steps > FEW_STEPS)
@@ -66,7 +66,7 @@ def test_images_that_a_trial_holds_are_counted() -> None:
     splits, experiment = tiny.splits(), tiny.experiment()
     every = splits.train.images.nbytes  # type: ignore[attr-defined]
     assert gpu_packing.image_bytes(experiment, splits, 10**9) == every
-    few = gpu_packing.shortened(experiment, len(splits.train.images))
+    few = gpu_packing.shorten(experiment, len(splits.train.images))
     held = gpu_packing.image_bytes(few, splits, 10**9)
     assert held == every * few.training.max_images // tiny.TRAIN
     assert gpu_packing.image_bytes(experiment, splits, every) == 0  # they stay on the host
@@ -84,7 +84,7 @@ def test_without_a_gpu_the_measurement_says_so(
     experiment = tiny.experiment()
     sweep: Any = dataclasses.make_dataclass("S", ["cells"])({"a": experiment})
     with pytest.raises(ValueError, match="no NVIDIA driver"):
-        autotune.choose_gpu_share(
+        autotune.choose_gpu_fraction(
             tmp_path,
             sweep,
             splits,
@@ -97,5 +97,5 @@ def test_a_resumed_sweep_keeps_what_was_measured(tmp_path: Any) -> None:
     (tmp_path / sweep_folder.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
     options = LaunchOptions(gpus_per_trial="auto", resume=True, name="s")
     nothing: Any = None
-    assert autotune.choose_gpu_share(tmp_path, nothing, nothing, nothing, options) == 0.25
+    assert autotune.choose_gpu_fraction(tmp_path, nothing, nothing, nothing, options) == 0.25
     assert isinstance(options.gpus, float)

@@ -18,7 +18,7 @@ from genae_core.metrics.classifier import (
     fingerprint,
     load_classifier,
     recipe_key,
-    resolved_width,
+    choose_feature_width,
     rotate,
     train_classifier,
 )
@@ -197,17 +197,17 @@ def test_a_feature_is_of_one_image_alone() -> None:
     torch.testing.assert_close(model.features(x)[:2], model.features(x[:2]), rtol=1e-5, atol=1e-6)
 
 
-def test_resolved_width() -> None:
-    assert resolved_width(360) == 32  # digits
-    assert resolved_width(5_000) == resolved_width(10**6) == 128
+def test_choose_feature_width() -> None:
+    assert choose_feature_width(360) == 32  # digits
+    assert choose_feature_width(5_000) == choose_feature_width(10**6) == 128
     previous = 0
     for count in range(4, 3_000):
-        width = resolved_width(count)
+        width = choose_feature_width(count)
         assert 1 <= width <= min(128, count // 4) and width >= previous
         assert width < 8 or width % 8 == 0
         assert count < 160 or width <= count // 10 or width == 16
         previous = width
-    assert resolved_width(1) == 1
+    assert choose_feature_width(1) == 1
 
 
 @pytest.mark.parametrize(

@@ -148,11 +148,11 @@ def test_moments_are_merged_and_taken_apart_again() -> None:
     one.update(a)
     other.update(b)
     both.update(torch.cat([a, b]))
-    for found, wanted in ((one.merged(other), both), (both.merged(other, -1), one)):
+    for found, wanted in ((one.merge(other), both), (both.merge(other, -1), one)):
         assert found.count == wanted.count
         np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(found.covariance, wanted.covariance, rtol=1e-9, atol=1e-9)
-    assert one.merged(Gaussian(3)).count == 40 and one.merged(one, -1).count == 0
+    assert one.merge(Gaussian(3)).count == 40 and one.merge(one, -1).count == 0
 
 
 def test_the_error_of_a_distance_is_its_spread_over_repeats() -> None:

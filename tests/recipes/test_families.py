@@ -9,7 +9,7 @@ from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES, PRIORS, family_config
 from genae_core.recipes.family_settings import EXAMPLE, describe_settings, family_settings
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.search_space import cell_experiment, check_space, usual_cell
+from genae_core.recipes.search_space import search_experiment, check_space, usual_cell
 from genae_core.recipes.settings import parse_setting, replace_settings
 from genae_core.recipes.study import study_experiment
 
@@ -80,7 +80,7 @@ def test_a_search_does_not_vary_a_setting_with_a_value() -> None:
     chosen = options("beta=0.5", families=("vae",))
     cell = usual_cell(chosen, "vae", 4)
     assert "beta" not in cell
-    assert cell_experiment(chosen, cell).model.beta == 0.5  # type: ignore[attr-defined]
+    assert search_experiment(chosen, cell).model.beta == 0.5  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="several corruptions"):
         check_space(options("corruptions=2", families=("dvae",)))
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.search_space import cell_experiment, suggest_cell, usual_cell
+from genae_core.recipes.search_space import search_experiment, suggest_cell, usual_cell
 from genae_core.sweep import optuna_search, sweep_folder
 from genae_core.sweep.cells import cell_key
 from genae_core.tracking.mlflow_store import Tracker
@@ -27,7 +27,7 @@ def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
     daae = usual_cell(options, "daae", 5)
     assert daae["noise"] == 0.5 and daae["prior of samples"] == "normal"
     assert usual_cell(options, "flow_ae", 5).keys() == {"family", "latent_dim", "learning_rate"}
-    assert cell_experiment(options, vae).model.latent_dim == 10
+    assert search_experiment(options, vae).model.latent_dim == 10
 
 
 def planner(monkeypatch: pytest.MonkeyPatch, options: StudyOptions) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def planner(monkeypatch: pytest.MonkeyPatch, options: StudyOptions) -> Callable[
         space = optuna_search.SearchSpace(
             first=usual_cell(options, "vae", 10),
             suggest=lambda trial: suggest_cell(options, trial),
-            experiment=lambda params: cell_experiment(options, params),
+            experiment=lambda params: search_experiment(options, params),
             known=known,
         )
         optuna_search.search("search", space, options, 1.0, **settings)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from genae_core.report import mlflow_view
-from genae_core.report.mlflow_view import BEGIN, COLOR, END, NOTE, VIEW, add_link, share
+from genae_core.report.mlflow_view import BEGIN, COLOR, END, NOTE, VIEW, add_link, save_view
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 
 
@@ -71,7 +71,7 @@ def cards(state: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_link_leads_to_the_sweeps_charts(tracker: Tracker) -> None:
     for seed, step in enumerate((3, 3, 7)):
         log(tracker, "charts", recommended=step, seed=seed)
-    link = share(tracker, "charts")
+    link = save_view(tracker, "charts")
     host, _, path = str(link).partition("/#/experiments/")
     assert host == "http://127.0.0.1:5000"
     assert path.startswith(f"{tracker.experiment_id}/runs?viewStateShareKey=genae-")
@@ -94,7 +94,7 @@ def test_the_link_leads_to_the_sweeps_charts(tracker: Tracker) -> None:
 
 def test_images_of_step_0_are_shown_once_if_no_step_helps(tracker: Tracker) -> None:
     log(tracker, "still", recommended=0)
-    _, state = shown(tracker, share(tracker, "still"))
+    _, state = shown(tracker, save_view(tracker, "still"))
     assert [card["step"] for card in cards(state) if card["type"] == "IMAGE"] == [0]
 
 
@@ -121,7 +121,7 @@ def test_seeds_share_a_colour_and_a_persons_choice_stays(tracker: Tracker) -> No
         for seed in range(2)
     }
     tracker.client.set_tag(runs[0, 0], COLOR, "#123456")
-    share(tracker, "colours")
+    save_view(tracker, "colours")
     color = {key: tracker.get_run(run).data.tags[COLOR] for key, run in runs.items()}
     assert color.pop((0, 0)) == "#123456"
     assert all(re.fullmatch("#[0-9a-f]{6}", found) for found in color.values())
@@ -132,11 +132,11 @@ def test_seeds_share_a_colour_and_a_persons_choice_stays(tracker: Tracker) -> No
 def test_a_repeat_replaces_the_view_and_moves_its_link_to_the_top(tracker: Tracker) -> None:
     for sweep in ("first", "second"):
         log(tracker, sweep)
-    links = [share(tracker, sweep) for sweep in ("first", "second")]
+    links = [save_view(tracker, sweep) for sweep in ("first", "second")]
     before = tags(tracker)
     log(tracker, "first", recommended=8, seed=1, fcd=1)
     log(tracker, "first", recommended=8, seed=2, fcd=1)
-    assert share(tracker, "first") == links[0] != links[1]
+    assert save_view(tracker, "first") == links[0] != links[1]
     after = tags(tracker)
     assert before.keys() == after.keys()
     assert cards(shown(tracker, links[0])[1])[3]["step"] == 8
@@ -176,7 +176,7 @@ def test_a_note_whose_marks_a_person_broke_loses_nothing(order: tuple[str, ...])
 )
 def test_any_sweep_name_selects_only_its_own_runs(tracker: Tracker, sweep: str) -> None:
     log(tracker, sweep)
-    name, state = shown(tracker, share(tracker, sweep))
+    name, state = shown(tracker, save_view(tracker, sweep))
     assert name == f"sweep {sweep}"
     found = tracker.client.search_runs([tracker.experiment_id], state["searchFilter"])
     assert {run.data.tags["sweep"] for run in found} == {sweep}
@@ -188,7 +188,7 @@ def test_a_name_with_both_quotes_is_refused(
     tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tags(tracker)
-    assert share(tracker, "both ' and \"") is None
+    assert save_view(tracker, "both ' and \"") is None
     assert "both kinds of quotes" in capsys.readouterr().out
     assert tags(tracker) == before
 
@@ -196,7 +196,7 @@ def test_a_name_with_both_quotes_is_refused(
 def test_a_sweep_without_a_finished_run_has_no_view(
     tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert share(tracker, "nothing") is None
+    assert save_view(tracker, "nothing") is None
     assert "no run of the sweep has finished" in capsys.readouterr().out
 
 
@@ -210,7 +210,7 @@ def test_another_version_is_left_alone(
     log(tracker, f"at {version}")
     before = tags(tracker)
     monkeypatch.setattr(mlflow_view.metadata, "version", lambda _: version)
-    assert share(tracker, f"at {version}") is None
+    assert save_view(tracker, f"at {version}") is None
     assert tags(tracker) == before
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: no view in MLflow: ") and version in line
@@ -226,7 +226,7 @@ def test_a_store_that_fails_costs_a_warning(
         raise StoreError("the disk of postgresql://me:secret@db is full")
 
     monkeypatch.setattr(tracker.client, "set_experiment_tag", fail)
-    assert share(tracker, "unlucky") is None
+    assert save_view(tracker, "unlucky") is None
     (line,) = capsys.readouterr().out.splitlines()
     assert "is full" in line and "secret" not in line
 
@@ -235,5 +235,5 @@ def test_a_server_that_is_gone_costs_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = Tracker("http://127.0.0.1:9", "1")
-    assert share(gone, "any") is None
+    assert save_view(gone, "any") is None
     assert "warning: no view in MLflow: " in capsys.readouterr().out

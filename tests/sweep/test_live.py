@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from genae_core.sweep.live import LiveBoard, open_board
-from genae_core.sweep.progress import Board, read_shares, write_share
+from genae_core.sweep.progress import Board, read_progress, write_progress
 
 
 def terminal() -> Console:
@@ -20,13 +20,13 @@ def written(console: Console) -> str:
 
 
 def test_a_terminal_shows_bars_the_best_and_the_lines() -> None:
-    console, shares = terminal(), {"vae latent_dim=2": 0.25}
-    with open_board(3, lambda: shares, console) as board:
+    console, fractions = terminal(), {"vae latent_dim=2": 0.25}
+    with open_board(3, lambda: fractions, console) as board:
         assert isinstance(board, LiveBoard)
         board.on_start("vae latent_dim=2")
         board.progress.refresh()
         assert "25%" in written(console)
-        shares["vae latent_dim=2"] = 1.0
+        fractions["vae latent_dim=2"] = 1.0
         board.tick()
         board.progress.refresh()
         assert "chains, metrics" in written(console)
@@ -60,11 +60,11 @@ def test_what_is_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines()[0] == "[0/1] running vae"
 
 
-def test_shares_are_read_back_and_what_is_broken_is_none(tmp_path: Path) -> None:
+def test_fractions_are_read_back_and_what_is_broken_is_none(tmp_path: Path) -> None:
     folder = tmp_path / "progress"
-    assert read_shares(folder) == {}
-    write_share(folder, "vae latent_dim=2", 0.5)
-    write_share(folder, "vae latent_dim=2", 0.75)
-    write_share(folder, "β", 0.1)
+    assert read_progress(folder) == {}
+    write_progress(folder, "vae latent_dim=2", 0.5)
+    write_progress(folder, "vae latent_dim=2", 0.75)
+    write_progress(folder, "β", 0.1)
     (folder / "cut").write_text('{"aae": 0.')
-    assert read_shares(folder) == {"vae latent_dim=2": 0.75, "β": 0.1}
+    assert read_progress(folder) == {"vae latent_dim=2": 0.75, "β": 0.1}

@@ -16,7 +16,7 @@ import pytest
 from contracts.store import s3
 from mlflow.tracking import MlflowClient
 
-from genae_core.sweep.worker import SHARES
+from genae_core.sweep.worker import PROGRESS
 from genae_core.training import checkpoint
 
 pytestmark = pytest.mark.faults
@@ -132,7 +132,7 @@ def test_a_worker_that_is_told_to_end_keeps_its_state_first(undisturbed: Undistu
     while not workers(process) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = workers(process)
-    while not any((home / "sweeps" / "notice" / SHARES).glob("*")):  # its first epoch is over
+    while not any((home / "sweeps" / "notice" / PROGRESS).glob("*")):  # its first epoch is over
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(worker, signal.SIGTERM)

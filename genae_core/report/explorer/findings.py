@@ -105,12 +105,12 @@ def _lowest_fcd(summaries: Sequence[SettingSummary]) -> str:
 def _largest_gain(improved: Sequence[SettingSummary]) -> str:
     """Describe the setting with the largest relative gain among those that the chain improves."""
     largest = min(improved, key=lambda summary: summary.best[0] / summary.start[0])
-    share = largest.best[0] / largest.start[0]
+    fraction = largest.best[0] / largest.start[0]
     most = " most" if len(improved) > 1 else ""
     text = (
         f"The chain helps {_name(largest)}{most}: the FCD falls from "
         f"{_with_interval(largest.start)} to {_with_interval(largest.best)} "
-        f"{_best_step(largest)}, which is {share:.2f} times its value without MCMC."
+        f"{_best_step(largest)}, which is {fraction:.2f} times its value without MCMC."
     )
     if len(improved) > 1:
         text += (

@@ -107,8 +107,8 @@ function drawHeat() {
       (s) => median(scalar(s, "fcd_recommended_step")), true, String));
 }
 function heat(some, name, when, value, low, words) {
-  let known = null; // the shares of the values at one step
-  const shares = (now) => {
+  let known = null; // the fractions of the values at one step
+  const fractions = (now) => {
     if (known?.now === now) return known;
     const values = some.map((s) => value(s, now)).filter((v) => Number.isFinite(v));
     const least = Math.min(...values), most = Math.max(...values), log = least > 0 ? Math.log : (v) => v;
@@ -121,9 +121,9 @@ function heat(some, name, when, value, low, words) {
     const apart = label(s, [state.rows, state.cols]);
     const node = apart ? el("div", { class: "heat-pair" }, cell, el("span", { class: "hint" }, apart)) : cell;
     const update = (now) => {
-      const v = value(s, now), finite = Number.isFinite(v), share = finite ? shares(now).of(v) : 0;
+      const v = value(s, now), finite = Number.isFinite(v), fraction = finite ? fractions(now).of(v) : 0;
       say(cell, finite ? words(v) : "–");
-      cell.style.setProperty("--heat", finite ? `${Math.round(60 * (low ? 1 - share : share))}%` : "0%");
+      cell.style.setProperty("--heat", finite ? `${Math.round(60 * (low ? 1 - fraction : fraction))}%` : "0%");
     };
     return { node, update };
   };

@@ -156,9 +156,9 @@ function latent(picture, now, seed) {
   chains(0, "--c0", true);
   if (place >= 0) chains(place, "--c1");
   canvas.ariaLabel = `Latent space: ${picture.codes / 2} codes of images and ${picture.chains / 2} chains after ${stepWord(now)}`;
-  const share = picture.explained < 0.995 ? `, on the two main axes of the codes, which hold ${Math.round(100 * picture.explained)} % of their variance` : "";
+  const explained = picture.explained < 0.995 ? `, on the two main axes of the codes, which hold ${Math.round(100 * picture.explained)} % of their variance` : "";
   return el("figure", { class: "latent" },
-    el("figcaption", {}, `Latent space (seed ${seed})${share}`), canvas,
+    el("figcaption", {}, `Latent space (seed ${seed})${explained}`), canvas,
     el("p", { class: "hint" }, "Grey dots are the codes of images, and rings are the chains at step 0. " +
       (place >= 0 ? `Coloured dots are the chains after ${stepWord(now)}.` : `Step ${now} was not recorded.`)));
 }
