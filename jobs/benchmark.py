@@ -1,8 +1,8 @@
-"""What genae costs, as ratios against the best plain code that does the same job.
+"""Measure what genae costs, as ratios against the best plain code that does the same job.
 
-Arms are interleaved in one run and a median of the repeats is taken; a ratio above 1 is better
-than the baseline. The suites "train", "replicas", "chain", "fcd" and "precision" need neither Ray
-nor MLflow.
+The arms of a benchmark take turns, and the medians of the repeats are compared. A ratio above 1 is
+better than the baseline. The suites "train", "replicas", "chain", "fcd" and "precision" need
+neither Ray nor MLflow.
 
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py replicas --json replicas.json
@@ -55,46 +55,47 @@ class Options:
     """The flags of this job."""
 
     suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
-    """What to measure. train: steps of the training. replicas: of eight seeds as one. chain: steps
-    of the chain. fcd: the distance of many samples. precision: the FCDs of bf16 and of fp32 over
-    twice as many seeds as --repeats. data: preparing and reading shards. tracking: what logging
-    costs a trial. overhead: launching empty trials. scale: a thousand trials on a cluster of 16
-    nodes on this host. explorer: the page of a thousand runs, built, opened and played in
-    Chromium. all: one after the other, more than an hour."""
+    """What to measure. train: steps of a training. replicas: steps of eight seeds that are trained
+    as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of bf16
+    and of fp32, over twice as many seeds as --repeats. data: preparing and reading shards.
+    tracking: the time that logging costs a trial. overhead: launching empty trials. scale: a
+    thousand trials on a cluster of 16 nodes on this machine. explorer: building, opening and
+    playing the page of a thousand runs in Chromium. all: all of these, which takes more than an
+    hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
-    """Runs of every arm; the medians are compared."""
+    """Number of runs of every arm; the medians are compared."""
     images: int = 100_000
-    """data: generated JPEGs of 178 x 218 pixels."""
+    """data: the number of generated JPEGs, of 178 x 218 pixels."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """train, replicas, chain, fcd and precision: where it runs."""
+    """train, replicas, chain, fcd and precision: the device on which they run."""
 
     def __post_init__(self) -> None:
         require_positive_int(repeats=self.repeats, images=self.images)
 
 
-def measured(suite: Suite, options: Options) -> "list[Row]":
-    """The suite's rows. Each suite is imported alone, with what it alone needs."""
+def measure_suite(suite: Suite, options: Options) -> "list[Row]":
+    """Measure a suite. Only this suite is imported, because each one needs other libraries."""
     sweep = suite in ("overhead", "scale")
     module: Any = importlib.import_module(f"benchmarks.{'sweep' if sweep else suite}")
-    found: list[Row]
+    rows: list[Row]
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
         if suite in ALONE:
-            found = module.rows(options.repeats, options.device)
+            rows = module.rows(options.repeats, options.device)
         elif suite == "data":
-            found = module.rows(options.images, options.repeats, Path(scratch))
+            rows = module.rows(options.images, options.repeats, Path(scratch))
         elif suite == "overhead":
-            found = module.overhead(options.repeats)
+            rows = module.overhead(options.repeats)
         elif suite == "scale":
-            found = module.scale()
+            rows = module.scale()
         else:
-            found = module.rows(options.repeats, Path(scratch))
-    return found
+            rows = module.rows(options.repeats, Path(scratch))
+    return rows
 
 
-def machine(device: str) -> dict[str, str | int | None]:
-    """What the figures were measured on."""
+def describe_machine(device: str) -> dict[str, str | int | None]:
+    """The hardware and the software on which the figures are measured."""
     names = [
         line.split(":", 1)[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -112,24 +113,25 @@ def machine(device: str) -> dict[str, str | int | None]:
 
 
 def main(options: Options) -> int:
-    """Run the suite, print its rows, and write them."""
+    """Run the suites, print their rows, and write them."""
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise ValueError(f"--json {options.json}: there is no such folder")
-    there = options.device == "cpu" or torch.cuda.is_available()
-    require(there, "this torch sees no GPU", device=options.device)
+    has_device = options.device == "cpu" or torch.cuda.is_available()
+    require(has_device, "torch sees no GPU; use --device cpu", device=options.device)
     suites = get_args(Suite) if options.suite == "all" else (options.suite,)
     rows: list[Row] = []
     for suite in suites:
-        found = measured(suite, options)
-        rows += found
+        suite_rows = measure_suite(suite, options)
+        rows += suite_rows
         print(f"\n{'row':<24} {'value':>12} {'baseline':>12} {'ratio':>7}")
-        for row in found:
+        for row in suite_rows:
             print(
                 f"{row.name:<24} {row.value:>12.4g} {row.baseline_value:>12.4g} {row.ratio:>7.2f}"
             )
             print(f"{'':<24} {row.unit}; against {row.baseline}", flush=True)
         if options.json is not None:  # after each: a later suite may fail
-            report = {"machine": machine(options.device), "rows": [asdict(row) for row in rows]}
+            machine = describe_machine(options.device)
+            report = {"machine": machine, "rows": [asdict(row) for row in rows]}
             options.json.write_text(to_strict_json(report))
     if options.json is not None:
         print(f"\n{options.json}")

@@ -43,14 +43,15 @@ class Options:
     size: int = 64
     """Resize the images to size x size pixels: 32 or 64 (mnist stays at 28)."""
     crop: float | None = None
-    """Side of the central square that is used, as a fraction of the shorter side (default:
+    """Side of the central square that is used, divided by the shorter side of the image (default:
     148/178 for celeba, 1 for image_folder)."""
     extra: bool = False
     """svhn: add the 531,131 images of extra_32x32.mat to the training split."""
     split_seed: int = 0
-    """Seed of the cut into splits if the dataset has no splits of its own."""
+    """Seed of the random choice of the splits, if the dataset has no splits of its own."""
     max_rejected: float = MAX_REJECTED
-    """Fraction of the files that may be unusable. With more, the job stops and keeps what is done."""
+    """Largest fraction of the files that may be unusable. With more, the job stops and keeps what is
+    done."""
     download: bool = False
     """Download missing official files into --raw with torchvision."""
     ray_address: str | None = None

@@ -27,8 +27,8 @@ from genae_core.recipes.search_results import (
     study_store,
 )
 from genae_core.recipes.search_space import (
-    search_experiment,
     check_space,
+    search_experiment,
     suggest_cell,
     usual_cell,
 )

@@ -288,7 +288,7 @@ def test_a_killed_sweep_is_resumed(
 ) -> None:
     """One finished run a key (`runs_of` asserts that), and the training goes on from its state."""
     root, printed = resumed
-    steps = re.findall(r"it went on from step (\d+)", printed[sweep])
+    steps = re.findall(r"it continued from step (\d+)", printed[sweep])
     assert steps == [str(EXPECTED["went on"][sweep])]
     expected = EXPECTED["resumed"][sweep]
     assert {run["status"] for run in expected.values()} == {"FINISHED"}

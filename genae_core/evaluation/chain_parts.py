@@ -15,7 +15,7 @@ from genae_core.training import checkpoint
 
 
 class Part(NamedTuple):
-    """Chains first, ..., last - 1 of the whole; first is a multiple of the sub-batch."""
+    """The chains first, ..., last - 1 of all chains; first is a multiple of the sub-batch."""
 
     number: int
     first: int
@@ -23,16 +23,21 @@ class Part(NamedTuple):
 
     @property
     def num_chains(self) -> int:
-        """The number of chains."""
+        """The number of chains in the part."""
         return self.last - self.first
 
 
 class PortableChain(NamedTuple):
-    """A trained model and a chain over it, in the form in which they travel to a worker.
+    """A trained model and a chain over it, in a form that can be sent to workers.
 
-    tensors, description: the content of the checkpoint, so that the workers need no access to
-    its folder. fitted_prior: the fitted prior of a chain whose config has one. device: the
-    device of the workers.
+    It holds the content of the checkpoint, so that the workers need no access to its folder.
+
+    Attributes:
+        tensors: The tensors of the checkpoint by name.
+        description: The description in the checkpoint.
+        chain: The chain's config.
+        fitted_prior: The fitted prior, if the chain's config has one.
+        device: The device of the workers.
     """
 
     tensors: dict[str, Tensor]
@@ -76,8 +81,18 @@ def read_portable_chain(
 ) -> PortableChain:
     """Read the checkpoint of a model that a chain will run over.
 
-    Raises ValueError for a chain that starts from images, and for a checkpoint that is missing,
-    broken or not of a generative model.
+    Args:
+        folder: The folder of the checkpoint.
+        chain: The chain's config.
+        fitted_prior: The fitted prior, if the chain's config has one.
+        device: The device of the workers.
+
+    Returns:
+        The model and the chain, in a form that can be sent to workers.
+
+    Raises:
+        ValueError: The chain starts from images, or the checkpoint is missing, broken or not of a
+            generative model.
     """
     check_starts_from_prior(chain)
     tensors, description = checkpoint.read(folder)

@@ -49,14 +49,21 @@ PRIOR_IMAGES = 20_000  # most training images to whose codes a prior is fitted
 class ChainResult(NamedTuple):
     """The metrics and pictures of one chain; lists have one value for each recorded step.
 
-    config: the chain. fcd_val, fcd: the FCD against the validation and the test half. floor: the
-    FCD of real training images against the test half. num_images: the images of each side.
-    grids: the first samples of each step, uint8 [H, W, 3]. sprite: the first 16 samples of every
-    step in one picture. strip: the first chains, one column for each step. curves: the other
-    metrics by name, and their standard errors as NAME_se (see `metrics/`). scalars: metrics of
-    the model or of the chain as a whole. mixing: diagnostics by latent dimension or class.
-    latent: see `project_latents`. step_seconds: the time of one step of all chains. seconds: the
-    time of the whole evaluation.
+    Attributes:
+        config: The chain's config.
+        fcd_val: The FCD against the validation half.
+        fcd: The FCD against the test half.
+        floor: The FCD of real training images against the test half.
+        num_images: The number of images of each side that an FCD compares.
+        grids: The first samples of each step, uint8 [H, W, 3].
+        sprite: The first 16 samples of every step in one picture.
+        strip: The first chains in one picture, with one column for each step.
+        curves: The other metrics by name, and their standard errors as NAME_se (see `metrics/`).
+        scalars: Metrics of the model, or of the chain as a whole, by name.
+        mixing: Diagnostics by latent dimension or class (see `Diagnosis.parts`).
+        latent: The codes and the chains in a plane (see `project_latents`).
+        step_seconds: The seconds of one step of all chains.
+        seconds: The seconds of the whole evaluation.
     """
 
     config: ChainConfig
@@ -75,7 +82,7 @@ class ChainResult(NamedTuple):
     seconds: float = 0.0
 
     def summary(self) -> dict[str, float]:
-        """The scalars; the step is chosen on validation and reported on test.
+        """The scalars by name; the best step is chosen on validation and reported on test.
 
         fcd_recommended_step is the smallest step whose validation FCD is within one standard
         error of the best one. fcd_best_ratio is missing if the floor is 0, which happens with a
@@ -116,13 +123,14 @@ def evaluate(
         model: The trained model, on the device of `data`.
         chain: The chain's config, with a number of chains.
         data: The data and the classifier to compare with.
-        references: Gaussians of half as many images as there are chains; None fits them.
+        references: The Gaussians of real images to compare with, of half as many images as there
+            are chains; None fits them.
 
     Returns:
         The metrics and pictures of every recorded step.
 
     Raises:
-        FloatingPointError: If a chain is not finite at a recorded step.
+        FloatingPointError: A chain is not finite at a recorded step.
     """
     assert chain.num_chains is not None, "resolve the experiment, or give a number"
     began = time.perf_counter()
@@ -161,7 +169,7 @@ def evaluate(
 
 
 class _Details(NamedTuple):
-    """The metrics that need the samples themselves. latent: see `project_latents`."""
+    """The metrics that need the samples themselves, by name; `latent` as in `ChainResult`."""
 
     curves: dict[str, list[float]]
     diagnosis: Diagnosis
@@ -169,7 +177,7 @@ class _Details(NamedTuple):
 
 
 def _examine(subject: EvaluatedChain, generated: dict[int, GeneratedSet]) -> _Details:
-    """Compare the samples of each step with real images one by one, and diagnose the chain."""
+    """Compare the samples of each step with real images, and diagnose the chain."""
     real = draw_real_set(subject)
     metrics = [compare(step, real, subject.chain.coupled) for step in generated.values()]
     curves = {}
@@ -187,12 +195,16 @@ def validation_fcd(
 
     Args:
         model: The model, on the device of `data`.
-        chain: The chain's config; its number of chains does not count.
+        chain: The chain's config, whose number of chains is not used.
         data: The data and the classifier to compare with.
-        samples: The number of chains and of validation images, at most all of the latter.
+        samples: The number of chains, and of the validation images that they are compared with.
+            There are never more than the validation images.
+
+    Returns:
+        The FCD of the best recorded step.
 
     Raises:
-        FloatingPointError: If a chain is not finite at a recorded step.
+        FloatingPointError: A chain is not finite at a recorded step.
     """
     count = min(samples, len(data.splits.val.images))
     real = fit_gaussian(data, data.splits.val, count)
@@ -231,13 +243,13 @@ def fit_prior(
 
 
 class Stopwatch:
-    """Adds up the time that an iterator spends on its items, without the time of its user."""
+    """Adds up the seconds in which an iterator makes its items, but not those of the loop body."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def measure(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Yield the items and add the time that each took."""
+        """Yield the items, and add the seconds that each took."""
         while True:
             began = time.perf_counter()
             try:

@@ -29,7 +29,11 @@ ENCODED = 500  # images that are encoded at once
 class EvaluatedChain(NamedTuple):
     """A trained model and a chain over it, and the data to compare its samples with.
 
-    fitted_prior: the fitted prior of a chain whose config has one.
+    Attributes:
+        model: The trained model.
+        chain: The chain's config.
+        data: The data and the classifier to compare with.
+        fitted_prior: The fitted prior, if the chain's config has one.
     """
 
     model: Any  # an nn.Module that is Sampleable
@@ -41,9 +45,12 @@ class EvaluatedChain(NamedTuple):
 class RealSet(NamedTuple):
     """Real images and their codes, N of each.
 
-    val, test: [N, C, H, W], of the two halves. features: of the test images, [N, F]. codes:
-    z ~ q(z|x~) of training images, [N, D], the aggregated posterior. prior: draws from the
-    distribution that the chain starts from, [N, D].
+    Attributes:
+        val: Images of the validation half, [N, C, H, W].
+        test: Images of the test half, [N, C, H, W].
+        features: The classifier's features of `test`, [N, F].
+        codes: z ~ q(z|x~) of training images, [N, D]: samples of the aggregated posterior.
+        prior: Samples of the distribution that the chain starts from, [N, D].
     """
 
     val: Tensor
@@ -56,8 +63,13 @@ class RealSet(NamedTuple):
 class GeneratedSet(NamedTuple):
     """Samples of one recorded step, N of each half of the chains.
 
-    val, test: [N, C, H, W], compared with the real images of the same name. features [N, F] and
-    z [N, D] belong to test. accepted: the fraction of accepted proposals of each chain, or None.
+    Attributes:
+        val: Samples that are compared with the validation half, [N, C, H, W].
+        test: Samples that are compared with the test half, [N, C, H, W].
+        features: The classifier's features of `test`, [N, F].
+        z: The latent codes of `test`, [N, D].
+        accepted: The fraction of accepted proposals of each chain; None for a sampler that rejects
+            none.
     """
 
     val: Tensor

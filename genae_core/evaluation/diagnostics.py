@@ -1,4 +1,4 @@
-"""diagnose(): reconstruction, posterior and mixing of a chain; and its path in the latent space.
+"""diagnose(): the reconstruction, the posterior and the mixing; and the chain's path in a plane.
 
 Shapes: N images, S samples, T steps, B chains, D latent dimension, C channels, H rows, W columns.
 """
@@ -33,11 +33,12 @@ MIXED = 100  # most chains whose mixing is measured
 
 
 class Diagnosis(NamedTuple):
-    """What `diagnose` finds about a model and its chain.
+    """Metrics of a model and of how its chain mixes.
 
-    curves: by name, a value for each recorded step, NaN where the step is too early. scalars: by
-    name, of the model or the whole chain. parts: by name, the values by latent dimension or
-    class behind some scalars.
+    Attributes:
+        curves: By name, a value for each recorded step; NaN if the step is too early.
+        scalars: By name, a value of the model or of the whole chain.
+        parts: By name, the values for each latent dimension or class that some scalars summarise.
     """
 
     curves: dict[str, list[float]]
@@ -56,17 +57,17 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
     """Measure how a model reconstructs, how its codes spread, and how its chain mixes.
 
     The codes z ~ q(z) have a standard deviation below 1 if they do not fill N(0, I), which
-    Creswell et al. 2017, section 5, observe of AAEs. The mixing is that of one sub-batch up to
-    the last recorded step; the curve "rhat" is the largest split R-hat of a latent dimension
-    over steps 0, ..., k.
+    Creswell et al. 2017, section 5, observe for AAEs. The mixing is measured on one sub-batch, up
+    to the last recorded step. At step k the curve "rhat" is the largest split R-hat of a latent
+    dimension over the steps 0, ..., k.
 
     Args:
         subject: The model and the chain.
         real: The images that are reconstructed, and the codes of training images.
 
     Returns:
-        The curves, scalars and their parts; without mixing if the chain has too few steps or
-        starts from images.
+        The curves, the scalars and their parts. They leave out the mixing if the chain has too few
+        steps or starts from images.
     """
     diagnosis = _diagnose_model(subject, real)
     chain = subject.chain
@@ -133,12 +134,18 @@ def _trace_chains(subject: EvaluatedChain) -> _Trace:
 
 
 def project_latents(codes: Tensor, z: dict[int, Tensor]) -> dict[str, Any]:
-    """Place codes [N, D] and the chains' z [N, D] by step in one plane.
+    """Place the codes of images and the latent codes of the chains in one plane.
 
-    The plane has the first two principal axes of the codes, or for D = 2 the axes of z; for
-    D = 1 the second coordinate is 0. Coordinates are whole numbers from 0 to 255, x and y in
-    turn; points outside the middle 99 % lie at the edge. "explained" is the fraction of the codes'
-    variance in the plane.
+    The plane has the first two principal axes of the codes, or for D = 2 the axes of z. For D = 1
+    the second coordinate is 0. Points outside the middle 99 % lie at the edge.
+
+    Args:
+        codes: The codes of images, [N, D].
+        z: The chains' latent codes [N, D] by step.
+
+    Returns:
+        "codes" and, by step, "chains": coordinates as whole numbers from 0 to 255, x and y in
+        turn. "explained": the fraction of the codes' variance that is in the plane.
     """
     codes = codes.cpu().double()
     centre = codes.mean(0)

@@ -1,6 +1,6 @@
 """draw_samples(): write many samples after k steps of a chain, in parts.
 
-A call that was stopped goes on where it stopped.
+A call continues where an earlier call stopped.
 Shapes: N samples, C channels, H rows, W columns, D latent dimension.
 """
 
@@ -32,9 +32,13 @@ PART_BYTES = 2**26  # most bytes of pixels in a part, unless one sub-batch is la
 
 
 class SamplingJob(NamedTuple):
-    """The description of many samples, sent to every worker.
+    """The description of many samples, which is sent to every worker.
 
-    source: its chain records step 0 and the last step, whose samples are written.
+    Attributes:
+        source: The model and the chain, which records step 0 and the last step. The samples of the
+            last step are written.
+        format: The format of the files.
+        out: The folder of the files.
     """
 
     source: PortableChain
@@ -43,7 +47,7 @@ class SamplingJob(NamedTuple):
 
 
 class SamplingWorker(NamedTuple):
-    """A sampling job in a worker, which has built the model."""
+    """A sampling job in a worker that has built the model."""
 
     job: SamplingJob
     chain: LoadedChain
@@ -54,7 +58,17 @@ def sampling_job(
 ) -> SamplingJob:
     """The job of writing the samples after `step` steps of a chain.
 
-    Raises ValueError for a step below 0 and for an unknown format.
+    Args:
+        source: The model and the chain.
+        step: The number of steps, 0 or more.
+        out: The folder of the files.
+        format: "parquet" or "png".
+
+    Returns:
+        The job for `draw_samples`.
+
+    Raises:
+        ValueError: The step is below 0, or the format is unknown.
     """
     whole = type(step) is int and step >= 0
     require(whole, "the number of steps must be a whole number >= 0", steps=step)
@@ -76,14 +90,15 @@ def draw_samples(
     on_plan: Callable[[int, int], None] = lambda *_: None,
     on_part: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write samples to `job.out`, or go on where an earlier call was stopped.
+    """Write samples to `job.out`, or continue where an earlier call stopped.
 
-    The samples are the first ones of any larger number. An error keeps the finished parts.
+    A larger number of samples begins with the same samples. After an error, the finished parts
+    stay.
 
     Args:
         job: The model, the chain and the folder.
         num_samples: The number of samples.
-        mapper: Makes the parts, here or on a cluster.
+        mapper: Writes the parts, here or on a cluster.
         on_plan: Called once with the number of samples and the number that are already written.
         on_part: Called with the number of samples of each new part.
 
@@ -91,9 +106,9 @@ def draw_samples(
         The manifest, which is written last.
 
     Raises:
-        ValueError: If `out` holds other samples or other files.
-        OSError: If a disk or a store fails.
-        FloatingPointError: If a chain is not finite.
+        ValueError: `out` holds other samples or other files.
+        OSError: A disk or a store fails.
+        FloatingPointError: A chain is not finite.
     """
     require_positive_int(num_samples=num_samples)
     out, plan = job.out, _plan(job, num_samples)
@@ -122,7 +137,7 @@ def draw_samples(
 
 
 def write_part(worker: SamplingWorker, part: Part) -> int:
-    """Run the chains of a part and write its files and receipt; returns the number of samples."""
+    """Run the chains of a part, write its files and its receipt, and return how many samples."""
     job = worker.job
     images, codes = [], []
     for record in worker.chain.run(part):
@@ -139,14 +154,14 @@ def write_part(worker: SamplingWorker, part: Part) -> int:
 
 
 def _receipt(part: Part) -> str:
-    """The file that says that a part is finished: its files and their sha256."""
+    """The name of the receipt of a finished part, which lists its files and their sha256."""
     return f".done/part-{part.number:05}.json"
 
 
 def _write_parquet(
     out: Folder, part: Part, images: NDArray[np.uint8], z: NDArray[np.float32]
 ) -> dict[str, str]:
-    """Write image (uint8 [C, H, W]), z (float32 [D]) and chain (its number) of each sample."""
+    """Write each sample's image (uint8 [C, H, W]), z (float32 [D]) and chain (its number)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -167,7 +182,7 @@ def _write_parquet(
 def _write_png(
     out: Folder, part: Part, images: NDArray[np.uint8], z: NDArray[np.float32]
 ) -> dict[str, str]:
-    """Write NUMBER.png for each chain, without z."""
+    """Write the image of each chain as NUMBER.png. PNG files hold no z."""
     files = {}
     for number, image in enumerate(images, part.first):
         pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
@@ -205,7 +220,7 @@ def _claim(plan: dict[str, Any], out: Folder) -> None:
         _check_same(json.loads(out.read(PLAN)), plan, out)
         return
     empty = not out.exists() or not out.files()
-    require(empty, "the folder for the samples must be empty", out=out.uri)
+    require(empty, "the folder for the samples must be empty; choose another one", out=out.uri)
     out.write(PLAN, json.dumps(plan, indent=1).encode())
 
 

@@ -64,8 +64,8 @@ def strip(images: Tensor, steps: tuple[int, ...]) -> Picture:
 def sprite(images: Tensor) -> Picture:
     """Arrange a block of 4 x 4 images for each step, for a page that shows one block at a time.
 
-    There are no gaps, labels or enlarged images. Block k is in row k // columns and column
-    k % columns of the picture, where columns = ceil(sqrt(S)).
+    The picture has no gaps and no labels, and small images are not enlarged. Block k is in row
+    k // columns and column k % columns of the picture, with columns = ceil(sqrt(S)).
 
     Args:
         images: [S, N, C, H, W] in [0, 1]; the first 16 of each step are used.

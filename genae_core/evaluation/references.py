@@ -25,7 +25,7 @@ CPU_BATCH = 100
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """The data that samples are compared with, and the classifier that gives the features.
+    """The data that samples are compared with, and the classifier that computes the features.
 
     Args:
         splits: The dataset.
@@ -46,10 +46,12 @@ class ReferenceData:
 
 @dataclass(frozen=True)
 class References:
-    """Gaussians of n features of real images each, to compare n samples with.
+    """Gaussians fitted to the features of n real images each, to compare n samples with.
 
-    val, test: of the reference halves. floor: the FCD of n real training images against the test
-    half.
+    Attributes:
+        val: The Gaussian of the validation half.
+        test: The Gaussian of the test half.
+        floor: The FCD of n real training images against the test half.
     """
 
     val: Gaussian
@@ -62,6 +64,13 @@ def fit_references(data: ReferenceData, count: int) -> References:
 
     The result is cached in this process if the data have a fingerprint, since all seeds and
     trials of a sweep that this process runs are compared with the same images.
+
+    Args:
+        data: The data and the classifier.
+        count: The number n of images of each half.
+
+    Returns:
+        The Gaussians and the floor.
     """
     splits, classifier = data.splits, data.classifier
     identity = (repr(classifier.config), weights_digest(classifier))
@@ -103,6 +112,6 @@ def as_data(mean: Tensor, binarize: bool) -> Tensor:
 
 
 def seeded_indices(size: int, count: int) -> NDArray[np.int64]:
-    """The indices of `count` out of `size` images; every call returns the same."""
+    """The indices of `count` out of `size` images; every call returns the same indices."""
     index: NDArray[Any] = np.random.default_rng(0).permutation(size)[:count]
     return index

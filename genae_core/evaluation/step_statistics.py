@@ -1,4 +1,4 @@
-"""StepStatistics: what an evaluation stores of one recorded step of the chains."""
+"""StepStatistics: what an evaluation keeps in memory of one recorded step of the chains."""
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ BLOCKS = 10  # blocks of each half of the chains, for the standard errors of the
 class StepStatistics:
     """The moments of all chains' features at one step, and the first chains themselves.
 
-    The features of each half are divided into blocks of a tenth. If the chains of a sub-batch
-    share a batch's statistics, they depend on one another, and a block has whole sub-batches
-    instead. Metrics that cannot be computed from moments use the first chains of each half.
+    The features of each half are divided into ten blocks. If the chains of a sub-batch share a
+    batch's statistics, they depend on one another, and a block has whole sub-batches. Metrics
+    that cannot be computed from moments use the first chains of each half.
 
     Args:
         width: The number of features.

@@ -1,7 +1,7 @@
 """measure(): the metrics of any number of samples, merged from the moments of parts.
 
 A larger number of samples needs more time but no more memory. Metrics that compare samples one
-by one (precision, recall, Parzen windows) are not here but in `evaluate`.
+by one (precision, recall, Parzen windows) are computed by `evaluate`.
 Shapes: N images, F features, K classes.
 """
 
@@ -42,11 +42,15 @@ MAX_REAL = 5_000  # most test images of the kernel distance
 
 
 class EvaluationJob(NamedTuple):
-    """The description of a measurement, sent to every worker.
+    """The description of a measurement, which is sent to every worker.
 
-    real: features [N, F] of test images. block: samples of one kernel distance. has_classes:
-    whether the classifier predicts classes, which are then counted. binarize: whether the
-    classifier sees thresholded pixels.
+    Attributes:
+        source: The model and the chain.
+        classifier: The classifier of the data.
+        real: The features [N, F] of test images.
+        block: The number of samples in one kernel distance.
+        has_classes: Whether the classifier predicts classes, which are then counted.
+        binarize: Whether the classifier sees thresholded pixels.
     """
 
     source: PortableChain
@@ -66,11 +70,14 @@ class EvaluationWorker(NamedTuple):
 
 
 class PartStatistics(NamedTuple):
-    """What remains of a part's samples at one step.
+    """The statistics of a part's samples at one step.
 
-    features: their moments. kid: the mean kernel distance of whole blocks, None if no block is
-    whole. classes: the number of samples of each class, int64 [K], empty without classes.
-    accepted: the sum of the chains' fractions of accepted proposals, None if none is refused.
+    Attributes:
+        features: The moments of the features.
+        kid: The mean kernel distance over whole blocks; None if no block is whole.
+        classes: The number of samples of each class, int64 [K]; empty without classes.
+        accepted: The sum of the chains' fractions of accepted proposals; None for a sampler that
+            rejects none.
     """
 
     features: Gaussian
@@ -82,8 +89,12 @@ class PartStatistics(NamedTuple):
 class StepMetrics(NamedTuple):
     """The metrics at one step.
 
-    fcd, kid: against the test images. classes: the fraction of samples of each class, empty without
-    classes. accepted: the fraction of accepted proposals, None if none is refused.
+    Attributes:
+        step: The step of the chain.
+        fcd: The FCD against the test images.
+        kid: The kernel distance from test images.
+        classes: The fraction of the samples in each class; empty without classes.
+        accepted: The fraction of accepted proposals; None for a sampler that rejects none.
     """
 
     step: int
@@ -101,8 +112,12 @@ class StepMetrics(NamedTuple):
 class EvaluationReport(NamedTuple):
     """The metrics at every recorded step.
 
-    num_samples, num_real: the images that the FCD compares. floor: the FCD of training images
-    against the test images, as many as there are samples, but no more than test images.
+    Attributes:
+        num_samples: The number of samples that the FCD compares.
+        num_real: The number of test images that the FCD compares.
+        floor: The FCD of training images against the test images. It uses as many training images
+            as there are samples, but no more than there are test images.
+        steps: The metrics at each step.
     """
 
     num_samples: int
@@ -115,7 +130,7 @@ PartResult = tuple[Part, dict[int, PartStatistics]]  # the statistics are by ste
 
 
 def fewest_samples(features: int) -> int:
-    """The fewest samples for a covariance of F features and a kernel distance."""
+    """The fewest samples that allow a covariance of F features and a kernel distance."""
     return max(features + 1, 2 * FEWEST)
 
 
@@ -139,9 +154,9 @@ def measure(
         The metrics, which do not depend on the order in which parts finish.
 
     Raises:
-        ValueError: If the samples are too few, the chain starts from images, or the model makes
+        ValueError: The samples are too few, the chain starts from images, or the model makes
             images of another shape than the data.
-        FloatingPointError: If a chain is not finite.
+        FloatingPointError: A chain is not finite.
     """
     _check(source, data, num_samples)
     splits, chain = data.splits, source.chain
@@ -195,7 +210,7 @@ def _check(source: PortableChain, data: ReferenceData, num_samples: int) -> None
 
 
 def _evaluation_job(source: PortableChain, data: ReferenceData, part_size: int) -> EvaluationJob:
-    """The description for the workers, with the features of real images to compare with."""
+    """The job for the workers, with the features of real images to compare with."""
     test = data.splits.test
     index = seeded_indices(len(test.images), MAX_REAL)
     return EvaluationJob(
@@ -209,7 +224,7 @@ def _evaluation_job(source: PortableChain, data: ReferenceData, part_size: int) 
 
 
 def _in_order(results: Iterator[PartResult]) -> Iterator[PartResult]:
-    """Yield results in the order of the parts, so that sums do not depend on who is first."""
+    """Yield the results in the order of the parts, so that sums do not depend on the workers."""
     waiting: dict[int, PartResult] = {}
     number = 0
     for part, statistics in results:
@@ -225,7 +240,7 @@ def start_worker(job: EvaluationJob) -> EvaluationWorker:
 
 
 def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
-    """Run the chains of a part; returns the statistics of each recorded step."""
+    """Run the chains of a part, and return the statistics of each recorded step."""
     job, record = worker.job, worker.job.source.chain.record
     features: dict[int, list[Tensor]] = {step: [] for step in record}
     accepted: dict[int, list[float]] = {step: [] for step in record}
@@ -249,14 +264,14 @@ def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
 
 
 def _kernel_distance(job: EvaluationJob, part: Part, features: Tensor) -> float | None:
-    """The mean over whole blocks of samples; each meets the next block of real images in turn."""
+    """The mean over whole blocks of samples, each compared with the next block of real images."""
     real = [block for block in torch.split(job.real, job.block) if len(block) == job.block]
     generated = [block for block in torch.split(features, job.block) if len(block) == job.block]
     first = part.first // job.block
     distances = []
     for number, block in enumerate(generated):
-        beside = real[(first + number) % len(real)].to(block.device)
-        distances.append(float(polynomial_mmd(beside, block)))
+        real_block = real[(first + number) % len(real)].to(block.device)
+        distances.append(float(polynomial_mmd(real_block, block)))
     return sum(distances) / len(distances) if distances else None
 
 
@@ -283,6 +298,6 @@ def _class_fractions(parts: list[PartStatistics]) -> list[float]:
 
 
 def _accepted_fraction(parts: list[PartStatistics], num_samples: int) -> float | None:
-    """The fraction of accepted proposals, None if none is refused."""
+    """The fraction of accepted proposals; None for a sampler that rejects none."""
     sums = [part.accepted for part in parts if part.accepted is not None]
     return sum(sums) / num_samples if sums else None

@@ -24,17 +24,18 @@ from genae_core.training.config import TrainingConfig
 @register("experiment")
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One training and the chains that are run from the trained model.
+    """One training, and the chains that run over the trained model.
 
     Args:
         data: The dataset and how it is split.
         model: The family and its settings.
-        training: How long and in what batches the model is trained.
-        chains: The samplers that are run from the trained model, at least one.
+        training: The length and the batch size of the training.
+        chains: The configs of the chains, at least one.
         classifier: The classifier whose features the FCD compares.
-        compute: The precision and memory layout of the model's networks, in training and in the
-            chains. None leaves the choice to the sweep, and means plain fp32 without one.
-        seed: Seeds the weights, the order of the images and the noise of the training.
+        compute: The precision and the memory layout of the model's networks, in the training and
+            in the chains. None leaves the choice to the sweep; without a sweep it means plain
+            fp32.
+        seed: The seed of the weights, of the order of the images and of the training's noise.
 
     Raises:
         ValueError: There is no chain, two chains are equal, or the networks do not fit the images.
@@ -55,7 +56,8 @@ class Experiment:
         )
         require_int(seed=self.seed)
         check_model_config(self.model)
-        # A build on the meta device takes no memory and draws nothing; it fails if shapes do.
+        # A build on the meta device takes no memory and draws nothing. It fails if the shapes do
+        # not fit.
         with torch.device("meta"):
             self.model.build(self.data.shape)
         side, halvings = self.data.shape[1], len(self.classifier.channels)
@@ -67,18 +69,18 @@ class Experiment:
 
 
 def resolve(experiment: Experiment, splits: Splits) -> Experiment:
-    """The experiment with every None that means "choose" replaced by what the data allows.
+    """Fill in what an experiment leaves open and the data decides.
 
     Args:
         experiment: The experiment as a study wrote it.
-        splits: The images that it will be run on.
+        splits: The images of the experiment.
 
     Returns:
-        The experiment with the number of its chains and its feature width filled in.
+        The experiment with a number of chains in each chain config, and with a feature width.
 
     Raises:
-        ValueError: The experiment asks for more than the data holds, or a sampler cannot run on
-            its family.
+        ValueError: The experiment needs more images than the data has, or a sampler cannot run
+            over its family.
     """
     half = min(len(splits.val.images), len(splits.test.images))
     chains = tuple(_resolved_chain(chain, splits, half) for chain in experiment.chains)
@@ -99,13 +101,16 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
 
 
 def _resolved_chain(chain: ChainConfig, splits: Splits, half: int) -> ChainConfig:
-    """The chain with its number of chains. half: images in the smaller half of the references."""
+    """The config with a number of chains.
+
+    half: the number of images in the smaller half of the reference images.
+    """
     count = chain.num_chains or 2 * half
     require(
         count % 2 == 0 and 2 <= count // 2 <= half,
         "num_chains must be even, at least 4 and at most twice the smaller half of the "
-        f"reference images ({2 * half} here): one half of the chains is compared with "
-        "each, in equal counts",
+        f"reference images ({2 * half} here), because each half of the chains is compared with "
+        "as many images of one half",
         num_chains=count,
     )
     if chain.sampler.starts_from == "images":
@@ -120,8 +125,10 @@ def _resolved_chain(chain: ChainConfig, splits: Splits, half: int) -> ChainConfi
 
 
 def _check_training_images(experiment: Experiment, splits: Splits, compared: int) -> None:
-    """Raise ValueError if there are too few training images for a batch or for the FCD's floor,
-    which compares as many of them as there are generated images."""
+    """Raise ValueError if there are too few training images for a batch or for the FCD's floor.
+
+    compared: the number of generated images that the FCD compares; the floor needs as many.
+    """
     train = len(splits.train.images)
     require(
         compared <= train, "the floor needs as many training images as are compared", images=train
@@ -135,12 +142,12 @@ def _check_training_images(experiment: Experiment, splits: Splits, compared: int
 
 
 def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None:
-    """Begin two chains on an untrained model, to see whether the sampler can run on the family.
+    """Check that a sampler can run over a family, by starting two chains on an untrained model.
 
     Args:
-        config: The family.
-        chain: The sampler and how it is run.
-        shape: Of the images, (C, H, W).
+        config: The config of the family.
+        chain: The config of the chain.
+        shape: (C, H, W) of an image.
 
     Raises:
         ValueError: The sampler needs a density that the encoder or the latent prior does not have.
@@ -184,7 +191,7 @@ def _check_labels(experiment: Experiment, splits: Splits) -> None:
 
 
 def warnings_of(experiment: Experiment) -> list[str]:
-    """What a user must know about a resolved experiment before believing its figures."""
+    """Warnings about the figures of a resolved experiment."""
     width = experiment.classifier.feature_width or 0
     fewest = min(chain.num_chains or 0 for chain in experiment.chains) // 2
     return [text for text in (few_images_warning(fewest, width),) if text]

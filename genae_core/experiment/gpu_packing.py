@@ -23,28 +23,37 @@ STEPS = 5  # optimiser steps after which a training's memory no longer grows
 
 
 class Peak(NamedTuple):
-    """Bytes of a GPU that a trial used, with its context, and bytes that the GPU has."""
+    """The memory of a GPU.
+
+    Attributes:
+        used: The bytes that a trial used, with its CUDA context.
+        total: The bytes that the GPU has.
+    """
 
     used: int
     total: int
 
 
 def measure_peak(experiment: Experiment, splits: Splits, classifier: Classifier) -> Peak:
-    """Train the experiment for a few steps on this process's GPU, and run a few steps of all its
-    chains. Raises what the trial raises."""
+    """Measure the memory of a short trial: a few steps of the training and of all chains.
+
+    The trial runs on this process's GPU. Raises what the trial raises.
+    """
     short = shorten(experiment, len(splits.train.images))
     run_trial(short, splits, classifier.to("cuda"), "cuda")
     free, total = torch.cuda.mem_get_info()
     # What the allocator caches counts as used, also after a capture has emptied its cache.
     most, now = torch.cuda.max_memory_reserved(), torch.cuda.memory_reserved()
-    # The short training holds few of the images that the whole one holds.
+    # The short training holds only a few of the images that the whole training holds.
     images = image_bytes(experiment, splits, total) - image_bytes(short, splits, total)
     return Peak(total - free + most - now + images, total)
 
 
 def image_bytes(experiment: Experiment, splits: Splits, total: int) -> int:
-    """Bytes of the training images that a trial holds on a GPU of `total` bytes: all of them, if
-    `Batches` puts them there."""
+    """The bytes of the training images that a trial holds on a GPU of `total` bytes.
+
+    `Batches` holds all of them there or none.
+    """
     images = splits.train.images
     if not isinstance(images, np.ndarray):
         return 0
@@ -53,10 +62,12 @@ def image_bytes(experiment: Experiment, splits: Splits, total: int) -> int:
 
 
 def shorten(experiment: Experiment, images: int) -> Experiment:
-    """The experiment with few steps, which take as much memory as all of them.
+    """The experiment with fewer steps, which needs as much memory as the whole experiment.
 
-    Chains that are long enough to be captured as CUDA graphs still are, and they are measured at
-    as many steps, since what was measured is kept. images: the number of training images.
+    A chain that is long enough to be captured as a CUDA graph is still long enough, and as many of
+    its steps are recorded, since the records stay in memory.
+
+    images: the number of training images.
     """
     training = experiment.training
     chains = []
@@ -77,16 +88,16 @@ def gpu_fraction(peak: Peak, at_most: int) -> float:
     """The fraction of a GPU that a trial gets: 1/n if n trials fit with some headroom.
 
     Args:
-        peak: What one trial used.
-        at_most: The number of trials that the CPUs of a GPU can run.
+        peak: The memory that one trial used.
+        at_most: The number of trials that the CPUs beside one GPU can run.
 
     Raises:
-        ValueError: Not one trial fits.
+        ValueError: Not even one trial fits.
     """
     fit = int(peak.total / (HEADROOM * peak.used))
     require(
         peak.used <= peak.total and at_most >= 1,
-        "not one trial fits on the GPU",
+        "not even one trial fits on the GPU",
         used=peak.used,
         total=peak.total,
     )

@@ -1,4 +1,4 @@
-"""The ways in which a sweep's networks can compute, and which of them is the fastest."""
+"""The ways in which a sweep's networks can compute, and the choice of the fastest one."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from genae_core.training.dropout import has_dropout
 
 Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
 
-# A later way is chosen if it takes less than this fraction of the seconds of the way chosen before
-# it: one that is hardly faster now may be slower the next time.
+# A later way replaces the one chosen before it only if it needs less than this fraction of its
+# seconds, because a way that is hardly faster now may be slower the next time.
 CLEARLY_FASTER = 0.95
 
 
@@ -35,15 +35,15 @@ def compute_choices(
         experiment: The experiment whose networks compute.
         precision: The value of --precision.
         bf16: Whether the hardware computes in bfloat16.
-        graphs: Whether to add CUDA graphs to each way. A training with dropout or with a falling
-            learning rate has none.
+        graphs: Whether to add each way with CUDA graphs. A training with dropout or with a falling
+            learning rate cannot use them.
 
     Raises:
-        ValueError: bf16 is asked for and the hardware does not have it.
+        ValueError: The precision is bf16, and the hardware does not compute in it.
     """
     require(
         precision != "bf16" or bf16,
-        "this hardware does not compute in bfloat16: leave the choice to --precision auto",
+        "this hardware does not compute in bfloat16: use --precision auto or fp32",
         precision=precision,
     )
     with torch.device("meta"):
@@ -66,14 +66,14 @@ def compute_choices(
 
 
 def flag_of(compute: ComputeConfig) -> Precision:
-    """The value of --precision that asks for this way, with or without CUDA graphs."""
+    """The value of --precision that chooses this way, with or without CUDA graphs."""
     if compute.precision == "bf16":
         return "bf16"
     return "fp32-channels-last" if compute.channels_last else "fp32"
 
 
 def has_bf16(device: torch.device | str = "cpu") -> bool:
-    """Whether the hardware multiplies bfloat16 matrices: AVX-512 BF16, AMX or a GPU that does."""
+    """Whether the hardware multiplies bfloat16 matrices: by AVX-512 BF16, by AMX, or on a GPU."""
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,6 +1,6 @@
-"""What a run records of a training and of a chain, in the names that the tracking store shows.
+"""What a run records about a training and a chain, under the names that the tracking store shows.
 
-The only place that knows both a chain's result and how it is stored.
+Only this module knows both a chain's result and how it is stored.
 """
 
 import json
@@ -20,16 +20,16 @@ from genae_core.evaluation.image_grids import Picture
 
 
 class Record(Protocol):
-    """Where a run's results go; `tracking.journal.Journal` is one."""
+    """Takes the results of a run; `tracking.journal.Journal` is one."""
 
     def log_metrics(self, rows: Iterable[tuple[str, float, int]]) -> None:
-        """Metrics as (name, value, step)."""
+        """Log metrics as (name, value, step)."""
 
-    def log_image(self, picture: NDArray[np.uint8], step: int) -> None:
-        """A picture of the sampling step, uint8 [H, W, 3]."""
+    def log_image(self, image: NDArray[np.uint8], step: int) -> None:
+        """Log an image of the MCMC step, uint8 [H, W, 3]."""
 
     def files(self) -> AbstractContextManager[Path]:
-        """A folder to fill with the run's artifacts."""
+        """Yield a folder to fill with artifacts of the run."""
 
 
 # The explorer page reads these artifacts of a chain.
@@ -44,8 +44,11 @@ def record_training(record: Record, points: Iterable[tuple[int, dict[str, float]
 
 
 def record_chain(record: Record, result: ChainResult, training_seconds: float) -> None:
-    """Record a chain's curves as metrics chain/NAME by MCMC step, its scalars, a sample grid for
-    each step under one key, and the files that the explorer page reads."""
+    """Record a chain's curves, scalars, sample grids and files.
+
+    The curves become metrics chain/NAME by MCMC step, the grids the images of these steps. The
+    files are those that the explorer page reads.
+    """
     curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
     if result.floor > 0:
         curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
@@ -74,5 +77,5 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
 
 
 def save_sprite(picture: Picture, path: Path) -> None:
-    """Save the picture as AVIF, at a third of a PNG's size, so that a page can hold a thousand."""
+    """Save the picture as AVIF, which needs a third of a PNG's bytes, as a page holds many."""
     Image.fromarray(picture).save(path, quality=40, speed=8)

@@ -1,4 +1,4 @@
-"""How long an optimiser step takes, each way to compute: what --precision auto measures."""
+"""The time of an optimiser step in each way to compute, which --precision auto measures."""
 
 import dataclasses
 import math
@@ -27,18 +27,22 @@ from genae_core.training.session import Progress
 from genae_core.training.stacked import Replica, fit_together
 
 STEPS, ROUNDS = 3, 3  # optimiser steps of a round, and rounds that are timed
-# Seconds of a step from which on one model leaves a device no room for others.
+# If a step takes longer than these seconds, one model fills the device.
 DEVICE_IS_FULL_S = 0.1
-# CUDA graphs may change the order of sums, and so a loss and the way that all parameters have gone
-# by these relative differences. Other noise in each step would change them by far more.
+# CUDA graphs may change the order of sums. This changes a loss, and the displacement of all
+# parameters, by less than these relative differences. Other noise in the steps would change them
+# by far more.
 LOSS_TOLERANCE, PATH_TOLERANCE = 1e-3, 0.1
 
 
 class ShortTraining(NamedTuple):
     """A training of a few optimiser steps.
 
-    seconds: of one step. history: the loss terms of each step. displacement: how far all
-    parameters have moved. generator: the state of the random stream at the end.
+    Attributes:
+        seconds: The seconds of one step.
+        history: The loss terms of each step.
+        displacement: The change of all parameters, as one vector.
+        generator: The state of the random stream at the end.
     """
 
     seconds: float
@@ -48,7 +52,7 @@ class ShortTraining(NamedTuple):
 
 
 def timing_images(experiment: Experiment, split: Split) -> Split:
-    """As many images as a timed training sees."""
+    """As many images of the split as a timed training uses."""
     rows = np.arange(experiment.training.batch_size * STEPS) % len(split.images)
     return Split(split.images[rows], split.labels[rows])
 
@@ -61,19 +65,21 @@ def time_choices(
     threads: int,
     graphs: bool = True,
 ) -> list[Timing]:
-    """Train the experiment's first stage for a few steps each way, in turns.
+    """Time an optimiser step in each way to compute that a precision leaves open.
+
+    The ways take turns to train the experiment's first stage for a few steps.
 
     Args:
-        experiment: What is trained.
-        images: From `timing_images`.
-        precision: The value of --precision. If it leaves one way open, nothing is timed.
+        experiment: The experiment whose model is trained.
+        images: The images of `timing_images`.
+        precision: The value of --precision. If it leaves only one way open, nothing is timed.
         gpu: Whether to train on this process's GPU.
-        threads: CPU threads.
-        graphs: Whether to try CUDA graphs too. A graph that fails, or that does not come to what
-            the same steps come to without it, counts as infinitely slow.
+        threads: The number of CPU threads.
+        graphs: Whether to try CUDA graphs too. A graph that fails, or whose result differs from
+            the result of the same steps without it, counts as infinitely slow.
 
     Returns:
-        The median seconds of a step of each way, the plainest way first.
+        The median seconds of a step in each way, the plainest way first.
     """
     device = torch.device("cuda" if gpu else "cpu")
     ways = compute_choices(experiment, precision, has_bf16(device), graphs and can_capture(device))
@@ -81,7 +87,7 @@ def time_choices(
         return [Timing(ways[0], 0.0)]
     seconds: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
     with _threads(threads):
-        # The first round warms up and checks what the graphs come to; its seconds do not count.
+        # The first round warms up and checks the graphs' results. Its seconds do not count.
         for way, step in _check_graphs(experiment, images, ways, device).items():
             seconds[way] += [step] if step == math.inf else []
         for _ in range(ROUNDS):
@@ -99,9 +105,16 @@ def time_seeds(
 ) -> tuple[float, float]:
     """Time an optimiser step of several seeds, trained in turn and as one stacked model.
 
+    Args:
+        experiment: The experiment whose model is trained.
+        images: The images of `timing_images`.
+        seeds: The number of seeds.
+        gpu: Whether to train on this process's GPU.
+        threads: The number of CPU threads.
+
     Returns:
-        The median seconds of both. Stacking is not tried, and counts as infinitely slow, if one
-        seed's step alone fills the device.
+        The median seconds in turn and stacked. If the model of one seed fills the device, stacking
+        is not tried and counts as infinitely slow.
     """
     device = torch.device("cuda" if gpu else "cpu")
     compute = experiment.compute or ComputeConfig()
@@ -109,9 +122,9 @@ def time_seeds(
         alone = [
             train_shortly(experiment, images, compute, device).seconds for _ in range(1 + ROUNDS)
         ]
-        one = statistics.median(alone[1:])  # the first round warms up
-        if one > DEVICE_IS_FULL_S:
-            return seeds * one, math.inf
+        one_seed = statistics.median(alone[1:])  # the first round warms up
+        if one_seed > DEVICE_IS_FULL_S:
+            return seeds * one_seed, math.inf
         stacked = []
         for number in range(1 + ROUNDS):
             alone.append(train_shortly(experiment, images, compute, device).seconds)
@@ -127,8 +140,11 @@ def train_shortly(
     device: torch.device,
     seeds: int = 1,
 ) -> ShortTraining:
-    """Train the first stage of one seed, or of several as one stacked model, for two epochs of a
-    few steps. The second epoch is timed, before which everything is set up."""
+    """Train the first stage for two epochs of a few steps, and time the second one.
+
+    With several seeds, their models are trained as one stacked model. The first epoch includes
+    what is set up once.
+    """
     training = dataclasses.replace(
         experiment.training, epochs=2, max_images=None, num_labelled=None
     )
@@ -183,11 +199,11 @@ def _replica(
 def _check_graphs(
     experiment: Experiment, images: Split, ways: Sequence[ComputeConfig], device: torch.device
 ) -> dict[ComputeConfig, float]:
-    """The seconds of a step of each way, infinite for a CUDA graph that fails, or that does not
-    come to the losses, draws and weights of the steps without it.
+    """The seconds of a step in each way, infinite for a CUDA graph that fails or that is wrong.
 
-    cuDNN adds in the same order each time meanwhile. Its faster convolutions do not, and a few
-    steps of a GAN take that further apart than the tolerances allow.
+    A graph is wrong if its losses, draws or weights differ from those of the steps without it.
+    During the check, cuDNN always adds in the same order. Its faster convolutions do not, and
+    after a few steps of a GAN the differences would exceed the tolerances.
     """
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
@@ -214,7 +230,7 @@ def _seconds(
 def _train_way(
     experiment: Experiment, images: Split, way: ComputeConfig, device: torch.device
 ) -> ShortTraining | None:
-    """A short training, or None for a CUDA graph that cannot be captured."""
+    """A short training in this way, or None for a CUDA graph that cannot be captured."""
     if not way.cuda_graphs:
         return train_shortly(experiment, images, way, device)
     if not Replay.possible:  # a capture has failed in this process
@@ -228,7 +244,7 @@ def _train_way(
 
 
 def _agree(graph: ShortTraining, plain: ShortTraining | None) -> bool:
-    """Whether both trainings came to the same, but for what the order of sums changes."""
+    """Whether both trainings have the same result, except for what the order of sums changes."""
     assert plain is not None, "a way without a graph is always trained"
     same_draws = torch.equal(graph.generator, plain.generator)
     same_losses = all(
@@ -242,7 +258,7 @@ def _agree(graph: ShortTraining, plain: ShortTraining | None) -> bool:
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Compute with so many threads, and with as many as before afterwards."""
+    """Compute with this number of threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -252,11 +268,11 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _weights(model: nn.Module) -> Tensor:
-    """A copy of all parameters, one after the other, whatever their memory layout."""
+    """A copy of all parameters as one vector, which does not depend on their memory layout."""
     return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
 
 
 def _wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""run_trial(): one experiment from its seed to its metrics. Knows neither Tune nor MLflow."""
+"""run_trial(): one experiment from its seed to its metrics. It knows neither Tune nor MLflow."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,11 +24,14 @@ from genae_core.training.stacked import Replica
 
 
 class TrialResult(NamedTuple):
-    """What a trial leaves.
+    """The trained model, and the result of each chain.
 
-    model: trained, in evaluation mode. draw: its random stream, as the training left it.
-    training: its loss terms and the seconds that it took. chains: the results by chain setting, in
-    the experiment's order. failed: the chains that left the range of floats, with the error.
+    Attributes:
+        model: The trained model, in evaluation mode.
+        draw: The random stream of the training, in its state at the end.
+        training: The loss terms of the training, and its seconds.
+        chains: The results of the chains, in the experiment's order.
+        failed: The chains that left the range of floating-point numbers, each with the error.
     """
 
     model: nn.Module
@@ -46,15 +49,15 @@ def replica_of(
     snapshots: SnapshotStore | None = None,
     examples: Examples | None = None,
 ) -> Replica:
-    """The untrained model with everything that `run_trial` trains it on.
+    """The untrained model of an experiment, with everything that its training needs.
 
     Args:
-        experiment: Resolved against the same splits.
+        experiment: The experiment, resolved for these splits.
         splits: The images.
-        device: Where the model is trained.
-        on_epoch: Is called with the model after each epoch.
-        snapshots: See `Callbacks`.
-        examples: The training images of another seed's replica, to be shared with it.
+        device: The device of the training.
+        on_epoch: Called with the model after each epoch.
+        snapshots: The store of the training's snapshots.
+        examples: The training images of another seed's replica, to share their memory.
     """
     draw = Draw(experiment.seed, "training", device=device)
     with draw.as_global():
@@ -82,20 +85,22 @@ def run_trial(
 ) -> TrialResult:
     """Train the experiment's model and run its chains.
 
+    A chain that leaves the range of floating-point numbers raises nothing: the result names it.
+
     Args:
-        experiment: Resolved against the same splits.
+        experiment: The experiment, resolved for these splits.
         splits: The images to train on and to compare with.
-        classifier: Its features are what the FCD compares.
-        device: Where the model is trained and sampled.
-        on_epoch: Is called with the model after each epoch.
-        snapshots: Saves the training's snapshots, and holds the one that it continues from.
+        classifier: The classifier whose features the FCD compares.
+        device: The device of the training and of the chains.
+        on_epoch: Called with the model after each epoch.
+        snapshots: The store of the training's snapshots. If it has one, the training continues
+            from it.
 
     Returns:
         The trained model and the result of each chain.
 
     Raises:
-        NonFiniteLossError: A loss term is NaN or infinite. A chain that leaves the range of
-            floats fails alone and raises nothing.
+        NonFiniteLossError: A loss term is NaN or infinite.
     """
     replica = replica_of(experiment, splits, device, on_epoch, snapshots)
     model, stages, examples, draw, callbacks = replica

@@ -43,13 +43,14 @@ VERSION = 1
 class ClassifierConfig:
     """A small convolutional classifier, whose F penultimate features the FCD compares.
 
-    For each of `channels` it has a convolution, 2 x 2 max pooling and ReLU, then F features with
-    ReLU. It has no batch normalisation, so the features of an image depend on no other image.
+    Each layer of `channels` is a convolution, a 2 x 2 max pooling and a ReLU. A fully connected
+    layer with a ReLU follows, whose F outputs are the features. There is no batch normalisation,
+    so the features of an image depend on no other image.
 
     Args:
         channels: The output channels of each convolution.
         kernel_size: Rows and columns of a convolution's kernel; odd, so that it keeps the size.
-        dropout: The fraction of the convolutions' outputs that training drops.
+        dropout: The fraction of the convolutions' outputs that training drops, in [0, 1).
         feature_width: F; None lets `choose_feature_width` choose it from the number of reference
             images.
         training: The length and batch size of the training.
@@ -57,7 +58,7 @@ class ClassifierConfig:
         seed: The seed of the weights and of the training.
 
     Raises:
-        ValueError: If a field is out of range.
+        ValueError: A field is out of range.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -85,8 +86,8 @@ class ClassifierConfig:
 def choose_feature_width(num_reference: int) -> int:
     """Choose F for reference halves of `num_reference` images.
 
-    There is one feature for ten images, but at least 16; never more than 128 or a quarter of the
-    images. A width of 8 or more is rounded down to a multiple of 8.
+    There is one feature for ten images, but there are at least 16. There are never more than 128,
+    or than a quarter of the images. A width of 8 or more is rounded down to a multiple of 8.
     """
     width = min(128, num_reference // 4, max(16, num_reference // 10))
     return max(1, width - width % 8 if width >= 8 else width)
@@ -144,9 +145,9 @@ LabelledBatch = tuple[Tensor, Tensor]
 def cross_entropy(
     model: Classifier, batch: LabelledBatch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log p(y|x) in nats, for each image or, with attributes, for each attribute.
+    """The mean of -log p(y|x) in nats, over the images or, with attributes, over all attributes.
 
-    batch: x [B, C, H, W] and y: int64 [B], or [B, A] of 0 and 1.
+    batch: x [B, C, H, W], and y as int64 [B], or as [B, A] of 0 and 1 for A attributes.
     """
     x, y = batch
     maps = model.maps(x)
@@ -163,7 +164,7 @@ def cross_entropy(
 
 
 def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
-    """The fraction of correct predictions in [0, 1]; all attributes count alike."""
+    """The fraction of correct predictions; all attributes count alike."""
     device = next(model.parameters()).device
     correct = []
     for first in range(0, len(split.images), 1000):
@@ -190,7 +191,7 @@ def train_classifier(
         The classifier in evaluation mode.
 
     Raises:
-        NonFiniteLossError: If the loss is not finite.
+        NonFiniteLossError: The loss is not finite.
     """
     draw = Draw(config.seed, "classifier", device=device)
     turns = draw_turns(splits, splits.train)
@@ -240,7 +241,7 @@ def task_name(splits: Splits) -> Literal["classes", "attributes", "quarter turns
 
 
 def task_split(splits: Splits, split: Split) -> Split:
-    """The split as the classifier learns it: with its own labels, or turned images."""
+    """The split as the classifier learns it: with its own labels, or with turned images."""
     turns = draw_turns(splits, split)
     if turns is None:
         return split
@@ -248,7 +249,7 @@ def task_split(splits: Splits, split: Split) -> Split:
 
 
 def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
-    """sha256 over all that decides the weights: the recipe, the data's sha256, and `binarize`."""
+    """The sha256 of what decides the weights: the recipe, the data's sha256, and `binarize`."""
     recipe = [VERSION, identity(config), data, binarize]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
@@ -261,7 +262,7 @@ def cached_classifier(
     device: torch.device | str = "cpu",
     on_train: Callable[[], None] = lambda: None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Find a trained classifier, or train and store it.
+    """Find the trained classifier of a recipe and a dataset, or train and store it.
 
     Args:
         config: The recipe; `choose_feature_width` chooses a feature_width of None.
@@ -272,29 +273,29 @@ def cached_classifier(
         on_train: Called before a training.
 
     Returns:
-        The classifier's folder, and its identity: among others the dataset, the sha256 of data,
-        recipe and weights, and the accuracy on the held-out images.
+        The classifier's folder, and its description: among others the dataset, the sha256 of data,
+        recipe and weights, the task, and the accuracy on the held-out images.
 
     Raises:
-        ValueError: If the stored classifier is broken.
+        ValueError: The stored classifier is broken.
     """
     if config.feature_width is None:
         half = min(len(splits.val.images), len(splits.test.images))
         config = replace(config, feature_width=choose_feature_width(half))
-    fingerprint_of_data = splits.sha256 or fingerprint(splits)
-    key = recipe_key(config, fingerprint_of_data, data.binarize)
+    data_sha256 = splits.sha256 or fingerprint(splits)
+    key = recipe_key(config, data_sha256, data.binarize)
     home = folder / f"{data.name}-{key[:16]}"
     if not home.is_dir():
         on_train()
         model = train_classifier(config, splits, data.binarize, device)
-        identity = {"dataset": data.name, "data": fingerprint_of_data, "recipe": key}
+        origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
         about = _description(model, splits, data.binarize)
-        checkpoint.write(home, model.state_dict(), {**identity, **about})
+        checkpoint.write(home, model.state_dict(), {**origin, **about})
     return home, checkpoint.read(home)[1]
 
 
 def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
-    """What a classifier's checkpoint says of its architecture, task and accuracy."""
+    """What a classifier's checkpoint says about its architecture, task and accuracy."""
     val, test = task_split(splits, splits.val), task_split(splits, splits.test)
     held_out = Split(
         np.concatenate([val.images, test.images]), np.concatenate([val.labels, test.labels])
@@ -319,7 +320,7 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> Classif
         The classifier in evaluation mode.
 
     Raises:
-        ValueError: If a file is missing or broken.
+        ValueError: A file is missing or broken.
     """
     tensors, about = checkpoint.read(folder)
     model = Classifier(from_dict(about["config"]), tuple(about["shape"]), about["num_outputs"])

@@ -1,4 +1,4 @@
-"""Estimates with standard errors, which say whether a difference is more than chance."""
+"""Estimates with standard errors, which show whether a difference is more than chance."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,10 @@ class Estimate(NamedTuple):
 
 
 def mean_of(values: Tensor) -> Estimate:
-    """The mean of independent values [N] and its standard error, sd / sqrt(N)."""
+    """The mean of independent values [N] and its standard error s / sqrt(N).
+
+    s is the standard deviation of the values.
+    """
     v = values.double()
     error = float(v.std()) / math.sqrt(len(v)) if len(v) > 1 else math.nan
     return Estimate(float(v.mean()), error)
@@ -32,12 +35,18 @@ def mean_of(values: Tensor) -> Estimate:
 def blocks(a: Tensor, b: Tensor, what: str, coupled: int = 1) -> list[tuple[Tensor, Tensor]]:
     """Cut rows [N, ...] and [M, ...] into disjoint pairs of equally large blocks.
 
-    A block has 1,000 rows, or fewer if there would be fewer than five blocks. Raises ValueError,
-    which names `what`, for fewer than ten rows.
+    A block has 1,000 rows, or fewer if there would be fewer than five blocks.
 
-    coupled: the number of consecutive rows that depend on one another. They stay in one block if
-    there are enough rows for two such blocks. Otherwise the standard error is an upper bound for
-    chains that the statistics of a batch balance.
+    Args:
+        a: The rows of one side, [N, ...].
+        b: The rows of the other side, [M, ...].
+        what: What is measured, for the error message.
+        coupled: The number of consecutive rows that depend on one another. They stay in one block
+            if there are enough rows for two such blocks. Otherwise the standard error is an upper
+            bound for chains that the statistics of a batch balance.
+
+    Raises:
+        ValueError: A side has fewer than ten rows.
     """
     count = min(len(a), len(b))
     require(
@@ -51,9 +60,10 @@ def blocks(a: Tensor, b: Tensor, what: str, coupled: int = 1) -> list[tuple[Tens
 
 
 def jackknife(whole: float, without: Sequence[float]) -> Estimate:
-    """The value of all data, with its standard error from the values v_g without block g,
+    """The value of all data, with its jackknife standard error over G blocks of data.
 
-    sqrt((G - 1) / G sum_g (v_g - mean v)^2) (Efron & Tibshirani 1993, eq. 11.5, for blocks).
+    The error is sqrt((G - 1) / G sum_g (v_g - mean v)^2), and v_g is the value without block g
+    (Efron & Tibshirani 1993, eq. 11.5, for blocks).
     """
     v: NDArray[np.float64] = np.asarray(without, np.float64)
     if len(v) < 2:

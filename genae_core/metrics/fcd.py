@@ -58,7 +58,7 @@ class Gaussian:
         self.count = count
 
     def merge(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
-        """The Gaussian of the images of both; with sign -1, of this one's without the other's."""
+        """The Gaussian of the images of both; with sign -1, without the images of `other`."""
         both = Gaussian(len(self.mean))
         both.count = self.count + sign * other.count
         if both.count == 0:
@@ -81,9 +81,9 @@ def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
     """The Frechet distance of generated images to real ones, with its standard error.
 
     The error is a jackknife over blocks of generated images; the real images count as fixed. The
-    distance is larger for fewer images, so blocks of different sizes would look like a larger
-    error. Only the most common size of a block (to a tenth) is used for it, and the error is
-    scaled to all images by the square root of their number.
+    distance is larger for fewer images, so blocks of different sizes would make the error look
+    larger. The jackknife therefore uses only the blocks of the most common size (to a tenth), and
+    scales the error to all images by the square root of their number.
 
     Args:
         blocks: Gaussians of disjoint blocks of generated images.
@@ -93,7 +93,7 @@ def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
         The distance of all blocks together, and its standard error.
 
     Raises:
-        ValueError: If a side has fewer than two images.
+        ValueError: A side has fewer than two images.
     """
     whole = functools.reduce(Gaussian.merge, blocks)
     distance = frechet_distance(whole, real)
@@ -131,14 +131,17 @@ def frechet_distance(p: Gaussian, q: Gaussian) -> float:
 
     The trace of the root is the sum of the roots of the eigenvalues of the symmetric
     S_p^(1/2) S_q S_p^(1/2), which has the eigenvalues of S_p S_q. Negative eigenvalues, which
-    come from rounding, count as 0.
+    come from rounding, count as 0. Dowson & Landau 1982.
 
     Args:
         p: One Gaussian.
         q: The other Gaussian.
 
+    Returns:
+        The distance, which is 0 or more.
+
     Raises:
-        ValueError: If one has fewer than two images.
+        ValueError: One has fewer than two images.
     """
     shift = p.mean - q.mean
     values, vectors = np.linalg.eigh(p.covariance)

@@ -1,7 +1,7 @@
 """The kernel distance between features of real and generated images, with its standard error.
 
 Binkowski et al. 2018, section 4, define it as the KID on Inception features. Here the features
-are the classifier's, so the scale depends on the classifier, as that of the FCD does.
+are the classifier's, so the scale depends on the classifier, as the FCD's scale does.
 Shapes: N and M images, F features.
 """
 
@@ -26,7 +26,7 @@ def kernel_distance(real: Tensor, generated: Tensor, coupled: int = 1) -> Estima
         The mean and its standard error over the blocks.
 
     Raises:
-        ValueError: If a side has fewer than ten images.
+        ValueError: A side has fewer than ten images.
     """
     pairs = blocks(real, generated, "a kernel distance", coupled)
     return mean_of(torch.stack([polynomial_mmd(a, b) for a, b in pairs]))

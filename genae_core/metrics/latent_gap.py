@@ -19,7 +19,9 @@ DIRECTIONS = 100  # random lines of the sliced Wasserstein distance
 class Gap(NamedTuple):
     """Two distances between distributions of latent codes.
 
-    mmd: MMD^2. sliced_wasserstein: the mean squared W2 along random lines, in squared units of z.
+    Attributes:
+        mmd: MMD^2.
+        sliced_wasserstein: The mean of W2^2 along random lines, in squared units of z.
     """
 
     mmd: Estimate
@@ -30,8 +32,8 @@ def measure_latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
     """Measure the distance between two distributions of latent codes, block by block.
 
     MMD^2 is unbiased, with the inverse multi-quadratic kernels of Tolstikhin et al. 2018 at the
-    scale of `other`. The sliced W2^2 (Bonneel et al. 2015, eq. 9) is above 0 even for equal
-    distributions, by about its value between two sets of draws from one of them.
+    scale of `other`. The sliced W2^2 (Bonneel et al. 2015, eq. 9) of two equal distributions is
+    not 0, but about as large as between two sets of draws from one of them.
 
     Args:
         z: Codes [N, D] of one distribution.
@@ -42,7 +44,7 @@ def measure_latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
         Both distances: the means and standard errors over the blocks.
 
     Raises:
-        ValueError: If a side has fewer than ten codes, or `other` is a single point.
+        ValueError: A side has fewer than ten codes, or `other` is a single point.
     """
     pairs = blocks(z, other, "a latent gap", coupled)
     scale = float(other.std(0).square().mean().sqrt())

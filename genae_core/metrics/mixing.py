@@ -19,8 +19,10 @@ FEWEST = 4  # steps of each chain, so that each half of a split chain has two
 class Mixing(NamedTuple):
     """How well chains mix in each latent dimension; every array is [D].
 
-    rhat: rank-normalised split R-hat, 1 if the chains agree. ess: bulk effective sample size of
-    all T B draws. autocorrelation_time: T B / ess, in steps.
+    Attributes:
+        rhat: The rank-normalised split R-hat; 1 if the chains agree.
+        ess: The bulk effective sample size of all T B draws.
+        autocorrelation_time: T B / ess, in steps.
     """
 
     rhat: NDArray[np.float64]
@@ -35,10 +37,11 @@ def measure_mixing(z: Tensor) -> Mixing:
         z: The latent codes of all chains at all steps, [T, B, D].
 
     Returns:
-        R-hat and sample size, NaN for a dimension that never moves.
+        R-hat, effective sample size and autocorrelation time; NaN for a dimension that never
+        moves.
 
     Raises:
-        ValueError: If there are fewer than 4 steps or 2 chains.
+        ValueError: There are fewer than 4 steps or 2 chains.
     """
     steps, chains = z.shape[:2]
     require(steps >= FEWEST, f"R-hat needs at least {FEWEST} steps of each chain", steps=steps)
@@ -57,10 +60,12 @@ def measure_mixing(z: Tensor) -> Mixing:
 class Transitions(NamedTuple):
     """The moves of chains between classes.
 
-    matrix: [K, K], the fraction of the moves from class i that go to class j; a row is zero if no
-    chain was in the class. stay: the fraction of all moves that keep the class. entropy: of the
-    classes at the last step, in nats; log K if all are equally frequent, 0 if all chains are in
-    one class.
+    Attributes:
+        matrix: [K, K], the fraction of the moves from class i that go to class j; a row is zero if
+            no chain was in the class.
+        stay: The fraction of all moves that keep the class.
+        entropy: The entropy of the classes at the last step, in nats; log K if all are equally
+            frequent, 0 if all chains are in one class.
     """
 
     matrix: NDArray[np.float64]
@@ -84,8 +89,8 @@ def measure_transitions(classes: NDArray[np.int64], num_classes: int) -> Transit
     np.add.at(counts, (classes[:-1].ravel(), classes[1:].ravel()), 1)
     total = counts.sum(1, keepdims=True)
     matrix = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    fraction = np.bincount(classes[-1], minlength=num_classes) / classes.shape[1]
-    positive = fraction[fraction > 0]
+    fractions = np.bincount(classes[-1], minlength=num_classes) / classes.shape[1]
+    positive = fractions[fractions > 0]
     return Transitions(
         matrix=matrix,
         stay=float(counts.trace() / counts.sum()),
@@ -105,6 +110,6 @@ def posterior_sd(z: Tensor) -> Tensor:
 
 
 def likeliest_classes(logits: Tensor) -> NDArray[np.int64]:
-    """The likeliest class, [...], of logits [..., K]."""
+    """The class with the largest logit, [...], for logits [..., K]."""
     classes: NDArray[np.int64] = torch.argmax(logits, -1).cpu().numpy()
     return classes

@@ -2,7 +2,7 @@
 
 Goodfellow et al. 2014, section 5; Breuleux et al. 2011. The value says little about the quality
 of samples: Theis et al. 2016, section 3.3, show that it rewards blur, and that k-means centroids
-beat real images. Shapes: N samples, M images, K bandwidths, D pixels.
+get a higher value than real images. Shapes: N samples, M images, K bandwidths, D pixels.
 """
 
 import math
@@ -28,9 +28,13 @@ class LogLikelihood(NamedTuple):
 def log_densities(blocks: Iterable[Tensor], images: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """log 1/N sum_n N(x_m; s_n, sigma_k^2 I) in nats, float64 [K, M].
 
-    blocks: the samples [*, D], in blocks of any size, so that memory does not grow with N.
-    images: [M, D]. bandwidths: sigma, in units of the pixels. Raises ValueError if there are no
-    samples or a bandwidth is not positive.
+    Args:
+        blocks: The samples s [*, D], in blocks of any size, so that memory does not grow with N.
+        images: The images x [M, D].
+        bandwidths: The K values of sigma, in units of the pixels.
+
+    Raises:
+        ValueError: There are no samples, or a bandwidth is not positive.
     """
     scales = torch.tensor(list(bandwidths), dtype=torch.float64, device=images.device)
     require(bool((scales > 0).all()), "bandwidths must be > 0", bandwidths=list(bandwidths))
@@ -68,7 +72,7 @@ def log_likelihood(blocks: Iterable[Tensor], images: Tensor, bandwidth: float) -
         The mean in nats, and its standard error over the images.
 
     Raises:
-        ValueError: If there are no samples or the bandwidth is not positive.
+        ValueError: There are no samples or the bandwidth is not positive.
     """
     values = log_densities(blocks, images, [bandwidth])[0]
     return LogLikelihood(*mean_of(values))

@@ -1,7 +1,7 @@
 """Precision, recall, density and coverage: are samples realistic, and do they cover the data?
 
 Kynkaanniemi et al. 2019, section 2 (precision, recall); Naeem et al. 2020, section 3 (density,
-coverage). Shapes: N real and M made images, F features.
+coverage). Shapes: N real and M generated images, F features.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ BLOCK = 1_000  # rows of a distance matrix at a time
 class PRDC(NamedTuple):
     """Precision, recall, density and coverage.
 
-    precision, recall, coverage: fractions in [0, 1]. density: about 1 for real images.
+    Precision, recall and coverage are fractions in [0, 1]. Density is about 1 for real images.
     """
 
     precision: Estimate
@@ -31,10 +31,10 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
     """Measure precision, recall, density and coverage of generated images.
 
     The ball of an image reaches to its k-th nearest neighbour among the images of its own side.
-    Precision is the fraction of generated images in the ball of a real one, recall the fraction of real
-    images in the ball of a generated one, density the mean number of real balls around a
-    generated image divided by k, and coverage the fraction of real balls that hold a generated image.
-    The standard errors treat the balls as fixed.
+    Precision is the fraction of generated images in the ball of a real one. Recall is the fraction
+    of real images in the ball of a generated one. Density is the mean number of real balls around
+    a generated image, divided by k. Coverage is the fraction of real balls that hold a generated
+    image. The standard errors treat the balls as fixed.
 
     Args:
         real: Features [N, F] of real images.
@@ -45,7 +45,7 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
         The four metrics.
 
     Raises:
-        ValueError: If a side has no more than k images.
+        ValueError: A side has no more than k images.
     """
     require_positive_int(neighbours=neighbours)
     fewest = min(len(real), len(generated))
@@ -78,6 +78,6 @@ def radii(features: Tensor, neighbours: int) -> Tensor:
     """The distance of each row of [N, F] to its k-th nearest other row, [N]."""
     distances = []
     for block in torch.split(features, BLOCK):
-        # The smallest distance is that of a row to itself, 0, so it is skipped.
+        # The smallest distance of a row is 0, to itself. It is skipped.
         distances.append(torch.cdist(block, features).kthvalue(neighbours + 1, dim=1).values)
     return torch.cat(distances)

@@ -1,5 +1,8 @@
-"""What a sweep measures before its first trial: how many trials fill a GPU, how its models compute
-fastest, and whether its seeds are trained as one."""
+"""What a sweep measures before its first trial.
+
+It measures how many trials a GPU holds, in which way the models compute fastest, and whether the
+seeds of a cell train faster as one stacked model.
+"""
 
 import json
 import math
@@ -31,22 +34,25 @@ from genae_core.sweep.sweep_folder import MANIFEST
 def choose_gpu_fraction(
     folder: Path, sweep: Sweep, splits: Splits, classifier: Classifier, options: LaunchOptions
 ) -> float:
-    """The fraction of a GPU that --gpus-per-trial auto gives a trial: measured now, or what the
-    resumed sweep began with. Raises ValueError if the measured trial fails."""
+    """The fraction of a GPU that --gpus-per-trial auto gives to a trial.
+
+    A resumed sweep keeps the fraction that it began with. Raises ValueError if the measured trial
+    fails.
+    """
     if options.resume:
         before = _manifest(folder).get("gpus_per_trial")
         if before is not None:
             return float(before)
     print("measuring how many trials a GPU holds, once ...", flush=True)
     cell = _largest(sweep, splits)
-    # A recording has memory of its own.
+    # A captured graph has memory of its own.
     graphs = replace(cell.compute or ComputeConfig(), cuda_graphs=options.cuda_graphs)
     cell = replace(cell, compute=graphs)
     try:
         peak = ray_cluster.call_once(measure_peak, cell, splits, classifier, gpus=1)
     except RuntimeError as error:  # torch sees no GPU, or its memory is too small
         raise ValueError(
-            f"--gpus-per-trial auto: the trial that was to be measured failed: {error}"
+            f"--gpus-per-trial auto: the measured trial failed: {error}; give a number, such as 1"
         ) from None
     cpus = options.cpus_per_trial
     most = max(
@@ -54,8 +60,8 @@ def choose_gpu_fraction(
     )
     fraction = gpu_fraction(peak, int(most))
     print(
-        f"a trial takes {peak.used / 2**30:.2f} of {peak.total / 2**30:.2f} GiB: "
-        f"{1 / fraction:.0f} on a GPU"
+        f"a trial uses {peak.used / 2**30:.2f} of the GPU's {peak.total / 2**30:.2f} GiB: "
+        f"trials on a GPU at a time: {1 / fraction:.0f}"
     )
     return fraction
 
@@ -63,13 +69,13 @@ def choose_gpu_fraction(
 def choose_compute(
     folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions
 ) -> ComputeConfig:
-    """How the networks compute under --precision: measured now if there is a choice, or what the
-    resumed sweep began with.
+    """How the networks compute under --precision, measured if it leaves a choice.
 
-    Raises ValueError if bf16 is asked for and the hardware does not have it.
+    A resumed sweep keeps the way that it began with. Raises ValueError if --precision is bf16 and
+    the hardware does not compute in it.
     """
     if options.resume:
-        # A sweep from before there was a choice computed plainly.
+        # A sweep of a version without this choice computed in plain fp32.
         before = ComputeConfig(**_manifest(folder).get("compute", {}))
         return replace(before, cuda_graphs=before.cuda_graphs and options.cuda_graphs)
     gpu = options.gpus > 0
@@ -89,33 +95,35 @@ def choose_compute(
         )
     except Exception as error:  # a trial may fail in the same way, and then fails alone
         name = _name_of(ways[0])
-        print(f"warning: it could not be measured, so it is plain {name}: {error!r:.300}")
+        print(f"warning: the measurement failed, so the models use {name}: {error!r:.300}")
         return ways[0]
     return _print_choice(timings)
 
 
 def _print_choice(timings: list[Timing]) -> ComputeConfig:
-    """Print what each way takes, and which of them is chosen."""
+    """Print how long a step takes in each way, and return the chosen way."""
     chosen = fastest(timings)
     for timing in timings if len(timings) > 1 else ():
-        fails = "fails here, or comes to something else"
+        fails = "fails here, or has another result"
         step = f"{1000 * timing.seconds:.1f} ms a step" if timing.seconds < math.inf else fails
         print(f"  --precision {_name_of(timing.compute)}: {step}")
-    print(f"  taken: {_name_of(chosen)}")
+    print(f"  chosen: {_name_of(chosen)}")
     return chosen
 
 
 def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions) -> bool:
-    """Whether --seeds-together trains the seeds of a cell as one model: measured now if there is a
-    choice, or what the resumed sweep began with."""
+    """Whether the seeds of a cell are trained as one stacked model (--seeds-together).
+
+    "auto" measures which is faster, and a resumed sweep keeps its choice.
+    """
     if options.resume:
         return bool(_manifest(folder).get("together", False))
     if options.seeds_together != "auto" or len(options.seeds) == 1:
         return options.seeds_together == "yes"
     if isinstance(splits.train.images, StreamedImages):
-        return False  # each seed has an order of its own and would read the stream whole
+        return False  # each seed has its own order of images, and would read the whole stream
     if 0 < options.gpus < 1:
-        return False  # the trials that share a GPU fill it
+        return False  # several trials already fill the GPU
     cell = _largest(sweep, splits)
     cell = replace(cell, compute=cell.compute or sweep.compute)
     count, threads = len(options.seeds), options.cpus_per_trial
@@ -126,12 +134,14 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
             time_seeds, *arguments, cpus=threads, gpus=min(1.0, options.gpus)
         )
     except Exception as error:
-        print(f"warning: it could not be measured, so each trains alone: {error!r:.300}")
+        print(f"warning: the measurement failed, so each seed trains alone: {error!r:.300}")
         return False
     together = bool(stacked < CLEARLY_FASTER * in_turn)
-    one = f"{1000 * stacked:.1f} ms as one" if math.isfinite(stacked) else "one fills the device"
+    as_one = f"{1000 * stacked:.1f} ms as one"
+    if math.isinf(stacked):
+        as_one = "one seed fills the device"
     choice = "as one" if together else "in turn"
-    print(f"  a step of each: {1000 * in_turn:.1f} ms in turn, {one}; taken: {choice}")
+    print(f"  a step of all seeds: {1000 * in_turn:.1f} ms in turn, {as_one}; chosen: {choice}")
     return together
 
 
@@ -141,7 +151,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _largest(sweep: Sweep, splits: Splits) -> Experiment:
-    """The cell with the largest model, which decides for all."""
+    """The cell with the largest model, which decides for all cells."""
     return largest_model(sweep.cells.values(), splits.train.images.shape[1:])
 
 

@@ -11,12 +11,12 @@ from genae_core.nets.base import ComputeConfig
 from genae_core.report.formatting import format_value
 
 Params = dict[str, Any]
-# A search hands its trials the experiment as JSON, under this key of the params.
+# A search passes the experiment to its trials as JSON, under this key of the params.
 EXPERIMENT = "experiment"
 
 
 def coordinates(params: Params) -> Params:
-    """The params without the experiment that a search hands along with them."""
+    """The params without the experiment that a search adds to them."""
     return {name: value for name, value in params.items() if name != EXPERIMENT}
 
 
@@ -42,8 +42,8 @@ def cell_experiment(
     Args:
         params: The cell, with its experiment if a search proposed it.
         cells: The resolved experiments of a grid, by cell_key.
-        splits: What a search's experiment is resolved against.
-        compute: How the networks compute if the experiment leaves it open.
+        splits: The images, for which the experiment of a search is resolved here.
+        compute: How the networks compute, if the experiment leaves it open.
     """
     if EXPERIMENT in params:
         proposed: Experiment = config.from_json(params[EXPERIMENT])

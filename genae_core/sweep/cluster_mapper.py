@@ -22,12 +22,12 @@ Row = dict[str, Any]  # a row of a Ray dataset: {"part": its number}, or {"resul
 class ClusterMapper:
     """A PartMapper that gives each CPU of the cluster one part at a time.
 
-    The job is sent once to each node. With `start`, the workers live on between parts. If a node
-    is lost, its part is done again elsewhere.
+    The job is sent once to each node. With `start`, a worker stays alive and does several parts.
+    If a node is lost, its part is done again on another node.
 
     Args:
-        node_local: Work on this node only. If it has no CPU for workers, which may be so on the
-            head of a cluster, this process does the work.
+        node_local: Whether to work on this node only. If it has no CPU for workers, as the head
+            of a cluster may have none, this process does the work.
         num_gpus: The GPUs of each worker; a fraction lets several workers share one.
     """
 
@@ -41,7 +41,7 @@ class ClusterMapper:
         parts: Sequence[Part],
         start: Callable[[Job], Any] | None = None,
     ) -> Iterator[Result]:
-        """Yield the results as they come. Raises what `function` raises."""
+        """Yield the results in the order in which they finish. Raises what `function` raises."""
         if self.node_local and ray_cluster.local_cpus() < 1:
             yield from map_here(function, job, parts, start)
             return
@@ -81,7 +81,7 @@ class _Failure(NamedTuple):
 
 
 def _call(function: Callable[[], Any]) -> Row:
-    """The result as a row, or the error, since Ray Data's own wrapping loses some errors."""
+    """The result as a row, or the error, since Ray Data loses some errors when it wraps them."""
     try:
         return {"result": function()}
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How a sweep ends: what is still on disk is delivered, and the results are written and told."""
+"""The end of a sweep: it delivers what is still on disk, and writes and prints the results."""
 
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from genae_core.tracking.store_uri import redact
 
 
 def conclude(prepared: PreparedSweep, outcome: Outcome) -> bool:
-    """Deliver what is still on disk, then print and write the table, the failures, where
-    everything is, and how to see it. Returns whether the tracking store has it all."""
+    """Deliver what is still on disk; write the tables; print them, the failures and the places.
+
+    Returns whether the tracking store has everything.
+    """
     place = prepared.place
     undelivered = deliver_all(place.tracker, place.folder / JOURNALS)
     finished, times = "no answer about", ""
@@ -31,15 +33,18 @@ def conclude(prepared: PreparedSweep, outcome: Outcome) -> bool:
         print(times)
     _print_places(place, undelivered)
     if outcome.interrupted:
-        print(f"to go on: the same command with --name {place.name} --resume")
+        print(f"to continue: the same command with --name {place.name} --resume")
     return not undelivered
 
 
 def _write_tables(
     prepared: PreparedSweep, outcome: Outcome, undelivered: dict[Path, str]
 ) -> tuple[str, str]:
-    """The table and the curves in the sweep's folder; the number of finished runs, and a sentence
-    about the seconds that training and sampling took. Raises StoreError if the store fails."""
+    """Write the table and the curves to the sweep's folder.
+
+    Returns the number of finished runs, and a line about the seconds that training and sampling
+    took. Raises StoreError if the store fails.
+    """
     place = prepared.place
     place.tracker.close_sweep(place.name, {path.name for path in undelivered})
     curves = place.tracker.read_runs(place.name)
@@ -48,7 +53,7 @@ def _write_tables(
     plots.draw_curves(curves, place.folder / "curves.png")
     print(f"\n{table}\n")
     finished = str(sum(run.status == "FINISHED" for run in curves))
-    if prepared.options.resume:  # runs of an earlier launch took their seconds then
+    if prepared.options.resume:  # some runs may have taken their seconds in an earlier launch
         return finished, ""
     return finished, tables.format_times(curves, prepared.parallel, outcome.seconds)
 

@@ -1,4 +1,4 @@
-"""What a sweep may cost, worked out before it begins."""
+"""What a sweep may cost, computed before it begins."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -14,15 +14,14 @@ def projected_cost(
     seconds: Sequence[float],
     options: LaunchOptions,
 ) -> str:
-    """Two sentences: how many node-hours and how much money the trials may take, and what bounds
-    them.
+    """How many node-hours and how much money the trials may take, and their bound, in words.
 
     Args:
-        trials: Their number; None if time alone ends them.
-        seeds: Of each trial.
-        parallel: Trials at a time.
-        nodes: The number of nodes that they keep busy.
-        seconds: That earlier runs of the study took on this data.
+        trials: The number of trials; None if only time ends them.
+        seeds: The seeds of each trial.
+        parallel: The number of trials at a time.
+        nodes: The number of nodes that the trials keep busy.
+        seconds: The seconds that earlier runs of the study took on this data.
         options: The price and the bounds.
     """
     price = options.price_per_node_hour

@@ -22,23 +22,23 @@ from genae_core.sweep.tune import run_trials
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 from genae_core.tracking.store_uri import is_local, redact
 
-# Is called with the store, the sweep's name and its folder.
+# Called with the store, the sweep's name and its folder.
 OnEnd = Callable[[Tracker, str, Path], None]
 
 
 def run_sweep(
     study: str, make_plan: Callable[[], Plan], options: LaunchOptions, on_end: OnEnd
 ) -> int:
-    """Plan the sweep, prepare it, run its trials and conclude it; the process's exit code.
+    """Plan a sweep, prepare it, run its trials and conclude it. Returns the exit code of `launch`.
 
-    make_plan: raises ValueError if the user gave something wrong. For the codes see `launch`.
+    make_plan: Makes the plan. Raises ValueError if a flag is wrong.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with ExitStack() as stack:
         try:
             plan = make_plan()
             for cell in plan.cells.values():
-                config.to_dict(cell)  # what could not be loaded again is refused now
+                config.to_dict(cell)  # raises now if the config could not be read again
             if options.print:
                 print_plan(study, plan, options)
                 return 0
@@ -62,7 +62,7 @@ def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
     """Print the trials that would run."""
     seeds, chains = len(options.seeds), len(next(iter(plan.cells.values())).chains)
     print(
-        f"{study}: {len(plan.grid)} trials x {seeds} seeds x {chains} chain settings = "
+        f"{study}: {len(plan.grid)} trials x {seeds} seeds x {chains} chain configs = "
         f"{len(plan.grid) * seeds * chains} runs"
     )
     for number, params in enumerate(plan.grid, 1):
@@ -72,8 +72,10 @@ def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
 
 
 def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -> PreparedSweep:
-    """Open the store, join Ray, and prepare what all trials share. stack: holds the lock on the
-    sweep's folder for as long as the sweep runs."""
+    """Open the store, join Ray, and prepare what all trials share.
+
+    stack: Holds the lock on the sweep's folder until the sweep has ended.
+    """
     name = options.name or sweep_folder.new_name(study)
     folder = sweep_folder.folder_of(name, options)
     tracker = sweep_folder.open_store(study, folder, plan.cells, options)
@@ -96,7 +98,7 @@ def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -
 
 
 def _conclude(prepared: PreparedSweep, outcome: Outcome, on_end: OnEnd) -> int:
-    """Write the tables and the page; the exit code."""
+    """Write the tables and the page, and return the exit code."""
     study, name, folder, tracker = prepared.place
     try:
         delivered = conclude(prepared, outcome)
@@ -118,7 +120,7 @@ def _conclude(prepared: PreparedSweep, outcome: Outcome, on_end: OnEnd) -> int:
 
 
 def _announce(prepared: PreparedSweep) -> None:
-    """Say what runs, and what it may cost."""
+    """Print what will run, and what it may cost."""
     plan, sweep, options = prepared.plan, prepared.sweep, prepared.options
     limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
     limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
@@ -142,7 +144,7 @@ def _announce(prepared: PreparedSweep) -> None:
 
 
 def _seconds_of_earlier_runs(prepared: PreparedSweep) -> list[float]:
-    """How long runs of this study took on this data; empty if the store does not answer."""
+    """The seconds that the study's runs took on this data; empty if the store does not answer."""
     with contextlib.suppress(StoreError):
         dataset = prepared.sweep.tags["dataset"]
         return prepared.place.tracker.run_seconds(dataset=dataset, stage="model")
@@ -156,9 +158,9 @@ def _join_ray(uri: str, options: LaunchOptions) -> None:
     config.require(
         not (local and options.joins)
         or ray_cluster.single_node_fits(options.trial_resources, options.trials_in_parallel or 0),
-        "on several nodes, now or when the cluster grows, the trials cannot all reach an "
-        "SQLite store: give --tracking-uri http://HOST:PORT and a shared --storage, "
-        "or --shared-storage if every node sees these",
+        "the trials may run on several nodes, which cannot all reach an SQLite store: give "
+        "--tracking-uri http://HOST:PORT and a shared --storage, or --shared-storage if every "
+        "node can open these files",
         nodes=nodes,
     )
     holds = sum(ray_cluster.slots(options.trial_resources))
@@ -171,7 +173,7 @@ def _join_ray(uri: str, options: LaunchOptions) -> None:
 
 
 def _trials_at_a_time(options: LaunchOptions, most: int | None) -> int:
-    """How many trials run at a time, of `most` in all."""
+    """The number of trials that run at a time. most: the number of all trials, if it is known."""
     slots = ray_cluster.slots(options.trial_resources)
     parallel = options.trials_in_parallel or sum(slots)
     if options.max_nodes is not None:

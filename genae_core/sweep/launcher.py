@@ -28,38 +28,44 @@ def launch(
     """Run every cell of the axes' product.
 
     Args:
-        study: Names the MLflow experiment.
+        study: The name of the study, which is also the name of the MLflow experiment.
         axes: The values of each coordinate.
-        experiment: Makes a cell's experiment, or None if its coordinates mean nothing together.
-        options: Where and how wide the sweep runs.
-        on_end: Is called with the store, the sweep's name and its folder, after everything has run
+        experiment: Makes a cell's experiment, or returns None if its coordinates do not fit
+            together.
+        options: The flags that say where the sweep runs and how many trials run at a time.
+        on_end: Called with the store, the sweep's name and its folder, after everything has run
             and is in the store.
 
     Returns:
         The exit code of the process. 0: every trial finished. 1: some trials failed, and the table
-        shows the others. 2: something that the user gave was wrong, which one message says before
-        any training. 130: the sweep was interrupted, or cut by --max-hours, and can be resumed.
+        shows the others; or the store does not have all results yet. 2: a flag was wrong or
+        something was missing, which a message says before any training. 130: the sweep was
+        interrupted, or --max-hours ended it, and it can be resumed.
     """
 
     def plan() -> Plan:
         product = list(itertools.product(*axes.values()))
         require(len(product) > 0, "every axis needs a value", axes=dict(axes))
         twice = len(set(product)) < len(product)
-        require(not twice, "an axis names a value twice", axes=dict(axes))
-        combinations = [dict(zip(axes, values, strict=True)) for values in product]
-        made = [(params, cell) for params in combinations if (cell := experiment(params))]
-        require(len(made) > 0, "no cell of these axes means anything", axes=dict(axes))
-        most = options.max_trials or len(made)
-        require(len(made) <= most, "the study has more trials than --max-trials", trials=len(made))
-        grid = [params for params, _ in made]
-        cells = {cell_key(params): cell for params, cell in made}
+        require(not twice, "an axis must name a value only once", axes=dict(axes))
+        grid: list[Params] = []
+        cells: dict[str, Experiment] = {}
+        for values in product:
+            params = dict(zip(axes, values, strict=True))
+            cell = experiment(params)
+            if cell is not None:
+                grid.append(params)
+                cells[cell_key(params)] = cell
+        require(len(grid) > 0, "no values of these axes fit together", axes=dict(axes))
+        most = options.max_trials or len(grid)
+        require(len(grid) <= most, "the study has more trials than --max-trials", trials=len(grid))
         return Plan(grid, cells, grid_searcher(axes, grid), len(grid))
 
     return run_sweep(study, plan, options, on_end)
 
 
 def grid_searcher(axes: Axes, grid: list[Params]) -> OptunaSearch:
-    """Visits each cell once. A study compares cells, and TPE would favour the good ones."""
+    """A searcher that proposes each cell once, because a study compares all cells."""
     values = {name: sorted({params[name] for params in grid}, key=str) for name in axes}
     return OptunaSearch(
         partial(_suggest, values),

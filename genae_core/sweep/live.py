@@ -1,5 +1,7 @@
-"""A sweep on a terminal: a bar for each running trial, the best result so far, and above them the
-lines that a log file would get. The only importer of rich."""
+"""A sweep on a terminal: a bar for each running trial, and the best result so far.
+
+The lines that a log file would get are printed above them. Only this module imports rich.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +15,14 @@ from genae_core.sweep.progress import Board
 
 
 class LiveBoard(Board):
-    """A board with bars. shares: the fraction of its steps that each trial has done, by trial, for
-    those of which it is known."""
+    """A board with bars.
+
+    Args:
+        total: The number of trials; None if a budget ends them.
+        fractions: Returns the fraction of its steps that each trial has done, as far as it is
+            known.
+        console: The terminal.
+    """
 
     def __init__(
         self, total: int | None, fractions: Callable[[], dict[str, float]], console: Console
@@ -87,8 +95,10 @@ class LiveBoard(Board):
 def open_board(
     total: int | None, fractions: Callable[[], dict[str, float]], console: Console | None = None
 ) -> Iterator[Board]:
-    """A board with bars on a terminal, and with lines alone anywhere else. console: the standard
-    output's, except in tests."""
+    """A board with bars on a terminal, and a board with lines only anywhere else.
+
+    console: The console of the standard output, except in tests.
+    """
     console = console or Console()
     if not console.is_terminal or console.is_dumb_terminal:
         yield Board(total)

@@ -1,4 +1,4 @@
-"""The flags that say where and how wide a sweep runs."""
+"""The flags that say where a sweep runs, and how many of its trials run at a time."""
 
 import os
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class ShardOptions:
     """How the images get from their files to the trials."""
 
     shards: str | None = None
-    """Folder or URI of shards that jobs/prepare_data.py has made (default: missing shards are
-    prepared in GENAE_HOME)."""
+    """Folder or URI of shards that jobs/prepare_data.py has made (default: GENAE_HOME, in which
+    missing shards are prepared)."""
     max_rejected: float = 0.001
-    """Largest fraction of the files that may be unusable as images."""
+    """Largest fraction of the files that may be unusable as images, in [0, 1]."""
     memory_budget: float | None = None
     """GiB of training images that a node may hold; a larger set is streamed (default: half of
     Ray's object store, or half of the memory without Ray)."""
@@ -36,7 +36,7 @@ class ShardOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchOptions(ShardOptions):
-    """Where and how wide a sweep runs."""
+    """Where a sweep runs, and how many of its trials run at a time."""
 
     seeds: tuple[int, ...] = (0,)
     """Seeds of the training; each cell is trained once with each of them."""
@@ -45,57 +45,62 @@ class LaunchOptions(ShardOptions):
     cpus_per_trial: int = 1
     """CPUs of a trial, which are also its threads."""
     gpus_per_trial: float | Literal["auto"] = 0.0
-    """GPUs of a trial. A fraction such as 0.25 puts several trials on one GPU; "auto" measures the
-    largest model once and puts as many trials on a GPU as fit."""
+    """GPUs of a trial. A fraction such as 0.25 puts several trials on one GPU. "auto" measures the
+    largest model once, and puts as many trials on a GPU as fit."""
     precision: Precision = "auto"
-    """How the models compute. "bf16" does matrix products and convolutions in bfloat16, and
-    everything else in fp32. "auto" times a few steps of the largest model each way, also with the
-    values of a pixel together (channels last), and takes another way than plain fp32 only if it is
-    clearly faster."""
+    """How the models compute. "bf16" computes matrix products and convolutions in bfloat16, and
+    everything else in fp32. "fp32-channels-last" stores the channels of a pixel side by side.
+    "auto" times a few steps of the largest model in each way, and leaves plain fp32 only for a way
+    that is clearly faster."""
     cuda_graphs: bool = True
-    """On a GPU, try CUDA graphs: record a step of a training or of a chain once, and launch it as
-    one. They are used if a training of the largest model is clearly faster with them and comes to
-    the same."""
+    """On a GPU, try CUDA graphs, which capture a step of a training or of a chain once and replay
+    it. They are used if a training of the largest model is clearly faster with them and has the
+    same result."""
     seeds_together: Literal["auto", "yes", "no"] = "auto"
-    """Train the --seeds of a cell as one stacked model; but for rounding, each comes to what it
-    would come to alone. "auto" times a few steps of the largest model both ways, and stacks the
-    seeds only if that is clearly faster, as it can be on a GPU that one model does not fill."""
+    """Train the --seeds of a cell as one stacked model. Except for rounding, each seed has the
+    same result as alone. "auto" times a few steps of the largest model both ways, and stacks the
+    seeds only if that is clearly faster, as it may be on a GPU that one model does not fill."""
     memory_per_trial: float | None = None
-    """GiB of memory of a trial. As many trials run at a time as a node's memory holds, and a trial
-    that uses more fails alone (default: no limit)."""
+    """GiB of memory of a trial (default: no limit). As many trials run at a time as a node's
+    memory holds. A trial that uses more memory fails, and the others continue."""
     asha: bool = False
-    """Stop trials that are behind the others at the same epoch (ASHA). This is for searches: a
-    stopped cell has no curve, so leave it off if cells are to be compared."""
+    """Stop trials that are worse than the others at the same fraction of their steps (ASHA). A
+    stopped cell has no curve, so do not use this in a study that compares cells."""
     tracking_uri: str | None = None
     """MLflow store: sqlite:///PATH or http://HOST:PORT (default: mlflow.db in GENAE_HOME)."""
     storage: str | None = None
     """Folder of the sweep's own files (default: sweeps/ in GENAE_HOME), or a URI such as
     s3://BUCKET/sweeps, to which everything that a resume needs is also copied."""
     shared_storage: bool = False
-    """Say that every node sees --storage and an SQLite --tracking-uri, for example over NFS."""
+    """State that every node can open --storage and an SQLite --tracking-uri, e.g. over NFS."""
     name: str | None = None
-    """Name of the sweep (default: study, UTC time, suffix). A name that exists is refused."""
+    """Name of the sweep, which must be new unless --resume is used (default: the study, the UTC
+    time and a suffix)."""
     resume: bool = False
-    """Continue the sweep called --name: what has finished is not run again."""
+    """Resume the sweep called --name. Runs that have finished are not run again."""
     checkpoint_seconds: float = 60.0
-    """Seconds between two states of a training, from which it goes on after an interruption."""
+    """Seconds between two snapshots of a training. After an interruption, the training continues
+    from the last one."""
     max_retries: int = 3
-    """How often a trial is run again after its worker or node died. A trial that fails by itself
-    is not run again."""
+    """How often a trial is run again after its worker or its node died. A trial that raises an
+    error is not run again."""
     max_hours: float | None = None
-    """Hours after which no trial is started and the running ones stop, so that the sweep can be
-    resumed (default: no limit)."""
+    """Hours after which no trial starts and the running trials stop (default: no limit). The sweep
+    can then be resumed."""
     max_trials: int | None = None
-    """A study of more trials is refused, and a search ends after as many (default: no limit)."""
+    """Largest number of trials (default: no limit). A study with more trials does not start, and a
+    search ends after this number."""
     max_nodes: int | None = None
-    """Nodes of a growing cluster that the trials may fill at a time (default: no limit)."""
+    """Largest number of nodes of a growing cluster that the trials use at a time (default: no
+    limit)."""
     price_per_node_hour: float | None = None
-    """Price of one node, in your currency; then the sweep prints what it may cost before it
-    begins."""
+    """Price of one node for an hour, in your currency. The sweep then prints what it may cost
+    before it begins."""
     ray_address: str | None = None
-    """Address of a cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray of its own)."""
+    """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the sweep
+    starts its own Ray)."""
     print: bool = False
-    """Print the trials that would run, and stop."""
+    """Only print the trials that would run."""
 
     @property
     def trial_resources(self) -> dict[str, float]:
@@ -137,13 +142,14 @@ class LaunchOptions(ShardOptions):
                 config.require_positive_int(**{name: value})
         config.require(
             not self.resume or self.name is not None,
-            "--resume continues a sweep: give its --name",
+            "--resume needs the --name of the sweep",
             name=self.name,
         )
         if self.name is not None:
             plain = self.name.translate(str.maketrans("", "", "-_.")).isalnum()
             config.require(
                 plain and self.name[0].isalnum(),
-                "--name takes letters, digits, '.', '_' and '-'",
+                "--name must begin with a letter or a digit, and hold letters, digits, '.', '_' "
+                "and '-' only",
                 name=self.name,
             )

@@ -22,14 +22,14 @@ Measurement = tuple[Params, float]  # a cell and its best validation FCD
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a search looks through.
+    """The cells from which a search proposes.
 
     Args:
-        first: The cell that is tried first.
+        first: The cell of the first trial.
         suggest: Suggests the coordinates of one trial to Optuna.
         experiment: Makes a cell's experiment, in the driver's process.
-        known: Cells and their validation FCD, as an earlier sweep has measured them. TPE learns
-            from them, and then `first` is not tried first.
+        known: Cells with the validation FCD that an earlier sweep measured. TPE learns from them,
+            and the search then does not begin with `first`.
     """
 
     first: Params
@@ -46,21 +46,21 @@ def search(
     trials: int | None = None,
     on_end: OnEnd = lambda *_: None,
 ) -> int:
-    """Look for the cell with the lowest validation FCD at its best step.
+    """Search for the cell with the lowest validation FCD at its best step.
 
-    A search that is resumed learns from its finished trials, takes up those that were cut off, and
-    has its minutes again.
+    A resumed search learns from its finished trials, continues those that were interrupted, and
+    has its full minutes again.
 
     Args:
-        study: Names the MLflow experiment.
-        space: What is searched.
-        options: Where and how wide the search runs.
-        minutes: After which no trial is started and the running ones end.
-        trials: Their largest number; None sets no limit.
-        on_end: See `launch`.
+        study: The name of the study, which is also the name of the MLflow experiment.
+        space: The cells from which trials are proposed.
+        options: The flags that say where the search runs and how many trials run at a time.
+        minutes: The minutes after which no trial starts and the running trials end.
+        trials: The largest number of trials; None sets no limit.
+        on_end: Called at the end, as by `launch`.
 
     Returns:
-        The exit code of the process, as `launch`.
+        The exit code of the process, as `launch` returns it.
     """
     return run_sweep(study, lambda: _plan(study, space, options, minutes, trials), options, on_end)
 
@@ -77,8 +77,8 @@ def _plan(
     known = [*space.known, *earlier.measured]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # Multivariate and grouped: what is good for one family need not be for another. A resume
-        # takes another seed, or it would begin with the same proposals.
+        # TPE is multivariate and grouped, because what is good for one family may be bad for
+        # another. A resumed search needs another seed, or it would repeat the first proposals.
         sampler = optuna.samplers.TPESampler(
             seed=len(earlier.measured), multivariate=True, group=True
         )
@@ -95,14 +95,18 @@ def _plan(
     most = min((n for n in (trials, options.max_trials) if n), default=None)
     if most is not None:
         ended = len(earlier.measured) + earlier.failed_or_stopped
-        config.require(most > ended, "the search has had its trials", trials=ended)
+        config.require(
+            most > ended,
+            "the search has already run all its trials: give larger --trials or --max-trials",
+            trials=ended,
+        )
         most -= ended
     cells = {cell_key(space.first): space.experiment(space.first)}
     return Plan([space.first], cells, searcher, most, 60 * minutes, searcher.scheduler)
 
 
 class _CellSearcher(OptunaSearch):
-    """Hands each trial its experiment, so that a worker needs none of the study's code."""
+    """Adds the experiment to each trial's params, so that workers need no code of the study."""
 
     def __init__(
         self,
@@ -121,10 +125,10 @@ class _CellSearcher(OptunaSearch):
         super()._setup_study(mode)
         study: Any = self._ot_study
         for params, value in self.known:
-            asked = optuna.trial.FixedTrial(params)
-            self.suggest_coordinates(asked)
+            fixed = optuna.trial.FixedTrial(params)
+            self.suggest_coordinates(fixed)
             trial = optuna.trial.create_trial(
-                params=params, distributions=asked.distributions, value=value
+                params=params, distributions=fixed.distributions, value=value
             )
             study.add_trial(trial)
 

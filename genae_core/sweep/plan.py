@@ -1,4 +1,4 @@
-"""What a sweep is going to run, and everything that is prepared for it before its first trial."""
+"""What a sweep will run, and everything that is prepared before its first trial."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 class Plan(NamedTuple):
     """The trials of a sweep.
 
-    grid: the cells that are known beforehand; of a search, the first. cells: their experiments by
-    cell_key. searcher: proposes the trials to Tune. max_trials: None without a limit. seconds:
-    after which no trial is started and the running ones end; None without a limit. scheduler: of a
-    search that pauses trials, in place of the one that --asha names.
+    Attributes:
+        grid: The cells that are known before the sweep begins; for a search, only the first one.
+        cells: The experiments of these cells, by cell_key.
+        searcher: Proposes the trials to Tune.
+        max_trials: The largest number of trials; None without a limit.
+        seconds: The seconds after which no trial starts and the running trials end; None without a
+            limit.
+        scheduler: The scheduler of a search that pauses trials; None uses the one of --asha.
     """
 
     grid: list[Params]
@@ -34,7 +38,14 @@ class Plan(NamedTuple):
 
 
 class SweepPlace(NamedTuple):
-    """Where a sweep keeps its results: its study and name, its folder, and the tracking store."""
+    """Where a sweep keeps its results.
+
+    Attributes:
+        study: The name of the study.
+        name: The name of the sweep.
+        folder: The sweep's folder.
+        tracker: The tracking store.
+    """
 
     study: str
     name: str
@@ -43,7 +54,7 @@ class SweepPlace(NamedTuple):
 
 
 class PreparedSweep(NamedTuple):
-    """A sweep whose first trial can start. parallel: the number of trials at a time."""
+    """A sweep whose first trial can start; `parallel` is the number of trials at a time."""
 
     plan: Plan
     place: SweepPlace
@@ -55,11 +66,13 @@ class PreparedSweep(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of the trials.
+    """The outcome of the trials.
 
-    trials: how many there were. failures: the labels of the failed ones, each with the reason.
-    interrupted: whether the sweep was cut off, by Ctrl-C or --max-hours, and can be resumed.
-    seconds: that the trials took.
+    Attributes:
+        trials: The number of trials.
+        failures: The label of each failed trial, with the reason.
+        interrupted: Whether Ctrl-C or --max-hours ended the sweep, so that it can be resumed.
+        seconds: The seconds that the trials took.
     """
 
     trials: int

@@ -23,19 +23,19 @@ from genae_core.sweep.schedulers import RUNGS
 from genae_core.sweep.sweep_folder import JOURNALS, STATES, deliver, mirror_of
 from genae_core.tracking.store_uri import redact
 
-# Seconds that a trial on another node waits at its end until the tracking store has what only that
-# node's disk holds.
+# A trial on another node waits at its end for at most these seconds, until the tracking store has
+# what only that node's disk holds.
 LINGER_S = 60.0
-# One process decodes so many bytes of images before a cluster gives its first answer.
+# One process decodes about this number of bytes before a cluster gives its first answer.
 FEW_PIXELS = 2**25
 
 
 def prepare(
     place: SweepPlace, cells: dict[str, Experiment], parallel: int, options: LaunchOptions
 ) -> tuple[Sweep, Splits, Classifier]:
-    """Read the data, complete the experiments, and load the classifier or train it, once.
+    """Read the data, resolve the experiments, and load the classifier or train it.
 
-    parallel: trials at a time, which share the memory budget if they stream their images.
+    parallel: The number of trials at a time, which share the memory budget if they stream images.
     """
     alone = not options.joins or ray_cluster.single_node_fits(options.trial_resources, parallel)
     finished = _finished_runs(place) if options.resume else {}
@@ -78,7 +78,7 @@ def prepare(
 
 
 def _finished_runs(place: SweepPlace) -> dict[str, float]:
-    """The runs of a resumed sweep that have finished, after the store has been told of all."""
+    """The best FCD of each finished run of a resumed sweep, after delivering what is on disk."""
     deliver(place.tracker, place.folder)
     return place.tracker.finished_fcds(place.name)
 
@@ -122,7 +122,7 @@ def _classifier(cell: Experiment, splits: Splits) -> tuple[Path, dict[str, Any]]
 
 
 def _shard_mapper(options: LaunchOptions) -> PartMapper:
-    """Make shards on the cluster, or in this process if there are few images."""
+    """A mapper that makes shards on the cluster, or in this process if there are few images."""
 
     def choose(job: PreparationPlan, specs: Sequence[Any]) -> PartMapper:
         pixels = sum(spec.last - spec.first for spec in specs) * math.prod(job.shape)
@@ -135,8 +135,10 @@ def _shard_mapper(options: LaunchOptions) -> PartMapper:
 
 
 def _budget(options: LaunchOptions) -> int:
-    """Bytes of training images that a node may hold: what the user asks for, or half of the object
-    store that the node's trials share."""
+    """The bytes of training images that a node may hold.
+
+    The default is half of the object store, which all trials of a node share.
+    """
     if options.budget_bytes is not None:
         return options.budget_bytes
     return int(ray_cluster.object_store_bytes() / 2)

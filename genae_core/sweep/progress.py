@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a line when a trial ends, and a sign of life between."""
+"""What is printed while a sweep runs: a line for each event, and from time to time what runs."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ SIGN_OF_LIFE_S = 30
 
 
 def write_progress(folder: Path, trial: str, fraction: float) -> None:
-    """Write the fraction of its steps that a trial has done, for whoever sees the folder."""
+    """Write the fraction of its steps that a trial has done to a file in the folder."""
     with contextlib.suppress(OSError):  # the disk may be full, or not be shared
         folder.mkdir(exist_ok=True)
         path = folder / hashlib.sha256(trial.encode()).hexdigest()[:16]
@@ -24,7 +24,7 @@ def write_progress(folder: Path, trial: str, fraction: float) -> None:
 
 
 def read_progress(folder: Path) -> dict[str, float]:
-    """What `write_share` has written, by trial."""
+    """The fractions that `write_progress` has written, by trial."""
     fractions: dict[str, float] = {}
     for path in folder.glob("*"):
         with contextlib.suppress(OSError, ValueError):
@@ -37,7 +37,7 @@ class Board:
 
     Args:
         total: The number of trials; None if a budget ends them.
-        clock: Seconds that never go back.
+        clock: Returns seconds that never decrease.
     """
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,37 +49,37 @@ class Board:
         self.last_line = self.start
 
     def on_start(self, trial: str) -> None:
-        """A trial has started, or goes on."""
+        """Remember when a trial started, and print it unless a trial has ended already."""
         self.running[trial] = self.clock()
         if self.ended == 0:
             self._print(f"running {trial}")
 
     def on_finish(self, trial: str, fcd_val: float) -> None:
-        """A trial has done all its steps."""
+        """Print the result of a trial that has done all its steps."""
         self._end(trial, f"done, best FCD on validation {fcd_val:.{decimals(fcd_val)}f}")
 
     def on_stop(self, trial: str, percent: int, fcd_val: float) -> None:
-        """The scheduler has stopped a trial."""
+        """Print that the scheduler has stopped a trial."""
         fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
         self._end(trial, f"stopped at {percent} % of its steps, FCD on validation {fcd}")
 
     def on_pause(self, trial: str, percent: int, fcd_val: float) -> None:
-        """The scheduler lets a trial wait."""
+        """Print that the scheduler lets a trial wait."""
         self.running.pop(trial, None)
         fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
         self._print(f"{trial}: waits at {percent} % of its steps, FCD on validation {fcd}")
 
     def on_failure(self, trial: str) -> None:
-        """A trial has failed."""
+        """Print that a trial has failed."""
         self._end(trial, "FAILED (reason below)")
 
     def warn(self, trial: str, text: str) -> None:
-        """Print what people should know about a trial."""
+        """Print each line of a trial's warnings."""
         for line in text.splitlines():
             self._print(f"{trial}: warning: {line}")
 
     def tick(self) -> None:
-        """Print what is running if nothing has been printed for a while."""
+        """Print which trials run, if nothing has been printed for SIGN_OF_LIFE_S."""
         if self.running and self.clock() - self.last_line >= SIGN_OF_LIFE_S:
             now = self.clock()
             trials = ", ".join(

@@ -1,8 +1,8 @@
 """The metrics of a running sweep, for Prometheus through Ray's own exporter as ray_NAME.
 
-No label names a trial, a seed or a step, so a sweep of any size has as many series as families,
-for each worker that observes them. Ray collects a process's values every 10 s and not at its end,
-so the driver observes what a trial reports last.
+No label names a trial, a seed or a step, so that the number of series does not grow with the
+sweep, but only with its families and workers. Ray collects a process's values every 10 s and not
+when the process ends, so the driver observes the last report of a trial.
 """
 
 import functools
@@ -18,7 +18,13 @@ BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 300
 
 
 class Meter(NamedTuple):
-    """A metric of Ray's. kind: Counter, Gauge or Histogram. labels: the names of its labels."""
+    """A metric of Ray.
+
+    Attributes:
+        kind: Counter, Gauge or Histogram.
+        about: What it measures, for people.
+        labels: The names of its labels.
+    """
 
     kind: str
     about: str
@@ -32,11 +38,11 @@ METERS = {
     ),
     "genae_epoch_seconds": Meter("Histogram", "Training of one epoch.", ("family",)),
     "genae_chain_step_seconds": Meter(
-        "Histogram", "One step of all chains of a setting, of finished trials.", ("family",)
+        "Histogram", "One step of all chains of a chain config.", ("family",)
     ),
     "genae_tracking_failures": Meter("Counter", "Calls that the tracking store did not take."),
-    "genae_checkpoints": Meter("Counter", "States of trainings that were kept."),
-    "genae_checkpoint_bytes": Meter("Counter", "Bytes of the states that were kept."),
+    "genae_checkpoints": Meter("Counter", "Snapshots of trainings that were saved."),
+    "genae_checkpoint_bytes": Meter("Counter", "Bytes of the snapshots that were saved."),
 }
 
 
@@ -48,7 +54,7 @@ def observe(name: str, value: float, **labels: str) -> None:
     about = METERS[name]
     if not ray_cluster.is_connected():
         return
-    # Ray takes ASCII alone, and a family may be called β-VAE.
+    # Ray accepts only ASCII, and a family may be called β-VAE.
     plain = {
         label: text.replace("β", "beta").encode("ascii", "backslashreplace").decode()
         for label, text in labels.items()
@@ -60,13 +66,13 @@ def observe(name: str, value: float, **labels: str) -> None:
 
 
 class Reminder:
-    """Sets every gauge again from time to time, for as long as it is called."""
+    """Sets every gauge again from time to time, so that Ray does not forget it."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
 
     def tick(self) -> None:
-        """Set the gauges if it is time."""
+        """Set the gauges again if REPEAT_S have passed."""
         now = time.monotonic()
         if now - self.last >= REPEAT_S and ray_cluster.is_connected():
             self.last = now

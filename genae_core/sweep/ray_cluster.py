@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
-# The names of Ray Data's threads begin so. Such a thread ends soon after its results are closed.
-# If it still runs and calls Ray after this process left the cluster, it kills the process without
-# a message or starts another Ray.
+# The names of Ray Data's threads begin with these words. Such a thread ends soon after its results
+# are closed. If it calls Ray after this process has left the cluster, it kills the process without
+# a message, or starts another Ray.
 THREADS = ("iter_threaded", "StreamingExecutor", "ray-data")
 THREAD_TIMEOUT_S = 30.0
 _OPEN_RESULTS: list[Any] = []  # results of Ray Data that are not read to their end yet
@@ -21,10 +21,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data
 
 
 def connect(address: str | None, num_cpus: int) -> int:
-    """Join a cluster, or start one on this machine; returns the number of nodes.
+    """Join a cluster, or start one on this machine. Returns the number of nodes.
 
-    address: the cluster to join; None means RAY_ADDRESS, or if that is not set a new cluster
-    with `num_cpus` CPUs. Raises ValueError if no cluster answers there.
+    Args:
+        address: The cluster to join. None means RAY_ADDRESS; if that is not set, a new cluster
+            with `num_cpus` CPUs is started.
+        num_cpus: The number of CPUs of a new cluster.
+
+    Raises:
+        ValueError: No cluster answers at the address.
     """
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS")
@@ -124,7 +129,7 @@ def call_once(
     The call waits until the cluster has them. Raises what the function raises.
     """
     ray = import_ray()
-    # max_calls=1 gives the call a process of its own, so that nothing of it stays on a GPU.
+    # max_calls=1 gives the call its own process, so that it leaves nothing on a GPU.
     call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(function)
     result: Result = ray.get(call.remote(*arguments))
     return result
@@ -134,9 +139,9 @@ def call_once(
 def request_nodes(trial: dict[str, float], count: int) -> Iterator[None]:
     """During the block, ask the autoscaler for the nodes of `count` trials.
 
-    This lets them start together with the node of the first trial. A cluster that already has
-    room for a trial is not asked. Nothing is reserved: the requests end with the block or with
-    this process.
+    The nodes can then start together with the node of the first trial. If the cluster already has
+    room for a trial, no nodes are requested. Nothing is reserved: the requests end with the block
+    or with this process.
     """
     ray = import_ray()
     call = ray.remote(

@@ -1,7 +1,6 @@
-"""The MLflow runs of a sweep: what identifies each, and how those of a seed are started, recorded
-and ended.
+"""The MLflow runs of a sweep: their keys, and the runs of a seed from their start to their end.
 
-A run is one (cell, seed, chain setting) under a key of its own.
+A run is one combination of cell, seed and chain config, and has a key of its own.
 """
 
 import contextlib
@@ -35,23 +34,24 @@ class Sweep:
     """What the driver passes to every trial, beside the data and the classifier.
 
     Args:
-        name: Of the sweep, a tag of its runs.
-        uri: Of the tracking store.
-        experiment_id: MLflow's.
-        tags: Of every run.
-        seeds: Of the training; each cell is trained with each.
-        cells: The resolved experiments by cell_key; of a search, the first alone.
-        threads: CPU threads of a trial.
-        gpus: GPUs of a trial, a fraction if several trials share one.
-        memory: Bytes that a trial may use; None sets no limit.
-        rungs: Shares of a trial's optimiser steps at which it reports to a scheduler.
-        states: Folder of the states of trainings that have not ended.
-        journals: Folder of what the tracking store does not have yet.
-        mirror: URI of a copy of the states on a store that every node sees.
-        finished: Best validation FCD by run key, of the runs that a resume need not repeat.
-        linger: Seconds that a trial waits at its end for its journals to be delivered.
-        checkpoint_seconds: Between two states of a training.
-        compute: How the networks compute if an experiment leaves it open.
+        name: The name of the sweep, which is a tag of its runs.
+        uri: The URI of the tracking store.
+        experiment_id: MLflow's id of the experiment.
+        tags: The tags of every run.
+        seeds: The seeds; each cell is trained with each of them.
+        cells: The resolved experiments by cell_key; for a search, only the first one.
+        threads: The CPU threads of a trial.
+        gpus: The GPUs of a trial, a fraction if several trials share one.
+        memory: The bytes that a trial may use; None sets no limit.
+        rungs: The fractions of a trial's optimiser steps at which it reports to a scheduler.
+        states: The folder of the snapshots of trainings that have not ended.
+        journals: The folder of what the tracking store does not have yet.
+        mirror: The URI of a copy of the snapshots, on a store that every node can read.
+        finished: The best validation FCD by run key, of the runs that are not repeated.
+        linger: The longest time, in seconds, that a trial waits at its end for the delivery of its
+            journals.
+        checkpoint_seconds: The seconds between two snapshots of a training.
+        compute: How the networks compute, if an experiment leaves it open.
         stack_seeds: Whether the seeds of a cell are trained as one stacked model.
     """
 
@@ -77,8 +77,16 @@ class Sweep:
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The runs of one seed of a cell: a journal for each chain setting. The first run also holds
-    the training and the model. warn: hears of training states that cannot be used."""
+    """The runs of one seed of a cell, one for each chain config.
+
+    The first run also holds the training and the model.
+
+    Args:
+        experiment: The experiment with this seed.
+        sweep: What all trials of the sweep share.
+        journals: The journal of each run.
+        warn: Called with a message if a snapshot cannot be used.
+    """
 
     experiment: Experiment
     sweep: Sweep
@@ -87,7 +95,7 @@ class SeedRuns:
 
     @classmethod
     def open(cls, experiment: Experiment, sweep: Sweep, warn: Callable[[str], None]) -> "SeedRuns":
-        """The runs of the experiment's seed, with their journals in the sweep's folder."""
+        """Open the runs of the experiment's seed, with their journals in the sweep's folder."""
         keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
         journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
         return cls(experiment, sweep, journals, warn)
@@ -114,7 +122,10 @@ class SeedRuns:
         )
 
     def best_fcd(self, finished: dict[str, float]) -> float | None:
-        """The best validation FCD if all runs have finished, else None. finished: by run key."""
+        """The best validation FCD if all runs have finished, else None.
+
+        finished: The best validation FCD of runs that finished earlier, by run key.
+        """
         values = [
             finished.get(journal.folder.name, journal.done()) for journal in self.journals.values()
         ]
@@ -122,13 +133,16 @@ class SeedRuns:
         return min(known) if len(known) == len(values) else None
 
     def start(self, params: Params, seeds: int) -> None:
-        """Start each run, with its config and the commit, before the first optimiser step. seeds:
-        that are trained at the same time, among which the runs' seconds are divided."""
+        """Start each run, with its config and the commit, before the first optimiser step.
+
+        seeds: The number of seeds that are trained at the same time. The runs' seconds are divided
+            by it.
+        """
         experiment, first = self.experiment, self.experiment.chains[0]
         model = experiment.model
         for chain, journal in self.journals.items():
-            alone = dataclasses.replace(experiment, chains=(chain,))
-            setting = chain_label(chain)
+            one_chain = dataclasses.replace(experiment, chains=(chain,))
+            label = chain_label(chain)
             tags = {
                 **self.sweep.tags,
                 "sweep": self.sweep.name,
@@ -137,22 +151,24 @@ class SeedRuns:
                 "stage": "model" if chain == first else "chain",
                 "seed": str(self.seed),
                 "cell": cell_key(params),
-                "chain": setting,
+                "chain": label,
                 "model_run": run_key(self.sweep.name, experiment, first),
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
             }
-            name = f"{model.family}-{model.latent_dim} {setting} s{self.seed}"
-            journal.start(name, tags, dict(config.flatten(alone)))
-            journal.log_text(config.to_json(alone), "experiment.json")
+            name = f"{model.family}-{model.latent_dim} {label} s{self.seed}"
+            journal.start(name, tags, dict(config.flatten(one_chain)))
+            journal.log_text(config.to_json(one_chain), "experiment.json")
 
-    def tag_stacking(self, what_happened: str) -> None:
-        """Tag the runs with what became of training their seed and others as one stacked model."""
+    def tag_stacking(self, stacked: str) -> None:
+        """Tag the runs with whether their seeds were one stacked model: "yes", "no", "in part"."""
         for journal in self.journals.values():
-            journal.set_tags({SEEDS_STACKED: what_happened})
+            journal.set_tags({SEEDS_STACKED: stacked})
 
     def record(self, result: TrialResult) -> None:
-        """Record the training and the model with the first run, and each chain with its own, which
-        has then finished."""
+        """Record the training and the model in the first run, and each chain in its own run.
+
+        The run of a recorded chain has then finished.
+        """
         experiment = self.experiment
         first = self.journals[experiment.chains[0]]
         record_training(first, result.training.history)
@@ -181,7 +197,7 @@ class SeedRuns:
 def open_runs(
     seeds: Sequence[SeedRuns], params: Params, sender: BackgroundSender
 ) -> Iterator[None]:
-    """Start the runs of the seeds, deliver what they record, and end them if an error does."""
+    """Start the runs of the seeds and deliver what they record. An error ends the runs."""
     for runs in seeds:
         runs.start(params, len(seeds))
         for folder in runs.folders:
@@ -189,8 +205,8 @@ def open_runs(
     try:
         yield
     except BaseException as error:
-        # SystemExit is how Tune stops a trial that a scheduler or Ctrl-C has ended. It gives the
-        # trial two seconds; the sender goes on. A preempted trial goes on elsewhere.
+        # Tune raises SystemExit in a trial that a scheduler or Ctrl-C ends, and gives it two
+        # seconds. The sender continues. A preempted trial continues on another node.
         failed = isinstance(error, Exception)
         if not isinstance(error, Preempted):
             for runs in seeds:
@@ -203,7 +219,7 @@ def open_runs(
 
 @functools.cache
 def sender_to(uri: str, experiment_id: str) -> BackgroundSender:
-    """The one background sender of this process to this store."""
+    """The only background sender of this process to this store."""
     return BackgroundSender(
         lambda: Tracker(uri, experiment_id),
         on_failure=lambda: observe("genae_tracking_failures", 1),
@@ -211,10 +227,11 @@ def sender_to(uri: str, experiment_id: str) -> BackgroundSender:
 
 
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
-    """What identifies a run: a hash over the sweep and everything that decides the run's result.
+    """The key of a run: a hash of the sweep's name and everything that decides the run's result.
 
-    Plain fp32 is left out, as in the keys from before there was a choice, and so are CUDA graphs,
-    which decide nothing. Configs are written as version 0.1 wrote them, so that keys stay equal.
+    Plain fp32 is left out, because earlier versions had no other choice. CUDA graphs are left out,
+    because they do not change the result. Configs are written as version 0.1 wrote them, so that
+    the keys stay equal.
     """
     about = config.identity(dataclasses.replace(experiment, chains=(chain,)))
     compute = dataclasses.replace(experiment.compute or ComputeConfig(), cuda_graphs=False)
@@ -227,9 +244,11 @@ def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
 
 
 def chain_label(chain: ChainConfig) -> str:
-    """The chain setting for people: the sampler with its settings that are not the default, the
-    fitted prior if there is one, and the normalisation, e.g. "encode decode (decode=sample), ex
-    post mixture, running BN"."""
+    """The chain config in words: "encode decode (decode=sample), ex post mixture, running BN".
+
+    It names the sampler with its settings that are not the default, the fitted prior if there is
+    one, and the batch normalisation.
+    """
     sampler = chain.sampler
     settings = [
         f"{field.name}={getattr(sampler, field.name)}"

@@ -1,4 +1,4 @@
-"""Schedulers of trials: ASHA stops the trials that are behind, and another form pauses them."""
+"""Schedulers of trials: ASHA stops the worse trials, and PausingASHA lets them wait."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ FAILED = "failed"  # the key under which a trial reports why it failed
 
 
 class ASHA(ASHAScheduler):
-    """The best third of the trials that reach a rung go on, and the others end."""
+    """The best third of the trials that reach a rung continue, and the others end."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -25,7 +25,7 @@ class ASHA(ASHAScheduler):
         )
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Keep the infinity that a failed trial reports out of the rungs."""
+        """Keep the infinite FCD that a failed trial reports out of the rungs."""
         if FAILED in result:
             return str(TrialScheduler.STOP)
         return str(super().on_trial_result(tune_controller, trial, result))
@@ -38,14 +38,14 @@ class ASHA(ASHAScheduler):
 
 
 class PausingASHA(ASHA):
-    """ASHA whose other trials wait instead of ending (Li et al. 2020, algorithm 2).
+    """ASHA whose worse trials wait instead of ending (Li et al. 2020, algorithm 2).
 
-    A waiting trial goes on from its state when it has come to be among the best third of its rung,
-    because more trials have reached the rung.
+    When more trials have reached a rung, a waiting trial may be among the best third of it. It
+    then continues from its snapshot.
 
     Args:
-        parallel: Trials at a time.
-        patience: Seconds for which nothing but waiting trials may be left before they end.
+        parallel: The number of trials at a time.
+        patience: If only waiting trials have been left for these seconds, they end.
     """
 
     def __init__(self, parallel: int = 1, patience: float = 10.0) -> None:
@@ -62,7 +62,7 @@ class PausingASHA(ASHA):
         action = super().on_trial_result(tune_controller, trial, result)
         if action != TrialScheduler.STOP or result["percent"] >= 100:
             return action
-        tune_controller.pause_trial(trial, should_checkpoint=False)  # it keeps its own state
+        tune_controller.pause_trial(trial, should_checkpoint=False)  # it has its own snapshots
         return str(TrialScheduler.NOOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
@@ -70,23 +70,23 @@ class PausingASHA(ASHA):
         waiting = [trial for trial in self.trials if trial.status == "PAUSED"]
         if self.has_room():
             for trial in waiting:
-                if self.promising(trial.trial_id):
+                if self.is_promising(trial.trial_id):
                     return trial
         self._end_if_idle(tune_controller, waiting)
         return next((trial for trial in self.trials if trial.status == "PENDING"), None)
 
-    def promising(self, trial_id: str) -> bool:
+    def is_promising(self, trial_id: str) -> bool:
         """Whether a trial is among the best third of the highest rung that it has reached."""
         bracket = self._trial_info[trial_id]
         recorded = next(rung for _, rung in bracket._rungs if trial_id in rung)
         return bool(recorded[trial_id] >= bracket.cutoff(recorded))
 
     def _running(self) -> int:
-        """The number of trials that run or are about to."""
+        """The number of trials that run or are about to run."""
         return sum(trial.status in ("PENDING", "RUNNING") for trial in self.trials)
 
     def _end_if_idle(self, tune_controller: Any, waiting: list[Any]) -> None:
-        """End the waiting trials if nothing else has been left for a while."""
+        """End the waiting trials if only they have been left for `patience` seconds."""
         now = time.monotonic()
         if self._running() or not waiting:
             self.idle_since = None

@@ -1,7 +1,7 @@
-"""A sweep's folder: where it is, who holds it, and how a resume knows that it is the same sweep.
+"""A sweep's folder: its place, its lock, and the manifest that tells whether a sweep is the same.
 
-A sweep's name is either free, or it continues the same sweep. A search also learns from the folder
-and the store which cells it has tried.
+A new sweep needs a new name, and a resumed sweep the name of the same sweep. A resumed search also
+reads from the folder and the store which cells it has tried.
 """
 
 import contextlib
@@ -29,17 +29,18 @@ from genae_core.tracking.delivery import deliver_all
 
 MANIFEST, LOCK = "sweep.json", ".lock"
 STOPPED = "stopped.jsonl"  # the cells that a scheduler has stopped
-# The states of trainings that have not ended, and what the tracking store does not have yet.
+# The folders of snapshots of trainings that have not ended, and of what the tracking store does
+# not have yet.
 STATES, JOURNALS = "states", "journals"
 
 
 def new_name(study: str) -> str:
-    """A name that is free: the study, the UTC time and a random suffix."""
+    """A new name: the study, the UTC time and a random suffix."""
     return f"{study}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def folder_of(name: str, options: LaunchOptions) -> Path:
-    """Where a sweep keeps its own files on this machine."""
+    """The folder of a sweep's own files on this machine."""
     storage = None if mirror_of(name, options) else options.storage
     return Path(storage or home() / "sweeps").expanduser().absolute() / name
 
@@ -55,7 +56,7 @@ def open_store(
 ) -> mlflow_store.Tracker:
     """Open the tracking store, and make it if it is missing.
 
-    Raises ValueError unless the sweep's name is free, or it is resumed as the same sweep.
+    Raises ValueError if the name of a new sweep exists, or if a resumed sweep is not the same.
     """
     name = folder.name
     mirror = mirror_of(name, options)
@@ -69,19 +70,19 @@ def open_store(
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
     )
-    # A launch that was killed before it had prepared anything leaves the lock alone.
+    # A launch that was killed before it had prepared anything leaves only the lock.
     used = any(path.name != LOCK for path in folder.glob("*"))
     if not options.resume and (used or (mirror and mirror.exists(MANIFEST))):
         raise ValueError(exists)
     tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(exists)
-    here = store_uri.redact(tracker.uri)
-    there = before.get("tracking_uri", here)
+    uri_now = store_uri.redact(tracker.uri)
+    uri_before = before.get("tracking_uri", uri_now)
     config.require(
-        options.tracking_uri is not None or there == here,
-        f"--resume: the sweep was started with --tracking-uri {there}; give it again, or where "
-        "its store is now",
+        options.tracking_uri is not None or uri_before == uri_now,
+        f"--resume: the sweep was started with --tracking-uri {uri_before}; give it again, or the "
+        "present address of the store",
     )
     return tracker
 
@@ -94,20 +95,20 @@ def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
 def _check_same(
     folder: Path, cells: dict[str, Experiment], options: LaunchOptions
 ) -> dict[str, Any]:
-    """The sweep's manifest. Raises ValueError if it is missing or of another sweep."""
+    """The manifest of the sweep to resume. Raises ValueError if it is missing or differs."""
     try:
         before: dict[str, Any] = config.canonicalize(json.loads((folder / MANIFEST).read_text()))
     except (OSError, json.JSONDecodeError):
         raise ValueError(
-            f"no sweep to continue in {folder}; leave out --resume to start it"
+            f"--resume: there is no sweep in {folder}; leave out --resume to start it"
         ) from None
     now = _what_decides(cells, options)
     if before["seeds"] != now["seeds"]:
         raise ValueError(
-            f"--resume: the sweep was started with seeds {before['seeds']}, got {now['seeds']}"
+            f"--resume: the sweep was started with --seeds {before['seeds']}, got {now['seeds']}"
         )
     for cell in before["cells"].values():
-        cell.setdefault("compute", None)  # a sweep from before there was a choice has none
+        cell.setdefault("compute", None)  # manifests of earlier versions do not have it
         if cell["compute"] is not None:
             cell["compute"].setdefault("cuda_graphs", False)
     for key in sorted({*before["cells"], *now["cells"]}):
@@ -120,7 +121,7 @@ def _check_same(
 
 
 def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str, Any]:
-    """What decides a sweep's results."""
+    """The part of the manifest that decides the sweep's results."""
     return {
         "seeds": list(options.seeds),
         "cells": {key: config.to_dict(cell) for key, cell in cells.items()},
@@ -128,7 +129,7 @@ def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[
 
 
 def write_manifest(prepared: PreparedSweep) -> None:
-    """Write sweep.json, by which `--resume` and jobs/replay_tracking.py know the sweep."""
+    """Write sweep.json, from which `--resume` and jobs/replay_tracking.py read what the sweep is."""
     place, sweep, options = prepared.place, prepared.sweep, prepared.options
     about = {
         "study": place.study,
@@ -146,9 +147,9 @@ def write_manifest(prepared: PreparedSweep) -> None:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder. Raises ValueError if a live process does.
+    """Hold the lock of a sweep's folder. Raises ValueError if a live process holds it.
 
-    The lock is the kernel's, so that of a killed process is free.
+    The kernel frees the lock of a killed process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file_lock = FileLock(folder / LOCK)
@@ -162,22 +163,24 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
-        if all(path.name == LOCK for path in folder.iterdir()):  # nothing came of it
+        if all(path.name == LOCK for path in folder.iterdir()):  # the sweep did not begin
             shutil.rmtree(folder)
 
 
 def note_stopped(folder: Path, params: Params) -> None:
-    """Note that the scheduler has stopped this cell, so that a resume does not take it up."""
+    """Note that the scheduler has stopped this cell, so that a resumed search leaves it out."""
     with (folder / STOPPED).open("a") as file:
         file.write(cell_key(params) + "\n")
 
 
 class EarlierTrials(NamedTuple):
-    """What became of the trials of a search.
+    """The earlier trials of a search that is resumed.
 
-    measured: the cells that have finished with all seeds, each with the mean over them of its best
-    validation FCD. cut_off: those that have not finished, and are taken up again.
-    failed_or_stopped: the number of those that failed, or that the scheduler stopped.
+    Attributes:
+        measured: The cells that have finished with all seeds, each with its best validation FCD,
+            averaged over the seeds.
+        cut_off: The cells that were interrupted, which are continued.
+        failed_or_stopped: The number of cells that failed, or that the scheduler stopped.
     """
 
     measured: list[tuple[Params, float]]
@@ -186,7 +189,7 @@ class EarlierTrials(NamedTuple):
 
 
 def earlier_trials(study: str, options: LaunchOptions) -> EarlierTrials:
-    """What became of the trials of the search that is resumed."""
+    """Read the earlier trials of the search that is resumed."""
     assert options.name is not None
     best: dict[str, dict[str, float]] = {}  # by cell and seed
     ended = set()  # cells that have failed, or that the scheduler has stopped
@@ -194,7 +197,7 @@ def earlier_trials(study: str, options: LaunchOptions) -> EarlierTrials:
     with contextlib.suppress(FileNotFoundError):
         ended |= set((folder / STOPPED).read_text().splitlines())
     tracker = _tracker(study, options)
-    with lock(folder):  # a live sweep delivers its own
+    with lock(folder):  # a live sweep delivers its own journals
         deliver(tracker, folder)
     for run in tracker.read_runs(options.name, ()):
         by_seed = best.setdefault(run.tags["cell"], {})
@@ -219,6 +222,6 @@ def earlier_trials(study: str, options: LaunchOptions) -> EarlierTrials:
 
 
 def deliver(tracker: mlflow_store.Tracker, folder: Path) -> None:
-    """Deliver what an earlier launch of the sweep could not."""
+    """Deliver what an earlier launch of the sweep could not deliver."""
     for journal, reason in deliver_all(tracker, folder / JOURNALS, patience=5).items():
         print(f"warning: {journal} could not be delivered: {reason}")

@@ -1,4 +1,4 @@
-"""The trials of a sweep under Ray Tune: started, paused, stopped, tried again, and watched."""
+"""The trials of a sweep under Ray Tune, from the first start to the last result."""
 
 import math
 import os
@@ -32,11 +32,11 @@ from genae_core.training.snapshot_folder import Preempted, request_stop
 
 # Tune's states of a trial, in words for people.
 STATES = {"RUNNING": "running", "PAUSED": "paused", "TERMINATED": "ended", "ERROR": "failed"}
-NOTES = "notes"  # the key under which a trial reports what people should know
+NOTES = "notes"  # the key under which a trial reports its warnings
 
 
 def run_trials(prepared: PreparedSweep) -> Outcome:
-    """Run the trials until they have ended, or the sweep is cut off."""
+    """Run the trials until all have ended, or until the sweep is interrupted."""
     began = time.monotonic()
     plan, folder = prepared.plan, prepared.place.folder
     trainable = tune.with_parameters(
@@ -45,7 +45,7 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         splits=prepared.splits,
         classifier=prepared.classifier,
     )
-    # A cluster ends a job with SIGTERM: as Ctrl-C, so that the sweep can be resumed.
+    # A cluster ends a job with SIGTERM. It is handled as Ctrl-C, so that the sweep can be resumed.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -55,7 +55,7 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
                 plan, trainable, folder, prepared.parallel, prepared.options, [callback]
             )
             results_grid = tuner.fit()
-        # Tune takes its own handler off at the first Ctrl-C, and leaves it on if none came.
+        # At the first Ctrl-C, Tune removes its own handler. Without one, its handler stays.
         interrupted = signal.getsignal(signal.SIGINT) is before
     except KeyboardInterrupt:
         return Outcome(len(plan.grid), [], True, time.monotonic() - began)
@@ -84,10 +84,10 @@ def _trainable() -> Any:
         try:
             run_cell(params, sweep, splits, classifier, report, notes.append)
         except Preempted:
-            os._exit(143)  # Tune sees its worker die, and starts the trial again elsewhere
+            os._exit(143)  # Tune sees the worker die, and starts the trial again on another node
         except Exception as error:
-            # A trial that fails by itself would fail again, so it ends here with its reason. Tune
-            # tries again only what killed a worker.
+            # A trial that raises an error would raise it again, so it ends here with the reason.
+            # Tune repeats a trial only if its worker died.
             report({"fcd_val": math.inf, "percent": 100, FAILED: _describe(error)})
 
     trainable.__mixins__ = (_Preemptible,)  # type: ignore[attr-defined]  # Tune's own hook
@@ -95,8 +95,11 @@ def _trainable() -> Any:
 
 
 class _Preemptible:
-    """Mixed into the actor that runs a trial; Tune calls `setup` in the actor's main thread, the
-    only one that may install a signal handler."""
+    """Tune mixes this class into the actor that runs a trial, to handle SIGTERM.
+
+    Tune calls `setup` in the actor's main thread, which is the only one that may install a signal
+    handler.
+    """
 
     def setup(self, config: Params) -> None:
         signal.signal(signal.SIGTERM, request_stop)
@@ -111,10 +114,10 @@ def make_tuner(
     options: LaunchOptions,
     callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
-    """Tune with the settings of every sweep.
+    """A Tuner with the settings that all sweeps have.
 
-    Workers live on from trial to trial. As many trials wait for a node as run at a time, so that a
-    growing cluster grows at once.
+    A worker runs one trial after another. As many trials wait for a node as run at a time, so that
+    a growing cluster adds all its nodes at once.
     """
     if isinstance(plan.scheduler, PausingASHA):
         plan.scheduler.parallel = parallel
@@ -127,7 +130,7 @@ def make_tuner(
             scheduler=plan.scheduler or (ASHA() if options.asha else None),
             num_samples=plan.max_trials or -1,
             time_budget_s=min(seconds, default=None),
-            # Tune's own limit would count trials that wait: PausingASHA has one that does not.
+            # Tune's own limit would count trials that wait. The limit of PausingASHA does not.
             max_concurrent_trials=None if plan.scheduler else parallel,
             reuse_actors=True,
         ),
@@ -152,7 +155,7 @@ class BoardCallback(tune.Callback):
         self.reminder = Reminder()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk, and a terminal cannot be written."""
+        """Return no state: Tune writes its callbacks to disk, and a terminal cannot be written."""
         return {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: object) -> None:
@@ -192,7 +195,7 @@ class BoardCallback(tune.Callback):
         self.board.on_failure(cell_label(trial.config))
 
     def _observe_end(self, last: dict[str, Any]) -> None:
-        """Observe what a finished trial has reported last."""
+        """Observe the last report of a finished trial."""
         family = last["family"]
         self.best[family] = min(last["fcd_val"], self.best.get(family, math.inf))
         for seconds in last[STEP_SECONDS]:
@@ -212,17 +215,17 @@ class BoardCallback(tune.Callback):
 
 
 def _describe(error: Exception) -> str:
-    """The failure in words, with what to do if memory is lacking."""
+    """The failure in words, with advice if the trial ran out of memory."""
     reason = f"{type(error).__name__}: {error}"
-    lack = isinstance(error, MemoryError) or "OutOfMemory" in reason or "allocate memory" in reason
+    oom = isinstance(error, MemoryError) or "OutOfMemory" in reason or "allocate memory" in reason
     hint = "give it more with --memory-per-trial or --gpus-per-trial, or make the model smaller"
-    return f"out of memory ({hint}): {reason}" if lack else reason
+    return f"out of memory ({hint}): {reason}" if oom else reason
 
 
 def _failure_of(result: Any) -> str | None:
-    """Why the trial has failed, if it has: by itself, or because its worker died too often."""
+    """Why the trial has failed: an error, or a worker that died too often. None if it has not."""
     if result.error:
         lines = str(result.error).strip().splitlines()
         oom = "out of memory: " if "OutOfMemory" in type(result.error).__name__ else ""
-        return f"{oom}its worker died more than --max-retries times; at last: {lines[-1]}"
+        return f"{oom}its worker died more than --max-retries times; the last error: {lines[-1]}"
     return (result.metrics or {}).get(FAILED)

@@ -1,6 +1,6 @@
-"""One trial of a sweep, in its worker process: a cell's seeds are trained, sampled and recorded.
+"""One trial of a sweep, in its worker process: it trains, samples and records a cell's seeds.
 
-What has finished is not run again, so a trial may be repeated.
+A trial may be repeated, because it does not run again what has finished.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ from genae_core.training.snapshot_folder import print_warning
 from genae_core.training.snapshots import Snapshot, SnapshotStore
 from genae_core.training.stacked import Replica, StageStart, fit_together
 
-# A folder beside a sweep's snapshots: the fraction of its steps that each running trial has done.
+# The folder with the fraction of its steps that each running trial has done.
 PROGRESS = "progress"
-# The key of a trial's last report that holds the seconds of a step of each of its chains.
+# The key in a trial's last report of the seconds of a step of each chain.
 STEP_SECONDS = "chain_step_seconds"
 
 
@@ -46,23 +46,23 @@ def run_cell(
 ) -> None:
     """Train and sample every seed of a cell, and report the result.
 
-    A training that was cut off goes on from its last state, in the same MLflow run. When the share
-    of the steps that are done, over all seeds and stages, passes one of sweep.rungs, the FCD of
-    that moment is reported too, for schedulers; a two-stage model reports none before its last
-    stage, since it cannot be sampled.
+    An interrupted training continues from its last snapshot, in the same MLflow run. The trial also
+    reports an FCD to schedulers when the fraction of its steps that are done, over all seeds and
+    stages, passes one of sweep.rungs. A two-stage model cannot be sampled before its last stage,
+    so it reports no FCD before.
 
     Args:
         params: The cell.
         sweep: What all trials share.
         splits: The images.
-        classifier: Its features are what the FCD compares.
-        report: Is called with {"fcd_val", "percent", "finished", ...}; at the end "fcd_val" is the
-            mean over the seeds of the best FCD, and "finished" is true.
-        warn: Is called with what people should know.
+        classifier: The classifier whose features the FCD compares.
+        report: Called with {"fcd_val", "percent", "finished", ...}. At the end, "fcd_val" is the
+            best FCD averaged over the seeds, and "finished" is true.
+        warn: Called with each warning for people.
 
     Raises:
-        RuntimeError: A GPU is asked for and torch sees none.
-        FloatingPointError: A training or a chain left the range of floats.
+        RuntimeError: The trial needs a GPU, and torch sees none.
+        FloatingPointError: A training or a chain left the range of floating-point numbers.
     """
     torch.set_num_threads(sweep.threads)
     limit_memory(sweep.memory, sweep.gpus)
@@ -72,9 +72,11 @@ def run_cell(
 
 
 def device_of(gpus: float) -> torch.device:
-    """The trial's device. Raises RuntimeError if a GPU is asked for and torch sees none."""
+    """The trial's device. Raises RuntimeError if the trial needs a GPU and torch sees none."""
     if gpus > 0 and not torch.cuda.is_available():
-        raise RuntimeError("a GPU was asked for, but this torch sees none: install a CUDA build")
+        raise RuntimeError(
+            "the trial needs a GPU, but torch sees none: install a CUDA build of it"
+        )
     return torch.device("cuda" if gpus > 0 else "cpu")
 
 
@@ -90,8 +92,13 @@ def limit_memory(limit: int | None, gpus: float) -> None:
 
 @dataclasses.dataclass
 class _CellTrial:
-    """The trial while it runs. best_fcds: of the seeds that have finished. step_seconds: of the
-    chains that ran here. rungs: those that have not been reported yet."""
+    """The trial while it runs.
+
+    Attributes:
+        best_fcds: The best FCDs of the seeds that have finished.
+        step_seconds: The seconds of a step of each chain that ran here.
+        rungs: The rungs that have not been reported yet.
+    """
 
     params: Params
     sweep: Sweep
@@ -121,7 +128,7 @@ class _CellTrial:
                 with open_runs([runs], self.params, self.sender):
                     runs.snapshots.back_off()
                     self._run_seed(runs, runs.snapshots)
-        # The driver observes these: this worker may end before Ray has collected them.
+        # The driver observes these values, since this worker may end before Ray collects metrics.
         self.report(
             {
                 "fcd_val": sum(self.best_fcds) / len(self.best_fcds),
@@ -133,7 +140,7 @@ class _CellTrial:
         )
 
     def _unfinished_seeds(self) -> list[SeedRuns]:
-        """The seeds that are still to be run; the best FCDs of the others are noted."""
+        """The seeds that must still be run. Keeps the best FCDs of the others."""
         finished = finished_runs(self.sweep)
         unfinished = []
         for seed in self.sweep.seeds:
@@ -147,21 +154,24 @@ class _CellTrial:
         return unfinished
 
     def _stacks(self, seeds: Sequence[SeedRuns]) -> bool:
-        """Whether the seeds are trained as one model. They are not if they read a stream: each has
-        an order of its own, and they would push each other's images out of memory."""
+        """Whether the seeds are trained as one model.
+
+        They are not if they stream their images: each seed has its own order, and the seeds would
+        push each other's images out of memory.
+        """
         streamed = isinstance(self.splits.train.images, StreamedImages)
         return self.sweep.stack_seeds and len(seeds) > 1 and not streamed
 
     def _run_seed(self, runs: SeedRuns, snapshots: SnapshotStore) -> None:
-        """Train a seed from where its snapshots have it, run its chains, and record both."""
+        """Continue or begin the training of a seed, run its chains, and record both."""
         result = self._train_and_sample(runs, snapshots)
         linger = self.sweep.linger
         if self.sender.flush(runs.folders, linger) or not linger:
             runs.snapshots.delete()
         else:
             self.warn(
-                "the tracking store did not take what was logged, which only this node has: "
-                "the training's last state is kept, from which --resume logs it again"
+                "the tracking store did not take what was logged, and only this node has it: "
+                "the training's last snapshot is kept, from which --resume logs it again"
             )
         self.best_fcds.append(min(min(chain.fcd_val) for chain in result.chains))
         self.step_seconds += [chain.step_seconds for chain in result.chains]
@@ -173,12 +183,12 @@ class _CellTrial:
                 self.splits,
                 self.classifier,
                 self.device,
-                self._epoch_watcher(1),
-                snapshots,
+                on_epoch=self._epoch_watcher(1),
+                snapshots=snapshots,
             )
             if runs.snapshots.resumed_step is not None:
                 self.warn(
-                    f"seed {runs.seed} was not trained at once: it went on from step "
+                    f"the training of seed {runs.seed} was interrupted: it continued from step "
                     f"{runs.snapshots.resumed_step}"
                 )
             runs.record(result)
@@ -186,15 +196,15 @@ class _CellTrial:
                 chain, error = next(iter(result.failed.items()))
                 raise FloatingPointError(f"{chain_label(chain)}: {error}")
         except (ValueError, ArithmeticError):
-            runs.snapshots.delete()  # from this state it would fail again
+            runs.snapshots.delete()  # from this snapshot it would fail again
             raise
         return result
 
     def _train_stacked(self, seeds: Sequence[SeedRuns]) -> dict[int, SnapshotStore]:
-        """Train the seeds as one stacked model.
+        """Train the seeds as one stacked model, and return their snapshots by seed.
 
-        The snapshots by seed then hold each seed's state, from which it goes on alone: to its
-        chains, or, if the seeds could not be trained together, with its training.
+        From its snapshot, each seed then continues alone: with its chains or, if the seeds could
+        not be trained together, with its training.
         """
         snapshots: dict[int, SnapshotStore] = {
             runs.seed: _InMemory(runs.snapshots) for runs in seeds
@@ -211,10 +221,10 @@ class _CellTrial:
                     dataclasses.replace(runs.experiment, compute=compute),
                     self.splits,
                     self.device,
-                    (lambda *_: None) if replicas else self._epoch_watcher(len(seeds)),
-                    snapshots[runs.seed],
-                    # Without sharing, each seed would hold the images once more.
-                    replicas[0].examples if replicas else None,
+                    on_epoch=(lambda *_: None) if replicas else self._epoch_watcher(len(seeds)),
+                    snapshots=snapshots[runs.seed],
+                    # Without sharing, each seed would hold its own copy of the images.
+                    examples=replicas[0].examples if replicas else None,
                 )
             )
         stages: list[StageStart] = []
@@ -226,17 +236,22 @@ class _CellTrial:
                     f"in the stage {stage} the seeds were not one stacked model, but took their "
                     f"steps in turn: {obstacle}"
                 )
-            stacked = [stage.stage for stage in stages if not stage.obstacle]
-            happened = "no" if not stacked else "in part" if obstacles else "yes"
+            if all(stage.obstacle for stage in stages):
+                stacked = "no"
+            else:
+                stacked = "in part" if obstacles else "yes"
         except Exception as error:
             self.warn(f"from here the seeds are trained one after the other: {error}")
-            happened = "no"
+            stacked = "no"
         for runs in seeds:
-            runs.tag_stacking(happened)
+            runs.tag_stacking(stacked)
         return snapshots
 
     def _epoch_watcher(self, seeds: int) -> Callable[[torch.nn.Module, Progress], None]:
-        """Watches the epochs of as many seeds as are trained at once."""
+        """A callback for the epochs of a training, of `seeds` seeds at once.
+
+        It writes the progress, observes the seconds, and reports an FCD at each rung.
+        """
         began = time.monotonic()
 
         def on_epoch(model: torch.nn.Module, progress: Progress) -> None:
@@ -253,7 +268,7 @@ class _CellTrial:
         return on_epoch
 
     def _report_rung(self, model: torch.nn.Module, fraction: float) -> None:
-        """Report the FCD of this moment to the scheduler."""
+        """Report the present FCD to the scheduler."""
         self.rungs = [rung for rung in self.rungs if rung > fraction]
         binarize = self.cell.data.binarize
         data = ReferenceData(self.splits, self.classifier, binarize, self.device)
@@ -262,8 +277,7 @@ class _CellTrial:
 
 
 class _InMemory:
-    """A snapshot store that also holds the latest snapshot in memory, in case the disk does not
-    take it."""
+    """A snapshot store that also keeps the latest snapshot in memory, in case the disk is full."""
 
     def __init__(self, store: SnapshotStore) -> None:
         self.store = store
@@ -281,10 +295,10 @@ class _InMemory:
 
 
 def finished_runs(sweep: Sweep) -> dict[str, float]:
-    """The best validation FCD of finished runs by their key.
+    """The best validation FCD of finished runs, by run key.
 
-    These are the runs that a resume began with. If seeds may have been trained on a node that is
-    gone, the tracking store is asked too; if it does not answer, they are trained again.
+    These are the runs that had finished when the sweep was resumed. If a node that is gone may have
+    trained seeds, the tracking store is also asked. If it does not answer, they are trained again.
     """
     if not sweep.linger or len(sweep.seeds) == 1:
         return sweep.finished

@@ -29,7 +29,7 @@ def test_as_many_as_fit_with_headroom(used: int, at_most: int, expected: float) 
 
 @pytest.mark.parametrize(("used", "at_most"), [(101, 8), (10, 0)])
 def test_where_not_one_fits_it_is_said(used: int, at_most: int) -> None:
-    with pytest.raises(ValueError, match="not one trial fits"):
+    with pytest.raises(ValueError, match="not even one trial fits"):
         gpu_fraction(Peak(used, 100), at_most)
 
 

@@ -249,7 +249,7 @@ def test_a_measurement_that_fails_stops_no_sweep(
     monkeypatch.setattr(autotune.ray_cluster, "call_once", fails)
     found = autotune.choose_compute(tmp_path, sweep, splits_of_images(), LaunchOptions())
     assert found == PLAIN
-    assert "warning: it could not be measured" in capsys.readouterr().out
+    assert "warning: the measurement failed" in capsys.readouterr().out
     asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == LAST
 
@@ -272,7 +272,7 @@ def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
     asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == PLAIN
     told = capsys.readouterr().out
-    assert "--precision fp32 as CUDA graphs: fails here, or comes to something else" in told
+    assert "--precision fp32 as CUDA graphs: fails here, or has another result" in told
     refused = dataclasses.replace(asked, cuda_graphs=False)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), refused) == PLAIN
     assert not capsys.readouterr().out
@@ -350,8 +350,8 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
     given = (tmp_path, sweep, splits_of_images())
     assert autotune.choose_stacking(*given, options) is together
     said = capsys.readouterr().out
-    assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one fills'}" in said
-    assert f"taken: {'as one' if together else 'in turn'}" in said
+    assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one seed fills'}" in said
+    assert f"chosen: {'as one' if together else 'in turn'}" in said
     manifest = json.dumps({"together": not together})
     (tmp_path / sweep_folder.MANIFEST).write_text(manifest)
     resumed = dataclasses.replace(options, resume=True, name="s")

@@ -14,11 +14,11 @@ from genae_core.metrics.classifier import (
     ClassifierConfig,
     accuracy,
     cached_classifier,
+    choose_feature_width,
     cross_entropy,
     fingerprint,
     load_classifier,
     recipe_key,
-    choose_feature_width,
     rotate,
     train_classifier,
 )

@@ -9,7 +9,7 @@ from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES, PRIORS, family_config
 from genae_core.recipes.family_settings import EXAMPLE, describe_settings, family_settings
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.search_space import search_experiment, check_space, usual_cell
+from genae_core.recipes.search_space import check_space, search_experiment, usual_cell
 from genae_core.recipes.settings import parse_setting, replace_settings
 from genae_core.recipes.study import study_experiment
 

@@ -101,5 +101,5 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     assert [t.value for t in plan.searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
     first = plan.searcher.suggest("0")
     assert first["latent_dim"] == cut_off["latent_dim"]
-    with pytest.raises(ValueError, match="has had its trials"):
+    with pytest.raises(ValueError, match="has already run all its trials"):
         planned(trials=3)

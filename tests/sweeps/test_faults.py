@@ -46,7 +46,7 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
 
 def went_on(said: str) -> int:
     """The step from which the sweep's one training went on: a new one would end the same."""
-    (step,) = re.findall(r"it went on from step (\d+)", said)
+    (step,) = re.findall(r"it continued from step (\d+)", said)
     return int(step)
 
 
@@ -179,7 +179,7 @@ def test_a_driver_that_is_told_to_stop_says_how_to_go_on(
     wait_for_state(home, sent.name, least=20)
     process.send_signal(sent)
     said = ended(process, 130)
-    assert f"to go on: the same command with --name {sent.name} --resume" in said
+    assert f"to continue: the same command with --name {sent.name} --resume" in said
     assert went_on(ended(start(home, sent.name, "--resume"))) >= 20
     assert outcome(home, sent.name) == expected
 
