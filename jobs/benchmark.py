@@ -56,8 +56,8 @@ class Options:
 
     suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
     """What to measure. train: steps of a training. replicas: steps of eight seeds that are trained
-    as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of bf16
-    and of fp32, over twice as many seeds as --repeats. data: preparing and reading shards.
+    as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of
+    bf16 and of fp32, over twice as many seeds as --repeats. data: preparing and reading shards.
     tracking: the time that logging costs a trial. overhead: launching empty trials. scale: a
     thousand trials on a cluster of 16 nodes on this machine. explorer: building, opening and
     playing the page of a thousand runs in Chromium. all: all of these, which takes more than an

@@ -50,8 +50,8 @@ class Options:
     split_seed: int = 0
     """Seed of the random choice of the splits, if the dataset has no splits of its own."""
     max_rejected: float = MAX_REJECTED
-    """Largest fraction of the files that may be unusable. With more, the job stops and keeps what is
-    done."""
+    """Largest fraction of the files that may be unusable, in [0, 1]. With more, the job stops and
+    keeps what is done."""
     download: bool = False
     """Download missing official files into --raw with torchvision."""
     ray_address: str | None = None

@@ -129,7 +129,7 @@ def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[
 
 
 def write_manifest(prepared: PreparedSweep) -> None:
-    """Write sweep.json, from which `--resume` and jobs/replay_tracking.py read what the sweep is."""
+    """Write sweep.json, which `--resume` and jobs/replay_tracking.py read."""
     place, sweep, options = prepared.place, prepared.sweep, prepared.options
     about = {
         "study": place.study,

@@ -46,10 +46,10 @@ def run_cell(
 ) -> None:
     """Train and sample every seed of a cell, and report the result.
 
-    An interrupted training continues from its last snapshot, in the same MLflow run. The trial also
-    reports an FCD to schedulers when the fraction of its steps that are done, over all seeds and
-    stages, passes one of sweep.rungs. A two-stage model cannot be sampled before its last stage,
-    so it reports no FCD before.
+    An interrupted training continues from its last snapshot, in the same MLflow run. When the
+    fraction of the trial's steps that are done, over all seeds and stages, passes one of
+    sweep.rungs, the trial reports its present FCD to the scheduler. A two-stage model cannot be
+    sampled before its last stage, so it reports no FCD before.
 
     Args:
         params: The cell.
@@ -297,8 +297,9 @@ class _InMemory:
 def finished_runs(sweep: Sweep) -> dict[str, float]:
     """The best validation FCD of finished runs, by run key.
 
-    These are the runs that had finished when the sweep was resumed. If a node that is gone may have
-    trained seeds, the tracking store is also asked. If it does not answer, they are trained again.
+    These are the runs that had finished when the sweep was resumed. If a node that is gone may
+    have trained seeds, the tracking store is also asked. If it does not answer, they are trained
+    again.
     """
     if not sweep.linger or len(sweep.seeds) == 1:
         return sweep.finished
