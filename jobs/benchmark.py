@@ -114,8 +114,9 @@ def describe_machine(device: str) -> dict[str, str | int | None]:
 
 def main(options: Options) -> int:
     """Run the suites, print their rows, and write them."""
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise ValueError(f"--json {options.json}: there is no such folder")
+    if options.json is not None:
+        folder = options.json.absolute().parent
+        require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(options.json))
     has_device = options.device == "cpu" or torch.cuda.is_available()
     require(has_device, "torch sees no GPU; use --device cpu", device=options.device)
     suites = get_args(Suite) if options.suite == "all" else (options.suite,)

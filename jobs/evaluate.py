@@ -1,7 +1,8 @@
-"""Measure FCD, kernel distance and classes of samples at steps of a trained model's chain.
+"""Measure the FCD, the kernel distance and the classes of samples at steps of a trained model's chain.
 
-The samples are the same that jobs/sample.py writes, but they are not stored, so that a million
-need no more memory than a few. A sweep measures precision and recall, of 2,000 samples.
+The samples are the same as those of jobs/sample.py, but they are not stored, so that a million
+samples need no more memory than a few. Precision and recall are measured only by a sweep, on 2,000
+samples.
 
   python jobs/evaluate.py RUN_ID --num-samples 1000000 --out report.json
   python jobs/evaluate.py CHECKPOINT_FOLDER --dataset mnist --data-root DIR --steps 0 5 50
@@ -45,21 +46,22 @@ from genae_core.report.tables import align_columns
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.cluster_mapper import ClusterMapper
 
-FEW = 20_000  # this process measures so few samples sooner than a cluster starts
+FEW = 20_000  # this process measures fewer samples before a cluster would have started
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DataOptions):
-    """The flags of this job. Those about data are for a checkpoint; a run knows its data."""
+    """The flags of this job. The flags about data are for a checkpoint; a run knows its data."""
 
     source: Annotated[str, tyro.conf.Positional]
     """Id of an MLflow run, or the folder of a checkpoint."""
     out: Path | None = None
-    """JSON file for the results; it must not exist yet."""
+    """JSON file for the results, which must not exist yet (default: none)."""
     num_samples: int = 10_000
     """Number of samples."""
     steps: tuple[int, ...] | None = None
-    """Steps of the chain to measure, ascending from 0 (default: the run's)."""
+    """Steps of the chain at which samples are measured, ascending from 0 (default: the run's; for
+    a checkpoint those of the published chain)."""
     batch_norm: Literal["batch", "running"] | None = None
     """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
     seed: int | None = None
@@ -69,7 +71,8 @@ class Options(DataOptions):
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction lets several workers share one GPU."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, or a Ray for this job only)."""
+    """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the job
+    starts its own Ray if it needs one)."""
 
 
 class Subject(NamedTuple):
@@ -96,7 +99,7 @@ def table(report: EvaluationReport) -> str:
 
 
 def _with_error(estimate: tuple[float, float]) -> str:
-    """The value with its standard error, if it has one."""
+    """The value in words, with its standard error if it has one."""
     value, error = estimate
     return f"{value:.4g} ± {error:.2g}" if math.isfinite(error) else f"{value:.4g}"
 
@@ -116,8 +119,8 @@ def main(options: Options) -> int:
     sub_batch = subject.chain.chain.sub_batch
     if report.num_samples <= sub_batch:
         warnings.append(
-            f"all samples are in one sub-batch of {sub_batch} chains, so they have no standard "
-            "errors; use more samples"
+            f"all samples are in one sub-batch of {sub_batch} chains, so the metrics have no "
+            "standard errors: use a larger --num-samples"
         )
     for warning in warnings:
         if warning:
@@ -145,15 +148,15 @@ def _load_subject(options: Options) -> Subject:
         record = chain.record if options.steps is None else options.steps
         chain = dataclasses.replace(chain, record=record, num_chains=None)
         # A checkpoint alone does not say what data and classifier belong to it.
-        known = dataset_recipe(options) if source.experiment is None else source.experiment
+        origin = dataset_recipe(options) if source.experiment is None else source.experiment
         device = "cuda" if options.gpus_per_worker > 0 else "cpu"
         portable = read_portable_chain(source.folder, chain, device=device)
         loading = LoadOptions(
             shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
         )
-        splits = load_splits(known.data, home(), loading)
+        splits = load_splits(origin.data, home(), loading)
         portable = portable._replace(fitted_prior=source.fitted_prior(chain, splits))
-    return Subject(portable, known.data, splits, known.classifier)
+    return Subject(portable, origin.data, splits, origin.classifier)
 
 
 def _load_classifier(subject: Subject) -> Classifier:

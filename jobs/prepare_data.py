@@ -1,6 +1,6 @@
 """Decode a dataset once, on all CPUs of the cluster, into shards that all trials share.
 
-If the job is stopped, start it again with the same flags: it goes on where it stopped.
+If the job is stopped, start it again with the same flags, and it continues.
 
   python jobs/prepare_data.py celeba --raw DIR --out DIR
   python jobs/prepare_data.py image_folder --raw s3://BUCKET/images --out s3://BUCKET/shards
@@ -35,7 +35,7 @@ class Options:
     """The flags of this job."""
 
     dataset: Annotated[Literal["mnist", "svhn", "celeba", "image_folder"], tyro.conf.Positional]
-    """The dataset whose official files to read; image_folder accepts any folder of images."""
+    """The dataset whose official files are read; image_folder is any folder of images."""
     raw: str
     """Folder or URI (s3://, gs://) of the official files, or of the images."""
     out: str
@@ -55,20 +55,22 @@ class Options:
     download: bool = False
     """Download missing official files into --raw with torchvision."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, or a Ray for this job only)."""
+    """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the job
+    starts its own Ray)."""
     shared_storage: bool = False
-    """Say that every node can access local paths, e.g. over NFS; if not, only this node works."""
+    """State that every node can open local paths, e.g. over NFS. Without it, only this node works
+    on local paths."""
 
 
 def config_of(options: Options) -> DataConfig:
     """The dataset's config. Raises ValueError for flags that the dataset does not have."""
     raw, size, download = options.raw, options.size, options.download
     if options.crop is not None and options.dataset not in ("celeba", "image_folder"):
-        raise ValueError(f"{options.dataset} has no --crop, got {options.crop}")
+        raise ValueError(f"--crop is only for celeba and image_folder, got {options.crop}")
     if not 0 <= options.max_rejected <= 1:
         raise ValueError(f"--max-rejected must be in [0, 1], got {options.max_rejected}")
     if options.extra and options.dataset != "svhn":
-        raise ValueError(f"{options.dataset} has no --extra")
+        raise ValueError(f"--extra is only for svhn, got the dataset {options.dataset}")
     if options.dataset == "mnist":
         return MNISTConfig(root=raw, download=download)
     if options.dataset == "svhn":
@@ -92,7 +94,7 @@ class Progress:
         self.ray_seconds = 0.0
 
     def show_plan(self, source: Source, todo: list[ShardSpec], done: list[Shard]) -> None:
-        """Print the notes and the plan, and start the bar with the finished shards."""
+        """Print the notes and the plan, and count the finished shards in the bar."""
         for note in source.notes:
             print(f"note: {note}")
         rows, finished_rows = sum(source.counts.values()), sum(shard.rows_in for shard in done)
@@ -105,7 +107,7 @@ class Progress:
         self.bar.update(finished_rows)
 
     def connect(self, address: str | None) -> None:
-        """Join or start a cluster, and measure how long it takes."""
+        """Join or start a cluster, and measure how long this takes."""
         began = time.perf_counter()
         ray_cluster.connect(address, os.cpu_count() or 1)
         self.ray_seconds = time.perf_counter() - began
@@ -136,7 +138,7 @@ def main(options: Options) -> int:
     progress = Progress(data)
 
     def choose(_: Any, specs: Sequence[Any]) -> PartMapper:
-        progress.connect(options.ray_address)  # not earlier: the files may be wrong or all done
+        progress.connect(options.ray_address)  # only now: the files may be wrong, or all done
         return ClusterMapper(node_local=out.local is not None and not options.shared_storage)
 
     try:

@@ -1,9 +1,9 @@
 """Deliver what a sweep logged while its tracking store did not answer.
 
-  python jobs/replay_tracking.py ~/.genae/sweeps/NAME
+Every event is delivered in order and once, and what the store already has does not change. The job
+refuses to start while the sweep is running, because the trials then deliver by themselves.
 
-Every event is delivered in order and once, and what the store already has does not change. While
-the sweep is running this job refuses to start, because the trials then deliver by themselves.
+  python jobs/replay_tracking.py ~/.genae/sweeps/NAME
 """
 
 import json
@@ -32,7 +32,7 @@ class Options:
     """The MLflow store to deliver to (default: the store with which the sweep was started; if its
     address has a password, give the whole address again)."""
     patience: float = 60.0
-    """Seconds without a success after which the job gives up. The rest stays on disk."""
+    """The job gives up after these seconds without a success. The rest stays on disk."""
 
 
 def main(options: Options) -> int:
@@ -42,7 +42,10 @@ def main(options: Options) -> int:
         manifest = json.loads((folder / MANIFEST).read_text())
         study, uri = manifest["study"], options.tracking_uri or manifest["tracking_uri"]
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} is not the folder of a sweep: {error!r}") from None
+        raise ValueError(
+            f"{folder} is not the folder of a sweep; give the folder that the sweep printed after "
+            f'"files:" ({error!r})'
+        ) from None
     with lock(folder):
         journals = folder / JOURNALS
         runs = pending_journals(journals)

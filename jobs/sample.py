@@ -1,8 +1,8 @@
 """Write samples of a trained model after k steps of its chain, as Parquet or PNG files.
 
-If the job is stopped, start it again with the same flags: it goes on where it stopped. The same
-command makes a hundred samples on a laptop or a million on a cluster, and the first hundred of
-the million are the same samples.
+If the job is stopped, start it again with the same flags, and it continues. The same command
+draws a hundred samples on a laptop or a million on a cluster, and the first hundred of the million
+are the same samples.
 
   python jobs/sample.py RUN_ID --num-samples 1000000 --out DIR
   python jobs/sample.py CHECKPOINT_FOLDER --num-samples 100 --steps 5 --format png --out DIR
@@ -44,7 +44,8 @@ class Options:
     steps: int | None = None
     """Steps of the chain (default: the number that the run recommends)."""
     format: Literal["parquet", "png"] = "parquet"
-    """parquet: files with image, z and chain; png: one file for each image."""
+    """Format of the files. parquet: tables with image, z and chain; png: one file for each
+    image."""
     batch_norm: Literal["batch", "running"] | None = None
     """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
     seed: int | None = None
@@ -54,16 +55,18 @@ class Options:
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction lets several workers share one GPU."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, or a Ray for this job only)."""
+    """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the job
+    starts its own Ray if it needs one)."""
     shared_storage: bool = False
-    """Say that every node can access local paths, e.g. over NFS; if not, only this node works."""
+    """State that every node can open local paths, e.g. over NFS. Without it, only this node works
+    on local paths."""
 
 
-def job_for(options: Options, source: TrainedModel) -> SamplingJob:
-    """The job. Raises ValueError if the number of steps is unknown."""
+def make_job(options: Options, source: TrainedModel) -> SamplingJob:
+    """Make the sampling job. Raises ValueError if the number of steps is unknown."""
     steps = options.steps if options.steps is not None else source.steps
     if steps is None:
-        raise ValueError("a checkpoint recommends no step: give --steps")
+        raise ValueError("a checkpoint recommends no number of steps: give --steps")
     chain = source.chain_with(options.batch_norm, options.seed)
     device = "cuda" if options.gpus_per_worker > 0 else "cpu"
     portable = read_portable_chain(source.folder, chain, source.fitted_prior(chain), device)
@@ -71,11 +74,11 @@ def job_for(options: Options, source: TrainedModel) -> SamplingJob:
 
 
 def main(options: Options) -> int:
-    """Draw the samples that are still missing, with a progress bar."""
+    """Draw the samples that are missing, with a progress bar."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         source = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
-        job = job_for(options, source)
+        job = make_job(options, source)
     local = job.out.local is not None and not options.shared_storage
     bar = tqdm(unit=" samples", smoothing=0, disable=None, dynamic_ncols=True)
 

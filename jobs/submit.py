@@ -1,6 +1,7 @@
 """Send a sweep or a job of this repository to a cluster, follow its log, and return its exit code.
 
-The files that git tracks are sent. Without --address they go to the node of cluster/local/node.py.
+The files that git tracks are sent to the cluster. Without --address, the cluster is the node of
+cluster/local/node.py.
 
   python jobs/submit.py -- sweeps/latent_dim.py --dataset mnist
   python jobs/submit.py --address http://127.0.0.1:8265 --install -- sweeps/search.py --minutes 20
@@ -46,7 +47,7 @@ class Options:
     """The flags of this job."""
 
     command: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """A script of this repository with its flags, after --."""
+    """A script of this repository with its flags, after two dashes (--)."""
     address: str | None = None
     """The address of the cluster's dashboard, http://127.0.0.1:PORT or https:// (default:
     RAY_API_SERVER_ADDRESS, else the node of cluster/local)."""
@@ -54,8 +55,8 @@ class Options:
     """The file with the cluster's token (default: that of cluster/local for its own node, else
     RAY_AUTH_TOKEN_PATH)."""
     install: bool = False
-    """Have the cluster install the packages that genae needs, in the versions of constraints.txt,
-    before the job begins. The default suits a cluster whose image has them, and cluster/local,
+    """Install the packages that genae needs on the cluster before the job begins, in the versions
+    of constraints.txt. This is not needed if the cluster's image has them, nor for cluster/local,
     which runs in this Python."""
     env: tuple[str, ...] = ()
     """Names of environment variables to send. Ray logs their values and shows them to everyone who
@@ -63,7 +64,7 @@ class Options:
     allow_dirty: bool = False
     """Send the files even if they differ from the commit. The runs then have the tag git_dirty."""
     max_mib: float = 50.0
-    """The largest size of what is sent, in MiB."""
+    """The largest size of the files that are sent, in MiB."""
     follow: bool = True
     """Print the job's log, and return its exit code."""
 
@@ -121,7 +122,7 @@ def connect(options: Options) -> "JobSubmissionClient":
     except ConnectionError:
         raise ValueError(f"no Ray cluster answers at {address}") from None
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"what answers at {address} is no Ray dashboard: {error}") from None
+        raise ValueError(f"{address} is not the address of a Ray dashboard: {error}") from None
 
 
 def _find_address(options: Options, local: node.Node | None) -> str:
@@ -132,7 +133,9 @@ def _find_address(options: Options, local: node.Node | None) -> str:
     address = options.address or os.environ.get("RAY_API_SERVER_ADDRESS")
     address = address or (local.address if local else None)
     if address is None:
-        raise ValueError("no cluster is up: python cluster/local/node.py up, or give --address")
+        raise ValueError(
+            "no cluster is up: start one with python cluster/local/node.py up, or give --address"
+        )
     address = address.rstrip("/")
     url = urlsplit(address)
     if url.scheme not in ("http", "https") or url.hostname is None:
@@ -146,9 +149,9 @@ def _find_address(options: Options, local: node.Node | None) -> str:
 
 
 def _bypass_proxies(host: str) -> None:
-    """Have HTTP clients reach this machine directly.
+    """Make HTTP clients reach this machine directly.
 
-    They would otherwise send a proxy what is for this machine: the token and the files.
+    They would otherwise send the token and the files to a proxy.
     """
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [entry for entry in os.environ.get(name, "").split(",") if entry]
@@ -165,7 +168,7 @@ def _find_token(options: Options, is_local: bool) -> Path | None:
     token = token or (Path(variable).expanduser() if variable else None)
     if token is not None:
         if not token.is_file():
-            raise ValueError(f"there is no token in {token}")
+            raise ValueError(f"there is no token file {token}")
         if token.stat().st_mode & 0o077:
             raise ValueError(f"others can read the token: chmod 600 {token}")
     return token
@@ -230,7 +233,7 @@ def main(options: Options) -> int:
     try:
         return follow(client, job)
     except KeyboardInterrupt:
-        print(f"\n{job} goes on.\n{hint}", file=sys.stderr)
+        print(f"\n{job} continues on the cluster.\n{hint}", file=sys.stderr)
         return STOPPED
 
 

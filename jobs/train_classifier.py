@@ -1,6 +1,8 @@
-"""Train the FCD's classifier of a dataset; a sweep does the same if it is missing.
+"""Train the FCD's classifier of a dataset.
 
-python jobs/train_classifier.py --dataset mnist --data-root DIR
+A sweep does the same if the classifier is missing.
+
+  python jobs/train_classifier.py --dataset mnist --data-root DIR
 """
 
 import sys
@@ -16,22 +18,22 @@ from genae_core.recipes.options import DataOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DataOptions):
-    """The flags of this job, which are a study's flags about its data."""
+    """The flags of this job, which are the flags about data of a study."""
 
 
 def main(options: Options) -> int:
-    """Train or find the classifier, and print its accuracy and its folder."""
-    parts = dataset_recipe(options)
+    """Train the classifier if it is missing, and print its accuracy and its folder."""
+    recipe = dataset_recipe(options)
     loading = LoadOptions(
         shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
     )
-    splits = load_splits(parts.data, home(), loading)
+    splits = load_splits(recipe.data, home(), loading)
     for note in splits.notes:
         print(f"note: {note}")
     held_out = len(splits.val.images) + len(splits.test.images)
     folder, about = cached_classifier(
-        parts.classifier,
-        data=parts.data,
+        recipe.classifier,
+        data=recipe.data,
         splits=splits,
         folder=home() / "classifiers",
         on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),

@@ -1,7 +1,9 @@
 """How do the samples of each family, and k steps of its chain, depend on the latent dimension?
 
-python sweeps/latent_dim.py                                  # digits, nothing to download
-python sweeps/latent_dim.py --dataset celeba --data-root DIR
+The first command needs no download:
+
+  python sweeps/latent_dim.py
+  python sweeps/latent_dim.py --dataset celeba --data-root DIR
 """
 
 import sys
@@ -25,7 +27,7 @@ class Options(StudyOptions):
 
 
 def main(options: Options) -> int:
-    """Run the grid family x latent dimension, each cell with one chain setting."""
+    """Run the grid family x latent dimension, each cell with one chain config."""
     recipe = dataset_recipe(options)
     chain = recipe.chain()
 

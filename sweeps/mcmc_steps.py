@@ -1,15 +1,15 @@
 """What do k steps of each sampler do to the samples of each model?
 
-Every cell is trained once with each seed and sampled in many ways:
+Every cell is trained once with each seed, and each trained model is sampled in several ways:
 
-  encode_decode  the published chain, from the prior (Creswell et al. 2017), normalised by the
-                 sub-batch as they do, and by the running averages of training
-  clean          the same without the corruption, for models that have one
-  sample         the same, but it encodes samples of p(x|z) instead of its mean
-  refined        the same chain from a Gaussian mixture fitted to the codes
-  langevin       Langevin moves on that mixture, from N(0, I)
-  metropolis     the encode/decode proposal, accepted or refused: a control, whose samples are the
-                 model's own at every step
+  encode_decode  the published chain, which starts from the prior (Creswell et al. 2017). It runs
+                 twice: normalised by the sub-batch as in the paper, and by running averages
+  clean          the same chain without the corruption, for models that have one
+  sample         the same chain, but it encodes samples of p(x|z) instead of its mean
+  refined        the same chain, which starts from a Gaussian mixture fitted to the codes
+  langevin       Langevin moves on that mixture, which start from N(0, I)
+  metropolis     the encode/decode proposal, accepted or rejected. This is a control: its samples
+                 are the model's own samples at every step
 
   python sweeps/mcmc_steps.py --dataset mnist --data-root DIR
 """
@@ -24,7 +24,7 @@ from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.chain_samplers import Refusal, SamplerName, chain_settings, refusals_of
+from genae_core.recipes.chain_samplers import Refusal, SamplerName, labelled_chains, refusals_of
 from genae_core.recipes.chain_table import write_results
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
@@ -39,14 +39,14 @@ class Options(StudyOptions):
     """The flags of this study."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of the training; each cell is trained once with each."""
+    """Seeds of the training; each cell is trained once with each of them."""
     latent_dims: tuple[int, ...] = (10, 200)
     """Latent dimensions to compare."""
     models: tuple[str, ...] = ()
-    """Only these models of the grid, e.g. vae-10 daae-200 (default: every family at every
+    """Models of the grid to train, e.g. vae-10 daae-200 (default: every family at every
     dimension)."""
     samplers: tuple[SamplerName, ...] = get_args(SamplerName)
-    """Samplers to compare; one that does not apply to a model is listed as n/a."""
+    """Samplers to compare; a sampler that does not apply to a model is listed as n/a."""
     record: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20, 50)
     """Steps at which the chains are measured, ascending from 0."""
 
@@ -57,30 +57,30 @@ def main(options: Options) -> int:
     names = {f"{family}-{dim}" for family in options.families for dim in options.latent_dims}
     require(
         names.issuperset(options.models),
-        f"--models must be of {', '.join(sorted(names))}",
+        f"--models must be among {', '.join(sorted(names))}",
         models=options.models,
     )
     recipe = dataset_recipe(options)
     data = recipe.data
-    settings = list(chain_settings(recipe, options.samplers, options.record))
+    labelled = list(labelled_chains(recipe, options.samplers, options.record))
     refusals: dict[tuple[str, int], list[Refusal]] = {}
 
     def experiment(params: dict[str, Any]) -> Experiment | None:
         family, dim = params["family"], params["latent_dim"]
         if options.models and f"{family}-{dim}" not in options.models:
             return None
-        model = study_experiment(options, family, dim, (settings[0].chain,)).model
-        refused = refusals[model.family, dim] = refusals_of(model, settings, data.shape)
-        labels = {refusal.label for refusal in refused}
-        chains = tuple(setting.chain for setting in settings if setting.label not in labels)
+        model = study_experiment(options, family, dim, (labelled[0].chain,)).model
+        refusals[model.family, dim] = refusals_of(model, labelled, data.shape)
+        refused = {refusal.label for refusal in refusals[model.family, dim]}
+        chains = tuple(chain for label, chain in labelled if label not in refused)
         require(len(chains) > 0, f"no sampler of --samplers applies to {family}")
         return study_experiment(options, family, dim, chains)
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        labels = [setting.label for setting in settings]
+        labels = [label for label, _ in labelled]
         write_results(tracker, sweep, folder, labels, refusals)
         splits = load_splits(data, home(), LoadOptions(shards=options.shards))
-        chain, figures = settings[0].chain, folder / "figures"
+        chain, figures = labelled[0].chain, folder / "figures"
         draw_interpolations(tracker, sweep, splits.test, data.binarize, chain, figures)
         print(f"drawn:  {figures} (interpolations after {', '.join(map(str, STEPS))} steps)")
 

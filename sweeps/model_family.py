@@ -1,7 +1,9 @@
 """Which family gives the best samples, before and after k steps of its chain?
 
-python sweeps/model_family.py --seeds 0 1 2
-python sweeps/model_family.py --dataset mnist --data-root DIR --families vae aae flow_ae
+All families are trained for the same number of epochs.
+
+  python sweeps/model_family.py --seeds 0 1 2
+  python sweeps/model_family.py --dataset mnist --data-root DIR --families vae aae flow_ae
 """
 
 import sys
@@ -24,11 +26,11 @@ class Options(StudyOptions):
     families: tuple[FamilyName, ...] = tuple(FAMILIES)
     """Model families to compare."""
     latent_dims: tuple[int, ...] = (10,)
-    """Latent dimensions to compare them at."""
+    """Latent dimensions at which the families are compared."""
 
 
 def main(options: Options) -> int:
-    """Run the grid family x latent dimension, every family trained for as many epochs."""
+    """Run the grid family x latent dimension."""
     chain = dataset_recipe(options).chain()
 
     def experiment(params: dict[str, Any]) -> Experiment:

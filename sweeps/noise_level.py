@@ -1,7 +1,7 @@
 """How much corruption should a denoising family have, in training and in its chain?
 
-At 0 the families are the plain ones. The noise is a standard deviation: the papers' N(x, 0.25 I)
-is 0.5.
+With noise 0 the families are the plain ones. The noise is a standard deviation: the papers'
+N(x, 0.25 I) is 0.5.
 
   python sweeps/noise_level.py --seeds 0 1 2
 """
@@ -29,18 +29,18 @@ class Options(StudyOptions):
     noises: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
     """Standard deviations of the corruption to compare."""
     latent_dim: int = 10
-    """The one latent dimension."""
+    """Latent dimension of all models."""
 
 
 def main(options: Options) -> int:
     """Run the grid family x noise."""
     require(
         options.noise is None,
-        "this study compares several: give --noises in place of --noise",
+        "this study compares several noises: give --noises instead of --noise",
         noise=options.noise,
     )
     without = [name for name in options.families if FAMILIES[name].noise == "none"]
-    require(not without, "these families have no corruption of their own", families=without)
+    require(not without, "these families take no corruption: leave them out", families=without)
     chain = dataset_recipe(options).chain()
 
     def experiment(params: dict[str, Any]) -> Experiment:

@@ -1,9 +1,9 @@
 """Does the chain improve the samples of other packages' models?
 
-Pythae's VAE and AAE, trained by Pythae's own trainer, and an AutoencoderKL of diffusers, trained
-here on its published loss without the critic, all as these packages make them. Each is wrapped
-(`genae_core.models.wrapped`) and sampled from N(0, I), and from a Gaussian mixture fitted to its
-codes, along the chain. Needs the packages of the dev extra.
+The models are Pythae's VAE and AAE, which Pythae's own trainer trains, and an AutoencoderKL of
+diffusers, which is trained here on its published loss without the critic. Each is wrapped by
+`genae_core.models.wrapped`. Its chains start from N(0, I), and from a Gaussian mixture fitted to
+its codes. The study needs the packages of the dev extra.
 
   python sweeps/other_models.py --data-root DIR --json table.json
 """
@@ -38,16 +38,16 @@ class Options(TrainingOptions):
     data_root: str
     """Folder or URI of MNIST's official files."""
     samples: int = 4_000
-    """Chains of each setting."""
+    """Number of chains for each chain config."""
     json: Path | None = None
-    """File for the curves."""
+    """JSON file for the curves (default: none)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive_int(samples=self.samples)
         if self.json is not None:
             folder = self.json.absolute().parent
-            require(folder.is_dir(), "--json: there is no such folder", json=str(self.json))
+            require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(self.json))
 
 
 def main(options: Options) -> int:
@@ -76,10 +76,12 @@ def main(options: Options) -> int:
     floor = next(iter(results.values()))[0].floor
     print(f"\n{results_table(results)}\nreal images: {floor:.1f}")
     if options.json is not None:
-        curves: dict[str, Any] = {
-            name: {chain_label(of.config): {"fcd": of.fcd, **of.curves} for of in chain_results}
-            for name, chain_results in results.items()
-        }
+        curves: dict[str, Any] = {}
+        for name, chain_results in results.items():
+            curves[name] = {
+                chain_label(result.config): {"fcd": result.fcd, **result.curves}
+                for result in chain_results
+            }
         text = to_strict_json({**curves, "floor": floor})
         Folder(options.json.absolute().parent).write(options.json.name, text.encode())
     return 0

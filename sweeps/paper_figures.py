@@ -1,12 +1,15 @@
-"""The figures of Makhzani et al. 2016, of models trained here; and how well a few labels order
-the code.
+"""Draw the figures of Makhzani et al. 2016 with models that are trained here.
 
-gaussian_aae, gaussian_vae, mixture_aae, mixture_vae: held-out codes in two dimensions, coloured
-by class, and the Gaussian AAE's manifold (figure 2). semi_supervised: a class for each Gaussian
-of the mixture, from a fifth of the labels, and the first manifolds; printed: how often the most
-responsible Gaussian is the class's own (figures 4a, 4b). swiss_roll: the codes along a roll, and
-the walk along it (figures 4c, 4d). style: the decoder is given the class (figure 5). All: samples
-above their closest training images (figure 6).
+  gaussian_aae, gaussian_vae, mixture_aae, mixture_vae
+                   held-out codes in two dimensions, coloured by class, and the manifold of the
+                   Gaussian AAE (figure 2)
+  semi_supervised  the codes of a mixture with a Gaussian for each class, trained with a fifth of
+                   the labels, and the first manifolds (figures 4a, 4b). The study prints how often
+                   the most responsible Gaussian is the Gaussian of the image's class
+  swiss_roll       the codes along a roll, and a walk along it (figures 4c, 4d)
+  style            images whose decoder gets the class (figure 5)
+
+Every model also shows samples above their closest training images (figure 6).
 
   python sweeps/paper_figures.py --dataset mnist --data-root DIR
   python sweeps/paper_figures.py --figures semi_supervised --seeds 0 1 2 --dataset mnist ...
@@ -39,7 +42,8 @@ class Options(DataOptions, LaunchOptions):
     figures: tuple[Figure, ...] = get_args(Figure)
     """Figures to draw."""
     epochs: int | None = None
-    """Passes over the training images (default: six times the dataset's recipe; style: once)."""
+    """Passes over the training images (default: six times the epochs of the dataset's recipe; for
+    style, its epochs)."""
 
 
 def main(options: Options) -> int:

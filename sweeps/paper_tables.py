@@ -1,14 +1,13 @@
-"""The papers' tables, measured again: paper beside measured, mean and 95 % interval over seeds.
+"""Measure the tables of two papers again. The values are means with 95 % intervals over seeds.
 
-flowae: Table 1 of Sridhar & Srivastava, the Fréchet Classifier Distance on binarised MNIST,
-k = 10, fully connected, of samples of the prior or of what was fitted to the codes, normalised by
-the running statistics of training. The FCD's scale is the classifier's: compare the order, and
-fcd_ratio.
+flowae  Table 1 of Sridhar & Srivastava: the Fréchet Classifier Distance on binarised MNIST. The
+        networks are fully connected, and the codes have 10 dimensions. Samples come from the
+        prior, or from the distribution that was fitted to the codes. The scale of the FCD depends
+        on the classifier, so compare the order of the rows, and fcd_ratio
+parzen  the MNIST column of Table 1 of Makhzani et al. 2016, in nats per image. Higher is better,
+        but the measure rewards blur (see recipes/parzen_table.py)
 
-parzen: the MNIST column of Table 1 of Makhzani et al. 2016 (see recipes/parzen_table.py), in nats
-an image; higher is better, and the measure rewards blur.
-
-  python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
+python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
 """
 
 import sys
@@ -43,41 +42,46 @@ class Options:
     table: Literal["flowae", "parzen"] = "flowae"
     """The table to measure again."""
     samples: int = 10_000
-    """parzen: samples of each model; more than 10,000 are made and used in blocks."""
+    """parzen: number of samples of each model; they are drawn in blocks of 10,000."""
     data_root: str
     """Folder or URI of MNIST's official files."""
     seeds: int = 3
-    """Number of seeds, which are 0, 1, ..."""
+    """Number of seeds. The seeds are 0, 1, ..."""
     json: Path | None = None
-    """File for the rows."""
+    """JSON file for the rows (default: none)."""
     smoke: bool = False
-    """Fewer images and epochs. Shows that it runs, not how well."""
+    """Run with fewer images and epochs. The results mean nothing."""
     shards: str | None = None
-    """Folder or URI of shards that jobs/prepare_data.py made."""
+    """Folder or URI of shards that jobs/prepare_data.py has made (default: GENAE_HOME, in which
+    missing shards are prepared)."""
     download: bool = False
-    """Fetch missing official files into --data-root."""
+    """Download missing official files into --data-root with torchvision."""
     trials_in_parallel: int | None = None
-    """Trials at a time (default: as many as the CPUs and GPUs hold)."""
+    """Trials that run at a time (default: as many as the CPUs and GPUs hold)."""
     cpus_per_trial: int = 1
-    """CPUs of a trial, and so its threads."""
+    """CPUs of a trial, which are also its threads."""
     gpus_per_trial: float = 0.0
     """GPUs of a trial."""
     tracking_uri: str | None = None
     """MLflow store: sqlite:///PATH or http://HOST:PORT (default: mlflow.db in GENAE_HOME)."""
     name: str | None = None
-    """Name of the sweep (default: study, UTC time, suffix). One that exists is refused."""
+    """Name of the sweep, which must be new unless --resume is used (default: the study, the UTC
+    time and a suffix)."""
     resume: bool = False
-    """Continue the sweep called --name: what has finished is not run again."""
+    """Resume the sweep called --name. Runs that have finished are not run again."""
     ray_address: str | None = None
-    """Cluster to join, e.g. auto (default: RAY_ADDRESS, else a Ray for this sweep alone)."""
+    """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the sweep
+    starts its own Ray)."""
     print: Annotated[bool, tyro.conf.arg(name="print")] = False
-    """Show the trials that would run, and stop."""
+    """Only print the trials that would run."""
 
 
 def study_options(options: Options) -> StudyOptions:
-    """The flags of every study, as this study sets them."""
-    names = {field.name for field in fields(Options)} & {f.name for f in fields(LaunchOptions)}
-    shared = {name: getattr(options, name) for name in names - {"seeds"}}
+    """The flags that all studies have, with the values of this study."""
+    own_names = {field.name for field in fields(Options)}
+    launch_names = {field.name for field in fields(LaunchOptions)}
+    names = (own_names & launch_names) - {"seeds"}
+    shared = {name: getattr(options, name) for name in names}
     return StudyOptions(
         **shared,
         seeds=tuple(range(options.seeds)),
@@ -89,11 +93,11 @@ def study_options(options: Options) -> StudyOptions:
 
 
 def main(options: Options) -> int:
-    """Train every family of the table with each seed, and print paper beside measured."""
+    """Train the table's families with each seed, and print the paper's values beside ours."""
     require_positive_int(seeds=options.seeds, samples=options.samples)
     if options.json is not None:
-        exists = options.json.absolute().parent.is_dir()
-        require(exists, "--json: there is no such folder", json=str(options.json))
+        folder = options.json.absolute().parent
+        require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(options.json))
     study = study_options(options)
     recipe = dataset_recipe(study)
     chain = recipe.chain(sampler=Ancestral(), batch_norm="running", record=(0,))

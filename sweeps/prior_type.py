@@ -1,8 +1,8 @@
 """What does the shape of the prior do to the samples, and to the chain that starts from it?
 
-A family is trained with each prior that it can take: a KL divergence needs a density, so a VAE
-takes no uniform prior and no swiss roll; families that compare samples (AAE, WAE) take any prior
-that training does not change.
+A family is trained with each prior that it can take. A KL divergence needs a density, so a VAE
+takes neither a uniform prior nor a swiss roll. Families that compare samples (AAE, WAE) take any
+prior that training does not change.
 
   python sweeps/prior_type.py --seeds 0 1 2
 """
@@ -26,17 +26,17 @@ class Options(StudyOptions):
     """The flags of this study."""
 
     families: tuple[FamilyName, ...] = ("vae", "aae", "wae_mmd")
-    """Model families to compare, of those that have a prior."""
+    """Model families to compare; they must have a prior."""
     priors: tuple[PriorName, ...] = tuple(PRIORS)
     """Priors to compare."""
     latent_dim: int = 2
-    """The one latent dimension; a swiss roll needs 2."""
+    """Latent dimension of all models; a swiss roll needs 2."""
 
 
 def main(options: Options) -> int:
     """Run the grid family x prior, without the priors that a family cannot take."""
     fixed = [name for name in options.families if not FAMILIES[name].priors]
-    require(not fixed, "these families have no prior to choose", families=fixed)
+    require(not fixed, "these families have no prior to choose: leave them out", families=fixed)
     chain = dataset_recipe(options).chain()
 
     def experiment(params: dict[str, Any]) -> Experiment | None:

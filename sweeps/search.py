@@ -1,12 +1,12 @@
 """Which family, latent dimension, prior, noise and weights give the lowest FCD together?
 
-TPE proposes cells and learns from their validation FCD at the best step of the chain; ASHA stops
-the trials that are behind at a ninth and a third of their steps. A parameter is searched only for
-the families that have it: a prior, the noise of denoising families. A search looks for one good
-cell and compares nothing: for comparisons see the studies.
+TPE proposes cells, and learns from their validation FCD at the best step of the chain. At a ninth
+and at a third of their steps, ASHA compares the trials: the best third continues, and the others
+wait. A parameter is searched only for the families that have it, such as the noise of the denoising
+families. A search finds one good cell. To compare cells, use the other studies.
 
   python sweeps/search.py --dataset mnist --data-root DIR --minutes 20
-  python sweeps/search.py ... --against model_family-20260101-000000-abcd   # start from its cells
+  python sweeps/search.py ... --against model_family-20260101-000000-abcd
 """
 
 import sys
@@ -45,19 +45,19 @@ class Options(StudyOptions):
     families: tuple[FamilyName, ...] = tuple(FAMILIES)
     """Model families to choose from."""
     asha: bool = True
-    """Let trials that are behind the others wait, and continue them once they are among the best
-    third (ASHA)."""
+    """Let trials wait that are worse than the others, and continue them once they are among the
+    best third (ASHA)."""
     minutes: float = 20.0
-    """Minutes of trials, counted once the data and the classifier are ready; then running trials
-    end."""
+    """Minutes after which no trial starts and the running trials end. They are counted from the
+    start of the first trial."""
     trials: int | None = None
-    """The largest number of trials (default: no limit)."""
+    """Largest number of trials (default: no limit)."""
     against: str | None = None
-    """A finished sweep of model_family.py in the same store. The search learns from its cells.
-    Then the best cell of each on validation is trained with fresh seeds, and the two are compared
-    on test."""
+    """Name of a finished sweep of model_family.py in the same store (default: none). The search
+    learns from its cells. At the end, the best cells of both sweeps, chosen on validation, are
+    trained with fresh seeds and compared on test."""
     fresh_seeds: tuple[int, ...] = (100, 101, 102)
-    """Seeds of that comparison."""
+    """Seeds of the comparison with --against."""
 
 
 def main(options: Options) -> int:
@@ -94,7 +94,7 @@ def main(options: Options) -> int:
     code = search("search", space, options, options.minutes, options.trials, on_end)
     if code != 0 or "against" not in best:
         return code
-    print("\nBoth with fresh seeds, each at the step chosen on validation, compared on test:")
+    print("\nComparison on test: both cells with fresh seeds, at the step chosen on validation.")
     fresh = replace(options, seeds=options.fresh_seeds, name=None, asha=False)
     return launch("confirm", {"cell": tuple(best)}, lambda cell: best[cell["cell"]], fresh)
 

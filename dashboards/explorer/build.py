@@ -1,9 +1,9 @@
 """Build one HTML file that shows how a sweep's samples change with the MCMC step.
 
+The file needs no server and no network: open it in a browser, or send it to somebody.
+
   python dashboards/explorer/build.py --sweep NAME --out explorer.html
   python dashboards/explorer/build.py --sweep A B --tracking-uri http://HOST:5000 --out both.html
-
-The file needs no server and no network: open it in a browser, or send it to somebody.
 """
 
 import sys
@@ -29,8 +29,8 @@ class Options:
     overwrite: bool = False
     """Replace the file if it exists."""
     max_mb: float = MAX_MB
-    """The largest size of the file in MB. To stay below it, the page leaves out pictures and says
-    how many."""
+    """The largest size of the file in MB. To stay below it, the page leaves out pictures, and says
+    how many are left out."""
 
 
 def check_options(options: Options) -> str:
@@ -40,7 +40,7 @@ def check_options(options: Options) -> str:
     if not options.out.absolute().parent.is_dir():
         raise ValueError(f"the folder {options.out.absolute().parent} does not exist")
     if not options.max_mb > 0:
-        raise ValueError(f"max_mb must be > 0, got max_mb={options.max_mb}")
+        raise ValueError(f"--max-mb must be > 0, got max_mb={options.max_mb}")
     uri = resolve_uri(options.tracking_uri or default_store())
     # MLflow would make a new store if there is none.
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():

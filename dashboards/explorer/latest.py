@@ -1,6 +1,8 @@
-"""Open the page of the sweep that ended last.
+"""Open the page of the sweep that ended last, in the default browser.
 
-python dashboards/explorer/latest.py
+Without a screen, only the path of the page is printed.
+
+  python dashboards/explorer/latest.py
 """
 
 import os
@@ -32,8 +34,12 @@ def main(options: Options) -> int:
         )
     print(pages[-1])
     # Without a screen, webbrowser would start a browser in the terminal.
-    screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
-    if screen and not options.print:
+    has_screen = (
+        sys.platform in ("darwin", "win32")
+        or "DISPLAY" in os.environ
+        or "WAYLAND_DISPLAY" in os.environ
+    )
+    if has_screen and not options.print:
         webbrowser.open(pages[-1].as_uri())
     return 0
 

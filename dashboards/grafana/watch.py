@@ -1,7 +1,7 @@
 """Start Prometheus and Grafana on this machine, to watch a running sweep. Ctrl-C ends both.
 
-Without --discovery they show the node of cluster/local/node.py whenever it is up. Both listen only
-on 127.0.0.1. Their data is kept in GENAE_HOME/watch.
+Without --discovery they show the node of cluster/local/node.py, whenever it is up. Both listen
+only on 127.0.0.1. Their data stays in GENAE_HOME/watch.
 
   python dashboards/grafana/watch.py
   python dashboards/grafana/watch.py --discovery /tmp/ray/prom_metrics_service_discovery.json
@@ -100,7 +100,7 @@ class _StopRequest(Exception):  # noqa: N818  This is a request and no error.
     """A signal asks this script to end."""
 
 
-def folder() -> Path:
+def watch_folder() -> Path:
     """Return the folder GENAE_HOME/watch, which only this user can open."""
     return private_folder("watch")
 
@@ -111,8 +111,8 @@ def password_file() -> Path:
     The first call makes it. Raises ValueError if the file is gone although Grafana already has a
     password.
     """
-    path = folder() / "password"
-    if not path.exists() and (database := folder() / "grafana" / "grafana.db").exists():
+    path = watch_folder() / "password"
+    if not path.exists() and (database := watch_folder() / "grafana" / "grafana.db").exists():
         raise ValueError(
             f"{path} is gone, and Grafana asks for the password that was in it: remove "
             f"{database.parent} to start afresh (the data of Prometheus stays)"
@@ -120,25 +120,24 @@ def password_file() -> Path:
     return secret_file(path, 16)
 
 
-def prometheus(options: Options) -> Program:
+def prometheus_program(options: Options) -> Program:
     """Return how to start Prometheus on 127.0.0.1. Raises ValueError if it is not installed."""
     program = shutil.which(options.prometheus)
     if program is None:
         raise ValueError(f"there is no {options.prometheus}: {NO_PROMETHEUS}")
-    settings = folder() / "prometheus.yml"
-    shutil.copyfile(
-        HERE / "prometheus.yml", settings
-    )  # Prometheus looks for targets.json beside it.
+    settings = watch_folder() / "prometheus.yml"
+    # Prometheus looks for targets.json beside this file.
+    shutil.copyfile(HERE / "prometheus.yml", settings)
     address = f"127.0.0.1:{options.prometheus_port}"
     command = [program, f"--config.file={settings}", f"--web.listen-address={address}"]
-    command += [f"--storage.tsdb.path={folder() / 'prometheus'}", "--log.level=warn"]
+    command += [f"--storage.tsdb.path={watch_folder() / 'prometheus'}", "--log.level=warn"]
     command += [f"--storage.tsdb.retention.time={options.keep_days}d"]
-    log = folder() / "prometheus.log"
+    log = watch_folder() / "prometheus.log"
     ready = f"http://{address}/-/ready"
     return Program("Prometheus", command, dict(os.environ), ready, log)
 
 
-def grafana(options: Options) -> Program:
+def grafana_program(options: Options) -> Program:
     """Return how to start Grafana on 127.0.0.1, with the dashboard and a password of its own.
 
     Raises ValueError if it is not installed.
@@ -155,7 +154,7 @@ def grafana(options: Options) -> Program:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GF_")}
     environment |= {
         "GENAE_GRAFANA": str(HERE),
-        "GENAE_GRAFANA_DATA": str(folder() / "grafana"),
+        "GENAE_GRAFANA_DATA": str(watch_folder() / "grafana"),
         "GENAE_GRAFANA_BUNDLED": str(bundled),
         "GENAE_GRAFANA_PORT": str(options.grafana_port),
         "GENAE_PROMETHEUS_PORT": str(options.prometheus_port),
@@ -163,10 +162,10 @@ def grafana(options: Options) -> Program:
     }
     command = [str(program), "server", f"--homepath={place}", f"--config={HERE / 'grafana.ini'}"]
     ready = f"http://127.0.0.1:{options.grafana_port}/api/health"
-    return Program("Grafana", command, environment, ready, folder() / "grafana.log")
+    return Program("Grafana", command, environment, ready, watch_folder() / "grafana.log")
 
 
-def targets(options: Options) -> list[dict[str, Any]]:
+def read_targets(options: Options) -> list[dict[str, Any]]:
     """Return the targets that Ray lists for Prometheus, or an empty list if no Ray is up.
 
     Raises ValueError if the file holds anything else.
@@ -197,7 +196,7 @@ def watch(options: Options) -> int:
     Raises ValueError if one is not installed, its port is in use, or it does not start or ends.
     """
     _copy_targets(options)
-    programs = [prometheus(options), grafana(options)]
+    programs = [prometheus_program(options), grafana_program(options)]
     node.check_port("--prometheus-port", options.prometheus_port)
     node.check_port("--grafana-port", options.grafana_port)
     signal.signal(signal.SIGTERM, _request_stop)
@@ -220,7 +219,7 @@ def watch(options: Options) -> int:
             with suppress(ValueError):  # The last good list stays.
                 _copy_targets(options)
     except (KeyboardInterrupt, _StopRequest):
-        print(f"ended; the data is kept in {folder()}")
+        print(f"ended; the data is kept in {watch_folder()}")
         return 0
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -233,10 +232,10 @@ def _copy_targets(options: Options) -> None:
 
     The path of Ray's file changes each time the node of cluster/local starts.
     """
-    text = json.dumps(targets(options))
-    path = folder() / "targets.json"
+    text = json.dumps(read_targets(options))
+    path = watch_folder() / "targets.json"
     if not path.exists() or path.read_text() != text:
-        new = folder() / "targets.json.new"
+        new = watch_folder() / "targets.json.new"
         new.write_text(text)
         new.replace(path)
 
@@ -306,10 +305,10 @@ def _request_stop(*signal_and_frame: object) -> NoReturn:
 def main(options: Options) -> int:
     """Watch, unless another watch.py runs, because both would write to the same folder."""
     try:
-        with FileLock(folder() / "lock", timeout=0):
+        with FileLock(watch_folder() / "lock", timeout=0):
             return watch(options)
     except Timeout:
-        raise ValueError("it runs already: end the other one first") from None
+        raise ValueError("another watch.py is already running: end it first") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the chains do to each model's samples, in words, for mcmc_steps.py."""
+"""Sentences about what the chains do to each model's samples, for mcmc_steps.py."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,10 @@ COMPARISON = {
 def describe_chains(
     model: str, chains: Mapping[str, Sequence[StoredRun]], labels: Sequence[str]
 ) -> str:
-    """A paragraph about one model. The FCDs are on test, the steps are chosen on validation, and
-    the intervals are 95 % intervals of paired differences over the seeds.
+    """A paragraph about one model.
+
+    The FCDs are on test, the steps are chosen on validation, and the intervals are 95 % intervals
+    of paired differences over the seeds.
 
     Args:
         model: The model's name.
@@ -53,8 +55,10 @@ def _describe_published(model: str, label: str, runs: Sequence[StoredRun]) -> st
 def _describe_best_other(
     labels: Sequence[str], chains: Mapping[str, Sequence[StoredRun]]
 ) -> list[str]:
-    """The best chain after the first, chosen on validation, in one sentence; none without one that
-    has as many seeds."""
+    """A sentence about the best of the other chains, chosen on validation.
+
+    Only chains with as many seeds as the first one are compared. Without any there is no sentence.
+    """
     published = chains[labels[0]]
     others = [label for label in labels[1:] if len(chains[label]) == len(published)]
     if not others:
@@ -84,8 +88,10 @@ def _verdict(end: list[float], start: list[float], best: list[float], last: int)
 
 
 def _sign(values: Sequence[float], others: Sequence[float]) -> int:
-    """1 if the paired difference is above 0 at 95 %, -1 if it is below 0, else 0; the sign of the
-    difference with one seed."""
+    """1 if the 95 % interval of the paired difference is above 0, -1 if it is below 0, else 0.
+
+    With one seed there is no interval, and the result is the sign of the difference.
+    """
     mean, low, high = _paired(values, others)
     low, high = mean if low is None else low, mean if high is None else high
     return 1 if low > 0 else -1 if high < 0 else 0

@@ -1,4 +1,4 @@
-"""The samplers that mcmc_steps.py compares, and why one does not apply to a model."""
+"""The samplers that mcmc_steps.py compares, and the reasons why one does not fit a model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -36,8 +36,8 @@ SAMPLERS: dict[SamplerName, SamplerSettings] = {
 }
 
 
-class ChainSetting(NamedTuple):
-    """A chain that a study runs from each model, and its label in MLflow."""
+class LabelledChain(NamedTuple):
+    """The config of a chain that a study runs over each model, and its label in MLflow."""
 
     label: str
     chain: ChainConfig
@@ -50,10 +50,10 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def chain_settings(
+def labelled_chains(
     recipe: Recipe, samplers: Sequence[SamplerName], record: tuple[int, ...]
-) -> Iterator[ChainSetting]:
-    """Each sampler with each of its normalisations.
+) -> Iterator[LabelledChain]:
+    """Yield the chain config of each sampler with each of its batch normalisations.
 
     Args:
         recipe: The dataset's recipe.
@@ -66,15 +66,19 @@ def chain_settings(
             chain = recipe.chain(
                 sampler=sampler, fitted_prior=fitted_prior, batch_norm=batch_norm, record=record
             )
-            yield ChainSetting(chain_label(chain), chain)
+            yield LabelledChain(chain_label(chain), chain)
 
 
 def refusals_of(
-    model: ModelConfig, settings: Sequence[ChainSetting], shape: Shape
+    model: ModelConfig, chains: Sequence[LabelledChain], shape: Shape
 ) -> list[Refusal]:
     """The chains that do not apply to a model of images of this shape."""
-    reasons = [(setting.label, _reason(model, setting.chain, shape)) for setting in settings]
-    return [Refusal(label, reason) for label, reason in reasons if reason is not None]
+    refusals = []
+    for label, chain in chains:
+        reason = _reason(model, chain, shape)
+        if reason is not None:
+            refusals.append(Refusal(label, reason))
+    return refusals
 
 
 def _reason(model: ModelConfig, chain: ChainConfig, shape: Shape) -> str | None:

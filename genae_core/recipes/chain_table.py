@@ -29,12 +29,17 @@ KID_ERROR = "kid_se"  # the standard error of one seed's samples
 NAMES = (KID_ERROR, *(name for name, _ in COLUMNS))
 # Beyond this R-hat the chains hardly move, and its digits say nothing.
 STUCK = 10_000
-SHOWN = (0, 1, 2, 5, 10, 20, 50)  # steps in the printed table; the file has all
+PRINTED_STEPS = (0, 1, 2, 5, 10, 20, 50)  # the file has all steps
 FILES = ("steps.csv", "steps.txt", "findings.txt")
 
 
 class ModelName(NamedTuple):
-    """family: its name in the literature."""
+    """A model of a study.
+
+    Attributes:
+        family: The family's name in the literature.
+        latent_dim: The dimension of its latent codes.
+    """
 
     family: str
     latent_dim: int
@@ -62,8 +67,9 @@ def group_runs(curves: Sequence[StoredRun]) -> RunsByModel:
 def write_results(
     tracker: Tracker, sweep: str, folder: Path, labels: Sequence[str], refusals: Refusals
 ) -> None:
-    """Write steps.csv, steps.txt and findings.txt, print the last two, and log all three to the
-    runs that hold the models.
+    """Write steps.csv, steps.txt and findings.txt, and print the last two.
+
+    The runs that hold the models get all three as artifacts.
 
     Args:
         tracker: The store of the sweep.
@@ -105,8 +111,11 @@ def write_csv(runs: RunsByModel, path: Path) -> None:
 
 
 def table(runs: RunsByModel, labels: Sequence[str], refusals: Refusals) -> str:
-    """A row for each model, chain and step: mean ± standard deviation over the seeds; for the KID
-    the standard error of one seed's samples. A chain that does not apply is n/a, with the reason.
+    """A table with a row for each model, chain and step.
+
+    The values are the mean ± the standard deviation over the seeds. For the KID, the value after ±
+    is the standard error of one seed's samples. A chain that does not apply is n/a, and the reasons
+    are below the table.
     """
     rows = [["model", "chain", "seeds", "step", *(title for _, title in COLUMNS)]]
     for model, chains in runs.items():
@@ -117,7 +126,7 @@ def table(runs: RunsByModel, labels: Sequence[str], refusals: Refusals) -> str:
                 rows.append([*start, "-", "n/a", *[""] * len(COLUMNS)])
             elif label in chains:
                 seeds = chains[label]
-                for step in sorted(set(seeds[0].chain["fcd"]) & set(SHOWN)):
+                for step in sorted(set(seeds[0].chain["fcd"]) & set(PRINTED_STEPS)):
                     rows.append([*start, str(len(seeds)), str(step), *_values(seeds, step)])
     notes = set()
     for refused_chains in refusals.values():
@@ -132,7 +141,7 @@ def _values(seeds: Sequence[StoredRun], step: int) -> list[str]:
 
 
 def _value(seeds: Sequence[StoredRun], name: str, step: int) -> str:
-    """A metric's mean ± spread; "-" for one that was not measured."""
+    """The mean ± the spread of a metric, or "-" if it was not measured."""
     values = _at(seeds, name, step)
     if not values:
         return "-"

@@ -1,4 +1,4 @@
-"""How each dataset is trained and sampled by default, and how a smoke run is cut down."""
+"""The default training and chains for each dataset, and their shorter form for a smoke run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,11 +24,20 @@ from genae_core.training.config import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a dataset is trained and sampled.
+    """The training and the chains of a dataset.
 
-    latent_dims: the latent dimensions that a study of them compares. record: the steps at which
-    chains are measured. sub_batch: chains that run together. num_chains: chains of a trial; None
-    is as many as the reference images allow.
+    Args:
+        data: The dataset.
+        net: The encoder and the decoder.
+        critic: The critic of adversarial families.
+        optimizer: Adam for the reconstruction or the ELBO.
+        training: The length and the batch size of the training.
+        classifier: The classifier whose features the FCD compares.
+        latent_dims: The latent dimensions that a study of them compares.
+        record: The steps at which chains are measured.
+        sub_batch: The number of chains that run together.
+        num_chains: The number of chains of a trial; None uses as many as the reference images
+            allow.
     """
 
     data: DataConfig
@@ -43,7 +52,7 @@ class Recipe:
     num_chains: int | None = None
 
     def chain(self, **changes: Any) -> ChainConfig:
-        """The encode/decode chain as the recipe runs it, with these fields changed."""
+        """The config of the recipe's encode/decode chain, with these fields changed."""
         usual = ChainConfig(
             sampler=EncodeDecode(),
             record=self.record,
@@ -57,7 +66,10 @@ def dataset_recipe(options: DataOptions) -> Recipe:
     """The recipe of the chosen dataset.
 
     Args:
-        options: The flags about data. With --smoke the recipe is cut down to a few minutes.
+        options: The flags about data. With --smoke the recipe takes only a few minutes.
+
+    Returns:
+        The recipe.
 
     Raises:
         ValueError: The flags do not fit the dataset.
@@ -72,7 +84,7 @@ def dataset_recipe(options: DataOptions) -> Recipe:
     root = options.data_root or options.shards
     if root is None:
         raise ValueError(
-            f"--dataset {options.dataset} reads files: give --data-root FOLDER, or --shards"
+            f"--dataset {options.dataset} needs files: give --data-root FOLDER, or --shards FOLDER"
         )
     full, smoke = IMAGE_FILES[options.dataset]
     recipe = full(options, root)
@@ -100,8 +112,10 @@ def smoke_digits(recipe: Recipe) -> Recipe:
 
 
 def mnist(options: DataOptions, root: str) -> Recipe:
-    """The published practice for MNIST (Sridhar & Srivastava, section 5): binarised, fully
-    connected, up to ten epochs. The critic here has no dropout."""
+    """Binarised MNIST with fully connected networks, at most ten epochs.
+
+    This follows Sridhar & Srivastava, section 5, except that the critic has no dropout.
+    """
     return Recipe(
         data=MNISTConfig(root=root, download=options.download),
         net=MLPConfig(),
@@ -133,7 +147,10 @@ def smoke_mnist(recipe: Recipe) -> Recipe:
 
 
 def colour_images(data: DataConfig, batch_size: int = 64) -> Recipe:
-    """Creswell et al. 2017, section 4.3: 64 px, 20 epochs, Adam at 2e-4 with beta1 0.5."""
+    """Colour images of 64 px: 20 epochs with Adam at 2e-4, beta1 0.5.
+
+    This follows Creswell et al. 2017, section 4.3.
+    """
     return Recipe(
         data=data,
         net=DCGANConfig(width=64),
@@ -152,8 +169,10 @@ def colour_images(data: DataConfig, batch_size: int = 64) -> Recipe:
 def smoke_colour_images(
     recipe: Recipe, batch_size: int = 32, classifier_epochs: int = 15
 ) -> Recipe:
-    """Fewer images and epochs, and a narrower network that takes larger steps, so that images are
-    recognisable within minutes."""
+    """Fewer images and epochs, and a narrower network with a larger learning rate.
+
+    The images are then recognisable within minutes.
+    """
     classifier = recipe.classifier
     return replace(
         recipe,
@@ -188,12 +207,12 @@ def celeba(options: DataOptions, root: str) -> Recipe:
 
 
 def smoke_celeba(recipe: Recipe) -> Recipe:
-    """The classifier of attributes is accurate enough after two epochs."""
+    """As for other colour images, with two epochs for the classifier, which then suffice."""
     return smoke_colour_images(recipe, classifier_epochs=2)
 
 
 def image_folder(options: DataOptions, root: str) -> Recipe:
-    """A user's own images, which may be few: the batches are smaller."""
+    """A user's own images. They may be few, so the batches are smaller."""
     data = ImageFolderConfig(root=root, size=64, split_seed=options.split_seed)
     return colour_images(data, batch_size=32)
 
@@ -205,7 +224,7 @@ def smoke_image_folder(recipe: Recipe) -> Recipe:
     return replace(small, data=replace(recipe.data, max_images=2400), num_chains=None)
 
 
-# The recipe of each dataset that is read from files, and how a smoke run cuts it down.
+# The recipe of each dataset that is read from files, and the function that shortens it for --smoke.
 IMAGE_FILES: dict[str, tuple[Callable[[DataOptions, str], Recipe], Callable[[Recipe], Recipe]]] = {
     "mnist": (mnist, smoke_mnist),
     "svhn": (svhn, smoke_colour_images),

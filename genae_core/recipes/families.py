@@ -1,4 +1,4 @@
-"""The table of families: what each is built of, and which priors and which noise it takes.
+"""The table of families: the config of each family, and the priors and the noise that it takes.
 
 Flags and the categories of a search are plain text, so families and priors have names here. To add
 a family, write its file under models/ and its test, and add one row to FAMILIES: the flags, the
@@ -52,7 +52,10 @@ SAMPLE_PRIORS: tuple[PriorName, ...] = ("normal", "uniform", "ring", "swiss_roll
 class Range(NamedTuple):
     """The values of a setting that search.py proposes, uniform in the logarithm.
 
-    name: the search's name for the setting, which stored searches hold; None: the setting's own.
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        name: The name of the setting in stored searches; None is the setting's own name.
     """
 
     low: float
@@ -68,15 +71,19 @@ WAE_WEIGHT = Range(1.0, 1000.0, name="wae_weight")
 class Family:
     """A row of the table.
 
-    config: the config's class, or a function that makes the config. A family of one stage takes
-    latent_dim, net and optimizer; one of two stages takes a whole autoencoder, and fits a
-    distribution to its codes. priors: the names of the priors that the family takes, its usual one
-    first; none for a family without a prior to choose. noise: whether the family takes a
-    corruption; one that needs it takes it from --noise, and one that allows it has none unless a
-    study varies the noise. critic: whether the dataset's recipe chooses the critic. settings: the
-    values of the config's fields that differ from the config's defaults. unused: the config's
-    fields that have no effect in this family. searched: the settings that search.py varies beside
-    the latent dimension, the learning rate, the prior and the noise.
+    Args:
+        config: The config's class, or a function that makes the config. A family with one stage
+            takes latent_dim, net and optimizer. A family with two stages takes an autoencoder.
+        two_stage: Whether a second stage fits a distribution to the codes of an autoencoder.
+        priors: The names of the priors that the family takes, the default one first. Empty if the
+            family has no prior to choose.
+        noise: Whether the family corrupts its input. "needed": --noise sets the corruption.
+            "allowed": there is none unless a study varies the noise.
+        critic: Whether the dataset's recipe chooses the critic.
+        settings: The values of the config's fields that differ from the config's defaults.
+        unused: The config's fields that have no effect in this family.
+        searched: The settings that search.py varies, in addition to the latent dimension, the
+            learning rate, the prior and the noise.
     """
 
     config: Callable[..., ModelConfig]
@@ -125,10 +132,15 @@ PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a study gives to the families that take it.
+    """The parts that a study gives to its families. A family ignores the parts that it lacks.
 
-    noise: the standard deviation of the corruption. prior: its name; None is the family's usual
-    one. settings: values of the family's own settings, by dotted name.
+    Args:
+        net: The encoder and the decoder.
+        critic: The critic of adversarial families.
+        optimizer: Adam for the reconstruction or the ELBO.
+        noise: The standard deviation of the corruption.
+        prior: The name of the prior; None is the family's default.
+        settings: Values of the family's own settings, by dotted name.
     """
 
     net: NetConfig
@@ -145,7 +157,10 @@ def family_config(name: str, latent_dim: int, parts: Parts) -> ModelConfig:
     Args:
         name: The family's name in FAMILIES.
         latent_dim: The dimension of the latent codes.
-        parts: What the study gives to its families.
+        parts: The parts that the study gives to its families.
+
+    Returns:
+        The config.
 
     Raises:
         ValueError: The table has no such family, the family does not take these parts, or the

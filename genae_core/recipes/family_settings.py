@@ -1,4 +1,4 @@
-"""The settings that each family alone has, and which of them the flag --set gives a value."""
+"""The settings of each family, and the values that the flag --set gives to them."""
 
 import difflib
 from collections.abc import Sequence
@@ -15,8 +15,11 @@ EXAMPLE = Parts(net=MLPConfig(), critic=CriticConfig(), optimizer=AdamConfig(), 
 
 
 def family_settings(name: str) -> dict[str, Any]:
-    """The settings of a family, each with its type, by dotted name: the fields of its config but
-    those that other flags or a study's axes set, and those without effect."""
+    """The settings of a family, each with its type, by dotted name.
+
+    They are the fields of the family's config, without the fields that other flags or a study's
+    axes set, and without those that have no effect.
+    """
     family = FAMILIES[name]
     config = family_config(name, 2, EXAMPLE)
     return settings_of(config, without={*shared_fields(family, 2, EXAMPLE), *family.unused})
@@ -25,7 +28,7 @@ def family_settings(name: str) -> dict[str, Any]:
 def settings_by_family(
     assignments: Sequence[str], families: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The values that each family takes of what --set gives, by dotted name.
+    """The values of --set that each family takes, by dotted name.
 
     Args:
         assignments: Texts of the form NAME=VALUE.

@@ -33,10 +33,14 @@ MANIFOLDS = 3  # Gaussians of the mixture whose manifold is drawn
 
 
 class Drawing(NamedTuple):
-    """What a run's model shows.
+    """What is drawn of a run's model.
 
-    cloud: the held-out codes, if they have two dimensions. agreement: for labelled codes of a
-    mixture, the fraction of held-out images whose class's Gaussian is the most responsible one.
+    Attributes:
+        figure: The name of the figure.
+        run: The run.
+        cloud: The held-out codes, if they have two dimensions.
+        agreement: For labelled codes of a mixture, the fraction of held-out images for which the
+            Gaussian of their class is the most responsible one.
     """
 
     figure: str
@@ -48,15 +52,14 @@ class Drawing(NamedTuple):
 def draw_figures(
     tracker: Tracker, sweep: str, splits: Splits, binarize: bool, folder: Path
 ) -> None:
-    """Draw the figures of every finished run into a folder and into the runs' artifacts, and print
-    how often the codes agree with their classes.
+    """Draw the figures of every finished run, and print how often codes agree with their classes.
 
     Args:
         tracker: The store of the sweep.
         sweep: The sweep's name.
         splits: The images of the dataset.
         binarize: Whether the models see binarised images.
-        folder: The folder of the figures, which is made.
+        folder: The folder of the figures, which is made. The runs also get them as artifacts.
     """
     folder.mkdir(exist_ok=True)
     drawings = [
@@ -112,7 +115,7 @@ def _draw_run(
 
 
 def _draw_code_spaces(tracker: Tracker, drawings: list[Drawing], folder: Path) -> None:
-    """Draw the AAE beside the VAE, each of its first run (figure 2)."""
+    """Draw the codes of the AAEs beside those of the VAEs, each of its first run (figure 2)."""
     first: dict[str, tuple[StoredRun, Cloud]] = {}
     for drawing in drawings:
         if drawing.cloud is not None and drawing.figure in COMPARED:

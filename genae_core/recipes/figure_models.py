@@ -38,14 +38,15 @@ CLASSES = 10
 STYLE_DIM = 15
 # The images that are used, and how many of them have a label; for MNIST as in the paper.
 COUNTS = {"digits": (1_000, 200), "mnist": (50_000, 10_000), "svhn": (50_000, 10_000)}
-# The paper leaves these settings open. They come from a search on MNIST's validation images, for
-# the largest share of codes that lie in their class's Gaussian. In two dimensions the adversary
-# has to be quick beside the reconstruction: with Creswell et al.'s 2e-4 beside 1e-3 it was
-# 20 % after 6 epochs, with 1e-3 it was 72 %, with 4e-3 beside 5e-4 it was 82 %. After 15 epochs of
-# the last it is 88 %, and 97 % for the labelled training images: noise in the images closes that
-# gap, and longer training does the rest (90 % after 36 epochs). With the slow adversary a style
-# keeps the class, and the decoder ignores the class that it is given; with this one 70 % of the
-# styles are drawn as the given class after 4 epochs.
+# The paper does not state these settings. They come from a search on MNIST's validation images for
+# the largest fraction of codes that lie in the Gaussian of their class. In two dimensions the
+# adversary must learn faster than the reconstruction. After 6 epochs the fraction was 20 % with
+# Creswell et al.'s rates (2e-4 for the adversary, 1e-3 for the reconstruction), 72 % with 1e-3 for
+# the adversary, and 82 % with 4e-3 and 5e-4. With the last rates it is 88 % after 15 epochs, and
+# 97 % for the labelled training images. Noise in the images closes that gap, and longer training
+# does the rest (90 % after 36 epochs). With the slow adversary, a style keeps the class, and the
+# decoder ignores the class that it gets. With this one, 70 % of the styles are drawn as the chosen
+# class after 4 epochs.
 RECONSTRUCTION = AdamConfig(learning_rate=3e-4)
 ADVERSARIAL = AdamConfig(learning_rate=4e-3, beta1=0.5)
 CRITIC = CriticConfig(widths=(512, 512), dropout=0.0)
@@ -56,14 +57,14 @@ PATIENCE = 6  # times the recipe's epochs
 def figure_experiment(
     figure: Figure, dataset: str, recipe: Recipe, epochs: int | None
 ) -> Experiment:
-    """The training of the model that a figure shows.
+    """The experiment of the model that a figure shows.
 
     Args:
         figure: The figure's name.
         dataset: The dataset's name in COUNTS.
         recipe: The dataset's recipe.
-        epochs: Passes over the training images; None takes six times the recipe's, for a style
-            once.
+        epochs: Passes over the training images. None takes six times the recipe's epochs, and for
+            the figure "style" the recipe's epochs.
 
     Raises:
         ValueError: A config refuses a value.

@@ -26,7 +26,7 @@ TABLE: tuple[tuple[str, float | None, str], ...] = (
 REAL = 0.2  # the paper's FCD of real data
 # The families whose codes are drawn, with the titles.
 DRAWN = (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE"))
-# The paper gives the perplexity of its t-SNE, and no number of images.
+# The paper states the perplexity of its t-SNE, but not the number of images.
 PERPLEXITY, IMAGES = 70, 2_000
 
 
@@ -63,13 +63,14 @@ def flowae_rows(curves: list[StoredRun]) -> list[Row]:
 
 
 def draw_codes(tracker: Tracker, sweep: str, folder: Path, test: Split, binarize: bool) -> None:
-    """Draw a t-SNE of held-out images' codes for the VAE and for the autoencoder that FlowAE and
-    AdvAE share (Sridhar & Srivastava, figure 7).
+    """Draw a t-SNE of the codes of held-out images (Sridhar & Srivastava, figure 7).
+
+    One picture is for the VAE, and one for the autoencoder that FlowAE and AdvAE share.
 
     Args:
         tracker: The store of the sweep; the runs of seed 0 get the pictures as artifacts.
         sweep: The sweep's name.
-        folder: The folder of the sweep; the pictures are in figures/ there.
+        folder: The folder of the sweep. The pictures are in its folder figures.
         test: The held-out images.
         binarize: Whether the models see binarised images.
     """

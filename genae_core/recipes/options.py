@@ -23,15 +23,15 @@ class DataOptions(ShardOptions):
     """The flags about data."""
 
     dataset: Dataset = "digits"
-    """digits comes with scikit-learn and needs no files; the others are read from --data-root."""
+    """Dataset. digits comes with scikit-learn and needs no files; the others need --data-root."""
     data_root: Annotated[str | None, tyro.conf.arg(aliases=["--raw"])] = None
     """Folder or URI of the dataset's official files, or of your own images."""
     split_seed: int = 0
-    """Seed of the cut into training and held-out images where a dataset has none of its own."""
+    """Seed of the random choice of the splits, if the dataset has no splits of its own."""
     download: bool = False
-    """Fetch missing official files into --data-root with torchvision's downloaders."""
+    """Download missing official files into --data-root with torchvision."""
     smoke: bool = False
-    """A few minutes at most: fewer images, epochs and cells. Shows that it runs, not how well."""
+    """Run for a few minutes only, with fewer images, epochs and cells. The results mean nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +53,15 @@ class StudyOptions(DataOptions, LaunchOptions):
         tyro.conf.arg(name="set", metavar="NAME=VALUE [NAME=VALUE ...]"),
         tyro.conf.UseAppendAction,
     ] = ()
-    """Values of the families' own settings, such as beta=2 or critic.dropout=0.1: every chosen
-    family that has the setting takes it."""
+    """Values of the families' own settings, such as beta=2 or critic.dropout=0.1. Every chosen
+    family that has the setting takes the value."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         need = families_that_need_noise()
         require(
             self.noise is None or not set(need).isdisjoint(self.families),
-            f"--noise is for {', '.join(need)}, and --families names none of them",
+            f"--noise is only for {', '.join(need)}, and --families names none of them",
             noise=self.noise,
             families=self.families,
         )

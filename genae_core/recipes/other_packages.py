@@ -1,7 +1,7 @@
 """Models of other packages, trained as these packages train them and wrapped for genae's chains.
 
-Pythae's VAE and AAE, and an AutoencoderKL of diffusers; both packages are in the dev extra.
-Shapes: N images, C channels, H rows, W columns.
+They are Pythae's VAE and AAE, and an AutoencoderKL of diffusers. Both packages are in the dev
+extra. Shapes: N images, C channels, H rows, W columns.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class TrainingOptions:
     epochs: int = 8
     """Passes over the training images."""
     images: int | None = None
-    """Number of training images, counted from the first (default: all)."""
+    """Number of training images; the first ones are used (default: all)."""
     seed: int = 0
     """Seed of the weights and the training."""
 
@@ -61,8 +61,9 @@ def pythae_model(
     models, trainers, pipelines = (
         importlib.import_module(f"pythae.{part}") for part in ("models", "trainers", "pipelines")
     )
-    for logger in [name for name in logging.root.manager.loggerDict if name.startswith("pythae")]:
-        logging.getLogger(logger).setLevel(logging.WARNING)  # each sets its level at import
+    for logger in list(logging.root.manager.loggerDict):
+        if logger.startswith("pythae"):
+            logging.getLogger(logger).setLevel(logging.WARNING)  # each sets its level at import
     kind = "Adversarial" if "_" in name else "Base"
     with tempfile.TemporaryDirectory() as scratch, Draw(options.seed, name).as_global():
         config = getattr(models, f"{name}_Config" if "_" in name else f"{name}Config")

@@ -1,4 +1,4 @@
-"""What the chain does to the models of other packages, for other_models.py."""
+"""The effect of the chain on the models of other packages, for other_models.py."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def sample_models(
         splits: The images, which are binarised for the models.
         shape: The shape of an image, (C, H, W).
         classifier: The FCD's classifier.
-        chains: The settings of the chains.
+        chains: The configs of the chains.
 
     Yields:
         A model's name, and the result of each chain.
@@ -57,7 +57,7 @@ def results_table(results: Mapping[str, Sequence[ChainResult]]) -> str:
 
 
 def table_rows(name: str, results: Sequence[ChainResult]) -> list[list[str]]:
-    """The FCD with its standard error at each step, and whether the chain improved it."""
+    """Rows with the FCD and its standard error at each step, and whether the chain improved it."""
     rows = []
     for result in results:
         values = [
@@ -69,7 +69,10 @@ def table_rows(name: str, results: Sequence[ChainResult]) -> list[list[str]]:
 
 
 def verdict(result: ChainResult) -> str:
-    """In words, the step chosen on validation against step 0, on test, by their errors."""
+    """Whether the test FCD at the step chosen on validation is lower than at step 0, in words.
+
+    It must be lower by two standard errors of the difference.
+    """
     best = int(np.argmin(result.fcd_val))
     errors = result.curves["fcd_se"]
     gain = result.fcd[0] - result.fcd[best]

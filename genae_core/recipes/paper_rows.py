@@ -1,4 +1,4 @@
-"""The rows of a table of paper_tables.py: what the paper has beside what is measured here."""
+"""The rows of a table of paper_tables.py: the paper's value beside the value measured here."""
 
 import json
 from collections.abc import Sequence
@@ -10,9 +10,14 @@ from pathlib import Path
 class Row:
     """A row of a table.
 
-    paper: the paper's value, None if it has none. mean: over n seeds. low, high: the ends of the
-    mean's 95 % interval; None if n is 1, unless the one value has an interval of its own.
-    fcd_ratio: mean divided by the FCD of real training images.
+    Args:
+        name: The name of the row.
+        paper: The paper's value; None if it has none.
+        mean: The mean over n seeds.
+        low: The lower end of the mean's 95 % interval; None without an interval.
+        high: The upper end of the interval; None without an interval.
+        n: The number of seeds.
+        fcd_ratio: The mean divided by the FCD of real training images; None for other metrics.
     """
 
     name: str
@@ -37,7 +42,9 @@ def print_rows(rows: Sequence[Row]) -> None:
             f"{row.name:<{width}} {paper:>6} {row.mean:>9.1f} {spread:>17} {row.n:>6} {ratio:>7}"
         )
     if any(row.fcd_ratio is not None for row in rows):
-        print("paper: another classifier, so another scale; / real: divided by real images")
+        print(
+            "paper: another classifier, so another scale; / real: divided by the FCD of real images"
+        )
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -1,10 +1,11 @@
 """The MNIST column of Table 1 of Makhzani et al. 2016, for paper_tables.py.
 
-Protocol: real-valued MNIST; an AAE with an 8-D code, a Gaussian prior of standard deviation 5, two
-layers of 1,000 ReLU units in encoder, decoder and critic, and a Euclidean cost (section 4,
-footnote 1). Samples are the decoder's means. The window's sigma is chosen on training images that
-were held out; the test images are read once, at the end. Two rows show what the measure rewards
-(Theis et al. 2016): real training images, and k-means centroids, taken as samples.
+The data is MNIST with real-valued pixels. The model is an AAE with an 8-D code, a Gaussian prior of
+standard deviation 5, two layers of 1,000 ReLU units in encoder, decoder and critic, and a Euclidean
+cost (section 4, footnote 1). Samples are the decoder's means. The window's sigma is chosen on
+held-out training images, and the test images are read once, at the end. Two further rows take real
+training images and k-means centroids as samples, which shows what the measure rewards (Theis et
+al. 2016).
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,25 +38,25 @@ from genae_core.training.config import TrainingConfig
 PAPER = {10_000: 340.0, 10_000_000: 427.0}  # log-likelihood by the number of samples
 TRAINED, HELD_OUT = 50_000, 5_000  # of the 60,000 training images
 EPOCHS = 12
-FEW = 10_000  # samples that sigma is chosen with, and samples of the two reference rows
-BLOCK = 10_000  # samples that are made at a time
+FEW = 10_000  # samples for the choice of sigma, and samples of the two reference rows
+BLOCK = 10_000  # samples that are drawn at a time
 SIGMAS = tuple(round(0.08 + 0.01 * k, 2) for k in range(25))
 
 
 def parzen_experiment(
     data: MNISTConfig, chain: ChainConfig, classifier: ClassifierConfig, smoke: bool
 ) -> Experiment:
-    """The training of the paper's model.
+    """The experiment with the paper's model.
 
-    The paper gives neither epochs, nor the batch size, nor learning rates. They were searched on
-    the held-out training images, with 10,000 samples. Adam at 1e-3 and, for the adversary, 2e-4:
-    287, 299, 303, 303 nats after 3, 6, 9, 12 epochs. With the adversary at 4e-4 and both rates
-    falling to 0: 290, 304, 315, 317.
+    The paper states no number of epochs, no batch size and no learning rates. They were searched
+    on the held-out training images, with 10,000 samples. After 3, 6, 9 and 12 epochs, Adam at 1e-3
+    and for the adversary 2e-4 reached 287, 299, 303 and 303 nats. With 4e-4 for the adversary and
+    both rates falling to 0, they were 290, 304, 315 and 317.
 
     Args:
         data: MNIST, not binarised.
-        chain: The setting of the chain, which is measured along with it.
-        classifier: The setting of the FCD's classifier.
+        chain: The config of the chain, whose FCD is measured too.
+        classifier: The config of the FCD's classifier.
         smoke: Whether to train for one epoch on fewer images.
     """
     adversarial = AdamConfig(learning_rate=4e-4, beta1=0.5)
@@ -117,7 +118,7 @@ def parzen_rows(
 
 
 def _row(name: str, paper: float | None, values: Sequence[LogLikelihood]) -> Row:
-    """The mean over seeds; one value has its own interval over the test images."""
+    """A row with the mean over seeds. A single value has an interval over the test images."""
     mean, low, high = interval([value.mean for value in values])
     if len(values) == 1:
         half = 1.96 * values[0].error
@@ -141,7 +142,7 @@ def _flat(split: Split, rows: np.ndarray) -> Tensor:
 
 
 def _centroids(images: np.ndarray) -> np.ndarray:
-    """As many centroids of the training images as the other reference row has samples."""
+    """Centroids of the training images, as many as the other reference row has samples."""
     # k-means starts from random images: k-means++ would read all images ten thousand times.
     means = MiniBatchKMeans(
         FEW, init="random", batch_size=20_000, n_init=1, max_iter=5, random_state=0

@@ -1,4 +1,4 @@
-"""The papers' pictures of a trained model, for the studies that follow papers.
+"""Pictures of a trained model as the papers show them.
 
 Shapes: N images, C channels, H rows, W columns, D latent dimension.
 """
@@ -31,7 +31,7 @@ from genae_core.training.batches import Batches, to_pixels
 CPU = torch.device("cpu")
 BLOCK = 2_000  # images that are compared at a time
 SIDE = 20  # images along each side of a manifold
-# A manifold goes from 2.5 to 97.5 % of the code; the papers give no ends.
+# A manifold goes from the 2.5th to the 97.5th percentile of the code; the papers state no ends.
 TAIL = 0.025
 STEPS = (0, 1, 5, 10)  # steps of the chain that interpolations show
 POINTS, PAIRS = 10, 4  # points between two images, and pairs of images
@@ -60,8 +60,10 @@ def codes(model: Autoencoder, split: Split, binarize: bool) -> Tensor:
 
 
 def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Picture:
-    """Decoded codes at uniformly spaced percentiles along both axes of N(mean [2], covariance
-    [2, 2]) (Makhzani et al. 2016, figures 2e and 4b)."""
+    """Draw the decoder's means at uniformly spaced percentiles of N(mean [2], covariance [2, 2]).
+
+    Makhzani et al. 2016, figures 2e and 4b.
+    """
     variances, axes = torch.linalg.eigh(covariance)
     along = torch.from_numpy(norm.ppf(np.linspace(TAIL, 1 - TAIL, SIDE))).float()
     # As in a plot, the first coordinate rises to the right and the second falls downwards.
@@ -71,14 +73,18 @@ def manifold(model: GenerativeModel, mean: Tensor, covariance: Tensor) -> Pictur
 
 
 def roll_walk(model: GenerativeModel, roll: SwissRoll) -> Picture:
-    """Ten images for each class, by equal lengths along the roll's axis, row by row (Makhzani et
-    al. 2016, figure 4d)."""
+    """Draw ten images for each class, at equal distances along the roll's axis, row by row.
+
+    Makhzani et al. 2016, figure 4d.
+    """
     return decode_grid(model, roll.axis((torch.arange(100) + 0.5) / 100), 10)
 
 
 def styles(model: StyleAAE, x: Tensor) -> Picture:
-    """A row for each image [N, C, H, W]: the image, then its style with each class (Makhzani et
-    al. 2016, figure 5)."""
+    """Draw a row for each image [N, C, H, W]: the image, then its style with each class.
+
+    Makhzani et al. 2016, figure 5.
+    """
     count = model.config.num_classes
     with torch.no_grad():
         style = model.encoder(x)
@@ -89,8 +95,10 @@ def styles(model: StyleAAE, x: Tensor) -> Picture:
 
 
 def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int = 10) -> Picture:
-    """Samples of the model, each above the training image that is closest to it in pixels
-    (Makhzani et al. 2016, figure 6). A model that copies its training images shows equal rows."""
+    """Draw samples of the model, each above the training image that is closest to it in pixels.
+
+    A model that copies its training images shows equal rows. Makhzani et al. 2016, figure 6.
+    """
     with torch.no_grad():
         z = model.latent_prior().sample(Draw(0, "neighbours"), (count,))
         samples = model.decode(z).mean
@@ -99,18 +107,22 @@ def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int 
     for first in range(0, len(split.images), BLOCK):
         rows = np.arange(first, min(first + BLOCK, len(split.images)))
         images = images_of(split, rows, binarize)
-        distance, at = torch.cdist(samples.flatten(1), images.flatten(1)).min(1)
+        distance, index = torch.cdist(samples.flatten(1), images.flatten(1)).min(1)
         nearer = distance < best
-        best, closest[nearer] = torch.minimum(best, distance), images[at[nearer]]
+        best = torch.minimum(best, distance)
+        closest[nearer] = images[index[nearer]]
     return grid(torch.cat([samples, closest]), count)
 
 
 def interpolations(
     model: Autoencoder, pairs: Tensor, chain: ChainConfig, steps: tuple[int, ...] = STEPS
 ) -> Picture:
-    """Points between pairs of images [2, N, C, H, W], and what the chain makes of them (Creswell
-    et al. 2017, figures 2 and 3). Each pair has a row for each step. Batch normalisation uses
-    running averages, because neighbouring points are no batch of independent samples."""
+    """Draw points between pairs of images [2, N, C, H, W] after steps of the chain.
+
+    Each pair has a row for each step. Batch normalisation uses running averages, because
+    neighbouring points are not a batch of independent samples. Creswell et al. 2017, figures 2
+    and 3.
+    """
     config = dataclasses.replace(
         chain, sampler=EncodeDecode(), fitted_prior=None, record=steps, batch_norm="running"
     )
@@ -133,9 +145,9 @@ def draw_interpolations(
     Args:
         tracker: The store of the sweep; the runs get the pictures as artifacts.
         sweep: The sweep's name.
-        split: The images whose first are interpolated.
+        split: The split whose first images are interpolated.
         binarize: Whether the models see binarised images.
-        chain: The chain that is run on the points.
+        chain: The config of the chain that runs on the points.
         folder: The folder of the pictures, which is made.
     """
     folder.mkdir(exist_ok=True)
@@ -155,6 +167,6 @@ def draw_interpolations(
 
 
 def decode_grid(model: GenerativeModel, z: Tensor, columns: int) -> Picture:
-    """The means of p(x|z) for z [N, D], in rows of so many columns."""
+    """Draw the means of p(x|z) for z [N, D] in rows of `columns` images."""
     with torch.no_grad():
         return grid(model.decode(z).mean, columns)

@@ -1,4 +1,4 @@
-"""What search.py reads back from the store: its best run, and the runs of a study to beat."""
+"""What search.py reads from the store: its best run, and the runs of a study to compare with."""
 
 import json
 import tempfile
@@ -46,7 +46,7 @@ def describe_cell(run: StoredRun) -> str:
 
 
 def study_store(tracking_uri: str) -> Tracker:
-    """The runs of model_family.py in a store."""
+    """The store of the runs of model_family.py."""
     home().mkdir(parents=True, exist_ok=True)
     return Tracker.create(tracking_uri, "model_family", home() / "mlartifacts")
 

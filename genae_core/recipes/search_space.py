@@ -1,4 +1,4 @@
-"""The space in which search.py looks: the coordinates of a trial, and what they stand for."""
+"""The space that search.py searches: the coordinates of a trial, and the experiment of each."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,15 +22,15 @@ from genae_core.recipes.study import study_experiment, study_parts
 LATENT_DIMS = (4, 64)
 LEARNING_RATES = Range(5e-4, 5e-3)
 NOISES = (0.1, 1.0)
-# A search records fewer steps than the studies: the evaluation is half of a cell's time.
+# A search records fewer steps than the studies, because the evaluation takes half of a cell's time.
 RECORD = (0, 1, 2, 5, 10)
-# A prior of two dimensions alone could not be compared at another latent dimension.
+# A prior that exists only in two dimensions cannot be compared at another latent dimension.
 PLANAR: tuple[PriorName, ...] = ("swiss_roll",)
-PRIOR = "prior of "  # begins the name of each coordinate that is a prior
+PRIOR = "prior of "  # the name of each coordinate that is a prior begins with these words
 
 
 class SuggestingTrial(Protocol):
-    """An Optuna trial, as far as a space needs one."""
+    """The methods of an Optuna trial that a search space uses."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
 
@@ -40,7 +40,7 @@ class SuggestingTrial(Protocol):
 
 
 def suggest_cell(options: StudyOptions, trial: SuggestingTrial) -> None:
-    """Suggest the coordinates of one trial, each only if it means something for the family.
+    """Suggest the coordinates of one trial, each only if the family has it.
 
     Args:
         options: The search's flags.
@@ -59,7 +59,7 @@ def suggest_cell(options: StudyOptions, trial: SuggestingTrial) -> None:
 
 
 def usual_cell(options: StudyOptions, family: str, latent_dim: int) -> dict[str, Any]:
-    """All coordinates of a family's cell as the other studies train it.
+    """The coordinates of a family's cell with the default values, as the other studies train it.
 
     Args:
         options: The search's flags.
@@ -84,7 +84,7 @@ def usual_cell(options: StudyOptions, family: str, latent_dim: int) -> dict[str,
 
 
 def search_experiment(options: StudyOptions, cell: dict[str, Any]) -> Experiment:
-    """The experiment that the coordinates of a trial stand for.
+    """The experiment of a trial with these coordinates.
 
     Args:
         options: The search's flags.
@@ -111,20 +111,20 @@ def search_experiment(options: StudyOptions, cell: dict[str, Any]) -> Experiment
 
 
 def searched_settings(options: StudyOptions, family: str) -> dict[str, Range]:
-    """The family's own settings that the search varies: not those that --set gives a value."""
+    """The family's own settings that the search varies, without those that --set fixes."""
     fixed = study_parts(options, family).settings
     searched = FAMILIES[family].searched
     return {setting: values for setting, values in searched.items() if setting not in fixed}
 
 
 def check_space(options: StudyOptions) -> None:
-    """Check that each family takes what --set gives beside the ends of what the search varies.
+    """Check that the values of --set fit the ends of the ranges that the search varies.
 
     Args:
         options: The search's flags.
 
     Raises:
-        ValueError: A config refuses such values together.
+        ValueError: A config refuses these values together.
     """
     for family in options.families if options.settings else ():
         ranges = searched_settings(options, family)
@@ -140,7 +140,7 @@ def _priors(family: str) -> tuple[PriorName, ...]:
 
 
 def _prior_coordinate(family: str) -> str:
-    """The name of the coordinate: Optuna fixes a parameter's choices, so there is one a set."""
+    """The name of the prior's coordinate. Each set of priors has its own, as Optuna requires."""
     names = {KL_PRIORS: "a KL", SAMPLE_PRIORS: "samples"}
     priors = FAMILIES[family].priors
     return PRIOR + names.get(priors, " or ".join(priors))

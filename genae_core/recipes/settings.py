@@ -1,6 +1,7 @@
-"""The settings of a config by dotted name: which it has, how to read and how to change them.
+"""The settings of a config by dotted name: list them, parse their values and replace them.
 
-"beta" is a field of the config itself, "critic.dropout" a field of the config in its field critic.
+"beta" is a field of the config itself. "critic.dropout" is a field of the config that the field
+critic holds.
 """
 
 import dataclasses
@@ -15,10 +16,10 @@ WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or
 
 
 def settings_of(config: Any, without: Collection[str] = ()) -> dict[str, Any]:
-    """The settings of a config that a text can give, each with its type, by dotted name.
+    """The settings of a config that can be written as text, each with its type, by dotted name.
 
     Args:
-        config: A config; the configs in its fields are looked into.
+        config: A config. The settings of configs in its fields are included.
         without: Names of fields that are left out.
     """
     settings: dict[str, Any] = {}
@@ -36,7 +37,7 @@ def settings_of(config: Any, without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def parse_setting(name: str, text: str, kind: Any) -> Any:
-    """The value of a setting that a text stands for.
+    """The value of a setting from its text.
 
     Args:
         name: The setting's name, for the message.
@@ -44,7 +45,7 @@ def parse_setting(name: str, text: str, kind: Any) -> Any:
         kind: The type of the config's field.
 
     Raises:
-        ValueError: The text does not stand for a value of this type.
+        ValueError: The text is not a value of this type.
     """
     try:
         return _parse(text, kind)
@@ -77,7 +78,7 @@ def replace_settings(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _parse(text: str, kind: Any) -> Any:
-    """The text as a value of this type. Raises ValueError if it is none."""
+    """The text as a value of this type. Raises ValueError if it is not one."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         if text == "None" and NoneType in arguments:
@@ -100,7 +101,7 @@ def _choose(text: str, choices: Mapping[str, Any]) -> Any:
 
 
 def _describe(kind: Any) -> str | None:
-    """A type in words; None for one that no text can give."""
+    """A type in words; None for a type whose values cannot be written as text."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         others = [_describe(argument) for argument in arguments if argument is not NoneType]

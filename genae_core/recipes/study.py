@@ -1,4 +1,4 @@
-"""What a study trains in one cell, from its flags and the dataset's recipe."""
+"""The experiment of one cell of a study, from the study's flags and the dataset's recipe."""
 
 from dataclasses import replace
 
@@ -14,11 +14,14 @@ from genae_core.samplers.config import ChainConfig
 
 
 def study_parts(options: StudyOptions, family: str) -> Parts:
-    """What the flags and the dataset's recipe give to a family.
+    """The parts that the flags and the dataset's recipe give to a family.
 
     Args:
         options: The study's flags.
         family: The family's name in FAMILIES, one of --families.
+
+    Returns:
+        The parts for `family_config`.
 
     Raises:
         ValueError: The flags do not fit the dataset or the family.
@@ -30,7 +33,7 @@ def study_parts(options: StudyOptions, family: str) -> Parts:
     if options.net_width is not None:
         require(
             isinstance(net, DCGANConfig),
-            f"--net-width is the DCGAN's, and {options.dataset} takes an MLP",
+            f"--net-width is only for DCGANs, and {options.dataset} is trained with an MLP",
             net_width=options.net_width,
         )
         net = DCGANConfig(width=options.net_width)
@@ -57,8 +60,11 @@ def study_experiment(
         options: The study's flags.
         family: The family's name in FAMILIES.
         latent_dim: The dimension of the latent codes.
-        chains: The settings of the chains that are run from the trained model.
-        parts: What the family is made of; None is what `study_parts` gives.
+        chains: The configs of the chains that run over the trained model.
+        parts: The parts of the family; None takes those of `study_parts`.
+
+    Returns:
+        The experiment.
 
     Raises:
         ValueError: A config refuses a value.
@@ -77,6 +83,10 @@ def study_experiment(
 
 
 def print_settings(options: StudyOptions) -> None:
-    """Print which of the chosen families take each setting of --set."""
+    """Print which of the chosen families take each setting of --set.
+
+    Args:
+        options: The study's flags.
+    """
     for line in describe_settings(options.assignments, options.families):
         print(line)

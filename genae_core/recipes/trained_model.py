@@ -1,4 +1,4 @@
-"""The trained model that a job samples: a run in MLflow, or a checkpoint's folder."""
+"""The trained model that a job samples, from an MLflow run or from a checkpoint's folder."""
 
 import dataclasses
 from pathlib import Path
@@ -19,9 +19,14 @@ from genae_core.training import checkpoint
 
 
 class TrainedModel(NamedTuple):
-    """folder: where the checkpoint is. chain: the run's, or the published one for a checkpoint.
-    steps: the number that the run recommends, None if it recommends none. experiment: the run's,
-    None for a checkpoint."""
+    """A trained model and its chain.
+
+    Attributes:
+        folder: The folder of the checkpoint.
+        chain: The run's chain config; for a checkpoint, the config of the published chain.
+        steps: The number of steps that the run recommends; None if it recommends none.
+        experiment: The run's experiment; None for a checkpoint.
+    """
 
     folder: Path
     chain: ChainConfig
@@ -31,7 +36,7 @@ class TrainedModel(NamedTuple):
     def chain_with(
         self, batch_norm: Literal["batch", "running"] | None, seed: int | None
     ) -> ChainConfig:
-        """The chain with what the flags change; None changes nothing."""
+        """The chain config with the values of these flags; None changes nothing."""
         chain = self.chain
         if batch_norm is not None:
             chain = dataclasses.replace(chain, batch_norm=batch_norm)
@@ -40,12 +45,14 @@ class TrainedModel(NamedTuple):
     def fitted_prior(
         self, chain: ChainConfig, splits: Splits | None = None
     ) -> Distribution | None:
-        """The distribution that the chain starts from, fitted again to the codes of the run's
-        training images; None if the chain starts from the model's own prior.
+        """The fitted prior of a chain, fitted again to the codes of the run's training images.
 
         Args:
-            chain: The chain to be run.
+            chain: The chain's config.
             splits: The images of the run; None reads them.
+
+        Returns:
+            The fitted prior; None if the chain starts from the model's own prior.
         """
         if chain.fitted_prior is None or self.experiment is None:
             return None
@@ -56,32 +63,37 @@ class TrainedModel(NamedTuple):
 
 
 def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) -> TrainedModel:
-    """The trained model of a run or of a checkpoint.
+    """Fetch the trained model of a run or of a checkpoint.
 
     Args:
         source: The id of an MLflow run, or the folder of a checkpoint.
         tracking_uri: The MLflow store of the run; None is mlflow.db in GENAE_HOME.
         scratch: The folder below which the checkpoint of a run is put.
 
+    Returns:
+        The model and its chain.
+
     Raises:
-        ValueError: There is no such folder; or the run does not exist, has not finished, or is not
-            one of a genae sweep.
+        ValueError: There is no such folder; or the run does not exist, has not finished, or does
+            not belong to a genae sweep.
     """
     if Path(source).exists():
         return TrainedModel(Path(source), ChainConfig(sampler=EncodeDecode()), None, None)
     if "/" in source:
-        raise ValueError(f"there is no folder {source}; give a checkpoint's, or an MLflow run id")
+        raise ValueError(
+            f"there is no folder {source}; give the folder of a checkpoint, or an MLflow run id"
+        )
     uri = resolve_uri(tracking_uri or default_store())
     tracker = Tracker(uri, "")
     run = tracker.get_run(source)
     tracker.experiment_id = run.info.experiment_id
     if run.info.status != "FINISHED":
-        raise ValueError(f"run {source} has no result yet: it is {run.info.status}")
+        raise ValueError(f"run {source} has no result: its status is {run.info.status}")
     # The runs of one training share the model of the first.
     owners = tracker.find(key=run.data.tags.get("model_run", ""))
     names = [a.path for run in owners for a in tracker.client.list_artifacts(run.info.run_id)]
     if "checkpoint" not in names or "experiment.json" not in names:
-        raise ValueError(f"run {source} has no checkpoint: it is not one of a genae sweep")
+        raise ValueError(f"run {source} has no checkpoint: it does not belong to a genae sweep")
     folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
     text = tracker.fetch(source, "experiment.json", scratch).read_text()
     experiment: Experiment = config.from_json(text)

@@ -31,7 +31,7 @@ UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is not a serv
 VIEW, NOTE, COLOR = "mlflow.sharedViewState.", "mlflow.note.content", "mlflow.runColor"
 BEGIN, END = "<!-- genae: views of sweeps -->", "<!-- genae: end -->"  # around our part of a note
 MAX_LINKS = 10  # in the note
-MAX_RUNS = 24  # that one chart can show so that a reader tells them apart
+MAX_RUNS = 24  # a chart of more runs would not be readable
 RUNS_WITH_IMAGES = 10  # the page loads images of this many runs, the first ones
 RANK = "fcd_val_best"  # the order of the runs is chosen on validation, as the step is
 BARS = ("fcd_step0", "fcd_best", "fcd_best_step")
@@ -42,7 +42,7 @@ Json = dict[str, Any]
 def save_view(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
     """Write the view of a sweep, in place of an earlier one, and link it in the experiment's note.
 
-    The sweep is over and the view is a convenience, so that any failure is only a warning.
+    The view is only a convenience, so any failure is only a warning.
 
     Args:
         tracker: The store that holds the sweep.
@@ -130,7 +130,7 @@ def _color_runs(tracker: Tracker, runs: Sequence[Any]) -> None:
 
 
 def page_state(query: str, scalars: Sequence[dict[str, float]]) -> Json:
-    """Return what the page is to show of the runs that the query selects.
+    """Return what the page shows of the runs that the query selects.
 
     Args:
         query: MLflow's filter for the runs.
@@ -182,8 +182,8 @@ def _layout(scalars: Sequence[dict[str, float]]) -> list[tuple[str, int, int, li
         ("FCD by step, test | validation", 2, 400, [_line("fcd", scale), _line("fcd_val", scale)]),
         (images, 2, 600, [_images(step) for step in image_steps]),
         ("At step 0 | best | at step", 3, 360, bars),
-        # The page adds a chart of every other metric to the section of its prefix. Sections
-        # without cards of ours are closed.
+        # The page adds a chart of every other metric to the section of its prefix. A section is
+        # closed if we put no card into it.
         *((prefix, 3, 360, []) for prefix in ("chain", "train", "Model metrics")),
     ]
 
@@ -222,14 +222,14 @@ def encode_state(state: Json) -> str:
 
 
 def add_link(note: str, sweep: str, path: str) -> str:
-    """Return the note with this link as the first of ours.
+    """Return the note with this link before the links of earlier sweeps.
 
-    Ours is the part between BEGIN and END. What people wrote around it stays as it is.
+    Only the part between BEGIN and END changes. What people wrote around it stays as it is.
 
     Args:
         note: The experiment's note, in Markdown.
         sweep: The name of the sweep, which becomes the text of the link.
-        path: Where the link leads.
+        path: The target of the link.
     """
     start = note.rfind(BEGIN)
     end = note.find(END, start) if start >= 0 else -1

@@ -81,7 +81,7 @@ class Cloud(NamedTuple):
     """Points to scatter.
 
     Attributes:
-        title: What the points are.
+        title: The title of the plot.
         points: Coordinates [N, 2].
         labels: Classes, int64 [N].
     """

@@ -1,4 +1,4 @@
-"""What a sweep leaves to look at: a page, an MLflow run that holds it, and a view in MLflow."""
+"""The page of a sweep, the MLflow run that holds it, and the sweep's view in MLflow."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ FILES = (PAGE, "table.txt", "curves.png")  # in the sweep's folder, copied into 
 def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
     """Build the sweep's page, log it to MLflow, and arrange the sweep's charts there.
 
-    The results are safe in the store already, so that any failure here is only a warning.
+    The store already has all results, so any failure here is only a warning.
 
     Args:
         tracker: The store that holds the sweep.
@@ -26,7 +26,10 @@ def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
         print(f"page:   {build(tracker.uri, [sweep], folder / PAGE)}")
         _log_summary(tracker, sweep, folder)
     except Exception as error:
-        print(f"warning: no page of the sweep: {redact(str(error))}")
+        print(
+            f"warning: no page of the sweep: {redact(str(error))}; to build it later, run "
+            "dashboards/explorer/build.py"
+        )
     if link := mlflow_view.save_view(tracker, sweep):
         print(f"charts: {link}")
 
@@ -34,8 +37,8 @@ def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
 def _log_summary(tracker: Tracker, sweep: str, folder: Path) -> None:
     """Log the files to one run per sweep.
 
-    This run belongs to no trial. It has the tag "summary" in place of the tag "sweep", so that no
-    reader of the sweep's runs meets it.
+    This run belongs to no trial. It has the tag "summary" and not the tag "sweep", so that whoever
+    reads the runs of the sweep does not get it.
     """
     tags = {"summary": sweep, "stage": "summary"}
     now = int(1000 * time.time())

@@ -10,13 +10,13 @@ from genae_core.report.formatting import decimals, format_value
 from genae_core.tracking.mlflow_store import StoredRun
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
-PANEL_AXIS = "latent_dim"  # the axis of a sweep along which the plot has its columns of panels
+PANEL_AXIS = "latent_dim"  # the plot has a column of panels for each value of this axis
 
 Value = str | int | float | bool
 
 
 class SeedGroup(NamedTuple):
-    """What runs that differ only by their seed have in common.
+    """The part of a run that does not depend on its seed.
 
     Attributes:
         family: The model family, as the literature calls it.
@@ -104,10 +104,10 @@ def format_table(runs: Iterable[StoredRun]) -> str:
 
 
 def format_times(runs: Iterable[StoredRun], slots: int, seconds: float) -> str:
-    """Return a line that says which fraction of a sweep's time was spent on what.
+    """Return a line with the fractions of a sweep's time for the training and for the chains.
 
-    The rest is the time in which processes start, real images are evaluated, checkpoints and logs
-    are written, or a slot has no trial.
+    In the rest of the time, processes start, real images are evaluated, checkpoints and logs are
+    written, or a slot has no trial.
 
     Args:
         runs: The runs of the sweep.

@@ -1,4 +1,4 @@
-"""Where results are kept: journals on disk, their delivery, and the MLflow store."""
+"""The storage of results: journals on disk, their delivery, and the MLflow store."""
 
 import lazy_loader
 

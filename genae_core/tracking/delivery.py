@@ -23,7 +23,7 @@ from genae_core.tracking.mlflow_store import StartedRun, Tracker
 from genae_core.tracking.store_uri import redact
 
 RUN_FILE = "run.json"  # beside the events: the MLflow run to which they belong
-POLL_S = 0.5  # between two looks at a journal that is still being written
+POLL_S = 0.5  # between two checks of a journal that is still being written
 PAUSES_S = (1.0, 30.0)  # after a failure: the first pause, and the longest after doubling
 
 
@@ -32,11 +32,11 @@ class DeliveryError(Exception):
 
 
 def deliver(tracker: Tracker, folder: Path) -> bool:
-    """Send the events that wait in one run's journal, and remove each once the store has it.
+    """Send the events that wait in one run's journal, and remove each event that the store has.
 
-    If a delivery is interrupted before the event is removed, the event is sent again. That changes
-    nothing: a run is identified by its key, a metric has the time at which its run started, and an
-    image or a file has a fixed name.
+    If a delivery is interrupted before an event is removed, the event is sent again. The store then
+    still holds it once: a run is identified by its key, a metric has the time at which its run
+    started, and an image or a file has a fixed name.
 
     Args:
         tracker: The store.
@@ -82,7 +82,7 @@ def deliver_all(
     Args:
         tracker: The store.
         folder: The folder of the sweep's journals.
-        patience: Seconds without a success after which the rest is given up.
+        patience: After these seconds without a success, the rest is given up.
         say: Called with a message at the first failure.
         clock: Returns the time in seconds.
         sleep: Waits for a number of seconds.
@@ -100,7 +100,7 @@ def deliver_all(
                 say(f"waiting for the tracking store: {error}")
             reasons[queue[0]] = str(error)
             queue.rotate(-1)  # The fault may lie in this journal alone, so try another one.
-            # However long the pauses have become, the last attempt is when the patience ends.
+            # The last attempt is made when the patience ends, even if the pauses are long by then.
             sleep(min(pause, max(0.1, patience - (clock() - last_success))))
             pause = min(2 * pause, PAUSES_S[1])
         else:
@@ -118,7 +118,7 @@ class BackgroundSender:
     """Delivers the journals of this process in a background thread, one after the other.
 
     Args:
-        connect: Makes the tracker. It is called in the thread that uses the tracker.
+        connect: Makes the tracker. The background thread calls it.
         warn: Called with a message at the first of several failures in a row.
         on_failure: Called at every failure.
     """
@@ -173,7 +173,7 @@ class BackgroundSender:
                 try:
                     tracker = tracker or self.connect()
                     ended = deliver(tracker, folder)
-                except Exception as error:  # connecting can fail as delivering can
+                except Exception as error:  # connecting can fail too
                     if not pause:
                         self.warn(f"the tracking store does not take what is logged: {error}")
                     failed = True
@@ -206,7 +206,7 @@ def _send(tracker: Tracker, run: StartedRun, event: Event) -> None:
 
 
 def _write_run(path: Path, run: StartedRun) -> None:
-    """Write the run's id and start, whole or not at all."""
+    """Write the run's id and start. The file is written completely or not at all."""
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(list(run)))
     os.replace(partial, path)

@@ -1,7 +1,7 @@
-"""The journal of a run: what a trial logs, kept on disk until the tracking store has it.
+"""The journal of a run: it keeps what a trial logs on disk until the tracking store has it.
 
 A store that is slow, dead or full can therefore neither fail a trial nor delay it. This module
-does not know MLflow: `delivery` reads the events and sends them in order.
+does not use MLflow: `delivery` reads the events and sends them in order.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Event(NamedTuple):
 
 
 class Journal:
-    """Writes the events of one run as numbered folders. Each appears whole or not at all.
+    """Writes the events of one run as numbered folders, each completely or not at all.
 
     Args:
         folder: The journal's folder, named after the run's key. If it exists, the new events
@@ -57,7 +57,7 @@ class Journal:
         self.number = max((int(path.name) for path in pending_events(folder)), default=0)
 
     def start(self, name: str, tags: dict[str, str], params: dict[str, object]) -> None:
-        """Log the start of the run, under the name that the UI shows."""
+        """Log the start of the run. MLflow's UI shows the name."""
         texts = {name: str(value) for name, value in params.items()}
         with self._event("start", name=name, tags=tags, params=texts, time=_now_ms()):
             pass
@@ -74,7 +74,7 @@ class Journal:
             np.save(folder / IMAGE_FILE, image)
 
     def set_tags(self, tags: dict[str, str]) -> None:
-        """Set tags of the run, beside those that it started with."""
+        """Set tags of the run, in addition to the tags that it started with."""
         with self._event("tags", tags=tags):
             pass
 
@@ -127,7 +127,7 @@ def read_events(folder: Path) -> list[Event]:
     """Read the events that wait in a run's journal, oldest first.
 
     Raises:
-        ValueError: An event is not as genae writes it.
+        ValueError: An event has another form than genae writes.
     """
     events = []
     for path in sorted(pending_events(folder)):

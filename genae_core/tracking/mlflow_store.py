@@ -34,8 +34,8 @@ from genae_core.tracking.store_uri import is_local, redact
 
 CHAIN_METRICS = ("fcd_val", "fcd", "fcd_ratio")
 IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
-# Tags of runs whose seed was trained beside others: their number, and whether the seeds were one
-# stacked model.
+# Tags of runs whose seed was trained together with other seeds: the number of these seeds, and
+# whether they were one stacked model.
 SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
@@ -231,25 +231,24 @@ class Tracker:
         self.client.set_terminated(run_id, status, time)
 
     def close_sweep(self, sweep: str, undelivered: Collection[str] = ()) -> None:
-        """Tidy up the runs of a sweep whose trials have all ended.
+        """Clean up the runs of a sweep whose trials have all ended.
 
-        A run that is still marked as running was interrupted and becomes KILLED. If several runs
-        have the same key, because the store took a call and its answer was lost, one of them
-        stays.
+        A run that is still marked as running was interrupted and becomes KILLED. Several runs have
+        the same key if the store created a run but its answer was lost. One of them stays.
 
         Args:
             sweep: The name of the sweep.
             undelivered: The keys of runs with events that still wait for delivery. These runs
                 are left alone.
         """
-        kept: dict[str, entities.Run] = {}
+        by_key: dict[str, entities.Run] = {}
         runs = [run for run in self.find(sweep=sweep) if run.data.tags["key"] not in undelivered]
         for run in sorted(runs, key=lambda run: run.info.status == "FINISHED"):
-            duplicate = kept.get(run.data.tags["key"])
+            duplicate = by_key.get(run.data.tags["key"])
             if duplicate is not None:
                 self.client.delete_run(duplicate.info.run_id)
-            kept[run.data.tags["key"]] = run
-        for run in kept.values():
+            by_key[run.data.tags["key"]] = run
+        for run in by_key.values():
             if run.info.status == "RUNNING":
                 self.finish(run.info.run_id, "KILLED", "the sweep ended before it did")
 

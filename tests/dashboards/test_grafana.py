@@ -424,7 +424,7 @@ def test_missing_programs_used_ports_and_wrong_files_are_reported(
 def test_a_second_watch_and_a_lost_password_are_refused(stage: Stage) -> None:
     with stage.watching() as process:
         until_ready(process)
-        assert "it runs already" in stage.refused()
+        assert "is already running" in stage.refused()
         grafana = stage.runs()[1]
         os.kill(grafana["pid"], signal.SIGKILL)
         assert "Grafana has ended" in process.communicate(timeout=30)[0]

@@ -211,7 +211,7 @@ def test_the_memory_of_a_chain_is_its_own_process_s(jobs: tuple[ModuleType, Modu
 
 def test_bad_input(jobs: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
     door, _ = jobs
-    with pytest.raises(ValueError, match="no such folder"):
+    with pytest.raises(ValueError, match="there is no folder"):
         door.main(door.Options(suite="chain", json=tmp_path / "no" / "x.json"))
     with pytest.raises(ValueError, match="repeats"):
         door.Options(suite="chain", repeats=0)

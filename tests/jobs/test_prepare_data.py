@@ -87,8 +87,8 @@ def test_a_disk_that_refuses_a_worker_is_told(photos: Path, tmp_path: Path) -> N
     [
         (("image_folder", "--raw", "nowhere"), "there is no folder"),
         (("celeba", "--raw", "nowhere"), "the data root 'nowhere' is no folder"),
-        (("mnist", "--raw", "nowhere", "--extra"), "mnist has no --extra"),
-        (("svhn", "--raw", "nowhere", "--crop", "0.5"), "svhn has no --crop"),
+        (("mnist", "--raw", "nowhere", "--extra"), "--extra is only for svhn"),
+        (("svhn", "--raw", "nowhere", "--crop", "0.5"), "--crop is only for celeba"),
         (("image_folder", "--raw", "nowhere", "--max-rejected", "2"), "--max-rejected must be in"),
         (("image_folder", "--raw", "gopher://x/y"), "expected a local path, s3://BUCKET"),
     ],

@@ -87,7 +87,7 @@ def test_a_killed_job_goes_on_without_duplicates(model: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("source", "flags", "words"),
     [
-        (None, {}, "a checkpoint recommends no step: give --steps"),
+        (None, {}, "a checkpoint recommends no number of steps: give --steps"),
         ("0123456789abcdef", {}, "no run '0123456789abcdef'"),
         ("no/where", {"steps": 1}, "there is no folder no/where"),
         (".", {"steps": 1}, "no readable checkpoint"),

@@ -70,7 +70,7 @@ def test_a_setting_is_named_once() -> None:
 
 
 def test_noise_without_a_family_that_takes_it_is_refused() -> None:
-    with pytest.raises(ValueError, match="--noise is for dvae, daae"):
+    with pytest.raises(ValueError, match="--noise is only for dvae, daae"):
         StudyOptions(noise=0.3, families=("vae", "flow_ae"))
     assert StudyOptions(noise=0.3).noise == 0.3
     assert StudyOptions(families=("vae",)).noise is None

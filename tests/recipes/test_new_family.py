@@ -157,7 +157,7 @@ def test_one_row_puts_it_into_every_study(folder: Path) -> None:
     assert "prior of normal or ring=normal" in search
     assert "code_weight=0.01" not in fixed and "set:    code_weight=0.05 for mine" in fixed
     assert "set:    code_weight=0.05 for mine (not a setting of vae)" in latent_dim
-    assert refused == "exit code 2\n" and "--noise is for dvae, daae" in done.stderr
+    assert refused == "exit code 2\n" and "--noise is only for dvae, daae" in done.stderr
     assert trained.endswith("exit code 0\n"), trained + done.stderr
     client = client_of(folder)
     experiment = client.get_experiment_by_name("model_family")

@@ -214,7 +214,10 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
         (("--noise", "-0.1"), "noise"),
         (("--learning-rate", "nan"), "learning_rate must be a finite number"),
         (("--epochs", "0"), "epochs must be a whole number >= 1"),
-        (("--net-width", "32"), "--net-width is the DCGAN's, and digits takes an MLP"),
+        (
+            ("--net-width", "32"),
+            "--net-width is only for DCGANs, and digits is trained with an MLP",
+        ),
         (("--latent-dims", "2", "2"), "twice"),
         (("--seeds", "1", "1"), "--seeds must differ"),
         (("--cpus-per-trial", "0"), "cpus_per_trial"),

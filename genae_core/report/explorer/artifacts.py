@@ -1,4 +1,4 @@
-"""The files of runs: read from this machine's disk if they are there, else fetched."""
+"""The files of runs: they are read from this machine's disk, or fetched if they are not there."""
 
 import urllib.parse
 import urllib.request

@@ -1,4 +1,4 @@
-"""The data of the page, apart from its pictures: what its scripts read as JSON."""
+"""The data that the scripts of the page read as JSON, without the pictures."""
 
 import math
 import time
@@ -26,7 +26,7 @@ def page_data(
     runs: Sequence[FinishedRun],
     others: Sequence[RunWithoutResult],
 ) -> dict[str, Any]:
-    """Return what the page shows, apart from its pictures.
+    """Return the data that the page shows, without the pictures.
 
     Args:
         uri: The tracking URI of the store.
@@ -103,7 +103,7 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
 
 
 def _server(uri: str) -> str | None:
-    """Return the address for links to runs, without a password, or None if no browser can go."""
+    """Return the server's address for links to runs, without a password. None for other stores."""
     if not uri.startswith(("http://", "https://")):
         return None
     parts = urllib.parse.urlsplit(uri)

@@ -1,4 +1,4 @@
-"""Which pictures the page holds, as text. A thousand runs have more than one file can carry."""
+"""The pictures that the page holds, as text. One file cannot hold those of a thousand runs."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from genae_core.report.explorer.summaries import SettingSummary
 
 BASE64_GROWTH = 4 / 3  # bytes of text per byte of a picture
 LATENT_SHRINKAGE = 0.3  # bytes of the points in a latent.json per byte of the file
-PLACE_BYTES = 64  # bytes of the page that say where one file lies in the text and what it is
+PLACE_BYTES = 64  # bytes of the page that describe one file and its place in the text
 MEDIA_TYPES = {"PNG": "image/png", "AVIF": "image/avif"}
 
 
@@ -39,7 +39,7 @@ class EmbeddedFiles(NamedTuple):
     """The files that the page holds.
 
     Attributes:
-        places: By run and part, where the file lies in the text and what it is.
+        places: By run and part, the place of the file in the text, and its description.
         text: The files, one after the other, in base64.
         broken: The number of files that cannot be shown.
     """

@@ -1,4 +1,4 @@
-"""What the page reads of a sweep: its runs, their curves, and which pictures they have.
+"""What the page reads from the store: the sweep's runs, their curves and their pictures.
 
 The curves come from each run's file curve.json, because reading a thousand metric histories from
 the store would take minutes.
@@ -69,14 +69,16 @@ def find_runs(tracker: Tracker, sweeps: Sequence[str]) -> list[Any]:
     """
     runs: list[Any] = []
     try:
-        experiments = [one.experiment_id for one in tracker.client.search_experiments()]
+        experiments = [item.experiment_id for item in tracker.client.search_experiments()]
         for name in sweeps:
             if "'" in name or "`" in name:
                 raise ValueError(f"the name of a sweep holds no quotes, got {name!r}")
-            members = [run for one in experiments for run in _find(tracker, one, sweep=name)]
+            members: list[Any] = []
+            for experiment in experiments:
+                members += _find(tracker, experiment, sweep=name)
             if not members:
                 known = _sweep_names(tracker, experiments)
-                listed = ", ".join(known[:20]) or "none at all"
+                listed = ", ".join(known[:20]) or "no sweep"
                 raise ValueError(f"no sweep {name!r} in {redact(tracker.uri)}; it has: {listed}")
             runs += members
     except StoreError as error:
@@ -92,8 +94,12 @@ def _find(tracker: Tracker, experiment_id: str, **tags: str) -> list[Any]:
 
 def _sweep_names(tracker: Tracker, experiments: Sequence[str]) -> list[str]:
     """Return the names of all sweeps in these experiments, in alphabetical order."""
-    tags = [run.data.tags for one in experiments for run in _find(tracker, one)]
-    return sorted({tag["sweep"] for tag in tags if "sweep" in tag})
+    names: set[str] = set()
+    for experiment in experiments:
+        for run in _find(tracker, experiment):
+            if "sweep" in run.data.tags:
+                names.add(run.data.tags["sweep"])
+    return sorted(names)
 
 
 def gather(

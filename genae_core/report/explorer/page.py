@@ -62,7 +62,7 @@ class BuildSummary(NamedTuple):
 
 
 def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MAX_MB) -> BuildSummary:
-    """Build the page of some sweeps. The file is written whole or not at all.
+    """Build the page of some sweeps. The file is written completely or not at all.
 
     Args:
         uri: The tracking URI of the store.
@@ -125,13 +125,13 @@ def _count_pictures(
 
 
 def script_json(value: Any) -> str:
-    """Return JSON for a script tag. It holds no `<`, so it can neither end the tag nor comment."""
+    """Return JSON for a script tag. It has no `<`, so it can neither end the tag nor comment."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 def assemble(title: str, data: str, pictures: str) -> str:
-    """Return the page with everything it needs, and with a policy that lets nothing else in.
+    """Return the page with everything that it needs, and a policy that allows nothing else.
 
     Args:
         title: The title, as plain text.

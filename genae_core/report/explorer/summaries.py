@@ -1,4 +1,4 @@
-"""Every setting of a sweep, summarised over its seeds in numbers.
+"""The numbers of every setting of a sweep, summarised over its seeds.
 
 A setting is a cell and a chain config. Shapes: R runs (one per seed), K recorded steps.
 """
