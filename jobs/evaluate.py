@@ -1,4 +1,4 @@
-"""Measure the FCD, the kernel distance and the classes of samples at steps of a trained model's chain.
+"""Measure samples at steps of a trained model's chain: FCD, kernel distance and classes.
 
 The samples are the same as those of jobs/sample.py, but they are not stored, so that a million
 samples need no more memory than a few. Precision and recall are measured only by a sweep, on 2,000

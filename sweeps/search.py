@@ -2,8 +2,8 @@
 
 TPE proposes cells, and learns from their validation FCD at the best step of the chain. At a ninth
 and at a third of their steps, ASHA compares the trials: the best third continues, and the others
-wait. A parameter is searched only for the families that have it, such as the noise of the denoising
-families. A search finds one good cell. To compare cells, use the other studies.
+wait. A parameter is searched only for the families that have it, such as the noise of the
+denoising families. A search finds one good cell. To compare cells, use the other studies.
 
   python sweeps/search.py --dataset mnist --data-root DIR --minutes 20
   python sweeps/search.py ... --against model_family-20260101-000000-abcd

@@ -114,8 +114,8 @@ def table(runs: RunsByModel, labels: Sequence[str], refusals: Refusals) -> str:
     """A table with a row for each model, chain and step.
 
     The values are the mean ± the standard deviation over the seeds. For the KID, the value after ±
-    is the standard error of one seed's samples. A chain that does not apply is n/a, and the reasons
-    are below the table.
+    is the standard error of one seed's samples. A chain that does not apply is n/a, and the
+    reasons are below the table.
     """
     rows = [["model", "chain", "seeds", "step", *(title for _, title in COLUMNS)]]
     for model, chains in runs.items():

@@ -224,7 +224,8 @@ def smoke_image_folder(recipe: Recipe) -> Recipe:
     return replace(small, data=replace(recipe.data, max_images=2400), num_chains=None)
 
 
-# The recipe of each dataset that is read from files, and the function that shortens it for --smoke.
+# The recipe of each dataset that is read from files, and the function that shortens it in a smoke
+# run.
 IMAGE_FILES: dict[str, tuple[Callable[[DataOptions, str], Recipe], Callable[[Recipe], Recipe]]] = {
     "mnist": (mnist, smoke_mnist),
     "svhn": (svhn, smoke_colour_images),

@@ -31,7 +31,8 @@ class DataOptions(ShardOptions):
     download: bool = False
     """Download missing official files into --data-root with torchvision."""
     smoke: bool = False
-    """Run for a few minutes only, with fewer images, epochs and cells. The results mean nothing."""
+    """Run for a few minutes only, with fewer images, epochs and cells. This shows that the study
+    runs; the results mean nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

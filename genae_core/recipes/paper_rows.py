@@ -43,7 +43,8 @@ def print_rows(rows: Sequence[Row]) -> None:
         )
     if any(row.fcd_ratio is not None for row in rows):
         print(
-            "paper: another classifier, so another scale; / real: divided by the FCD of real images"
+            "paper: another classifier, so another scale; "
+            "/ real: divided by the FCD of real images"
         )
 
 

@@ -1,11 +1,11 @@
 """The MNIST column of Table 1 of Makhzani et al. 2016, for paper_tables.py.
 
-The data is MNIST with real-valued pixels. The model is an AAE with an 8-D code, a Gaussian prior of
-standard deviation 5, two layers of 1,000 ReLU units in encoder, decoder and critic, and a Euclidean
-cost (section 4, footnote 1). Samples are the decoder's means. The window's sigma is chosen on
-held-out training images, and the test images are read once, at the end. Two further rows take real
-training images and k-means centroids as samples, which shows what the measure rewards (Theis et
-al. 2016).
+The data is MNIST with real-valued pixels. The model is an AAE with an 8-D code, a Gaussian prior
+of standard deviation 5, two layers of 1,000 ReLU units in encoder, decoder and critic, and a
+Euclidean cost (section 4, footnote 1). Samples are the decoder's means. The window's sigma is
+chosen on held-out training images, and the test images are read once, at the end. Two further rows
+take real training images and k-means centroids as samples, which shows what the measure rewards
+(Theis et al. 2016).
 """
 
 from collections.abc import Iterator, Sequence

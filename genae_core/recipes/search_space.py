@@ -22,7 +22,7 @@ from genae_core.recipes.study import study_experiment, study_parts
 LATENT_DIMS = (4, 64)
 LEARNING_RATES = Range(5e-4, 5e-3)
 NOISES = (0.1, 1.0)
-# A search records fewer steps than the studies, because the evaluation takes half of a cell's time.
+# A search records fewer steps than the studies: the evaluation takes half of a cell's time.
 RECORD = (0, 1, 2, 5, 10)
 # A prior that exists only in two dimensions cannot be compared at another latent dimension.
 PLANAR: tuple[PriorName, ...] = ("swiss_roll",)

@@ -34,9 +34,9 @@ class DeliveryError(Exception):
 def deliver(tracker: Tracker, folder: Path) -> bool:
     """Send the events that wait in one run's journal, and remove each event that the store has.
 
-    If a delivery is interrupted before an event is removed, the event is sent again. The store then
-    still holds it once: a run is identified by its key, a metric has the time at which its run
-    started, and an image or a file has a fixed name.
+    If a delivery is interrupted before an event is removed, the event is sent again. The store
+    still holds it only once: a run is identified by its key, a metric has the time at which its
+    run started, and an image or a file has a fixed name.
 
     Args:
         tracker: The store.
