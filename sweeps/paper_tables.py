@@ -1,4 +1,7 @@
-"""Measure the tables of two papers again. The values are means with 95 % intervals over seeds.
+"""Measure the tables of two papers again.
+
+The study prints the paper's values beside the values measured here, which are means with 95 %
+intervals over seeds.
 
 flowae  Table 1 of Sridhar & Srivastava: the Fréchet Classifier Distance on binarised MNIST. The
         networks are fully connected, and the codes have 10 dimensions. Samples come from the

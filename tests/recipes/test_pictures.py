@@ -26,7 +26,7 @@ NET = MLPConfig(widths=(8,))
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The codes that a picture decodes."""
     decoded_codes: list[Tensor] = []
-    monkeypatch.setattr(pictures, "decoded", lambda model, z, columns: decoded_codes.append(z))
+    monkeypatch.setattr(pictures, "decode_grid", lambda model, z, columns: decoded_codes.append(z))
     return decoded_codes
 
 

@@ -76,7 +76,7 @@ def test_it_goes_on_once_it_is_among_the_best_third() -> None:
     reported(scheduler, controller, 3, 40.0)
     # Of 10, 20, 30 and 40 the best third goes up to 20.
     assert scheduler.choose_trial_to_run(controller) is controller.trials[1]
-    assert not scheduler.is_promising("2") and not scheduler.promising("3")
+    assert not scheduler.is_promising("2") and not scheduler.is_promising("3")
 
 
 def test_no_trial_goes_on_where_there_is_no_room() -> None:

@@ -100,10 +100,10 @@ def test_a_seed_that_fails_ends_the_others_runs_too(
 ) -> None:
     real = worker.run_trial
 
-    def fails(experiment: Any, *given: Any) -> Any:
+    def fails(experiment: Any, *given: Any, **options: Any) -> Any:
         if experiment.seed == SEEDS[1]:
             raise NonFiniteLossError("it diverged")
-        return real(experiment, *given)
+        return real(experiment, *given, **options)
 
     monkeypatch.setattr(worker, "run_trial", fails)
     given = sweep("one-fails", tracker, tmp_path, together=True)
