@@ -17,7 +17,7 @@ from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.evaluation.chains import validation_fcd
 from genae_core.evaluation.references import ReferenceData
-from genae_core.experiment.trial import TrialResult, replica_of, run_trial
+from genae_core.experiment.trial import replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.sweep.cells import Params, cell_experiment, cell_label
@@ -164,19 +164,6 @@ class _CellTrial:
 
     def _run_seed(self, runs: SeedRuns, snapshots: SnapshotStore) -> None:
         """Continue or begin the training of a seed, run its chains, and record both."""
-        result = self._train_and_sample(runs, snapshots)
-        linger = self.sweep.linger
-        if self.sender.flush(runs.folders, linger) or not linger:
-            runs.snapshots.delete()
-        else:
-            self.warn(
-                "the tracking store did not take what was logged, and only this node has it: "
-                "the training's last snapshot is kept, from which --resume logs it again"
-            )
-        self.best_fcds.append(min(min(chain.fcd_val) for chain in result.chains))
-        self.step_seconds += [chain.step_seconds for chain in result.chains]
-
-    def _train_and_sample(self, runs: SeedRuns, snapshots: SnapshotStore) -> TrialResult:
         try:
             result = run_trial(
                 runs.experiment,
@@ -198,7 +185,16 @@ class _CellTrial:
         except (ValueError, ArithmeticError):
             runs.snapshots.delete()  # from this snapshot it would fail again
             raise
-        return result
+        linger = self.sweep.linger
+        if self.sender.flush(runs.folders, linger) or not linger:
+            runs.snapshots.delete()
+        else:
+            self.warn(
+                "the tracking store did not take what was logged, and only this node has it: "
+                "the training's last snapshot is kept, from which --resume logs it again"
+            )
+        self.best_fcds.append(min(min(chain.fcd_val) for chain in result.chains))
+        self.step_seconds += [chain.step_seconds for chain in result.chains]
 
     def _train_stacked(self, seeds: Sequence[SeedRuns]) -> dict[int, SnapshotStore]:
         """Train the seeds as one stacked model, and return their snapshots by seed.
