@@ -36,7 +36,7 @@ SCRIPT = "python cluster/local/node.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The flags of this script."""
+    """The flags of cluster/local/node.py."""
 
     do: Annotated[Literal["up", "status", "down"], tyro.conf.Positional]
     """What to do."""
@@ -82,13 +82,18 @@ def token_file() -> Path:
 
 
 def running_node() -> Node | None:
-    """The node that `up` started; None if there is none or it has died."""
+    """The node that `up` started; None if there is none, or if it has died."""
     node = _read_record()
     return node if node and node.started == processes.start_time(node.pid) else None
 
 
 def check_port(flag: str, port: int) -> None:
-    """Raise ValueError if another program listens at the port, which the flag sets."""
+    """Raise ValueError if another program listens at the port.
+
+    Args:
+        flag: The flag that sets the port, for the message.
+        port: The port on 127.0.0.1.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -100,15 +105,14 @@ def check_port(flag: str, port: int) -> None:
 def up(options: Options) -> int:
     """Start the node and wait until it answers.
 
-    Raises ValueError if it is up already, the port is in use or Ray does not start.
+    Raises ValueError if a node is already up, if the port is in use, or if Ray does not start.
     """
     if node := running_node():
         raise ValueError(f"a node is up at {node.address} already; stop it with {SCRIPT} down")
-    _remove()  # There may be remains of a node that died.
+    _remove()  # A node that died may have left processes and files.
     check_port("--dashboard-port", options.dashboard_port)
-    scratch = Path(
-        tempfile.mkdtemp(prefix="genae-", dir="/tmp")
-    )  # Ray's sockets need short paths.
+    # Ray's sockets need short paths.
+    scratch = Path(tempfile.mkdtemp(prefix="genae-", dir="/tmp"))
     process = _start(options, scratch)
     address = f"http://127.0.0.1:{options.dashboard_port}"
     node = Node(address, process.pid, processes.start_time(process.pid), str(scratch))
@@ -116,7 +120,7 @@ def up(options: Options) -> int:
     record.write_text(json.dumps(dataclasses.asdict(node)))
     record.replace(folder() / "node.json")
     try:
-        _wait(node, process)
+        _wait_until_up(node, process)
     except BaseException:
         _remove()
         raise
@@ -134,18 +138,19 @@ def status() -> int:
 
 
 def down() -> int:
-    """Stop the processes that `up` started, and no others; the logs of the jobs stay."""
-    node, died = _read_record(), running_node() is None
+    """Stop the processes that `up` started, and no others, but keep the logs of the jobs."""
+    node, has_died = _read_record(), running_node() is None
     _remove()
     if node is None:
         print("not up")
     else:
-        what = "had died; its remaining processes are ended" if died else "is stopped"
+        what = "had died; its remaining processes are ended" if has_died else "is stopped"
         print(f"{node.address} {what}; the logs of its jobs: {folder() / 'logs'}")
     return 0
 
 
 def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
+    """Start Ray's head node. The process leads a POSIX session of its own."""
     flags = ["--head", "--block", "--disable-usage-stats", f"--temp-dir={scratch}/ray"]
     flags += ["--port=0", "--min-worker-port=0", "--max-worker-port=0"]
     flags += ["--dashboard-agent-listen-port=0", f"--ray-client-server-port={_free_port()}"]
@@ -159,11 +164,11 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file()),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # The default ports are the same for every Ray on the machine, and would report the
-        # metrics of another one.
+        # The default ports are the same for every Ray node on the machine, so this node would
+        # report the metrics of another one.
         "AUTOSCALER_METRIC_PORT": str(_free_port()),
         "DASHBOARD_METRIC_PORT": str(_free_port()),
-        # A job runs "python", which must be the one that has genae's packages.
+        # A job runs "python", which must be the Python that has genae's packages.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
     with (scratch / "start.log").open("wb") as log:
@@ -177,7 +182,8 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait(node: Node, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_up(node: Node, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the dashboard answers. Raise ValueError if Ray ends or takes too long."""
     headers = {"Authorization": f"Bearer {token_file().read_text()}"}
     request = urllib.request.Request(f"{node.address}/api/version", headers=headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
@@ -210,6 +216,7 @@ def _remove() -> None:
 
 
 def _read_record() -> Node | None:
+    """The node in node.json; None if there is no such file."""
     try:
         return Node(**json.loads((folder() / "node.json").read_text()))
     except FileNotFoundError:
@@ -232,4 +239,4 @@ def main(options: Options) -> int:
         with FileLock(folder() / "lock", timeout=0):
             return up(options) if options.do == "up" else down()
     except Timeout:
-        raise ValueError("another up or down is running: wait for it") from None
+        raise ValueError("another up or down is running: wait until it ends") from None

@@ -12,7 +12,7 @@ KILL_TIMEOUT_S = 10  # The system removes a killed process within this time.
 
 
 class Process(NamedTuple):
-    """One line of ps. `started` distinguishes it from a later process with the same number."""
+    """A process. `started` distinguishes it from a later process with the same `pid`."""
 
     pid: int
     parent: int
@@ -21,26 +21,25 @@ class Process(NamedTuple):
 
 
 def start_time(pid: int) -> str:
-    """When the process started, in the format of `Process.started`; "" if there is none."""
+    """The start time of a process, as in `Process.started`; "" if there is no such process."""
     return next((p.started for p in _list_processes() if p.pid == pid), "")
 
 
 def node_processes(leader: int, leader_started: str, folder: str) -> list[Process]:
-    """The processes of a node: those in the session of its leader, those that write to its
-    folder, and all descendants of either. A job has a session of its own, which outlives the
-    leader.
+    """The processes of a node: the session of its leader, the processes that write to its folder,
+    and all descendants of both.
 
-    Once the leader has ended, its number may belong to another session. Then a process counts
-    only if it writes to the folder (on Linux), or is in that session and names the folder in its
-    command.
+    A job has a session of its own, which outlives the leader. After the leader has ended, its
+    number may belong to another session. A process then counts only if it writes to the folder (on
+    Linux), or if it is in that session and its command names the folder.
     """
     processes = _list_processes()
-    leads = any(p.pid == leader and p.started == leader_started for p in processes)
+    leader_is_alive = any(p.pid == leader and p.started == leader_started for p in processes)
     own = {
         p.pid
         for p in processes
         if _writes_below(p.pid, folder)
-        or (_session(p.pid) == leader and (leads or folder in p.command))
+        or (_session(p.pid) == leader and (leader_is_alive or folder in p.command))
     }
     while children := {p.pid for p in processes if p.parent in own} - own:
         own |= children
@@ -48,7 +47,7 @@ def node_processes(leader: int, leader_started: str, folder: str) -> list[Proces
 
 
 def end_processes(processes: list[Process], timeout_s: float) -> None:
-    """Wait until the processes have ended, and kill those that have not after the timeout."""
+    """Wait until the processes have ended, and kill those that are alive after the timeout."""
     deadline = time.monotonic() + timeout_s
     while _alive(processes) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -66,7 +65,7 @@ def _alive(processes: list[Process]) -> list[Process]:
 
 
 def _list_processes() -> list[Process]:
-    """Every process except zombies, which have ended already."""
+    """Every process except zombies, which have already ended."""
     ps = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="],
         capture_output=True,
@@ -77,7 +76,7 @@ def _list_processes() -> list[Process]:
     )
     processes = []
     for line in ps.stdout.splitlines():
-        # pid, ppid, stat, the five words of lstart, command
+        # The columns are pid, ppid, stat, the five words of lstart, and the command.
         row = line.split(None, 8)
         if len(row) == 9 and not row[2].startswith("Z"):
             pid, parent = int(row[0]), int(row[1])
@@ -87,8 +86,10 @@ def _list_processes() -> list[Process]:
 
 
 def _exact_start_time(pid: int, by_ps: str) -> str:
-    """The start time in clock ticks since boot on Linux, because that of ps may vary by a second
-    between two calls; elsewhere that of ps."""
+    """The start time in clock ticks since boot on Linux, and as ps prints it on other systems.
+
+    The time that ps prints may differ by a second between two calls.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[19]
     except OSError:
@@ -103,8 +104,10 @@ def _session(pid: int) -> int | None:
 
 
 def _writes_below(pid: int, folder: str) -> bool:
-    """Whether the process has a file below the folder open for writing; False where the system
-    does not tell (Linux does)."""
+    """Whether the process has a file below the folder open for writing.
+
+    Only Linux lists the open files; on other systems the result is False.
+    """
     with suppress(OSError):
         for number in os.listdir(f"/proc/{pid}/fd"):
             if not os.readlink(f"/proc/{pid}/fd/{number}").startswith(f"{folder}/"):

@@ -18,8 +18,8 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
         description: The help text above the flags.
 
     Returns:
-        The exit status: that of `main`, or 2 after a ValueError, an OSError or an error of the
-        MLflow store, whose message is printed without passwords.
+        The exit status of `main`. It is 2 after a ValueError, an OSError or an error of the
+        MLflow store; the error's message is then printed without passwords.
     """
     try:
         return main(tyro.cli(options, description=description))

@@ -1,7 +1,7 @@
 """The names that configs had on disk up to version 0.1: their import paths at that time.
 
-Files in users' stores hold these paths, and run keys and cache keys are hashes over them. So this
-table describes the past and never changes; a newer config has only the name in its `register`.
+Files in users' stores hold these paths, and run keys and cache keys are hashes over them. This
+table therefore never changes. A newer config has only the name that it is registered with.
 """
 
 FORMER_PATHS = {
@@ -51,5 +51,5 @@ FORMER_PATHS = {
     "training": "genae_core.training.TrainingConfig",
 }
 
-# Fields that had another name up to version 0.1: {config: {name now: name then}}.
+# Some fields had another name up to version 0.1: {config: {present name: former name}}.
 FORMER_FIELDS = {"chain": {"fitted_prior": "law"}}

@@ -35,8 +35,10 @@ def private_folder(name: str) -> Path:
 
 
 def secret_file(path: Path, size: int = 32) -> Path:
-    """The path of a file that holds `size` random bytes in hex. The first call creates it; no
-    other user can read it."""
+    """The path of a file that holds `size` random bytes in hex.
+
+    The first call creates the file. No other user can read it.
+    """
     with contextlib.suppress(FileExistsError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -45,8 +47,11 @@ def secret_file(path: Path, size: int = 32) -> Path:
 
 
 def code_version() -> dict[str, str]:
-    """The tags git_commit and git_dirty: from git if genae runs from its repository, else from
-    GENAE_COMMIT and GENAE_DIRTY, else "unknown"."""
+    """The tags git_commit and git_dirty.
+
+    Their values come from git if genae runs from its repository, and otherwise from the variables
+    GENAE_COMMIT and GENAE_DIRTY. A variable that is not set gives "unknown".
+    """
     here = Path(__file__).resolve().parent
     try:
         commit = _git(here, "rev-parse", "HEAD")

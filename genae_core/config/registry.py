@@ -1,7 +1,7 @@
 """The names that config classes have on disk. A name does not depend on the module of its class.
 
-Reading a file looks up its names here, and imports nothing that the file asks for: a program can
-read genae's own configs, and those that it has defined with `register`.
+The names in a file are looked up here, and nothing that the file names is imported. So a program
+can read genae's own configs, and the configs that it has registered itself.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ OWN_PACKAGES = tuple(f"genae_core.{package}" for package in (*OWN, "training"))
 NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 # The key under which a config on disk holds its name.
 KEY = "config"
-# A class keeps its name in this attribute of its own, so that a class which cloudpickle sends to
-# another process, where no decorator runs, still has it.
+# A class holds its name in this attribute. No decorator runs in a process that receives the class
+# from cloudpickle, but the attribute comes with the class.
 ATTRIBUTE = "__config_name__"
 
 _classes: dict[str, type] = {}
@@ -32,16 +32,20 @@ _by_former_path = {path: name for name, path in FORMER_PATHS.items()}
 def register(name: str) -> Callable[[type[T]], type[T]]:
     """A class decorator that gives a config class its name on disk.
 
-    The name is part of every file that holds such a config, so it must never change; the class may
-    be moved and renamed. A class that is defined again, as in a notebook, replaces the former one.
+    The name is part of every file that holds such a config, so it must never change. The class may
+    be moved and renamed. If a class is defined again, as in a notebook, it replaces the former
+    one.
 
     Args:
         name: Lower-case words joined by "_" and ".", e.g. "vae" or "prior.normal".
 
+    Returns:
+        The decorator, which returns the class itself.
+
     Raises:
-        ValueError: The name has another form or belongs to another class; or the class has
-            another name already, or is not a frozen dataclass whose fields are all arguments of
-            its constructor and none of which is called "config".
+        ValueError: The name has another form or belongs to another class; or the class already
+            has another name; or the class is not a frozen dataclass, has a field that is not an
+            argument of its constructor, or has a field called "config".
 
     Example:
         >>> @register("doctest.my_prior")
@@ -103,7 +107,7 @@ def name_of(kind: type) -> str:
 
 
 def class_of(name: str) -> type:
-    """The registered class of a name on disk, or of an import path of version 0.1.
+    """The registered class that has this name on disk, or had this import path in version 0.1.
 
     Raises:
         ValueError: No class of this program has the name.
@@ -120,21 +124,21 @@ def class_of(name: str) -> type:
 
 
 def canonical_name(name: str) -> str:
-    """The present name of a config, from that name or from its former import path."""
+    """The present name of a config. `name` is that name or the config's former import path."""
     return _by_former_path.get(name, name)
 
 
 def former_name(name: str) -> str:
-    """The name of a config on disk up to version 0.1: its import path at that time. A newer
-    config has its present name.
+    """The name of a config on disk up to version 0.1, which was its import path at that time.
 
-    Run keys and cache keys are hashes over this name, so that they never change.
+    A newer config has no former name, and its present name is returned. Run keys and cache keys
+    are hashes over the former name, so that the keys never change.
     """
     return FORMER_PATHS.get(name, name)
 
 
 def registered_classes() -> dict[str, type]:
-    """Every registered class by its name, with all of genae's own."""
+    """All registered classes, genae's own included, by name."""
     _register_own()
     return dict(_classes)
 
@@ -142,8 +146,8 @@ def registered_classes() -> dict[str, type]:
 def _register_own() -> None:
     """Import the modules that define genae's own configs; each of them registers its classes.
 
-    Several threads may do this at once, because the import system makes each wait for the others'
-    imports.
+    Several threads may call this at once: a thread waits until another one has finished an import
+    that both need.
     """
     for package in OWN_PACKAGES:
         path = importlib.import_module(package).__path__
@@ -153,7 +157,7 @@ def _register_own() -> None:
 
 def _check_class(kind: type) -> None:
     """Raise ValueError unless the class can be written to disk and read again."""
-    # dataclass() has marked the class itself, and not only a class that it derives from.
+    # @dataclass must have been applied to this class itself, not only to one of its bases.
     parameters = kind.__dict__.get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
         raise ValueError(
@@ -171,13 +175,16 @@ def _check_class(kind: type) -> None:
 
 
 def _own_name(kind: type) -> str | None:
-    """The name that was given to the class itself and not to a class that it derives from."""
+    """The name of the class itself; the name of a base class does not count."""
     return kind.__dict__.get(ATTRIBUTE)
 
 
 def _is_redefinition(other: type, kind: type) -> bool:
-    """Whether both classes come from one definition: it ran again, as in a notebook, or its file
-    is both the script that runs and a module that is imported."""
+    """Whether both classes come from one definition.
+
+    The definition may have run twice, as in a notebook, or its file may be run as a script and
+    also imported as a module.
+    """
     modules = {other.__module__, kind.__module__}
     same_module = len(modules) == 1 or "__main__" in modules
     return same_module and other.__qualname__ == kind.__qualname__

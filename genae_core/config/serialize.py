@@ -1,8 +1,8 @@
-"""Frozen dataclasses to plain dicts and JSON, and back.
+"""Conversion of configs, which are frozen dataclasses, to plain dicts and JSON, and back.
 
-A config on disk holds the name that it was registered with under the key "config". Files up to
-version 0.1 hold import paths there, which are read as the names that they stand for. Reading a
-file imports nothing that the file names, and creates nothing but registered configs.
+On disk, a config has its registered name under the key "config". Files up to version 0.1 have an
+import path there, which is read as the name of the same class. Reading a file imports nothing that
+the file names, and creates nothing but registered configs.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ def to_dict(config: Any) -> dict[str, Any]:
         The name under "config", then the fields.
 
     Raises:
-        ValueError: A class in it is not registered, and so could not be loaded again.
+        ValueError: The class of a config is not registered, so it could not be loaded again.
         TypeError: A config cannot hold one of the values.
     """
     fields = {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
@@ -34,21 +34,21 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(data: dict[str, Any]) -> Any:
-    """The config that `to_dict` wrote, with all checks of its constructor.
+    """The config that `to_dict` wrote. The checks of its constructor run again.
 
     Args:
-        data: A dict as `to_dict` or version 0.1 wrote it.
+        data: A dict that `to_dict` or version 0.1 wrote.
 
     Returns:
         The config.
 
     Raises:
-        ValueError: A name is not registered, a field is unknown, missing or of another type, or
-            the config itself refuses a value.
+        ValueError: A name is not registered; a field is unknown, is missing or has another type;
+            or the config itself refuses a value.
     """
     if not isinstance(data, dict):
         raise ValueError(f"a config on disk is a JSON object, got {type(data).__name__}")
-    current = _renamed(data, canonical_name, _current_field)
+    current = _rename(data, canonical_name, _current_field)
     name = current[KEY]
     kind = class_of(name)
     values = {field: _from_plain(value) for field, value in current.items() if field != KEY}
@@ -63,19 +63,20 @@ def from_dict(data: dict[str, Any]) -> Any:
 
 
 def canonicalize(value: Any) -> Any:
-    """JSON values in which every config and its fields have their present names, so that two
-    files of different versions with the same content are equal.
+    """Give every config and its fields their present names.
+
+    Two files with the same content are then equal, even if different versions wrote them.
 
     Args:
-        value: JSON values, with configs anywhere in them.
+        value: JSON values, with configs at any depth.
 
     Returns:
         A copy of the values with the present names.
 
     Raises:
-        ValueError: The name of a config is not a text.
+        ValueError: The name of a config is not a string.
     """
-    return _mapped(value, canonical_name, _current_field)
+    return _rename_all(value, canonical_name, _current_field)
 
 
 def identity(config: Any) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def identity(config: Any) -> dict[str, Any]:
         ValueError: As for `to_dict`.
         TypeError: As for `to_dict`.
     """
-    former: dict[str, Any] = _mapped(to_dict(config), former_name, _former_field)
+    former: dict[str, Any] = _rename_all(to_dict(config), former_name, _former_field)
     return former
 
 
@@ -130,13 +131,13 @@ def from_json(text: str) -> Any:
 
 
 def replace_non_finite(value: Any) -> Any:
-    """JSON values that every reader accepts.
+    """Replace every number that is not finite by None, because JSON has no such numbers.
 
     Args:
         value: Dicts, lists, tuples and primitives.
 
     Returns:
-        A copy with None for every number that is not finite.
+        A copy that every reader of JSON accepts.
     """
     if isinstance(value, dict):
         return {name: replace_non_finite(inner) for name, inner in value.items()}
@@ -158,11 +159,12 @@ def to_strict_json(value: Any) -> str:
 
 
 def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
-    """The config as dotted names with primitives, e.g. {"model.latent_dim": 10, "model.prior":
-    "NormalPriorConfig"}.
+    """The config as primitives with dotted names.
 
-    A config in a field also appears under the field's name, as the name of its class. Fields have
-    the names of version 0.1, so that old and new runs can be filtered together.
+    An example is {"model.latent_dim": 10, "model.prior": "NormalPriorConfig"}: the value of a
+    field that holds a config is the name of the config's class, and the config's own fields
+    follow. Fields have the names of version 0.1, so that old and new runs can be filtered
+    together.
 
     Args:
         config: An instance of a registered class.
@@ -205,22 +207,22 @@ def _from_plain(value: Any) -> Any:
     return tuple(_from_plain(item) for item in value) if isinstance(value, list) else value
 
 
-def _mapped(
+def _rename_all(
     value: Any, config_name: Callable[[str], str], field_name: Callable[[str, str], str]
 ) -> Any:
-    """The JSON value with every config in it renamed, at any depth."""
+    """A copy of a JSON value in which the configs at any depth have other names."""
     if isinstance(value, dict):
-        renamed = _renamed(value, config_name, field_name) if KEY in value else value
-        return {name: _mapped(v, config_name, field_name) for name, v in renamed.items()}
+        renamed = _rename(value, config_name, field_name) if KEY in value else value
+        return {name: _rename_all(v, config_name, field_name) for name, v in renamed.items()}
     if isinstance(value, list):
-        return [_mapped(item, config_name, field_name) for item in value]
+        return [_rename_all(item, config_name, field_name) for item in value]
     return value
 
 
-def _renamed(
+def _rename(
     data: dict[str, Any], config_name: Callable[[str], str], field_name: Callable[[str, str], str]
 ) -> dict[str, Any]:
-    """The dict of one config with its own name and the names of its fields mapped, in order."""
+    """A copy of one config's dict, in the same order, with other names of it and its fields."""
     name = data.get(KEY)
     if not isinstance(name, str):
         raise ValueError(f"a config on disk has its name under {KEY!r}, got the keys {list(data)}")
@@ -228,17 +230,19 @@ def _renamed(
     for field, value in data.items():
         if field == KEY:
             continue
-        mapped = field_name(name, field)
-        if mapped in fields:
-            raise ValueError(f"{name} has the field {mapped} twice, once by its former name")
-        fields[mapped] = value
+        new_field = field_name(name, field)
+        if new_field in fields:
+            raise ValueError(f"{name} has the field {new_field} twice, once by its former name")
+        fields[new_field] = value
     return {KEY: config_name(name), **fields}
 
 
 def _current_field(config: str, field: str) -> str:
     """The present name of a field. `config` is the config's name or its former import path."""
-    former = FORMER_FIELDS.get(canonical_name(config), {})
-    return next((now for now, then in former.items() if then == field), field)
+    for present, former in FORMER_FIELDS.get(canonical_name(config), {}).items():
+        if former == field:
+            return present
+    return field
 
 
 def _former_field(config: str, field: str) -> str:

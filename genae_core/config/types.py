@@ -1,4 +1,4 @@
-"""Whether the values in a file fit the types of a config's fields."""
+"""The check that the values in a file have the types of a config's fields."""
 
 import dataclasses
 import functools
@@ -10,8 +10,9 @@ from typing import Any
 def check_types(kind: type, values: dict[str, Any]) -> None:
     """Raise ValueError unless every value fits the annotation of its field.
 
-    A field whose annotation is a Protocol takes any config with the protocol's members. What an
-    annotation says beyond primitives, tuples, configs and unions is not checked.
+    A field whose annotation is a Protocol takes any config with the protocol's members.
+    Primitives, literals, tuples, configs and unions of these are checked; other annotations are
+    not.
     """
     hints = _hints(kind)
     for name, value in values.items():
@@ -52,7 +53,7 @@ def _fits_items(value: tuple[Any, ...], hints: tuple[Any, ...]) -> bool:
 
 
 def _members(kind: type) -> set[str]:
-    """The public attributes and annotated fields of a class and of the classes it derives from."""
+    """The public attributes and annotated fields of a class and of its bases."""
     names: set[str] = set()
     for base in kind.__mro__[:-1]:
         names |= set(vars(base)) | set(vars(base).get("__annotations__", {}))

@@ -1,4 +1,4 @@
-"""The interface of a dataset: three labelled splits of uint8 images, held as numpy arrays.
+"""The interface of a dataset: three labelled splits of uint8 images, as numpy arrays.
 
 Shapes: N images, C channels, H rows, W columns, A binary attributes.
 """
@@ -26,8 +26,9 @@ class Images(Protocol):
 class Split(NamedTuple):
     """Images and their labels.
 
-    images: uint8 [N, C, H, W], values 0..255.
-    labels: int64 [N], one class for each image, or uint8 [N, A], A attributes of 0 or 1.
+    Attributes:
+        images: uint8 [N, C, H, W], with values 0..255.
+        labels: int64 [N], the class of each image; or uint8 [N, A], its A attributes of 0 or 1.
     """
 
     images: Images
@@ -35,11 +36,17 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """A dataset: train, then the two halves of the reference images.
+    """A dataset: the training images, then the two halves of the reference images.
 
-    The Markov chain's step is chosen against `val` and reported against `test`.
-    notes: sentences that a user must read about these files (a partial set, a cut of our own);
-    the caller that loads the data shows them. sha256: over all images and labels, hex.
+    The step of the Markov chain is chosen on `val`, and its results are reported on `test`.
+
+    Attributes:
+        train: The training images.
+        val: The first half of the reference images.
+        test: The second half of the reference images.
+        notes: Sentences that a user must read about these files, for example that images are
+            missing. The caller that loads the data prints them.
+        sha256: The sha256 (hex) over all images and labels.
     """
 
     train: Split
@@ -50,7 +57,12 @@ class Splits(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A file that is no usable image, and the reason."""
+    """A file that is not a usable image.
+
+    Attributes:
+        name: The name of the file.
+        reason: Why it is not usable.
+    """
 
     name: str
     reason: str
@@ -59,9 +71,13 @@ class Rejected(NamedTuple):
 class Rows(NamedTuple):
     """Consecutive rows of a split, decoded.
 
-    images, labels, names: the usable rows, in order; a name says where an image came from.
-    rejected: the unusable rows. digest: sha256 (hex) over the bytes that were read. seconds: the
-    time that each stage ("read", "decode") took.
+    Attributes:
+        images: The images of the usable rows, in order, uint8 [N, C, H, W].
+        labels: Their labels, int64 [N] or uint8 [N, A].
+        names: Their names, which say where each image comes from.
+        rejected: The unusable rows.
+        digest: The sha256 (hex) over the bytes that were read.
+        seconds: The seconds that each stage ("read", "decode") took.
     """
 
     images: NDArray[np.uint8]
@@ -73,24 +89,28 @@ class Rows(NamedTuple):
 
 
 class Source(Protocol):
-    """A dataset's files, listed but not decoded yet; it travels to worker processes.
-
-    counts: the rows of "train", "val" and "test", usable or not. rejected: files that are known
-    to be unusable before anything is decoded; they are in no split. label_names: the names of
-    the classes or attributes, empty if there are no labels. notes: as in `Splits`. stamp: the
-    value of `DataConfig.stamp` when the files were listed.
-    """
+    """The list of a dataset's files, which are not decoded yet. It is sent to worker processes."""
 
     @property
-    def counts(self) -> dict[str, int]: ...
+    def counts(self) -> dict[str, int]:
+        """The number of rows of "train", "val" and "test", usable or not."""
+
     @property
-    def rejected(self) -> tuple[Rejected, ...]: ...
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The files that are in no split, because they are known to be unusable before
+        decoding."""
+
     @property
-    def label_names(self) -> tuple[str, ...]: ...
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the classes or attributes; empty if there are no labels."""
+
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]:
+        """The notes of `Splits`."""
+
     @property
-    def stamp(self) -> str: ...
+    def stamp(self) -> str:
+        """The value of `DataConfig.stamp` when the files were listed."""
 
     def read(self, split: str, first: int, last: int) -> Rows:
         """Read and decode rows of a split.
@@ -104,12 +124,12 @@ class Source(Protocol):
             Rows first, ..., last - 1.
 
         Raises:
-            OSError: If a disk or a store fails.
+            OSError: A disk or a store fails.
         """
 
 
 class DataConfig(Protocol):
-    """A dataset's config; each dataset has one file."""
+    """The config of a dataset."""
 
     @property
     def name(self) -> str:
@@ -124,23 +144,23 @@ class DataConfig(Protocol):
         """Whether models and metrics see pixels thresholded at one half."""
 
     def stamp(self) -> str:
-        """Identify the state of the files by their names, sizes and times.
+        """Identify the present content of the files by their names, sizes and times.
 
         Returns:
             A text that changes when the files change.
 
         Raises:
-            ValueError: If the files are missing.
+            ValueError: Files are missing.
         """
 
     def source(self) -> Source:
-        """List the files.
+        """List the files, without decoding them.
 
         Returns:
-            The files, not decoded yet.
+            The list.
 
         Raises:
-            ValueError: If the files are wrong as a whole. The message names the path, what was
+            ValueError: The files are wrong as a whole. The message names the path, what was
                 expected, what is there instead, and what to do.
         """
 
@@ -149,8 +169,13 @@ class DataConfig(Protocol):
 class ArraySource:
     """A source whose files hold whole arrays; `read` resizes the images.
 
-    splits: "train", "val" and "test", of any size in pixels. shape: (C, H, W) after resizing.
-    The other fields are as in `Source`.
+    Args:
+        splits: "train", "val" and "test", with images of any size in pixels.
+        shape: (C, H, W) of the images after resizing.
+        stamp: As in `Source`.
+        label_names: As in `Source`.
+        notes: As in `Source`.
+        rejected: As in `Source`.
     """
 
     splits: dict[str, Split]
@@ -186,9 +211,9 @@ class ArraySource:
 
 
 def load(data: DataConfig) -> Splits:
-    """Decode a whole dataset into this process's memory.
+    """Decode a whole dataset into the memory of this process.
 
-    Raises ValueError if the files are wrong as a whole, and for the first unusable image.
+    Raises ValueError if the files are wrong as a whole or an image is unusable.
     """
     source = data.source()
     splits = []
@@ -204,10 +229,10 @@ def load(data: DataConfig) -> Splits:
 
 
 def fingerprint(splits: Splits) -> str:
-    """sha256 over the shapes, types and values of all images and labels, in order.
+    """Compute the sha256 over the shapes, types and values of all images and labels, in order.
 
     Args:
-        splits: The dataset; its notes do not count.
+        splits: The dataset. Its notes do not count.
 
     Returns:
         64 hex digits.
@@ -221,7 +246,7 @@ def fingerprint(splits: Splits) -> str:
 
 
 def cut_in_halves(split: Split, seed: int) -> tuple[Split, Split]:
-    """Cut a split in two disjoint halves by a seeded permutation; the first has the odd image."""
+    """Cut a split in two halves by a seeded permutation; the first may have one image more."""
     order = np.random.default_rng(seed).permutation(len(split.images))
     middle = (len(order) + 1) // 2
     first, second = np.sort(order[:middle]), np.sort(order[middle:])

@@ -1,6 +1,7 @@
-"""CelebA's aligned and cropped faces, read from its JPEG files and lists."""
+"""The aligned and cropped faces of CelebA, which are read from its JPEG files and lists."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from genae_core.data.official_files import Layout, check_source, locate, stamp
 from genae_core.data.storage import Folder
 
 NUM_OFFICIAL = 202_599
-WIDTH, HEIGHT = 178, 218  # pixels of an official image
+WIDTH, HEIGHT = 178, 218  # the size of an official image in pixels
 IMAGES, ATTRIBUTES, PARTITION = (
     "img_align_celeba",
     "list_attr_celeba.txt",
@@ -27,7 +28,7 @@ LAYOUT = Layout("celeba", ("", "celeba"), (IMAGES, ATTRIBUTES))
 class CelebAConfig:
     """Faces with 40 attributes (Liu et al. 2015), split by the official partition.
 
-    If the partition is incomplete, genae makes a seeded cut of its own and says so in a note.
+    If the partition is incomplete, genae cuts the images by a seed instead, and a note says so.
 
     Args:
         root: A folder with img_align_celeba/ and list_attr_celeba.txt, or with a folder celeba/
@@ -35,12 +36,12 @@ class CelebAConfig:
         size: The images are resized to size x size pixels.
         crop: The side of the central square that is used, as a fraction of the image's width;
             148 of 178 pixels is the common choice. Images of other sizes are accepted if they
-            have the same aspect.
-        split_seed: The seed of genae's own cut.
+            have the same aspect ratio.
+        split_seed: The seed of the cut that replaces an incomplete partition.
         download: Whether torchvision downloads missing files.
 
     Raises:
-        ValueError: If a field is out of range.
+        ValueError: A field is out of range.
     """
 
     root: str
@@ -69,22 +70,22 @@ class CelebAConfig:
         return False
 
     def stamp(self) -> str:
-        return self._listed()[2]
+        return self._list_files().stamp
 
     def source(self) -> Source:
-        folder, files, files_stamp = self._listed()
+        folder, files, files_stamp = self._list_files()
         rows, notes = read_attributes(folder, ATTRIBUTES)
         present = set(files)
-        names = [name for name in rows.attributes if name in present]
+        names = [name for name in rows.by_image if name in present]
         if not names:
             raise ValueError(
-                f"celeba: none of the {len(rows.attributes):,} images listed in "
+                f"celeba: none of the {len(rows.by_image):,} images listed in "
                 f"{folder.path_of(ATTRIBUTES)} is in {folder.path_of(IMAGES)}, which holds "
                 f"{len(files):,} .jpg files"
             )
-        absent = [name for name in rows.attributes if name not in present]
+        absent = [name for name in rows.by_image if name not in present]
         notes += note_skipped(absent, f"rows without an image in {IMAGES}")
-        rowless = [name for name in files if name not in rows.attributes]
+        rowless = [name for name in files if name not in rows.by_image]
         notes += note_skipped(rowless, f"images without a row in {ATTRIBUTES}")
         if len(names) != NUM_OFFICIAL:
             notes.append(
@@ -92,13 +93,14 @@ class CelebAConfig:
                 "report numbers on them as celeba results."
             )
         parts, cut_notes, unassigned = split_names(names, folder, PARTITION, self.split_seed)
+        split_images = {split: tuple(names[i] for i in index) for split, index in parts.items()}
+        labels = {}
+        for split, images in split_images.items():
+            labels[split] = np.stack([rows.by_image[image] for image in images])
         return FileSource(
             folder=folder / IMAGES,
-            names={split: tuple(names[i] for i in index) for split, index in parts.items()},
-            labels={
-                split: np.stack([rows.attributes[names[i]] for i in index])
-                for split, index in parts.items()
-            },
+            names=split_images,
+            labels=labels,
             stamp=files_stamp,
             size=self.size,
             crop=self.crop,
@@ -111,8 +113,8 @@ class CelebAConfig:
             ),
         )
 
-    def _listed(self) -> tuple[Folder, list[str], str]:
-        """The folder, the names of its images, and the stamp of all files that are read."""
+    def _list_files(self) -> "_Listing":
+        """List the images, and stamp all files that are read."""
         folder = locate(LAYOUT, self.root, self.download)
         prefix = f"{IMAGES}/"
         files = [
@@ -121,4 +123,13 @@ class CelebAConfig:
             if file.name in (ATTRIBUTES, PARTITION) or file.name.startswith(prefix)
         ]
         images = (file.name for file in files if file.name.lower().endswith(".jpg"))
-        return folder, [name.removeprefix(prefix) for name in images], stamp(files)
+        names = [name.removeprefix(prefix) for name in images]
+        return _Listing(folder, names, stamp(files))
+
+
+class _Listing(NamedTuple):
+    """The folder of the files, the names of its images, and the stamp of all files."""
+
+    folder: Folder
+    images: list[str]
+    stamp: str

@@ -1,4 +1,4 @@
-"""CelebA's two text lists: the attributes, and the partition that makes the splits."""
+"""The two text lists of CelebA: the attributes, and the partition into splits."""
 
 from typing import NamedTuple
 
@@ -13,17 +13,17 @@ SPLITS = ("train", "val", "test")
 
 
 class Attributes(NamedTuple):
-    """The names of the 40 attributes, and by image their values 0 or 1, in the file's order."""
+    """The names of the 40 attributes, and their values 0 or 1 for each image, in file order."""
 
     names: tuple[str, ...]
-    attributes: dict[str, NDArray[np.uint8]]
+    by_image: dict[str, NDArray[np.uint8]]
 
 
 def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
-    """Read the attribute list, which writes -1 and 1; also the notes about it.
+    """Read the attribute list, whose values are -1 and 1. Return it with the notes about it.
 
-    The first line is the number of rows, the second names the attributes. A wrong number of rows
-    gives a note. Raises ValueError with the line for any other defect.
+    The first line is the number of rows, and the second line names the attributes. A wrong number
+    of rows gives a note. Any other defect raises ValueError with the number of the line.
     """
     path = folder.path_of(name)
     lines = _lines(folder, name)
@@ -48,14 +48,14 @@ def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
             raise ValueError(f"{path}, line {number}: {image} has a row already")
         rows[image] = np.array([value == "1" for value in values], np.uint8)
     count = int(lines[0])
-    differs = f"celeba: {name} announces {count:,} rows and has {len(rows):,}."
-    return Attributes(names, rows), [] if count == len(rows) else [differs]
+    note = f"celeba: {name} announces {count:,} rows and has {len(rows):,}."
+    return Attributes(names, rows), [] if count == len(rows) else [note]
 
 
 def read_partition(folder: Folder, name: str) -> dict[str, int]:
-    """Map each image name to 0 (train), 1 (val) or 2 (test).
+    """Read the partition, which maps each image name to 0 (train), 1 (val) or 2 (test).
 
-    Raises ValueError with the line that is malformed.
+    Raises ValueError with the number of a malformed line.
     """
     partition: dict[str, int] = {}
     for number, line in enumerate(_lines(folder, name), start=1):
@@ -72,7 +72,7 @@ def read_partition(folder: Folder, name: str) -> dict[str, int]:
 
 
 class NamedParts(NamedTuple):
-    """The indices of each split, the notes about them, and the images that are in no split."""
+    """The image indices of each split, the notes about them, and the images in no split."""
 
     parts: dict[str, NDArray[np.int64]]
     notes: list[str]
@@ -82,8 +82,8 @@ class NamedParts(NamedTuple):
 def split_names(names: list[str], folder: Folder, name: str, seed: int) -> NamedParts:
     """Split image names by the official partition in the file `name`.
 
-    If one of its parts has no image here, a seeded cut of 6/8, 1/8 and 1/8 replaces it. Raises
-    ValueError for fewer than three images.
+    If a part of the partition has no image here, a seeded cut of 6/8, 1/8 and 1/8 replaces it.
+    Raises ValueError for fewer than three images.
     """
     present = folder.exists(name)
     partition = read_partition(folder, name) if present else {}
@@ -107,7 +107,7 @@ def split_names(names: list[str], folder: Folder, name: str, seed: int) -> Named
 
 
 def note_skipped(names: list[str], what: str) -> list[str]:
-    """The note that these images or rows are left out; empty if there are none."""
+    """A list with the note that these images or rows are skipped; empty if there are none."""
     first = ", ".join(names[:3]) + (" and so on" if len(names) > 3 else "")
     return [f"celeba: {len(names):,} {what} are skipped: {first}."] if names else []
 

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8 x 8 pixels that come with scikit-learn."""
+"""The 1,797 handwritten digits of 8 x 8 pixels that are part of scikit-learn."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,16 @@ MAX_VALUE = 16  # the largest value of load_digits
 @register("data.digits")
 @dataclass(frozen=True, kw_only=True)
 class DigitsConfig:
-    """Handwritten digits that need no files, small enough for tests and first steps.
+    """Handwritten digits that need no files and are small enough for tests and first steps.
 
-    Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits" (its test part).
+    They are the test part of Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten
+    Digits".
 
     Args:
         binarize: Whether models and metrics see pixels thresholded at one half.
 
     Raises:
-        ValueError: If a field is no bool.
+        ValueError: A field is not a bool.
     """
 
     binarize: bool = False
@@ -40,7 +41,7 @@ class DigitsConfig:
         return (1, 8, 8)
 
     def stamp(self) -> str:
-        return "scikit-learn"  # every release has the same bytes
+        return "scikit-learn"  # Every release has the same images.
 
     def source(self) -> Source:
         from sklearn.datasets import load_digits

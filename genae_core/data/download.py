@@ -1,4 +1,4 @@
-"""Download the official files with torchvision's downloaders."""
+"""The download of official files, with torchvision's downloaders."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ def _mnist(datasets: ModuleType, root: Path) -> None:
 def _svhn(datasets: ModuleType, root: Path) -> None:
     for split in ("train", "test"):
         if (root / "svhn" / f"{split}_32x32.mat").exists():
-            continue  # torchvision would overwrite a file that is not the official one
+            continue  # torchvision would overwrite a file that is not the official one.
         datasets.SVHN(str(root / "svhn"), split=split, download=True)
 
 
@@ -32,9 +32,14 @@ DOWNLOADERS: dict[str, Callable[[ModuleType, Path], None]] = {
 def fetch(name: str, root: Path, expected: str) -> None:
     """Download the dataset `name` into the folder `root`, which is created if it is missing.
 
-    expected: says in the error message which files belong where.
-    Raises ValueError if the download fails for any reason: no network, no torchvision, a quota
-    of the host, a full disk.
+    Args:
+        name: A key of DOWNLOADERS.
+        root: The data root.
+        expected: Which files belong where, in words, for the error message.
+
+    Raises:
+        ValueError: The download failed. There may be no network, no torchvision, a full disk, or a
+            quota of the host.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -16,16 +16,26 @@ from genae_core.data.base import Rejected, Rows
 from genae_core.data.images import decode, resize_squares
 from genae_core.data.storage import Folder
 
-READERS = 16  # threads that fetch files from an object store
-RESIZED_TOGETHER = 64  # images; resizing them together costs a third of resizing one by one
+NUM_THREADS = 16  # the number of threads that fetch files from an object store
+# This number of images is resized together, which takes a third of the time of one by one.
+RESIZED_TOGETHER = 64
 
 
 @dataclass(frozen=True)
 class FileSource:
     """The `Source` of image files below a folder.
 
-    names: the files of each split, relative to the folder. labels: int64 [N] or uint8 [N, A] of
-    each split. size, crop, aspect: see `images.decode`. The other fields are as in `Source`.
+    Attributes:
+        folder: The folder.
+        names: The files of each split, relative to the folder.
+        labels: The labels of each split, int64 [N] or uint8 [N, A].
+        stamp: As in `Source`.
+        size: As in `images.decode`, like crop and aspect.
+        crop: The side of the square as a fraction of the image's shorter side.
+        aspect: The required ratio of width to height.
+        label_names: As in `Source`, like notes and rejected.
+        notes: Sentences for the user.
+        rejected: Files that are in no split.
     """
 
     folder: Folder
@@ -84,15 +94,18 @@ class FileSource:
         )
 
     def _contents(self, names: Sequence[str]) -> Iterator[bytes | OSError]:
-        """The bytes of each file, or the error if this one file cannot be read."""
+        """The bytes of each file; an OSError in their place if only this file cannot be read."""
         if self.folder.local is not None:
             yield from map(self._content, names)
             return
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
             yield from pool.map(self._content, names)
 
     def _content(self, name: str) -> bytes | OSError:
-        """The bytes of one file. Raises OSError if the whole disk or store fails."""
+        """The bytes of one file, or an OSError if only this file cannot be read.
+
+        Raises OSError if the disk or the store fails.
+        """
         try:
             return self.folder.read(name)
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:

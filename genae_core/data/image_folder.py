@@ -1,4 +1,4 @@
-"""A folder of PNG, JPEG, WebP, BMP, GIF or TIFF images, with or without class folders."""
+"""A folder of PNG, JPEG, WebP, BMP, GIF or TIFF images, with or without a folder per class."""
 
 from dataclasses import dataclass
 
@@ -20,15 +20,16 @@ class ImageFolderConfig:
     """The images below a folder, cut by a seed into 6/8 train, 1/8 val and 1/8 test.
 
     Args:
-        root: A path or a URI. If every image lies in a subfolder, the topmost subfolder is its
-            class; if no image does, the images have no labels.
+        root: A path or a URI. If every image lies in a subfolder, the topmost subfolder is the
+            class of the image. If no image lies in a subfolder, the images have no labels.
         size: The images are resized to size x size pixels, in RGB.
         crop: The side of the central square that is used, as a fraction of the shorter side.
-        split_seed: The seed of the cut, and of the choice of images.
-        max_images: The number of images to choose at random; None uses all.
+        split_seed: The seed of the cut and of the choice of `max_images`.
+        max_images: The largest number of images; if there are more, they are chosen at random.
+            None uses all.
 
     Raises:
-        ValueError: If a field is out of range.
+        ValueError: A field is out of range.
     """
 
     root: str
@@ -87,7 +88,7 @@ class ImageFolderConfig:
         )
 
     def _files(self) -> list[FileStat]:
-        """The image files, at most `max_images`. Raises ValueError if they are too few."""
+        """The image files, at most `max_images`. Raises ValueError for fewer than three."""
         folder = Folder(self.root)
         if not folder.exists():
             raise ValueError(f"image_folder: there is no folder {folder.uri}")
@@ -103,7 +104,10 @@ class ImageFolderConfig:
         return files
 
     def _classes(self, names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-        """The names of the classes, and the class of each image: all 0 without class folders."""
+        """The names of the classes, and the class of each image, int64 [N].
+
+        Without class folders there are no names, and every class is 0.
+        """
         folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
         if not any(folders):
             return (), np.zeros(len(names), np.int64)

@@ -1,4 +1,4 @@
-"""load_splits(): open a dataset's shards, and prepare them first if they do not exist yet."""
+"""load_splits() opens the shards of a dataset. It makes the shards first if there are none."""
 
 import hashlib
 import json
@@ -17,13 +17,14 @@ from genae_core.data.storage import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """How a dataset's shards are found, made and read.
+    """How the shards of a dataset are made and read.
 
     Args:
-        shards: A folder or URI that `prepare` made. None looks below `home`, and a change of the
-            files or of their preprocessing leads to other shards there.
-        max_rejected: The share of the files, in [0, 1], that may be unusable.
-        budget: Bytes of memory for the training images; more are streamed. None: no limit.
+        shards: A folder or URI with shards that `prepare` made. With None, the shards lie below
+            `home`; if the files or their preprocessing change, there are other shards.
+        max_rejected: The fraction of the files, in [0, 1], that may be unusable.
+        budget: The bytes of memory for the training images; larger ones are streamed. None sets no
+            limit.
         readers: The number of processes that stream at the same time and share the budget.
     """
 
@@ -40,22 +41,22 @@ def load_splits(
     mapper: PartMapper = map_here,
     say: Callable[[str], None] = print,
 ) -> Splits:
-    """Open a dataset's splits, and make their shards first if they do not exist yet.
+    """Open the splits of a dataset. Make the shards first if there are none.
 
     Args:
         data: The dataset's config.
-        home: The folder below which shards and this node's copies are kept.
+        home: The folder below which the shards and this node's copies of them lie.
         options: Where the shards are, and the limits; None takes the defaults.
         mapper: Makes missing shards, here or on a cluster.
         say: Prints a message before a long preparation.
 
     Returns:
-        The splits; training images beyond the budget are streamed.
+        The splits. Training images that are larger than the budget are streamed.
 
     Raises:
-        ValueError: If the files are wrong as a whole, too many are unusable, or the shards are
-            malformed or belong to another dataset or shape.
-        OSError: If a disk or a store fails.
+        ValueError: The files are wrong as a whole; too many are unusable; or the shards are
+            malformed or of another dataset or shape.
+        OSError: A disk or a store fails.
     """
     options = options or LoadOptions()
     if options.shards is not None:

@@ -1,4 +1,4 @@
-"""MNIST, read from its idx files."""
+"""MNIST, which is read from its idx files."""
 
 import gzip
 import zlib
@@ -21,7 +21,7 @@ from genae_core.data.official_files import (
 )
 from genae_core.data.storage import Folder
 
-SHA256 = {  # digests of the unpacked official files
+SHA256 = {  # the digests of the unpacked official files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -29,15 +29,16 @@ SHA256 = {  # digests of the unpacked official files
 }
 COUNTS = {"train": 60_000, "t10k": 10_000}
 LAYOUT = Layout("mnist", ("MNIST/raw", "mnist/MNIST/raw"), tuple(SHA256), ("", ".gz"))
-UNSIGNED_BYTES = 0x08  # third byte of an idx file's magic number; the fourth counts dimensions
+# The third byte of an idx file's magic number is the type; the fourth counts the dimensions.
+UNSIGNED_BYTES = 0x08
 
 
 @register("data.mnist")
 @dataclass(frozen=True, kw_only=True)
 class MNISTConfig:
-    """60,000 training images of 28 x 28; val and test are the halves of the 10,000 test images.
+    """Handwritten digits of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner 1998).
 
-    LeCun, Bottou, Bengio and Haffner 1998.
+    There are 60,000 training images; val and test are the halves of the 10,000 test images.
 
     Args:
         root: A folder with MNIST/raw/ (torchvision's layout) or mnist/MNIST/raw/.
@@ -45,7 +46,7 @@ class MNISTConfig:
         download: Whether torchvision downloads missing files.
 
     Raises:
-        ValueError: If a field is out of range.
+        ValueError: A field is out of range.
     """
 
     root: str
@@ -100,10 +101,10 @@ def _read_part(folder: Folder, part: str) -> Split:
 def _read_idx(
     folder: Folder, name: str, official: int, shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
-    """The uint8 [N, *shape] of an idx file, or of its .gz if only that exists.
+    """The array uint8 [N, *shape] in an idx file, or in its .gz file if only that exists.
 
     Raises ValueError for another format, for a length that contradicts the header, and for a
-    file with the `official` number of items but another content.
+    file that has the `official` number of items but not the official content.
     """
     packed = not folder.exists(name)
     path = folder.path_of(f"{name}.gz" if packed else name)

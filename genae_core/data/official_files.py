@@ -1,4 +1,4 @@
-"""Find and check a dataset's official files, and cut its splits."""
+"""Functions that find and check the official files of a dataset, and that cut splits."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,10 +15,14 @@ from genae_core.data.storage import FileStat, Folder
 
 
 class Layout(NamedTuple):
-    """Where a dataset's files lie.
+    """Where the files of a dataset lie.
 
-    folders: relative to the data root; the first one that holds all of `files` is used.
-    endings: a file counts under its own name or with one of these endings.
+    Attributes:
+        name: The name of the dataset.
+        folders: The possible folders, relative to the data root. The first one that holds all of
+            `files` is used.
+        files: The names of the files.
+        endings: What may follow the name of a file, such as ".gz" for a packed one.
     """
 
     name: str
@@ -35,7 +39,7 @@ class Layout(NamedTuple):
         ]
 
     def expected(self, root: Folder) -> str:
-        """Say in words which files are expected where."""
+        """Describe in words which files are expected where."""
         places = " or ".join(self._at(root, name).uri for name in self.folders)
         endings = "".join(f" (or {ending})" for ending in self.endings if ending)
         return f"{', '.join(self.files)}{endings} in {places}"
@@ -63,10 +67,10 @@ def check_flags(**values: object) -> None:
 
 
 def locate(layout: Layout, root: str, download: bool) -> Folder:
-    """The folder that holds the dataset's files.
+    """Find the folder that holds the files of a dataset.
 
-    With `download`, missing files are downloaded first. Raises ValueError with the files that
-    are missing and the places where they belong.
+    With `download`, missing files are downloaded first. If files are missing, it raises ValueError
+    with their names and the places where they belong.
     """
     base = Folder(root)
     folders = layout.places(base)
@@ -85,7 +89,7 @@ def locate(layout: Layout, root: str, download: bool) -> Folder:
 
 
 def stamp(files: Iterable[FileStat]) -> str:
-    """sha256 (hex) over the names, sizes and times of the files."""
+    """The sha256 (hex) over the names, sizes and times of files."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(repr(tuple(file)).encode())
@@ -103,7 +107,7 @@ def check_digest(path: str, content: bytes, algorithm: str, expected: str) -> No
 
 
 def partial_note(name: str, file: str, count: int, official: int) -> str:
-    """The note that a file has `count` images while the official one has `official`."""
+    """The note that a file has `count` images, but the official file has `official`."""
     return (
         f"{name}: {file} holds {count:,} images, the official one {official:,}: this is "
         f"another set, so do not report numbers on it as {name} results."
@@ -111,9 +115,9 @@ def partial_note(name: str, file: str, count: int, official: int) -> str:
 
 
 def split_reference(name: str, train: Split, reference: Split) -> dict[str, Split]:
-    """The splits whose val and test are the two seeded halves of `reference`.
+    """Make three splits: `train`, and two seeded halves of `reference` as val and test.
 
-    Raises ValueError unless each split has an image.
+    Raises ValueError unless each split has at least one image.
     """
     num_train, num_reference = len(train.images), len(reference.images)
     if num_train < 1 or num_reference < 2:
@@ -128,7 +132,8 @@ def split_reference(name: str, train: Split, reference: Split) -> dict[str, Spli
 def draw_split_indices(
     count: int, num_val: int, num_test: int, seed: int = 0
 ) -> tuple[NDArray[np.int64], ...]:
-    """Draw disjoint indices of train, val and test, each ascending, that cover 0..count-1."""
+    """Draw the indices of train, val and test. Each index of 0..count-1 is in one of them, and
+    each of them is ascending."""
     order = np.random.default_rng(seed).permutation(count)
     val, test, train = np.split(order, [num_val, num_val + num_test])
     return np.sort(train), np.sort(val), np.sort(test)

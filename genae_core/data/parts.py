@@ -1,4 +1,4 @@
-"""PartMapper: who calls a function for every part of a large job, here or on a cluster."""
+"""A PartMapper calls a function for every part of a large job, here or on a cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class PartMapper(Protocol):
-    """Calls a function for every part of a job and yields the results as they come."""
+    """Calls a function for every part of a job, and yields each result when it is ready."""
 
     def __call__(
         self,
@@ -23,13 +23,16 @@ class PartMapper(Protocol):
 
         Args:
             function: Does the work of one part.
-            job: The description that all parts share; it may travel to other processes.
+            job: The description that all parts share. It may be sent to other processes.
             parts: The parts of the job.
-            start: Makes from the job what `function` receives as `worker`, once in each
-                process, e.g. a model on its device. None passes the job itself.
+            start: Makes the `worker` that `function` receives, from the job and once in each
+                process. A worker may be a model on its device. None passes the job itself.
+
+        Yields:
+            The result of each part.
 
         Raises:
-            Exception: Whatever `function` or `start` raises.
+            Exception: Any exception that `function` or `start` raises.
         """
 
 
@@ -39,16 +42,27 @@ def map_here(
     parts: Sequence[Part],
     start: Callable[[Job], Any] | None = None,
 ) -> Iterator[Result]:
-    """A PartMapper that works in this process, one part after the other."""
+    """A PartMapper that does the parts one after the other in this process.
+
+    Args:
+        function: As in `PartMapper`.
+        job: As in `PartMapper`.
+        parts: As in `PartMapper`.
+        start: As in `PartMapper`.
+
+    Returns:
+        An iterator over the results, in the order of the parts.
+    """
     worker = job if start is None else start(job)
     return (function(worker, part) for part in parts)
 
 
 @dataclass(frozen=True)
 class ChosenMapper:
-    """A PartMapper that chooses another one when it knows the job and the parts.
+    """A PartMapper that chooses another PartMapper when it knows the job and the parts.
 
-    choose: called with both; it may start a cluster first.
+    Args:
+        choose: Chooses from the job and the parts. It may start a cluster first.
     """
 
     choose: Callable[[Any, Sequence[Any]], PartMapper]

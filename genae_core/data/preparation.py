@@ -1,4 +1,5 @@
-"""prepare(): decode a dataset's files into shards once; a later call goes on with what is done."""
+"""prepare() decodes the files of a dataset into shards. If it is stopped, a later call
+continues."""
 
 import contextlib
 import csv
@@ -35,9 +36,12 @@ MAX_REJECTED = 0.001
 
 
 class PreparationPlan(NamedTuple):
-    """The description that all shards of a preparation share, sent to every worker.
+    """The description that all shards of a preparation share. It is sent to every worker.
 
-    shape: (C, H, W) of a decoded image.
+    Attributes:
+        source: The list of the files.
+        folder: The folder that the shards are written to.
+        shape: (C, H, W) of a decoded image.
     """
 
     source: Source
@@ -46,7 +50,7 @@ class PreparationPlan(NamedTuple):
 
 
 class FinishedShard(NamedTuple):
-    """A shard that was just written, and the seconds that each stage took."""
+    """A new shard, and the seconds that each stage of its making took."""
 
     shard: Shard
     seconds: dict[str, float]
@@ -60,33 +64,36 @@ def prepare(
     on_plan: Callable[[Source, list[ShardSpec], list[Shard]], None] = lambda *_: None,
     on_shard: Callable[[FinishedShard], None] = lambda _: None,
 ) -> Manifest:
-    """Decode a dataset into shards at `out`, or go on with a preparation that was stopped.
+    """Decode a dataset into shards at `out`, or continue a preparation that was stopped.
 
-    On a disk the shards grow in `out`.partial, and one rename publishes them; on an object store
-    the manifest is uploaded last. An error loses nothing: the same call goes on.
+    On a disk, the shards are written to `out`.partial, which is renamed at the end. On an object
+    store, the manifest is uploaded last. After an error, the finished shards stay, and the same
+    call continues.
 
     Args:
         data: The dataset's config.
         out: The folder of the shards; it must hold nothing else.
-        max_rejected: The share of the files, in [0, 1], that may be unusable. rejected.csv lists
-            these files.
+        max_rejected: The fraction of the files, in [0, 1], that may be unusable. The unusable
+            files are listed in rejected.csv.
         mapper: Makes the shards, here or on a cluster.
-        on_plan: Called once with the source, the shards to make and the shards that an earlier
-            call made.
-        on_shard: Called with each new shard.
+        on_plan: Is called once, with the source, the shards to make, and the shards that an
+            earlier call made.
+        on_shard: Is called with each new shard.
 
     Returns:
         The manifest of the shards.
 
     Raises:
-        ValueError: If the files are wrong as a whole, too many are unusable, or `out` holds
-            something else.
-        OSError: If a disk or a store fails.
+        ValueError: The files are wrong as a whole; too many are unusable; or `out` holds anything
+            else.
+        OSError: A disk or a store fails.
     """
     require(0 <= max_rejected <= 1, "max_rejected must be in [0, 1]", max_rejected=max_rejected)
-    with _locked(out):
+    with _lock(out):
         if out.exists(MANIFEST):
-            return _checked_manifest(data, read_manifest(out), out)
+            manifest = read_manifest(out)
+            _check_manifest(data, manifest, out)
+            return manifest
         _check_free(out)
         source = data.source()
         partial = out if out.local is None else Folder(f"{out.uri}.partial")
@@ -107,13 +114,17 @@ def prepare(
 def _divide(
     data: DataConfig, source: Source, partial: Folder
 ) -> tuple[list[ShardSpec], list[Shard]]:
-    """The shards that are still to be made, and those that an earlier call finished.
+    """The shards to make, and the shards that an earlier call has finished.
 
-    Raises ValueError if the folder holds another plan, OSError if the disk has no room.
+    Raises ValueError if the folder holds another plan, and OSError if the disk has no room.
     """
     specs = plan(source, data.shape)
-    _claim(data, source, specs, partial)
-    done = [shard for spec in specs if (shard := _finished(partial, spec))]
+    _write_plan(data, source, specs, partial)
+    done = []
+    for spec in specs:
+        shard = _load_finished(partial, spec)
+        if shard is not None:
+            done.append(shard)
     done_files = {shard.file for shard in done}
     todo = [spec for spec in specs if spec.file not in done_files]
     _check_space(todo, data, partial)
@@ -121,53 +132,52 @@ def _divide(
 
 
 def _make_shard(job: PreparationPlan, spec: ShardSpec) -> FinishedShard:
-    """Write a shard and its receipt."""
+    """Write a shard, and then the receipt that it is finished."""
     shard, seconds = write_shard(job.source, spec, job.folder, job.shape)
-    job.folder.write(_receipt(spec.file), json.dumps(shard._asdict()).encode())
+    job.folder.write(_receipt_name(spec.file), json.dumps(shard._asdict()).encode())
     return FinishedShard(shard, seconds)
 
 
-def _receipt(file: str) -> str:
-    """The name of the file that says that a shard is finished."""
+def _receipt_name(file: str) -> str:
+    """The name of a shard's receipt, the file that marks the shard as finished."""
     return f"{file}.json"
 
 
-def _finished(partial: Folder, spec: ShardSpec) -> Shard | None:
+def _load_finished(partial: Folder, spec: ShardSpec) -> Shard | None:
     """The shard, if an earlier call finished it and its bytes have not changed since."""
-    if not (partial.exists(_receipt(spec.file)) and partial.exists(spec.file)):
+    if not (partial.exists(_receipt_name(spec.file)) and partial.exists(spec.file)):
         return None
-    about = json.loads(partial.read(_receipt(spec.file)))
-    rejected = tuple(Rejected(*pair) for pair in about.pop("rejected"))
-    shard = Shard(**about, rejected=rejected)
+    values = json.loads(partial.read(_receipt_name(spec.file)))
+    rejected = tuple(Rejected(*pair) for pair in values.pop("rejected"))
+    shard = Shard(**values, rejected=rejected)
     return shard if partial.sha256(spec.file) == shard.sha256 else None
 
 
 def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
-    """Write the manifest, and on a disk rename the partial folder to its final name."""
+    """Write the manifest. On a disk, rename the partial folder to its final name."""
     for shard in manifest.shards:
-        partial.delete(_receipt(shard.file))
+        partial.delete(_receipt_name(shard.file))
     partial.delete(PLAN)
     partial.write(MANIFEST, manifest.to_json().encode())
     if out.local is not None:
         partial.delete_unfinished()
         with contextlib.suppress(FileNotFoundError):
-            out.local.rmdir()  # the user may have made an empty folder
+            out.local.rmdir()  # The user may have made an empty folder.
         os.rename(partial.uri, out.uri)
 
 
-def _checked_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> Manifest:
-    """The manifest of `out`. Raises ValueError if it belongs to other data or another config."""
+def _check_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> None:
+    """Raise ValueError if the manifest of `out` belongs to other data or another config."""
     wanted = preprocessing_of(data)
     if (manifest.dataset, config.canonicalize(manifest.preprocessing)) != (data.name, wanted):
         raise ValueError(
             f"{out.uri} holds {manifest.dataset} prepared as {manifest.preprocessing}, not as "
             f"{wanted}; choose another folder"
         )
-    return manifest
 
 
 def _check_free(out: Folder) -> None:
-    """Raise ValueError if the folder on a disk holds files that are not ours."""
+    """Raise ValueError if `out` is a folder on a disk that holds files."""
     if out.local is not None and out.local.exists() and any(out.local.iterdir()):
         raise ValueError(
             f"{out.uri} exists and is no finished dataset (it has no {MANIFEST}); choose "
@@ -175,10 +185,10 @@ def _check_free(out: Folder) -> None:
         )
 
 
-def _claim(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Folder) -> None:
-    """Write the plan. Raises ValueError if the folder holds another one."""
-    job = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
-    text = json.dumps(job, indent=1)
+def _write_plan(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Folder) -> None:
+    """Write the plan. Raises ValueError if the folder holds another plan."""
+    values = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
+    text = json.dumps(values, indent=1)
     if not partial.exists(PLAN):
         partial.write(PLAN, text.encode())
     elif config.canonicalize(json.loads(partial.read(PLAN))) != json.loads(text):
@@ -202,7 +212,7 @@ def _check_space(specs: list[ShardSpec], data: DataConfig, partial: Folder) -> N
 def _check_rejected(
     source: Source, shards: list[Shard], max_rejected: float, partial: Folder
 ) -> None:
-    """Raise ValueError, and list the files, if too many files are unusable."""
+    """List the unusable files and raise ValueError, if they are too many."""
     total = sum(source.counts.values()) + len(source.rejected)
     rejected = len(source.rejected) + sum(len(shard.rejected) for shard in shards)
     if rejected > max_rejected * total:
@@ -211,12 +221,12 @@ def _check_rejected(
             f"{rejected:,} of {total:,} files are unusable so far, more than --max-rejected "
             f"{max_rejected:g} allows; they are listed with their reasons in "
             f"{partial.path_of(REJECTED)}. The finished shards are kept: repair the files and "
-            "start again, or give a higher --max-rejected to go on without them"
+            "start again, or pass a higher --max-rejected to continue without them"
         )
 
 
 def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> None:
-    """Write rejected.csv: the name and the reason of each unusable file, sorted by name."""
+    """Write rejected.csv, with the name and the reason of each unusable file, sorted by name."""
     rejected = list(source.rejected)
     for shard in shards:
         rejected += shard.rejected
@@ -228,8 +238,8 @@ def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> 
 
 
 @contextlib.contextmanager
-def _locked(out: Folder) -> Iterator[None]:
-    """Let one call at a time work on a disk; a second call waits until the dataset is finished."""
+def _lock(out: Folder) -> Iterator[None]:
+    """Let one call at a time work on a disk. A second call waits until the first one ends."""
     if out.local is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Open the images of shards: one copy on each node that all processes map, or a stream.
+"""The images of shards: all processes of a node map one copy, or each process streams them.
 
 Shapes: N images, C channels, H rows, W columns, B requested indices.
 """
@@ -21,31 +21,37 @@ from genae_core.data.shards import Manifest, ShardReader, read_manifest
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
 
-READING_GROUPS = 2  # memory holds a row group twice while it is read: Parquet's copy and ours
+# While a row group is read, memory holds it twice: Parquet's copy and genae's.
+READING_GROUPS = 2
 
 
 def open_shards(
     folder: Folder, cache: Path, budget: int | None = None, readers: int = 1
 ) -> Splits:
-    """The splits of prepared shards.
+    """Open the splits of prepared shards.
 
-    The images are mapped read-only from a copy under `cache`. The first call on a node makes the
-    copy and checks it against the manifest. Labels are always in memory. Raises ValueError for a
-    missing or newer manifest and for a shard that was changed.
+    The images are mapped read-only from a copy in `cache`. The first call on a node makes the copy
+    and checks it against the manifest. Labels are always in memory.
 
     Args:
         folder: The folder of the shards.
         cache: The folder of this node's copies.
-        budget: Bytes of memory for the training images; a larger split is streamed from the
-            shards instead, and a note says so. None maps a split of any size.
+        budget: The bytes of memory for the training images. A larger split is streamed from the
+            shards, and a note says so. None maps a split of any size.
         readers: The number of processes that stream at the same time and share the budget.
+
+    Returns:
+        The splits.
+
+    Raises:
+        ValueError: The manifest is missing or newer than this genae, or a shard has changed.
     """
     manifest = read_manifest(folder)
     size = manifest.rows("train") * int(np.prod(manifest.shape))
     streamed = budget is not None and size > budget
     mapped = ("val", "test") if streamed else ("train", "val", "test")
-    home = _node_copy(manifest, folder, cache, mapped)
-    splits = {name: _map_split(home, name) for name in mapped}
+    copy = _copy_to_node(manifest, folder, cache, mapped)
+    splits = {name: _map_split(copy, name) for name in mapped}
     notes = list(manifest.notes)
     if budget is not None and streamed:
         images = StreamedImages(folder.uri, manifest, budget // readers)
@@ -58,21 +64,21 @@ def open_shards(
     return Splits(**splits, notes=tuple(notes), sha256=manifest.sha256())
 
 
-def _node_copy(manifest: Manifest, folder: Folder, cache: Path, names: tuple[str, ...]) -> Path:
-    """The folder with the array files of these splits, which are copied if they are missing."""
-    home = cache / f"{manifest.dataset}-{manifest.sha256()[:16]}"
+def _copy_to_node(manifest: Manifest, folder: Folder, cache: Path, names: tuple[str, ...]) -> Path:
+    """Copy the splits that the cache lacks, and return the folder with their array files."""
+    copy = cache / f"{manifest.dataset}-{manifest.sha256()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{home.name}.lock"):
+    with FileLock(cache / f".{copy.name}.lock"):
         for split in names:
-            if not (home / split).is_dir():
-                _copy_split(manifest, folder, home, split)
-    return home
+            if not (copy / split).is_dir():
+                _copy_split(manifest, folder, copy, split)
+    return copy
 
 
-def _copy_split(manifest: Manifest, folder: Folder, home: Path, split: str) -> None:
-    """Copy a split from its shards to array files, whole or not at all."""
-    home.mkdir(exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=home, prefix=f".{split}-"))
+def _copy_split(manifest: Manifest, folder: Folder, target: Path, split: str) -> None:
+    """Copy a split from its shards to array files, completely or not at all."""
+    target.mkdir(exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target, prefix=f".{split}-"))
     try:
         rows, first = manifest.rows(split), 0
         shape = (rows, *manifest.shape)
@@ -89,21 +95,21 @@ def _copy_split(manifest: Manifest, folder: Folder, home: Path, split: str) -> N
         images.flush()
         np.save(partial / "labels.npy", np.concatenate(labels), allow_pickle=False)
         partial.chmod(0o755)
-        os.rename(partial, home / split)
+        os.rename(partial, target / split)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _map_split(home: Path, split: str) -> Split:
+def _map_split(copy: Path, split: str) -> Split:
     """The split as read-only views of its array files."""
-    images, labels = (
-        np.asarray(open_memmap(home / split / f"{part}.npy", "r")) for part in ("images", "labels")
-    )
+    images = np.asarray(open_memmap(copy / split / "images.npy", "r"))
+    labels = np.asarray(open_memmap(copy / split / "labels.npy", "r"))
     return Split(images, labels)
 
 
 class _RowGroup(NamedTuple):
-    """A row group: the position of its shard, its number there, and its first row in the split."""
+    """The index of a row group's shard, its number in the shard, and its first row in the
+    split."""
 
     shard: int
     number: int
@@ -111,11 +117,11 @@ class _RowGroup(NamedTuple):
 
 
 class StreamedImages:
-    """The training images in shards, read when they are indexed, as an array would be.
+    """The training images in shards, which are read when they are indexed like an array.
 
-    The object caches `budget` bytes of the most recently used row groups. If images are requested
-    in the order of `order`, each row group is read once in an epoch. Each process opens the files
-    for itself.
+    The most recently used row groups are cached, up to `budget` bytes. If images are requested in
+    the order that `order` draws, each row group is read once in an epoch. A process that receives
+    the object opens the files again.
     """
 
     def __init__(self, uri: str, manifest: Manifest, budget: int) -> None:
@@ -148,16 +154,16 @@ class StreamedImages:
         if len(index) and not 0 <= index.min() <= index.max() < len(self):
             raise IndexError(f"images are 0..{len(self) - 1}, got {index.min()}..{index.max()}")
         images = np.empty((len(index), *self.shape[1:]), np.uint8)
-        where = np.searchsorted(self.firsts, index, side="right") - 1
-        for group in np.unique(where):
-            (rows,) = np.nonzero(where == group)
+        groups = np.searchsorted(self.firsts, index, side="right") - 1
+        for group in np.unique(groups):
+            (rows,) = np.nonzero(groups == group)
             images[rows] = self._group(int(group))[index[rows] - self.firsts[group]]
         return images
 
     def order(self, count: int, draw: Draw) -> NDArray[np.int64]:
-        """A random order of the first `count` images, for one epoch.
+        """Draw the order of the first `count` images for one epoch, int64 [count].
 
-        The row groups are put in a random order and cut into windows that fit the budget; then
+        The row groups are put in a random order and divided into windows that fit the budget. Then
         the images of each window are shuffled.
         """
         groups = draw.permutation(int(np.searchsorted(self.firsts, count))).cpu().numpy()
@@ -174,7 +180,7 @@ class StreamedImages:
         return np.concatenate([self._reader(n).labels() for n in range(len(self.shards))])
 
     def _group(self, group: int) -> NDArray[np.uint8]:
-        """The images of a row group, read unless they are cached."""
+        """The images of a row group, which are read if they are not cached."""
         if group in self.cached:
             self.cached.move_to_end(group)
             return self.cached[group]
@@ -186,7 +192,7 @@ class StreamedImages:
         return self.cached[group]
 
     def _reader(self, position: int) -> ShardReader:
-        """The shard's reader, which stays open."""
+        """The reader of a shard. It is opened once and stays open."""
         if position not in self.readers:
             self.readers[position] = ShardReader(self.folder, self.shards[position])
         return self.readers[position]

@@ -1,8 +1,8 @@
-"""Shards: a decoded dataset as Parquet files and a manifest. Only this file reads or writes them.
+"""Shards: a decoded dataset as Parquet files and a manifest. Only this module knows their format.
 
 A shard holds consecutive rows of one split: the images as a fixed-shape uint8 tensor column,
-their classes or attributes, and their names. The manifest lists every shard with its sha256; a
-folder without a manifest is no dataset.
+their classes or attributes, and their names. The manifest lists every shard with its sha256. A
+folder without a manifest is not a finished dataset.
 Shapes: N images, C channels, H rows, W columns, A binary attributes.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from genae_core.data.storage import FileWriter, Folder
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD_BYTES = 128 * 2**20
-GROUP_BYTES = 8 * 2**20  # size of a row group, which a streaming reader reads at once
+GROUP_BYTES = 8 * 2**20  # the size of a row group, which a stream reads as a whole
 IMAGE, LABEL, ATTRIBUTES, NAME = "image", "label", "attributes", "name"
 
 
@@ -45,9 +46,17 @@ SPLITS = ("train", "val", "test")
 
 
 class Shard(NamedTuple):
-    """A written shard.
+    """A shard on disk.
 
-    rows_in: the source rows, of which `rows` are usable. source_sha256: over the source's bytes.
+    Attributes:
+        file: The name of its file.
+        split: The name of its split.
+        rows_in: The number of source rows.
+        rows: The number of usable source rows, which are the rows of the shard.
+        bytes: The size of the file in bytes.
+        sha256: The sha256 (hex) of the file.
+        source_sha256: The sha256 (hex) over the bytes of the source.
+        rejected: The unusable source rows.
     """
 
     file: str
@@ -61,12 +70,19 @@ class Shard(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """The content of a folder of shards, and its origin.
+    """The content of a folder of shards, and where it comes from.
 
-    shape: (C, H, W). group_rows: the rows of each row group except the last one of a shard.
-    preprocessing: the dataset's config without the location of its files. label_names: the names
-    of the classes or attributes. rows_in: the source rows, of which `rejected` are unusable.
-    notes: as in `Splits`. genae: the version that wrote the shards.
+    Attributes:
+        dataset: The name of the dataset.
+        shape: (C, H, W).
+        group_rows: The number of rows of a row group; the last one of a shard may have fewer.
+        preprocessing: The dataset's config without the location of its files.
+        label_names: The names of the classes or attributes.
+        rows_in: The number of source rows.
+        rejected: The number of unusable source rows.
+        shards: The shards.
+        notes: As in `Splits`.
+        genae: The version of genae that wrote the shards.
     """
 
     dataset: str
@@ -89,14 +105,16 @@ class Manifest(NamedTuple):
         return sum(shard.rows for shard in self.shards_of(split))
 
     def sha256(self) -> str:
-        """sha256 (hex) over those of the shards: the identity of the decoded data."""
+        """The sha256 (hex) over the digests of the shards, which identifies the decoded data."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The text of the manifest's file."""
-        shards = [
-            {k: v for k, v in shard._asdict().items() if k != "rejected"} for shard in self.shards
-        ]
+        shards = []
+        for shard in self.shards:
+            values = shard._asdict()
+            del values["rejected"]
+            shards.append(values)
         return json.dumps({"format": FORMAT, **self._asdict(), "shards": shards}, indent=1) + "\n"
 
 
@@ -107,24 +125,23 @@ def group_rows(shape: tuple[int, int, int]) -> int:
 
 def plan(source: Source, shape: tuple[int, int, int]) -> list[ShardSpec]:
     """Divide each split of a source evenly into shards of at most SHARD_BYTES of pixels."""
-    most = max(1, SHARD_BYTES // int(np.prod(shape)))
+    max_rows = max(1, SHARD_BYTES // int(np.prod(shape)))
     specs = []
     for split, count in source.counts.items():
-        cuts = np.linspace(0, count, -(-count // most) + 1).astype(int).tolist()
-        specs += [
-            ShardSpec(split, number, first, last)
-            for number, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False))
-        ]
+        cuts = np.linspace(0, count, -(-count // max_rows) + 1).astype(int).tolist()
+        for number, (first, last) in enumerate(pairwise(cuts)):
+            specs.append(ShardSpec(split, number, first, last))
     return specs
 
 
 def write_shard(
     source: Source, spec: ShardSpec, folder: Folder, shape: tuple[int, int, int]
 ) -> tuple[Shard, dict[str, float]]:
-    """Decode rows and write their shard, whole or not at all; also the seconds of each stage.
+    """Decode rows and write their shard, completely or not at all.
 
     Row groups are decoded and written one by one, so memory holds at most two of them. The same
-    rows give the same bytes. Raises OSError if a disk or a store fails.
+    rows give the same bytes. Returns the shard and the seconds of each stage. Raises OSError if a
+    disk or a store fails.
     """
     import pyarrow as pa
 
@@ -179,7 +196,7 @@ def _table(rows: Rows) -> Any:
 
 
 def to_tensor_array(values: NDArray[Any]) -> Any:
-    """uint8 [N, ...] as an Arrow array of fixed-shape tensors; N may be 0."""
+    """Convert uint8 [N, ...] to an Arrow array of fixed-shape tensors; N may be 0."""
     import pyarrow as pa
 
     shape = values.shape[1:]
@@ -196,13 +213,14 @@ def _writer(file: FileWriter, schema: Any) -> Any:
     return pq.ParquetWriter(
         file,
         schema,
-        # Parquet has no uint8 and stores four bytes for each value. Split into byte planes, three
-        # of the four are zeros, which LZ4 compresses to almost nothing: this takes half the time
-        # of a dictionary and gives the same size.
+        # Parquet has no uint8 and stores four bytes for each value. Three of the four byte planes
+        # are zeros, which LZ4 compresses to almost nothing. This takes half the time of a
+        # dictionary and gives the same size.
         use_byte_stream_split=[f"{name}.list.element" for name in planes if name in schema.names],
         use_dictionary=False,
         compression="lz4",
-        write_batch_size=2**17,  # values, about ten images; the default is a twelfth of an image
+        # In values: about ten images. The default is a twelfth of an image.
+        write_batch_size=2**17,
         write_statistics=False,
         write_page_checksum=True,
     )
@@ -210,8 +228,8 @@ def _writer(file: FileWriter, schema: Any) -> Any:
 
 def preprocessing_of(data: DataConfig) -> dict[str, Any]:
     """The part of a dataset's config that decides the images, as JSON values."""
-    about = json.loads(config.to_json(data))
-    return {name: value for name, value in about.items() if name not in ("root", "download")}
+    values = json.loads(config.to_json(data))
+    return {name: value for name, value in values.items() if name not in ("root", "download")}
 
 
 def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manifest:
@@ -239,38 +257,38 @@ def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manife
 
 def read_manifest(folder: Folder) -> Manifest:
     """The manifest. Raises ValueError if it is missing, malformed or of another format."""
-    where = folder.path_of(MANIFEST)
+    path = folder.path_of(MANIFEST)
     try:
-        about = json.loads(folder.read(MANIFEST))
+        values = json.loads(folder.read(MANIFEST))
     except FileNotFoundError:
         raise ValueError(
             f"{folder.uri} holds no finished dataset: there is no {MANIFEST}; prepare it with "
             "jobs/prepare_data.py"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{where} is no manifest: {error}") from None
-    version_of_format = about.pop("format", None) if isinstance(about, dict) else None
+        raise ValueError(f"{path} is no manifest: {error}") from None
+    version_of_format = values.pop("format", None) if isinstance(values, dict) else None
     if version_of_format != FORMAT:
         raise ValueError(
-            f"{where} has format {version_of_format!r}, and this genae reads {FORMAT}: "
+            f"{path} has format {version_of_format!r}, and this genae reads {FORMAT}: "
             "use the genae that wrote it, or prepare the data again"
         )
     try:
-        shards = tuple(Shard(**shard, rejected=()) for shard in about["shards"])
-        tuples = {name: tuple(about[name]) for name in ("shape", "label_names", "notes")}
-        manifest = Manifest(**{**about, **tuples, "shards": shards})
+        shards = tuple(Shard(**shard, rejected=()) for shard in values["shards"])
+        tuples = {name: tuple(values[name]) for name in ("shape", "label_names", "notes")}
+        manifest = Manifest(**{**values, **tuples, "shards": shards})
         _check_manifest(manifest)
     except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{where} is no manifest: {error}") from None
+        raise ValueError(f"{path} is no manifest: {error}") from None
     return manifest
 
 
 def _check_manifest(manifest: Manifest) -> None:
-    """Raise ValueError if a value is of another type, out of range or a path."""
+    """Raise ValueError if a value has another type, is out of range, or is a path."""
     for name in (manifest.dataset, *(shard.file for shard in manifest.shards)):
         # Names become parts of paths, and a foreign manifest must not lead out of the folder.
-        plain = isinstance(name, str) and name == PurePath(name).name not in ("", "..")
-        config.require(plain, "files and datasets have plain names", name=name)
+        is_plain = isinstance(name, str) and name == PurePath(name).name not in ("", "..")
+        config.require(is_plain, "files and datasets have plain names", name=name)
     for shard in manifest.shards:
         config.require(shard.split in SPLITS, f"a split is one of {SPLITS}", split=shard.split)
         config.require_int(rows=shard.rows)
@@ -284,8 +302,8 @@ def _check_manifest(manifest: Manifest) -> None:
 class ShardReader:
     """An open shard, which a `with` block closes.
 
-    Opening and reading raise ValueError if the bytes differ from those in the manifest; the file
-    may change while it is open.
+    The constructor and every read raise ValueError if the bytes of the file are not the bytes that
+    were written. The file may change while it is open.
     """
 
     def __init__(self, folder: Folder, shard: Shard) -> None:
@@ -320,13 +338,13 @@ class ShardReader:
         """A column of some row groups, as one Arrow array."""
         try:
             table = self.file.read_row_groups(groups, columns=[name], use_threads=False)
-        except Exception:  # pyarrow has many errors for a page that differs from its checksum
+        except Exception:  # pyarrow has many errors for a page that differs from its checksum.
             self._check()
             raise
         return table.column(name).combine_chunks()
 
     def _check(self) -> None:
-        """Raise ValueError if the file's bytes differ from those in the manifest."""
+        """Raise ValueError if the sha256 of the file is not the sha256 in the manifest."""
         digest = self.folder.sha256(self.shard.file)
         if digest != self.shard.sha256:
             raise ValueError(

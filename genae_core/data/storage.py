@@ -1,7 +1,7 @@
-"""Folder: the few operations that genae needs of a local disk or an object store.
+"""Folder, with the few operations that genae needs on a local disk or an object store.
 
-Local paths go through pathlib. s3://, gs:// and every other URI that pyarrow's filesystems open
-go through pyarrow, which is imported only then.
+pathlib handles local paths. pyarrow handles s3://, gs:// and all other URIs that its filesystems
+can open; it is imported only for them.
 """
 
 import contextlib
@@ -19,8 +19,10 @@ from genae_core.config import require
 class FileStat(NamedTuple):
     """A file below a folder.
 
-    name: relative to the folder, with "/". size: in bytes. changed: the time of the last change
-    in nanoseconds since 1970, 0 if a store does not say.
+    Attributes:
+        name: Its path relative to the folder, with "/".
+        size: Its size in bytes.
+        changed: The time of its last change in nanoseconds since 1970; 0 if a store has no times.
     """
 
     name: str
@@ -29,16 +31,16 @@ class FileStat(NamedTuple):
 
 
 class Folder:
-    """The folder at a local path or a URI; creating the object touches neither disk nor store.
+    """The folder at a local path or a URI. The constructor does not access the disk or the store.
 
-    Every method raises OSError, which names the file, if the disk, the store or its permissions
-    refuse.
+    Every method raises OSError, with the name of the file, if the disk, the store or its
+    permissions do not allow the operation.
 
     Args:
         uri: A local path, or a URI such as s3://BUCKET/folder.
 
     Raises:
-        ValueError: If the path is empty.
+        ValueError: The path is empty.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -52,13 +54,13 @@ class Folder:
         return f"Folder({self.uri!r})"
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
-        return Folder, (self.uri,)  # each process opens its own connection
+        return Folder, (self.uri,)  # Each process opens its own connection.
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.uri}/{name}")
 
     def path_of(self, name: str) -> str:
-        """The file's path or URI, for messages."""
+        """The path or URI of a file, for messages."""
         return f"{self.uri}/{name}"
 
     def exists(self, name: str = "") -> bool:
@@ -71,10 +73,16 @@ class Folder:
         return bool(info.type.name != "NotFound")
 
     def files(self, *endings: str) -> list[FileStat]:
-        """The files below the folder, at any depth, sorted by name.
+        """List the files below the folder, at any depth, sorted by name.
 
-        endings: lower-case endings of names, compared without regard to case; without any, all
-        files count. Files and folders whose names begin with a dot are left out.
+        Files and folders whose names begin with a dot are left out.
+
+        Args:
+            *endings: Lower-case endings. A file is listed if its name ends with one of them, in
+                upper or lower case. Without any, all files are listed.
+
+        Returns:
+            The files.
         """
         files = self._walk() if self.local is not None else self._list()
         matching = (
@@ -86,7 +94,7 @@ class Folder:
         return sorted(matching)
 
     def read(self, name: str) -> bytes:
-        """The file's content."""
+        """Read the content of a file."""
         if self.local is not None:
             with open(self.path_of(name), "rb", buffering=0) as file:
                 return file.read()
@@ -99,7 +107,7 @@ class Folder:
         return content
 
     def sha256(self, name: str) -> str:
-        """sha256 (hex) of the file's content, which is read piece by piece."""
+        """The sha256 (hex) of a file, whose content is read piece by piece."""
         digest = hashlib.sha256()
         with self.open(name) as stream:
             while piece := stream.read(2**20):
@@ -107,7 +115,7 @@ class Folder:
         return digest.hexdigest()
 
     def open(self, name: str) -> Any:
-        """The file as a pyarrow file that reads bytes at any position."""
+        """Open a file as a pyarrow file, which reads bytes at any position."""
         if self.local is not None:
             import pyarrow
 
@@ -117,16 +125,19 @@ class Folder:
             return filesystem.open_input_file(f"{base}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write the file; readers see it whole or not at all."""
+        """Write a file. Other processes see it completely or not at all."""
         with self.open_to_write(name) as file:
             file.write(content)
 
     @contextlib.contextmanager
     def open_to_write(self, name: str) -> Iterator["FileWriter"]:
-        """Open a file to write piece by piece; readers see it at the end, whole or not at all."""
+        """Open a file that is written piece by piece while a `with` block runs.
+
+        Other processes see the file after the block, completely or not at all.
+        """
         where = self.path_of(name)
         if self.local is None:
-            buffer = io.BytesIO()  # a store's stream would show half a file after an error
+            buffer = io.BytesIO()  # A stream to a store would leave half a file after an error.
             yield FileWriter(buffer, where)
             filesystem, base = self._open()
             with _AddFileName(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
@@ -147,9 +158,9 @@ class Folder:
             raise
 
     def delete(self, name: str = "") -> None:
-        """Remove a file or a folder with its content, by default this folder.
+        """Delete a file or a folder with its content; without a name, this folder.
 
-        Nothing happens if there is no such file or folder.
+        If there is no such file or folder, nothing happens.
         """
         if self.local is not None:
             path = self.local / name
@@ -168,7 +179,7 @@ class Folder:
                 filesystem.delete_dir(where)
 
     def delete_unfinished(self) -> None:
-        """Remove the half-written files of processes that were killed while `writing`.
+        """Delete the incomplete files of processes that were killed while they wrote.
 
         An object store has no such files.
         """
@@ -177,7 +188,7 @@ class Folder:
                 path.unlink()
 
     def free_bytes(self) -> int | None:
-        """The free bytes of the disk under the folder; None for an object store."""
+        """The number of free bytes on the folder's disk; None for an object store."""
         if self.local is None:
             return None
         above = next(path for path in (self.local, *self.local.parents) if path.exists())
@@ -187,15 +198,15 @@ class Folder:
         """The files below a local folder."""
         assert self.local is not None
         above = len(self.uri.rstrip("/")) + 1
-        for where, folders, names in os.walk(self.uri, followlinks=True):
+        for parent, folders, names in os.walk(self.uri, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:  # as strings: Paths of a million files would take long
-                path = f"{where}/{name}"
+            for name in names:
+                path = f"{parent}/{name}"  # Path objects of a million files would take long.
                 try:
-                    about = os.stat(path)
-                except FileNotFoundError:  # a broken link counts as a file, whose reading fails
-                    about = os.lstat(path)
-                yield FileStat(path[above:], about.st_size, about.st_mtime_ns)
+                    stat = os.stat(path)
+                except FileNotFoundError:  # A broken link counts as a file that cannot be read.
+                    stat = os.lstat(path)
+                yield FileStat(path[above:], stat.st_size, stat.st_mtime_ns)
 
     def _list(self) -> Iterator[FileStat]:
         """The files below a folder of an object store."""
@@ -228,9 +239,9 @@ class Folder:
 
 
 class FileWriter:
-    """A file that is being written, with its size in bytes and its checksum so far.
+    """A file that is being written, with its size in bytes and its digest so far.
 
-    It has the methods that pyarrow expects of a file.
+    It has the methods that pyarrow needs.
     """
 
     closed = False
@@ -242,7 +253,7 @@ class FileWriter:
         self.digest = hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        """Append bytes; returns their number."""
+        """Append bytes and return their number."""
         with _AddFileName(self.where):
             count = self.file.write(content)
         self.bytes += count
@@ -258,7 +269,8 @@ class FileWriter:
 
 
 class _AddFileName:
-    """A context that adds the file to an OSError, since pyarrow's errors often lack its name."""
+    """A context that adds the name of the file to an OSError, if the error lacks it as many of
+    pyarrow's do."""
 
     def __init__(self, where: str) -> None:
         self.where = where

@@ -1,4 +1,4 @@
-"""SVHN's cropped digits (format 2), read from its MATLAB files."""
+"""The cropped digits of SVHN (format 2), which are read from its MATLAB files."""
 
 import io
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from genae_core.data.official_files import (
 from genae_core.data.storage import Folder
 
 SIDE = 32
-OFFICIAL = {  # the number of images and the file's md5
+OFFICIAL = {  # the number of images and the md5 of each file
     "train_32x32.mat": (73_257, "e26dedcc434d2e4c54c9b2d4a06d8373"),
     "test_32x32.mat": (26_032, "eb5a983be6a315427106f1b164d9cef3"),
     "extra_32x32.mat": (531_131, "a93ce644f1a588dc4d68dda5feec44a7"),
@@ -35,9 +35,10 @@ LAYOUT_EXTRA = LAYOUT._replace(files=(*LAYOUT.files, EXTRA))
 @register("data.svhn")
 @dataclass(frozen=True, kw_only=True)
 class SVHNConfig:
-    """73,257 training images; val and test are the halves of the 26,032 test images.
+    """House numbers of 32 x 32 pixels (Netzer et al. 2011), resized.
 
-    Netzer et al. 2011; Creswell et al. 2017 resize to 64 x 64.
+    There are 73,257 training images; val and test are the halves of the 26,032 test images.
+    Creswell et al. 2017 resize the images to 64 x 64 pixels.
 
     Args:
         root: A folder with the .mat files, or with a folder svhn/ that holds them.
@@ -46,7 +47,7 @@ class SVHNConfig:
         download: Whether torchvision downloads missing files.
 
     Raises:
-        ValueError: If a field is out of range.
+        ValueError: A field is out of range.
     """
 
     root: str
@@ -72,11 +73,11 @@ class SVHNConfig:
         return False
 
     def stamp(self) -> str:
-        layout, folder = self._located()
+        layout, folder = self._locate()
         return stamp(file for file in folder.files() if file.name in layout.files)
 
     def source(self) -> Source:
-        layout, folder = self._located()
+        layout, folder = self._locate()
         parts = {name: _read_mat(folder, name) for name in layout.files}
         notes = tuple(
             partial_note("svhn", name, len(split.images), OFFICIAL[name][0])
@@ -90,21 +91,21 @@ class SVHNConfig:
         splits = split_reference("svhn", train, test)
         return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
-    def _located(self) -> tuple[Layout, Folder]:
-        """The files that are needed, and the folder that holds them."""
+    def _locate(self) -> tuple[Layout, Folder]:
+        """The layout of the files, and the folder that holds them."""
         layout = LAYOUT_EXTRA if self.extra else LAYOUT
         return layout, locate(layout, self.root, self.download)
 
 
 def _read_mat(folder: Folder, name: str) -> Split:
-    """The images and labels of a file, which holds [H, W, C, N] and writes digit 0 as 10.
+    """The images and labels of a file, whose images are [H, W, C, N] and whose digit 0 is 10.
 
-    Raises ValueError for a file that is incomplete or has another content.
+    Raises ValueError if the file is incomplete or has another content.
     """
     path, raw = folder.path_of(name), folder.read(name)
     try:
         content = loadmat(io.BytesIO(raw), variable_names=("X", "y"))
-    except Exception as error:  # scipy passes on the errors of zlib and struct
+    except Exception as error:  # scipy also raises the errors of zlib and struct.
         raise ValueError(
             f"{path} is not a whole MATLAB 5 file ({type(error).__name__}: {error}); was a "
             "download interrupted?"
@@ -112,7 +113,7 @@ def _read_mat(folder: Folder, name: str) -> Split:
     if absent := [key for key in ("X", "y") if key not in content]:
         raise ValueError(f"{path} lacks {' and '.join(absent)}; a whole file has X and y")
     pixels, labels = content["X"], content["y"]
-    if pixels.ndim == 3:  # MATLAB drops a last dimension of size 1
+    if pixels.ndim == 3:  # MATLAB drops a last dimension of size 1.
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (SIDE, SIDE, 3):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Import torchvision even if its compiled operators do not fit the installed torch."""
+"""An import of torchvision that works even if its operators do not fit the installed torch."""
 
 import importlib
 import sys
@@ -8,16 +8,16 @@ from typing import Any
 _MISSING = "operator torchvision::nms does not exist"
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_library: Any = None  # the schemas exist as long as this reference
+_library: Any = None  # The schemas exist as long as this reference.
 
 
 def torchvision_datasets() -> ModuleType:
     """Import `torchvision.datasets`.
 
-    A CPU build of torch cannot load the operators of a CUDA build of torchvision, and the import
-    then fails because the schemas of `nms` and `qnms` are missing. Only in that case this
-    function declares the schemas (without an implementation, since genae never runs them) and
-    imports torchvision again. Raises ImportError if torchvision is not installed.
+    A CPU build of torch cannot load the operators of a CUDA build of torchvision. The import then
+    fails, because the schemas of `nms` and `qnms` are missing. Only in that case, this function
+    declares the schemas and imports torchvision again. It declares no implementations, because
+    genae never runs them. Raises ImportError if torchvision is not installed.
     """
     try:
         return importlib.import_module("torchvision.datasets")
@@ -32,7 +32,7 @@ def torchvision_datasets() -> ModuleType:
 
 def _declare_operators() -> None:
     """Declare the schemas of torchvision's operators, once."""
-    import torch  # not at the top: a user who needs no torchvision must not wait for it
+    import torch  # The import is slow, and most users do not need torchvision.
 
     global _library
     if _library is None:

@@ -1,8 +1,8 @@
 """The thin distributions that encoders, decoders and priors return.
 
 All randomness comes from the `draw` argument. Nothing is validated here, so that the same code
-also runs compiled, captured as a CUDA graph, or stacked over seeds. Shapes: B batch, D latent
-dimension.
+also runs compiled, captured as a CUDA graph, or stacked over seeds.
+Shapes: B batch, D latent dimension, C channels, H rows, W columns.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from genae_core.distributions.rng import Draw
 
-NEGATED = torch.tensor(-1.0)
+MINUS_ONE = torch.tensor(-1.0)
 
 
 class Distribution(Protocol):
@@ -30,7 +30,7 @@ class Distribution(Protocol):
 
         Args:
             draw: The source of randomness.
-            sample_shape: The shape of independent samples.
+            sample_shape: The shape in which independent samples are arranged.
 
         Returns:
             A tensor [*sample_shape, *mean.shape].
@@ -76,8 +76,8 @@ class Normal:
 class Bernoulli:
     """Independent pixels in [0, 1] with P(x = 1) = sigmoid(logits).
 
-    `log_prob` is the negative cross-entropy, x log p + (1 - x) log(1 - p), for grey values too
-    (Creswell et al. 2017, section 2).
+    `log_prob` is the negative cross-entropy, x log p + (1 - x) log(1 - p), in nats, also for grey
+    values (Creswell et al. 2017, section 2).
 
     Args:
         logits: The logits of the pixels, [B, C, H, W].
@@ -94,16 +94,16 @@ class Bernoulli:
         return (draw.uniform((*sample_shape, *self.logits.shape)) < self.mean).float()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # The sign is a weight, which is multiplied in place. A minus in front of the call would
-        # copy the images twice.
-        return F.binary_cross_entropy_with_logits(self.logits, value, NEGATED, reduction="none")
+        # torch multiplies by a weight in place. A minus sign in front of the call would copy the
+        # images twice.
+        return F.binary_cross_entropy_with_logits(self.logits, value, MINUS_ONE, reduction="none")
 
 
 class Delta:
     """A deterministic value: all mass is on `mean`, and there is no density.
 
     Args:
-        mean: The value.
+        mean: The value, of any shape.
     """
 
     def __init__(self, mean: Tensor) -> None:
@@ -117,7 +117,7 @@ class Delta:
 
 
 class Implicit:
-    """z = f(eta) with eta ~ N(0, I) or U[-1, 1): it can be sampled and has no density.
+    """z = f(eta) with eta ~ N(0, I) or U[-1, 1). It can be sampled, but it has no density.
 
     Its `mean` is f(0), the image of the mean of eta, because the mean of z has no closed form.
 

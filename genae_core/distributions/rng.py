@@ -16,8 +16,8 @@ from torch import Tensor
 class Draw:
     """A named stream of random tensors.
 
-    The seed and the names determine the stream: `Draw(0, "chain", 3)` is the same in every
-    process, and independent of `Draw(0, "chain", 4)`. Streams are bit-identical on equal devices.
+    The seed and the names determine the stream. `Draw(0, "chain", 3)` is the same in every
+    process, and it is independent of `Draw(0, "chain", 4)`. Equal devices give equal bits.
 
     Args:
         seed: The seed.
@@ -32,25 +32,57 @@ class Draw:
         self.generator.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """Samples of N(0, 1), float32."""
+        """Draw independent samples of N(0, 1).
+
+        Args:
+            shape: The shape of the result.
+
+        Returns:
+            A float32 tensor [*shape].
+        """
         return torch.randn(shape, generator=self.generator, device=self.device)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """Samples of U[0, 1), float32."""
+        """Draw independent samples of U[0, 1).
+
+        Args:
+            shape: The shape of the result.
+
+        Returns:
+            A float32 tensor [*shape].
+        """
         return torch.rand(shape, generator=self.generator, device=self.device)
 
     def mask(self, shape: tuple[int, ...], keep: float) -> Tensor:
-        """1 with probability `keep` and 0 otherwise, float32."""
+        """Draw a mask, such as the one of a dropout layer.
+
+        Args:
+            shape: The shape of the result.
+            keep: The probability of a 1, in [0, 1].
+
+        Returns:
+            A float32 tensor [*shape] of 0 and 1.
+        """
         return (self.uniform(shape) < keep).float()
 
     def permutation(self, size: int) -> Tensor:
-        """A random order of 0, ..., size - 1, int64."""
+        """Draw a random order.
+
+        Args:
+            size: The number of elements.
+
+        Returns:
+            An int64 tensor [size] with 0, ..., size - 1.
+        """
         return torch.randperm(size, generator=self.generator, device=self.device)
 
     @contextmanager
     def as_global(self) -> Iterator[None]:
-        """Run a block in which torch's global state, of the CPU and of this stream's device, is
-        seeded from this stream; afterwards the former state is restored."""
+        """Seed torch's global random state from this stream while a `with` block runs.
+
+        The state of the CPU and the state of this stream's device are seeded. The former states
+        are restored after the block.
+        """
         seed = int(torch.randint(2**62, (), generator=self.generator, device=self.device).item())
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):

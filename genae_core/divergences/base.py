@@ -17,12 +17,14 @@ Score = Callable[[Tensor], Tensor]
 
 
 class Divergence(Protocol):
-    """A divergence between the target p and the codes q: a frozen dataclass of its settings,
-    whose losses are scalars and pure."""
+    """A divergence between the target p and the distribution q of the codes.
+
+    It is a frozen dataclass of its settings. Its losses are pure.
+    """
 
     @property
     def critic_steps(self) -> int:
-        """The steps of the critic before each step of the codes; 0 without a critic."""
+        """The number of critic steps before each step of the codes; 0 without a critic."""
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
         """The loss that the critic minimises.
@@ -41,7 +43,7 @@ class Divergence(Protocol):
         """
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
-        """The loss that the network behind the codes minimises.
+        """The loss that the network that makes the codes minimises.
 
         Args:
             score: The critic.
@@ -53,9 +55,10 @@ class Divergence(Protocol):
         """
 
     def project(self, critic: nn.Module) -> None:
-        """Project the critic onto the functions that the divergence allows, after each of its
-        steps.
+        """Project the critic onto the functions that the divergence allows.
+
+        It is called after each step of the critic.
 
         Args:
-            critic: The critic; it is changed in place.
+            critic: The critic, which is changed in place.
         """

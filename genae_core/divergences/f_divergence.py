@@ -2,7 +2,7 @@
 
 For a score v and T = g_f(v), D_f(p || q) >= E_p[T] - E_q[f*(T)], with equality at
 T = f'(p / q) (Nguyen et al. 2010; Nowozin et al. 2016, eq. 4 to 6 and Table 6).
-p is the distribution of the target, q that of the codes.
+p is the distribution of the target, and q is the distribution of the codes.
 """
 
 import math
@@ -28,9 +28,9 @@ class DivergenceFunctions(NamedTuple):
     Attributes:
         f: f(u) on u > 0.
         activation: g_f(v), whose range is the domain of f*.
-        conjugate: The conjugate f*(t).
-        conjugate_of_activation: f*(g_f(v)) in a simplified form, which stays finite for scores at
-            which the composition of the two overflows.
+        conjugate: f*(t), the convex conjugate of f.
+        conjugate_of_activation: f*(g_f(v)) in a simplified form. It stays finite for scores for
+            which the composition of the two functions overflows.
     """
 
     f: Function
@@ -39,9 +39,9 @@ class DivergenceFunctions(NamedTuple):
     conjugate_of_activation: Function
 
 
-# The printed tables have two errors. The f of the Pearson row, (u - 1)^2, gives the integral of
-# (p - q)^2 / q and not of (p - q)^2 / p. The f of the Jensen-Shannon row gives 2 JS(p, q), twice
-# the value beside it. The GAN row is 2 JS - log 4.
+# Printed tables of f-divergences have two errors. For Pearson, f(u) = (u - 1)^2 gives the integral
+# of (p - q)^2 / q, and not of (p - q)^2 / p. For Jensen-Shannon, the printed f gives 2 JS(p, q),
+# twice the printed divergence. The divergence of "gan" is 2 JS(p, q) - log 4.
 FUNCTIONS: dict[Kind, DivergenceFunctions] = {
     "kl": DivergenceFunctions(
         f=lambda u: torch.xlogy(u, u),
@@ -88,11 +88,11 @@ class FDivergence:
     """D_f(p || q) by its variational bound, in nats if f is made of logarithms.
 
     Args:
-        kind: The f-divergence. The default, "gan", is that of Creswell et al. 2017, section 2.1.
-        saturating: Whether the codes minimise the bound itself, -E_q[f*(g_f(v))]. The default is
-            -E_q[g_f(v)], which has the same fixed point and stronger gradients (Goodfellow et al.
-            2014, section 3; Nowozin et al. 2016, section 3.2).
-        critic_steps: The steps of the critic before each step of the codes.
+        kind: The f-divergence. Creswell et al. 2017, section 2.1, use the default, "gan".
+        saturating: Whether the codes minimise the bound itself, -E_q[f*(g_f(v))]. If not, they
+            minimise -E_q[g_f(v)], which has the same fixed point and stronger gradients
+            (Goodfellow et al. 2014, section 3; Nowozin et al. 2016, section 3.2).
+        critic_steps: The number of critic steps before each step of the codes.
 
     Raises:
         ValueError: A value is out of range.
@@ -110,15 +110,17 @@ class FDivergence:
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
         """-(E_p[g_f(v)] - E_q[f*(g_f(v))]): minus a lower bound of D_f(p || q)."""
-        f = FUNCTIONS[self.kind]
-        on_target = f.activation(score(target)).mean()
-        return f.conjugate_of_activation(score(codes)).mean() - on_target
+        functions = FUNCTIONS[self.kind]
+        on_target = functions.activation(score(target)).mean()
+        return functions.conjugate_of_activation(score(codes)).mean() - on_target
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
         """-E_q[g_f(v)], or -E_q[f*(g_f(v))] if `saturating`."""
-        f = FUNCTIONS[self.kind]
-        function = f.conjugate_of_activation if self.saturating else f.activation
-        return -function(score(codes)).mean()
+        functions = FUNCTIONS[self.kind]
+        scores = score(codes)
+        if self.saturating:
+            return -functions.conjugate_of_activation(scores).mean()
+        return -functions.activation(scores).mean()
 
     def project(self, critic: nn.Module) -> None:
         """Every critic is allowed, so nothing changes."""

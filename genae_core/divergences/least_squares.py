@@ -14,11 +14,11 @@ from genae_core.divergences.base import Score
 class LeastSquares:
     """The critic learns scores of 1 on the target and of 0 on the codes.
 
-    At the best critic, v = p / (p + q), its loss is 1/2 E_q[p / (p + q)]. That is 1/4
-    if p = q, and less otherwise.
+    The best critic is v = p / (p + q). Its loss is 1/2 E_q[p / (p + q)], which is 1/4 if p = q,
+    and less otherwise.
 
     Args:
-        critic_steps: The steps of the critic before each step of the codes.
+        critic_steps: The number of critic steps before each step of the codes.
 
     Raises:
         ValueError: critic_steps is not a whole number >= 1.

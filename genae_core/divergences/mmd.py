@@ -1,6 +1,6 @@
 """The maximum mean discrepancy, which needs no critic.
 
-MMD^2(p, q) = E[k(a, a')] - 2 E[k(a, b)] + E[k(b, b')], a, a' ~ p, b, b' ~ q
+MMD^2(p, q) = E[k(a, a')] - 2 E[k(a, b)] + E[k(b, b')] with a, a' ~ p and b, b' ~ q
 (Gretton et al. 2012, lemma 6; Li et al. 2015, eq. 3; Tolstikhin et al. 2018, algorithm 2).
 """
 
@@ -20,9 +20,9 @@ from genae_core.divergences.base import Score
 class MMD:
     """The MMD^2 of two samples with a mixture of kernels, k = sum over `scales` of k_s.
 
-    With C = 2 s D bandwidth^2, the mean squared distance of two samples of N(0, bandwidth^2 I) in
-    D dimensions times s (Tolstikhin et al. 2018, section 4), the kernels are
-    k_s(a, b) = C / (C + |a - b|^2) for "imq" and k_s(a, b) = exp(-|a - b|^2 / C) for "rbf".
+    The kernels are k_s(a, b) = C / (C + |a - b|^2) for "imq" and k_s(a, b) = exp(-|a - b|^2 / C)
+    for "rbf". Here C = 2 s D bandwidth^2: s times the mean squared distance of two samples of
+    N(0, bandwidth^2 I) in D dimensions (Tolstikhin et al. 2018, section 4).
 
     Args:
         kernel: "imq" or "rbf".
@@ -30,8 +30,8 @@ class MMD:
         bandwidth: The standard deviation to which distances are relative.
         estimator: "unbiased" leaves out the terms k(a, a) and may be negative; "biased" keeps
             them.
-        root: Minimise the MMD instead of its square (Li et al. 2015, eq. 8). It needs the biased
-            estimator, which is never negative.
+        root: Whether the codes minimise the MMD instead of its square (Li et al. 2015, eq. 8).
+            This needs the biased estimator, which is never negative.
 
     Raises:
         ValueError: A value is out of range.
@@ -45,7 +45,7 @@ class MMD:
 
     def __post_init__(self) -> None:
         require(self.kernel in ("imq", "rbf"), 'kernel must be "imq" or "rbf"', kernel=self.kernel)
-        require(len(self.scales) > 0, "scales must name at least one", scales=self.scales)
+        require(len(self.scales) > 0, "scales must name at least one value", scales=self.scales)
         for scale in (*self.scales, self.bandwidth):
             require_finite(0, scale=scale)
             require(scale > 0, "scales and bandwidth must be > 0", scale=scale)
@@ -56,7 +56,7 @@ class MMD:
         )
         require(
             self.estimator == "biased" or not self.root,
-            'root needs estimator "biased", because the other may be negative',
+            'root needs estimator "biased", because the unbiased estimate may be negative',
             root=self.root,
         )
 
@@ -75,7 +75,15 @@ class MMD:
         return (squared.clamp_min(0) + 1e-12).sqrt() if self.root else squared
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
-        """The estimate of MMD^2 from samples a [N, D] and b [M, D]: a scalar."""
+        """The estimate of MMD^2 from samples.
+
+        Args:
+            a: Samples of p, [N, D].
+            b: Samples of q, [M, D].
+
+        Returns:
+            A scalar.
+        """
         within = self._within(a) + self._within(b)
         return within - 2 * self._kernel(a, b).mean()
 
@@ -83,6 +91,7 @@ class MMD:
         """There is no critic, so nothing changes."""
 
     def _within(self, a: Tensor) -> Tensor:
+        """The estimate of E[k(a, a')], a scalar."""
         k = self._kernel(a, a)
         if self.estimator == "biased":
             return k.mean()
@@ -90,7 +99,7 @@ class MMD:
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         """k(a, b) of every pair, [N, M]."""
-        # torch.cdist has a gradient at equal points that is not finite.
+        # The gradient of torch.cdist at equal points is not finite.
         squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
         total = torch.zeros_like(squared)
         for scale in self.scales:

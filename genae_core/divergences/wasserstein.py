@@ -1,4 +1,4 @@
-"""The Wasserstein-1 distance by its dual, sup over 1-Lipschitz v of E_p[v] - E_q[v].
+"""The Wasserstein-1 distance by its dual: the supremum of E_p[v] - E_q[v] over 1-Lipschitz v.
 
 Arjovsky et al. 2017, eq. 2; Gulrajani et al. 2017, eq. 3; Sridhar & Srivastava, eq. 7 and 8.
 """
@@ -22,9 +22,9 @@ class Wasserstein:
     Args:
         constraint: "gradient_penalty" or "clip".
         penalty: The weight of the gradient penalty.
-        clip: The largest absolute weight of the critic with constraint="clip", which estimates
-            the distance up to an unknown factor.
-        critic_steps: The steps of the critic before each step of the codes.
+        clip: The largest absolute value of the critic's weights if constraint="clip". The distance
+            is then estimated up to an unknown factor.
+        critic_steps: The number of critic steps before each step of the codes.
 
     Raises:
         ValueError: A value is out of range.
@@ -46,16 +46,18 @@ class Wasserstein:
         require_positive_int(critic_steps=self.critic_steps)
 
     def critic_loss(self, score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
-        """E_q[v] - E_p[v] + penalty E[(||grad v|| - 1)^2], the last at points that are uniform on
-        the lines between pairs of the two samples."""
+        """E_q[v] - E_p[v] + penalty E[(||grad v|| - 1)^2].
+
+        The gradient is taken at random points on the lines between pairs of the two samples.
+        """
         loss = score(codes).mean() - score(target).mean()
         if self.constraint == "clip":
             return loss
-        share = draw.uniform((len(codes), 1))
-        between = share * target + (1 - share) * codes
-        slope = _slope(score, between)
+        weight = draw.uniform((len(codes), 1))
+        between = weight * target + (1 - weight) * codes
+        gradient = _gradient(score, between)
         # Without the constant, the gradient of the square root at 0 would not be finite.
-        norm = (slope.square().sum(1) + 1e-12).sqrt()
+        norm = (gradient.square().sum(1) + 1e-12).sqrt()
         total: Tensor = loss + self.penalty * (norm - 1).square().mean()
         return total
 
@@ -71,14 +73,14 @@ class Wasserstein:
                     parameter.clamp_(-self.clip, self.clip)
 
 
-def _slope(score: Score, z: Tensor) -> Tensor:
-    """The gradient of the score at each z [B, D]; it is differentiable itself."""
+def _gradient(score: Score, z: Tensor) -> Tensor:
+    """The gradient [B, D] of the score at each z [B, D], which is itself differentiable."""
     try:
         z.requires_grad_()
     except RuntimeError:
-        # The tensors of vmap work only with torch.func, which takes a tenth longer.
+        # Under vmap only torch.func works; it takes a tenth longer.
         under_vmap: Tensor = torch.func.grad(lambda z: score(z).sum())(z)
         return under_vmap
     with torch.enable_grad():
-        (slope,) = torch.autograd.grad(score(z).sum(), z, create_graph=True)
-    return slope
+        (gradient,) = torch.autograd.grad(score(z).sum(), z, create_graph=True)
+    return gradient

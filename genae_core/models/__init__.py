@@ -1,4 +1,4 @@
-"""The families of generative autoencoders, one a file."""
+"""The families of generative autoencoders, one in each module."""
 
 import lazy_loader
 

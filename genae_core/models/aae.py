@@ -1,4 +1,4 @@
-"""The adversarial autoencoder (AAE), and with corrupted inputs the denoising one (DAAE).
+"""The adversarial autoencoder (AAE), and the denoising one with corrupted inputs (DAAE).
 
 Makhzani et al. 2016, sections 2 and 3.1; Creswell et al. 2017, sections 2.1, 2.2 and 4.1.
 Shapes: B batch, C channels, H rows, W columns, D latent dimension, K classes.
@@ -40,18 +40,21 @@ class AAEConfig(ModelConfig):
     Args:
         latent_dim: The dimension D of the latent code.
         noise: The standard deviation of the corruption.
-        posterior: The form of q(z|x): a point, a diagonal Gaussian, or "universal", e(x, eta)
-            with noise eta ~ N(0, 1) as a further channel of the image.
+        posterior: The form of q(z|x): "deterministic" is a point, "gaussian" a diagonal Gaussian,
+            and "universal" e(x, eta) with noise eta ~ N(0, 1) as an additional channel of x.
         divergence: The divergence between the codes and the prior.
-        num_classes: The number K of classes. With K > 0 the critic also sees the label, which is
-            one of K + 1 because the label may be unknown, and the k-th part of the prior belongs
-            to the k-th class.
+        num_classes: The number K of classes. With K > 0, the critic also receives the label, one
+            of K + 1 because the class may be unknown, and the k-th part of the prior belongs to
+            the k-th class.
         net: The networks of the encoder and the decoder.
         prior: The prior p(z).
         likelihood: The distribution of an image given its code.
         critic: The critic, if the divergence has one.
         optimizer: The optimiser of the reconstruction.
         adversarial_optimizer: The optimiser of the critic, and of the encoder against the critic.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     latent_dim: int
@@ -96,7 +99,16 @@ class AAEConfig(ModelConfig):
 
 
 class AAE(Autoencoder):
-    """An autoencoder whose codes are moved to the prior, usually against a critic."""
+    """An autoencoder whose codes are moved to the prior, usually against a critic.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the
+            prior is learned or has no part for each class.
+    """
 
     critic: nn.Module | None
 
@@ -151,8 +163,10 @@ class AAE(Autoencoder):
         return (Stage("autoencoder", phases),)
 
     def matching(self) -> Matching:
-        """Moves q(z) to p(z) (Makhzani et al. 2016, section 2; Creswell et al. 2017, section
-        2.1)."""
+        """The matching that moves q(z) to p(z).
+
+        Makhzani et al. 2016, section 2; Creswell et al. 2017, section 2.1.
+        """
         classes = self.config.num_classes
         return Matching(
             self.config.divergence,
@@ -176,14 +190,14 @@ def check_parts(prior: Prior, num_classes: int) -> None:
 
 
 def sample_labelled_prior(model: AAE, batch: Batch, draw: Draw) -> Tensor:
-    """z, [B, D], from the part of the prior that belongs to each image's class.
+    """z, [B, D], from the parts of the prior that belong to the classes of the images.
 
-    It is from the whole prior if the class is not known (Makhzani et al. 2016, section 3.1).
+    For an image of unknown class, z is from the whole prior (Makhzani et al. 2016, section 3.1).
     """
     return cast(LabelledPrior, model.prior).sample_given(batch.labels, draw)
 
 
 def label_switch(num_classes: int, batch: Batch) -> Tensor:
-    """The labels as one-hot vectors [B, K + 1], the last component for an unknown class."""
+    """The labels as one-hot vectors [B, K + 1]. The last component stands for an unknown class."""
     labels = torch.where(batch.labels < 0, num_classes, batch.labels)
     return F.one_hot(labels, num_classes + 1).float()

@@ -1,4 +1,4 @@
-"""AdvAE: a generator of latent codes, trained against a critic on the codes of an autoencoder.
+"""AdvAE: an autoencoder, and a generator that is trained adversarially on its latent codes.
 
 Sridhar & Srivastava, section 4.3. Shapes: B batch, D latent dimension.
 """
@@ -24,12 +24,17 @@ from genae_core.nets.mlp import CriticConfig, GeneratorConfig
 class AdvAEConfig(TwoStageConfig):
     """The config of an AdvAE.
 
+    It has the arguments of `TwoStageConfig` and these:
+
     Args:
-        divergence: The divergence between generated codes and codes of images. It needs a critic;
-            the default is that of the WGAN-GP, as in the paper.
+        divergence: The divergence between generated codes and codes of images. It needs a critic.
+            The default is the divergence of the WGAN-GP, as in the paper.
         generator: The generator.
         critic: The critic.
-        optimizer: The optimiser of both.
+        optimizer: The optimiser of the generator, and of the critic.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     divergence: Divergence = field(default_factory=Wasserstein)
@@ -56,7 +61,15 @@ class AdvAEConfig(TwoStageConfig):
 
 
 class AdvAE(TwoStage):
-    """z = G(eps), eps ~ N(0, I) (Sridhar & Srivastava, eq. 5 to 8)."""
+    """z = G(eps), eps ~ N(0, I) (Sridhar & Srivastava, eq. 5 to 8).
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape.
+    """
 
     def __init__(self, config: AdvAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)

@@ -1,9 +1,9 @@
-"""The plain autoencoder (AE), and with corrupted inputs the denoising one (DAE).
+"""The plain autoencoder (AE), and the denoising one with corrupted inputs (DAE).
 
-Vincent et al. 2008. With dropout in its encoder it is the autoencoder of Li et al. 2015,
-section 4. Nothing gives its codes a known distribution. To sample images, fit a distribution to
-the codes (FlowAE, AdvAE, GMMN+AE, ex-post), or see what the nominal prior gives.
-Shapes: B batch, C channels, H rows, W columns.
+Vincent et al. 2008. With dropout in its encoder, the AE is the autoencoder of Li et al. 2015,
+section 4. The training does not move the codes to a known distribution. To sample images, fit a
+distribution to the codes (FlowAE, AdvAE, GMMN+AE, ex-post), or draw z from the nominal prior.
+Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
 
 from dataclasses import dataclass, field
@@ -34,6 +34,9 @@ class AEConfig(ModelConfig):
         prior: The nominal prior; the training does not enforce it.
         likelihood: The distribution of an image given its code.
         optimizer: The optimiser.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     latent_dim: int
@@ -56,7 +59,16 @@ class AEConfig(ModelConfig):
 
 
 class AE(Autoencoder):
-    """An autoencoder with a deterministic encoder z = e(x)."""
+    """An autoencoder with a deterministic encoder z = e(x).
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the
+            prior is learned.
+    """
 
     def __init__(self, config: AEConfig, shape: Shape) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What a model family provides: a distribution of latent codes, a decoder, and its training.
+"""The interface of a model family: a distribution of latent codes, a decoder, and the training.
 
-The algorithm of a paper is an ordered tuple of phases, and `training.fit` trains every family. A
-loss is pure: it computes no gradients, steps no optimiser and logs nothing.
+The training algorithm of a paper is an ordered tuple of phases, and `training.fit` trains every
+family. A loss is pure: it computes no gradients, steps no optimiser and logs nothing.
 Shapes: N images, B batch, C channels, H rows, W columns, D latent dimension.
 """
 
@@ -32,6 +32,9 @@ class AdamConfig:
         learning_rate: The step size, > 0.
         beta1: The decay of the first moment, in [0, 1).
         beta2: The decay of the second moment, in [0, 1).
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     learning_rate: float = 1e-3
@@ -47,7 +50,14 @@ class AdamConfig:
         require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)", beta2=self.beta2)
 
     def build(self, parameters: Sequence[Tensor]) -> torch.optim.Adam:
-        """The optimiser of these parameters."""
+        """Build the optimiser of these parameters.
+
+        Args:
+            parameters: The parameters, on one device.
+
+        Returns:
+            The optimiser, in torch's fused implementation.
+        """
         betas = (self.beta1, self.beta2)
         return torch.optim.Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
 
@@ -56,9 +66,9 @@ class Player(NamedTuple):
     """The part of a model that a phase trains.
 
     Attributes:
-        name: Its name; phases whose players have the same name share an optimiser.
-        parameters: Its parameters.
-        optimizer: The optimiser that steps them.
+        name: The player's name. Phases whose players have the same name share an optimiser.
+        parameters: The player's parameters.
+        optimizer: The config of the optimiser that steps them.
     """
 
     name: str
@@ -71,7 +81,7 @@ class Batch(NamedTuple):
 
     Attributes:
         x: Images [B, C, H, W] in [0, 1], or codes [B, D] in a stage that is trained on codes.
-        labels: int64 [B], the class of each example, -1 if it is not known; or uint8 [B, A],
+        labels: int64 [B], the class of each example, or -1 if it is unknown; or uint8 [B, A], A
             binary attributes.
     """
 
@@ -85,9 +95,9 @@ class Examples:
 
     Attributes:
         count: The number N of examples.
-        batch: Gathers the batch of the int64 indices [B] in 0..N-1.
-        order: Draws the order of all indices for an epoch, int64 [N]. None draws a new
-            permutation for each epoch.
+        batch: Gathers the examples at the indices int64 [B], which are in 0..N-1.
+        order: Draws the order of all indices for an epoch, int64 [N]. With None, the order of each
+            epoch is a new permutation.
     """
 
     count: int
@@ -104,8 +114,9 @@ class Phase(NamedTuple):
     Attributes:
         player: The player.
         loss: Computes loss(model, batch, draw) -> (scalar, loss terms by name).
-        repeats: The number of times that the phase runs in each optimiser step.
-        project: Projects the model onto the set of allowed weights after each run.
+        repeats: How often the phase is repeated in each optimiser step.
+        project: Projects the model's weights onto the allowed ones after each repeat. None allows
+            all weights.
     """
 
     player: Player
@@ -118,11 +129,11 @@ class Stage(NamedTuple):
     """A part of a training with its own training set and its own optimisers.
 
     Attributes:
-        name: Its name.
+        name: The stage's name.
         phases: The phases of an optimiser step. A stage without phases only computes its inputs.
-        inputs: Computes inputs(model, images, draw), the stage's training set, when the stage
-            begins. None trains on the images.
-        epochs: The number of epochs; None takes that of the training.
+        inputs: Computes the stage's training set, inputs(model, images, draw), when the stage
+            begins. With None, the stage is trained on the images.
+        epochs: The number of epochs; None takes the number of `TrainingConfig`.
     """
 
     name: str
@@ -132,7 +143,7 @@ class Stage(NamedTuple):
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A model of images x that can be sampled: a latent code z is drawn and decoded.
+    """A model of images x that can be sampled: one draws a latent code z and decodes it.
 
     Attributes:
         latent_dim: The dimension D of z.
@@ -142,7 +153,11 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def latent_prior(self) -> Distribution:
-        """The distribution that z is drawn from; its mean is [D]."""
+        """The distribution that z is drawn from.
+
+        Returns:
+            A distribution whose mean is [D].
+        """
 
     @abstractmethod
     def decode(self, z: Tensor) -> Distribution:
@@ -157,11 +172,15 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
-        """The stages of the training; most families have one."""
+        """The stages of the training.
+
+        Returns:
+            The stages in order; most families have one.
+        """
 
 
 class Autoencoder(GenerativeModel, ABC):
-    """A generative model that also infers z from x, as the encode/decode chain needs it."""
+    """A generative model that can also encode images, as the encode/decode chain needs."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Distribution:
@@ -171,7 +190,7 @@ class Autoencoder(GenerativeModel, ABC):
             x: Images [B, C, H, W] in [0, 1].
 
         Returns:
-            q(z|x), whose mean is [B, D]. That of a deterministic encoder has no density.
+            q(z|x), whose mean is [B, D]. If the encoder is deterministic, q(z|x) has no density.
         """
 
     @abstractmethod
@@ -188,10 +207,17 @@ class Autoencoder(GenerativeModel, ABC):
 
 
 def encode_all(model: Autoencoder, examples: Examples) -> Tensor:
-    """The codes of all images, [N, D].
+    """Encode all images.
 
-    They are encoded with running statistics, without dropout and without corruption; the code of
-    a stochastic encoder is its mean.
+    The images are encoded without corruption and without dropout, and batch normalisation uses its
+    running averages. The code of a stochastic encoder is the mean of q(z|x).
+
+    Args:
+        model: The autoencoder.
+        examples: The images, N of them.
+
+    Returns:
+        The codes, [N, D].
     """
     codes = []
     with sampling_mode(model, "running"):
@@ -204,14 +230,14 @@ def encode_all(model: Autoencoder, examples: Examples) -> Tensor:
 def add_noise(x: Tensor, noise: float, draw: Draw) -> Tensor:
     """Corrupt images by x~ ~ N(x, noise^2 I) (Creswell et al. 2017, section 4.3).
 
-    The paper gives the variance: its N(x, 0.25 I) is noise=0.5.
+    The paper states the variance: its N(x, 0.25 I) is noise=0.5.
 
     Args:
         x: Images [B, C, H, W].
-        noise: The standard deviation. At 0 nothing is drawn.
+        noise: The standard deviation, in units of pixels in [0, 1]. With 0, nothing is drawn.
         draw: The random stream.
 
     Returns:
-        The corrupted images [B, C, H, W], which may leave [0, 1].
+        The corrupted images [B, C, H, W]. Their pixels may lie outside of [0, 1].
     """
     return x + noise * draw.normal(tuple(x.shape)) if noise > 0 else x

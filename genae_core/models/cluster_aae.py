@@ -1,7 +1,8 @@
-"""The adversarial autoencoder that finds clusters, and the one that arranges them in 2-D or 3-D.
+"""Adversarial autoencoders that find clusters, and that arrange the clusters in 2-D or 3-D.
 
-Makhzani et al. 2016, in the second version of the paper: section 5, unsupervised clustering, and
-section 6, dimensionality reduction. Shapes: B batch, D style dimension, K clusters.
+Makhzani et al. 2016, second version: section 5 is on unsupervised clustering, and section 6 on
+dimensionality reduction.
+Shapes: B batch, C channels, H rows, W columns, D style dimension, K clusters.
 """
 
 from dataclasses import dataclass, field
@@ -31,22 +32,26 @@ from genae_core.priors.normal import IsotropicNormal
 @register("cluster_aae")
 @dataclass(frozen=True, kw_only=True)
 class ClusterAAEConfig(ModelConfig):
-    """The config of an AAE with clusters: the encoder gives a style s and a softmax y over them.
+    """The config of an AAE with clusters. Its encoder gives a style s, and a softmax y over
+    clusters.
 
     Args:
         style_dim: The dimension D of the style.
         clusters: The number K of clusters.
-        code: "beside" makes the code z = [s, y], of dimension D + K. "head" makes it z = s + W y,
-            of dimension D; the columns of W [D, K], the cluster heads, are learned.
+        code: With "beside", the code is z = [s, y], of dimension D + K. With "head", it is
+            z = s + W y, of dimension D. The columns of W [D, K], the cluster heads, are learned.
         style_sd: The standard deviation of the Gaussian that the styles are moved to.
         head_distance: The distance below which two cluster heads are pushed apart.
         noise: The standard deviation of the corruption.
-        divergence: The divergence from the priors of style and cluster; it needs a critic.
+        divergence: The divergence of styles and clusters from their priors; it needs a critic.
         net: The networks of the encoder and the decoder.
         likelihood: The distribution of an image given its code.
-        critic: The two critics.
+        critic: The config of both critics.
         optimizer: The optimiser of the reconstruction.
         adversarial_optimizer: The optimiser of the critics, and of the encoder against them.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     style_dim: int
@@ -84,7 +89,15 @@ class ClusterAAEConfig(ModelConfig):
 
 
 class ClusterAAE(Autoencoder):
-    """An AAE with two critics, which move the style to a Gaussian and y to one-hot vectors."""
+    """An AAE with two critics, which move the style to a Gaussian and y to one-hot vectors.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape.
+    """
 
     heads: nn.Parameter | None
 
@@ -110,7 +123,8 @@ class ClusterAAE(Autoencoder):
         return GaussianMixture(weights, self.heads.detach(), factors)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The style s [B, D] and the probabilities y [B, K] of the clusters."""
+        """The style s [B, D] and the probabilities y [B, K] of the clusters, for x [B, C, H,
+        W]."""
         outputs = self.encoder(x)
         style, logits = outputs.split([self.config.style_dim, self.config.clusters], 1)
         return style, logits.softmax(1)
@@ -147,9 +161,9 @@ class ClusterAAE(Autoencoder):
                 terms=("cluster_critic", "cluster_encoder"),
             ),
         )
-        cost = reconstruction_loss if self.heads is None else reconstruction_and_heads
+        loss = reconstruction_loss if self.heads is None else reconstruction_and_heads
         phases = (
-            Phase(Player("autoencoder", [*encoder, *decoder, *heads], adam), cost),
+            Phase(Player("autoencoder", [*encoder, *decoder, *heads], adam), loss),
             *(phase for m in matchings for phase in m.critic_phases(self, adversarial)),
             *(Phase(Player("encoder", encoder, adversarial), m.codes_loss) for m in matchings),
         )
@@ -161,7 +175,7 @@ def reconstruction_and_heads(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """-log p(x|z), in nats per image, plus sum_{j<k} max(0, head_distance - |W_j - W_k|).
 
-    The second term pushes cluster heads apart that are nearer than `head_distance`.
+    The second term pushes two cluster heads apart if their distance is below `head_distance`.
     """
     reconstruction, _ = reconstruction_loss(model, batch, draw)
     assert model.heads is not None

@@ -1,4 +1,4 @@
-"""What the config of a model family has, so that its model can be built, trained, and loaded."""
+"""The interface of a model family's config, with which its model is built, trained and loaded."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,7 +9,7 @@ from genae_core.nets.base import Shape
 
 
 class _ClassName:
-    """An attribute whose value is the name of the class, without "Config" at its end."""
+    """A class attribute whose value is the name of the class without "Config" at its end."""
 
     def __get__(self, config: object, kind: type) -> str:
         return kind.__name__.removesuffix("Config")
@@ -20,14 +20,14 @@ class ModelConfig(Protocol):
 
     Attributes:
         latent_dim: The dimension D of the latent code, as a field or a property.
-        family: The family's name in the literature, for people, such as "VAE". The default is
-            the name of the class without "Config".
-        num_classes: The number of classes whose labels the training needs. The default is 0: it
-            needs no labels.
+        family: The family's name in the literature, such as "VAE". The default is the name of the
+            class without "Config".
+        num_classes: The number of classes whose labels the training needs. The default is 0, for a
+            training without labels.
     """
 
-    # A field of a dataclass takes an attribute of the base class that has its name as its
-    # default. So `latent_dim` is none at run time, and the others are plain values.
+    # A dataclass takes an attribute of its base class as the default of the field with that name.
+    # So `latent_dim` does not exist at run time, and the others are plain values.
     if TYPE_CHECKING:
 
         @property
@@ -50,7 +50,10 @@ class ModelConfig(Protocol):
         """Build the untrained model, with weights drawn from torch's global random state.
 
         Args:
-            shape: The shape (C, H, W) of the images.
+            shape: (C, H, W) of the images.
+
+        Returns:
+            The model, on the CPU.
 
         Raises:
             ValueError: The networks cannot take images of this shape.
@@ -69,6 +72,9 @@ MEANINGS = {
 
 def check_model_config(config: Any) -> None:
     """Check that a config has everything that training, saving and loading its model needs.
+
+    Args:
+        config: The config of a family, of genae or your own.
 
     Raises:
         ValueError: An attribute of `ModelConfig` is missing or has a wrong value.

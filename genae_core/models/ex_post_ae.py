@@ -1,4 +1,4 @@
-"""Ex-post density estimation: a Gaussian mixture, fitted to the codes of an autoencoder.
+"""Ex-post density estimation: a Gaussian mixture that is fitted to the codes of an autoencoder.
 
 Ghosh et al. 2020, section 4. Shapes: K components, D latent dimension.
 """
@@ -22,8 +22,13 @@ from genae_core.priors.mixture import GaussianMixture
 class ExPostAEConfig(TwoStageConfig):
     """The config of an autoencoder with a Gaussian mixture.
 
+    It has the arguments of `TwoStageConfig` and this one:
+
     Args:
         components: The number K of components, each with a full covariance; 1 gives a Gaussian.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     components: int = 10
@@ -41,7 +46,15 @@ class ExPostAEConfig(TwoStageConfig):
 
 
 class ExPostAE(TwoStage):
-    """z ~ sum_k w_k N(m_k, L_k L_k^T), fitted by the expectation-maximisation of scikit-learn."""
+    """z ~ sum_k w_k N(m_k, L_k L_k^T), fitted by the expectation-maximisation of scikit-learn.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape.
+    """
 
     def __init__(self, config: ExPostAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -61,7 +74,7 @@ class ExPostAE(TwoStage):
 
 
 def fit_mixture(model: ExPostAE, examples: Examples, draw: Draw) -> Examples:
-    """Cache the codes, fit the mixture to them, and give the codes."""
+    """Cache the codes, fit the mixture to them, and return the codes as examples."""
     codes = cache_codes(model, examples, draw)
     u = codes.batch(np.arange(codes.count)).x
     fitted = ExPostMixture(components=model.config.components).fit(u, draw)

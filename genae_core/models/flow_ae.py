@@ -1,4 +1,4 @@
-"""FlowAE: a normalizing flow, fitted to the codes of an autoencoder.
+"""FlowAE: a normalizing flow that is fitted to the codes of an autoencoder.
 
 Sridhar & Srivastava, section 4.2. Shapes: B batch, D latent dimension.
 """
@@ -20,9 +20,14 @@ from genae_core.priors.flow import FlowConfig, FlowDistribution
 class FlowAEConfig(TwoStageConfig):
     """The config of a FlowAE.
 
+    It has the arguments of `TwoStageConfig` and these:
+
     Args:
         flow: The kind and the size of the flow.
         optimizer: The optimiser of the flow.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     flow: FlowConfig = field(default_factory=FlowConfig)
@@ -37,7 +42,16 @@ class FlowAEConfig(TwoStageConfig):
 
 
 class FlowAE(TwoStage):
-    """z = F(eps), eps ~ N(0, I), where F is a flow."""
+    """z = F(eps), eps ~ N(0, I), where F is a flow.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the
+            flow needs more dimensions.
+    """
 
     def __init__(self, config: FlowAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -55,7 +69,7 @@ class FlowAE(TwoStage):
 def flow_loss(model: FlowAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
     """-E[log N(F^-1(z); 0, I) + log |det dF^-1/dz|], in nats per code.
 
-    Sridhar & Srivastava, eq. 4, which prints the logarithm of the determinant with the wrong sign.
+    Sridhar & Srivastava, eq. 4, with the sign of the log-determinant corrected.
     """
     loss = -model.flow.log_prob(batch.x).mean()
     return loss, {"flow": loss}

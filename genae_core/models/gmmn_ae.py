@@ -1,4 +1,4 @@
-"""GMMN+AE: a generator of latent codes, which matches the moments of the codes of an autoencoder.
+"""GMMN+AE: a generator of latent codes, trained to match the moments of an autoencoder's codes.
 
 Li et al. 2015, sections 3 and 4. Shapes: B batch, D latent dimension.
 """
@@ -31,12 +31,17 @@ def autoencoder_with_dropout(latent_dim: int = 10) -> AEConfig:
 class GMMNAEConfig(TwoStageConfig):
     """The config of a GMMN+AE.
 
+    It has the arguments of `TwoStageConfig` and these:
+
     Args:
         autoencoder: The autoencoder of the first stage; the default has dropout in its encoder.
-        divergence: The divergence between generated codes and codes of images. It needs no
-            critic; the default is the root of the MMD.
+        divergence: The divergence between generated codes and codes of images, without a critic.
+            The default is the root of MMD^2.
         generator: The generator.
         optimizer: The optimiser of the generator.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     autoencoder: ModelConfig = field(default_factory=autoencoder_with_dropout)
@@ -65,7 +70,15 @@ class GMMNAEConfig(TwoStageConfig):
 class GMMNAE(TwoStage):
     """z = G(h), h ~ U[-1, 1)^D (Li et al. 2015, section 5).
 
-    The loss is the MMD between a batch of codes and as many generated ones (eq. 3 and 8).
+    The loss is the MMD between a batch of codes and a generated batch of the same size (eq. 3 and
+    8).
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape.
     """
 
     def __init__(self, config: GMMNAEConfig, shape: Shape) -> None:

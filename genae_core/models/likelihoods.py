@@ -21,7 +21,14 @@ class Likelihood(Protocol):
     """The config of a likelihood: a frozen dataclass of its settings."""
 
     def maps(self, channels: int) -> int:
-        """The number of maps that the decoder has to give for images with C channels."""
+        """The number of maps that the decoder must output.
+
+        Args:
+            channels: The number C of channels of the images.
+
+        Returns:
+            The number of maps.
+        """
 
     def distribution(self, output: Tensor) -> Distribution:
         """The distribution p(x|z) of the images.
@@ -55,9 +62,12 @@ class GaussianPixels:
     """Independent pixels N(sigmoid(output), sd^2) (Kingma & Welling 2014, appendix C.2).
 
     Args:
-        sd: The standard deviation, in units of images in [0, 1]; sd^2 = 1/2 gives the squared
-            error. With None the decoder gives a standard deviation for each pixel as well, which
+        sd: The standard deviation, in units of pixels in [0, 1]; sd^2 = 1/2 gives the squared
+            error. With None, the decoder also outputs a standard deviation for each pixel, which
             is at least one grey level (1/255).
+
+    Raises:
+        ValueError: sd is not a finite number > 0.
     """
 
     sd: float | None = None
@@ -76,5 +86,5 @@ class GaussianPixels:
             return Normal(mean, torch.full_like(mean, 2 * math.log(self.sd)))
         logits, log_var = output.chunk(2, dim=1)
         lowest = 2 * math.log(GREY_LEVEL)
-        # A clamp would give a pixel below the lowest value no gradient.
+        # With a clamp instead, a pixel below the lowest value would have no gradient.
         return Normal(torch.sigmoid(logits), lowest + F.softplus(log_var - lowest))

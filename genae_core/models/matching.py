@@ -1,4 +1,4 @@
-"""Moving the distribution of codes to a target distribution, by a critic or by moments.
+"""Losses that move the distribution of the codes to a target, by a critic or by moments.
 
 Shapes: B batch, D dimension of the codes or of the part of them that is matched.
 """
@@ -23,11 +23,12 @@ class Matching(NamedTuple):
 
     Attributes:
         divergence: The divergence between the two distributions.
-        critic: Gives the model's critic, None if the divergence has none.
+        critic: Returns the critic of a model, or None if the divergence has no critic.
         codes: Computes codes(model, batch, draw), [B, D].
         target: Draws target(model, batch, draw), [B, D], from the target distribution.
         terms: The names of the critic's loss and of the codes' loss in the loss curve.
-        switch: Computes switch(batch), [B, S], which the critic sees beside the codes.
+        switch: Computes switch(batch), [B, S], which the critic receives beside the codes. With
+            None, the critic receives the codes only.
     """
 
     divergence: Divergence
@@ -38,7 +39,7 @@ class Matching(NamedTuple):
     switch: Callable[[Batch], Tensor] | None = None
 
     def critic_phases(self, model: nn.Module, adam: AdamConfig) -> tuple[Phase, ...]:
-        """The phase that trains the critic; none if there is no critic."""
+        """A tuple with the phase that trains the critic; it is empty if there is no critic."""
         critic = self.critic(model)
         if critic is None:
             return ()
@@ -71,16 +72,16 @@ class Matching(NamedTuple):
 
     def divergence_of(self, model: nn.Module, batch: Batch, codes: Tensor, draw: Draw) -> Tensor:
         """The divergence of the codes [B, D] from the target, as a loss of the codes."""
-        # A divergence with a critic does not use the target here, so none is drawn.
+        # A divergence with a critic does not use the target here, so no samples of it are drawn.
         has_critic = self.critic(model) is not None
         target = codes if has_critic else self.target(model, batch, draw)
         return self.divergence.codes_loss(self.score(model, batch, draw), target, codes)
 
     def score(self, model: nn.Module, batch: Batch, draw: Draw) -> Score:
-        """The critic as a function of codes [B, D], beside the batch's switch if there is one."""
+        """The critic as a function of the codes [B, D]; the switch of the batch is fixed."""
         critic = self.critic(model)
         if critic is None:
-            return lambda z: z[:, 0]  # A divergence without a critic does not use it.
+            return lambda z: z[:, 0]  # A divergence without a critic does not use the score.
         if self.switch is None:
             return lambda z: critic(z, draw)
         switch = self.switch(batch)
@@ -93,7 +94,7 @@ def sample_codes(model: Autoencoder, batch: Batch, draw: Draw) -> Tensor:
 
 
 def sample_prior(model: Any, batch: Batch, draw: Draw) -> Tensor:
-    """z ~ p(z), [B, D], from the prior that the model is built with."""
+    """z ~ p(z), [B, D], from the model's own prior."""
     z: Tensor = model.prior.sample(draw, (len(batch.x),))
     return z
 
@@ -101,7 +102,7 @@ def sample_prior(model: Any, batch: Batch, draw: Draw) -> Tensor:
 def build_critic(
     config: CriticConfig, divergence: Divergence, num_inputs: int
 ) -> nn.Module | None:
-    """The critic of codes with this number of components; None if the divergence needs none."""
+    """Build a critic with this number of inputs. Return None if the divergence needs no critic."""
     return config.build(num_inputs) if divergence.critic_steps else None
 
 

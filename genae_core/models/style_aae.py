@@ -1,8 +1,8 @@
-"""The adversarial autoencoder whose decoder also receives the class, so that the code keeps the
-style (Makhzani et al. 2016, section 3.2).
+"""The adversarial autoencoder that separates style and class (Makhzani et al. 2016, section 3.2).
 
-Shapes: B batch, C channels, H rows, W columns, D style dimension, K classes. A latent code z
-[B, D + K] is the style followed by the one-hot class.
+The decoder also receives the class, so the encoder gives the style only. A latent code z [B, D +
+K] is the style followed by the one-hot class.
+Shapes: B batch, C channels, H rows, W columns, D style dimension, K classes.
 """
 
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ def sample_classes(num_classes: int, shape: tuple[int, ...], draw: Draw) -> Tens
 @register("style_aae")
 @dataclass(frozen=True, kw_only=True)
 class StyleAAEConfig(ModelConfig):
-    """The config of an AAE that keeps style and class apart.
+    """The config of an AAE that separates style and class.
 
     Args:
         style_dim: The dimension D of the style, whose distribution is moved to the prior.
@@ -68,10 +68,13 @@ class StyleAAEConfig(ModelConfig):
         critic: The critic.
         optimizer: The optimiser of the reconstruction.
         adversarial_optimizer: The optimiser of the critic, and of the encoder against the critic.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     style_dim: int
-    num_classes: int = field()  # field() keeps the default of the base class away.
+    num_classes: int = field()  # field() hides the default of the base class.
     noise: float = 0.0
     divergence: Divergence = field(default_factory=FDivergence)
     net: NetConfig = field(default_factory=MLPConfig)
@@ -100,7 +103,16 @@ class StyleAAEConfig(ModelConfig):
 
 
 class StyleAAE(Autoencoder):
-    """An AAE whose encoder gives the style only, and whose decoder also receives the class."""
+    """An AAE whose encoder gives the style only, and whose decoder also receives the class.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the
+            prior is learned.
+    """
 
     def __init__(self, config: StyleAAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -117,9 +129,9 @@ class StyleAAE(Autoencoder):
         return StyleAndClass(self.prior, self.config.num_classes)
 
     def encode(self, x: Tensor) -> Delta:
-        """The style e(x), followed by the class under which the decoder finds x most likely.
+        """The style e(x), followed by the class k with the largest log p(x | e(x), k).
 
-        The chain gives no labels, so the class is argmax_k log p(x | e(x), k): all classes have
+        A chain has no labels, so the class is the one for which x is most likely. All classes have
         the same prior probability.
         """
         style = self.encoder(x)
@@ -149,7 +161,7 @@ class StyleAAE(Autoencoder):
         return (Stage("autoencoder", phases),)
 
     def _likeliest_classes(self, x: Tensor, style: Tensor) -> Tensor:
-        """One-hot classes [B, K]."""
+        """The class with the largest log p(x | style, class) for each image, one-hot [B, K]."""
         classes = torch.eye(self.config.num_classes, device=x.device)
         log_likelihoods = []
         for one_hot in classes:
@@ -163,8 +175,8 @@ def labelled_reconstruction_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """-log p(x | e(x~), y), in nats per image, over the images whose class y is known.
 
-    Makhzani et al. 2016, section 3.2. Images of unknown class only take part in the matching of
-    the styles: with guessed classes the decoder would learn to ignore the class.
+    Makhzani et al. 2016, section 3.2. Images of unknown class are used only to move the styles to
+    the prior: with guessed classes, the decoder would learn to ignore the class.
     """
     style = model.encoder(model.corrupt(batch.x, draw))
     classes = F.one_hot(batch.labels.clamp_min(0), model.config.num_classes).float()

@@ -1,4 +1,5 @@
-"""The parts that the two-stage families share: an autoencoder, and a distribution of its codes.
+"""The base of the two-stage families: an autoencoder, and a distribution that is fitted to its
+codes.
 
 The autoencoder may be "any arbitrary autoencoder that is already trained" (Sridhar & Srivastava,
 section 1). Its codes are computed once and standardised, and its weights stay fixed while the
@@ -22,7 +23,7 @@ from genae_core.models.base import Autoencoder, Batch, Examples, Phase, Stage, e
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import Shape
 
-SMALLEST_SCALE = 1e-6  # the smallest standard deviation that a component of a code is divided by
+SMALLEST_SCALE = 1e-6  # Codes are divided by their standard deviations, but not by less than this.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,13 @@ class TwoStageConfig(ModelConfig):
 
     Args:
         autoencoder: The autoencoder of the first stage.
-        finished: The checkpoint folder of a trained autoencoder of this config, which is then
-            used instead of training one. None trains the autoencoder first.
+        finished: The folder with the checkpoint of a trained autoencoder of this config, which is
+            used without training. None trains the autoencoder first.
         epochs: The number of epochs in which the distribution of the codes is fitted; None takes
-            that of the training.
+            the number of `TrainingConfig`.
+
+    Raises:
+        ValueError: A value is out of range, or the autoencoder is a two-stage model.
     """
 
     autoencoder: ModelConfig = field(default_factory=lambda: AEConfig(latent_dim=10))
@@ -88,6 +92,14 @@ class AffineDistribution:
 class TwoStage(Autoencoder):
     """An autoencoder whose latent codes are drawn from `code_distribution`.
 
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the model of the first stage
+            has no encoder.
+
     Attributes:
         needs_weights: Whether the weights of a finished autoencoder still have to be loaded.
         shift: The mean of the codes, [D].
@@ -113,17 +125,29 @@ class TwoStage(Autoencoder):
         self.register_buffer("scale", torch.ones(self.latent_dim))
 
     def load_autoencoder(self, weights: dict[str, Tensor]) -> None:
-        """Load the state dict of the finished autoencoder, which the training needs."""
+        """Load the weights of the finished autoencoder, which the training needs.
+
+        Args:
+            weights: The state dict of the autoencoder.
+        """
         self.autoencoder.load_state_dict(weights)
         self.needs_weights = False
 
     @abstractmethod
     def code_distribution(self) -> Distribution:
-        """The distribution of the standardised codes; its mean is [D]."""
+        """The distribution of the standardised codes.
+
+        Returns:
+            A distribution whose mean is [D].
+        """
 
     @abstractmethod
     def code_stage(self) -> Stage:
-        """The stage that fits it to batches whose x are standardised codes [B, D]."""
+        """The stage that fits `code_distribution` to the codes.
+
+        Returns:
+            A stage whose batches hold standardised codes, [B, D].
+        """
 
     def latent_prior(self) -> AffineDistribution:
         return AffineDistribution(self.code_distribution(), self.shift, self.scale)
@@ -138,7 +162,7 @@ class TwoStage(Autoencoder):
         return self.autoencoder.corrupt(x, draw)
 
     def stages(self) -> tuple[Stage, ...]:
-        """The stages of the autoencoder unless it is finished, then that of the codes.
+        """The stages of the autoencoder, unless it is finished, and then the stage of the codes.
 
         Raises:
             ValueError: The weights of the finished autoencoder are not loaded.
@@ -158,9 +182,9 @@ class TwoStage(Autoencoder):
         )
 
     def _with_autoencoder(self, stage: Stage) -> Stage:
-        """A stage of the autoencoder as a stage of this model.
+        """Adapt a stage of the autoencoder to this model.
 
-        `fit` calls a phase with the whole model; the phase is called with the autoencoder.
+        `fit` passes this model to the losses, but the losses of the stage need the autoencoder.
         """
         assert stage.inputs is None
         autoencoder = self.autoencoder
@@ -176,7 +200,7 @@ class TwoStage(Autoencoder):
 
 
 def cache_codes(model: TwoStage, examples: Examples, draw: Draw) -> Examples:
-    """Encode all images once, set the model's shift and scale, and give the standardised codes.
+    """Encode all images, set the model's shift and scale, and return the standardised codes.
 
     Raises:
         ValueError: The weights of the finished autoencoder are not loaded.

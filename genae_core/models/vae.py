@@ -31,13 +31,16 @@ class VAEConfig(ModelConfig):
         latent_dim: The dimension D of the latent code.
         noise: The standard deviation of the corruption.
         beta: The weight of the KL divergence; a value other than 1 gives the beta-VAE.
-        corruptions: The number M of corruptions of each image in the bound of Im et al. 2017. At
-            1 the loss is the denoising criterion, with the closed form of the KL divergence if
-            the prior has one.
+        corruptions: The number M of corruptions of each image in the bound of Im et al. 2017. With
+            1, the loss is the denoising criterion, and it uses the closed form of the KL
+            divergence if the prior has one.
         net: The networks of the encoder and the decoder.
-        prior: The prior p(z); it needs a density above 0 everywhere.
+        prior: The prior p(z). Its density must be above 0 everywhere.
         likelihood: The distribution of an image given its code.
         optimizer: The optimiser.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     latent_dim: int
@@ -70,7 +73,16 @@ class VAEConfig(ModelConfig):
 
 
 class VAE(Autoencoder):
-    """An autoencoder whose q(z|x) is a diagonal Gaussian, trained by the evidence lower bound."""
+    """An autoencoder whose q(z|x) is a diagonal Gaussian, trained with the evidence lower bound.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the
+            prior has no density above 0 everywhere.
+    """
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -104,8 +116,9 @@ class VAE(Autoencoder):
 def negative_elbo(model: VAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
     """-E_q(z|x~)[log p(x|z)] + beta KL(q(z|x~) || p(z)), in nats per image, from one sample of z.
 
-    Kingma & Welling 2014, eq. 10; Higgins et al. 2017, eq. 4. With corrupted inputs x~ it is the
-    denoising criterion of Creswell et al. 2017, section 2.2, which reconstructs the clean x.
+    Kingma & Welling 2014, eq. 10; Higgins et al. 2017, eq. 4. If the inputs x~ are corrupted, it
+    is the denoising criterion of Creswell et al. 2017, section 2.2, and the clean x is
+    reconstructed.
     """
     q = model.encode(model.corrupt(batch.x, draw))
     z = q.sample(draw)
@@ -117,12 +130,12 @@ def negative_elbo(model: VAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[st
 def negative_denoising_bound(
     model: VAE, batch: Batch, draw: Draw
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E[1/M sum_m log p(x|z_m) p(z_m) / (1/M sum_j q(z_m|x~_j))], in nats per image.
+    """-E[1/M sum_m log (p(x|z_m) p(z_m) / (1/M sum_j q(z_m|x~_j)))], in nats per image.
 
     Here x~_1, ..., x~_M are corruptions of x, and z_m ~ q(z|x~_m). It is the negative evidence
-    lower bound of the encoder that corrupts its input, q~(z|x) = E_C(x~|x)[q(z|x~)], with q~
+    lower bound of an encoder that corrupts its input, q~(z|x) = E_C(x~|x)[q(z|x~)], and q~ is
     estimated from the M corruptions (Im et al. 2017, eq. 6 and 7). Its negative is a lower bound
-    on log p(x) for every M; at M = 1 it is `negative_elbo`, and a larger M makes the bound no
+    on log p(x) for every M. With M = 1 it is `negative_elbo`; a larger M does not make the bound
     looser.
     """
     x, count = batch.x, model.config.corruptions

@@ -1,6 +1,6 @@
 """The Wasserstein autoencoder: WAE-MMD and WAE-GAN.
 
-Tolstikhin et al. 2018, eq. 4, algorithms 1 and 2.
+Tolstikhin et al. 2018, eq. 4 and algorithms 1 and 2.
 Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
 
@@ -37,11 +37,14 @@ class WAEConfig(ModelConfig):
         divergence: The divergence.
         net: The networks of the encoder and the decoder.
         prior: The prior p(z).
-        likelihood: Its negative logarithm is the cost c(x, x'). The default is the squared error,
-            up to a constant.
+        likelihood: The distribution of an image given its code. Its negative logarithm is the cost
+            c(x, x'), which by default is the squared error plus a constant.
         critic: The critic, if the divergence has one.
         optimizer: The optimiser of the encoder and the decoder.
         adversarial_optimizer: The optimiser of the critic.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     latent_dim: int
@@ -68,7 +71,16 @@ class WAEConfig(ModelConfig):
 
 
 class WAE(Autoencoder):
-    """A deterministic autoencoder that minimises the cost and the divergence together."""
+    """A deterministic autoencoder that minimises the cost and the divergence together.
+
+    Args:
+        config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The networks cannot take images of this shape, or the
+            prior is learned.
+    """
 
     critic: nn.Module | None
 
@@ -97,8 +109,8 @@ class WAE(Autoencoder):
 
     def stages(self) -> tuple[Stage, ...]:
         """The critic's phase if there is one, then the phase of the encoder and the decoder."""
-        both = [*self.encoder.parameters(), *self.decoder.parameters()]
-        player = Player("autoencoder", both, self.config.optimizer)
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        player = Player("autoencoder", parameters, self.config.optimizer)
         phases = (
             *self.matching().critic_phases(self, self.config.adversarial_optimizer),
             Phase(player, penalised_cost),
@@ -106,9 +118,13 @@ class WAE(Autoencoder):
         return (Stage("autoencoder", phases),)
 
     def matching(self) -> Matching:
-        """Moves q(z) to p(z)."""
-        divergence = self.config.divergence
-        return Matching(divergence, lambda model: model.critic, sample_codes, sample_prior)
+        """The matching that moves q(z) to p(z)."""
+        return Matching(
+            self.config.divergence,
+            critic=lambda model: model.critic,
+            codes=sample_codes,
+            target=sample_prior,
+        )
 
 
 def penalised_cost(model: WAE, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:

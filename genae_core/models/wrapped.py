@@ -1,4 +1,4 @@
-"""Autoencoders of other packages, with the interface of genae's own.
+"""Autoencoders of other packages, with the interface of genae's autoencoders.
 
 Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
@@ -29,23 +29,23 @@ def wrap(
     noise: float = 0.0,
     prior: Distribution | None = None,
 ) -> "WrappedAutoencoder":
-    """Make an autoencoder of two functions of a trained module.
+    """Make an autoencoder from two functions of a trained module.
 
-    Both functions are called once, to check them.
+    Both functions are called once, so that their results can be checked.
 
     Args:
-        module: Holds the layers, so that a chain can set their mode and their device.
-        encode: Computes codes [B, D] from images [B, C, H, W] in [0, 1], or the pair (mean,
-            log-variance) of a Gaussian, or a distribution.
-        decode: Computes images [B, C, H, W] in [0, 1] from codes [B, D], or such a pair, or a
-            distribution. A plain tensor has no density, and `Metropolis` needs one.
+        module: The module with the layers. A chain sets its mode.
+        encode: Maps images [B, C, H, W] in [0, 1] to codes [B, D], to the pair (mean,
+            log-variance) of a Gaussian, or to a distribution.
+        decode: Maps codes [B, D] to images [B, C, H, W] in [0, 1], to such a pair, or to a
+            distribution. `Metropolis` needs a density, which plain images do not have.
         latent_dim: The dimension D of the codes.
-        shape: The shape (C, H, W) of the images.
+        shape: (C, H, W) of the images.
         noise: The standard deviation of the corruption that the module was trained with.
         prior: The distribution of z; None is N(0, I).
 
     Returns:
-        The autoencoder, which is not trained further.
+        The autoencoder. genae does not train it.
 
     Raises:
         ValueError: The shape of the codes or the images is wrong, or pixels are not in [0, 1].

@@ -1,5 +1,4 @@
-"""What a network config builds (the two bodies of an autoencoder), how networks compute, and the
-mode in which they are sampled.
+"""The bodies of an autoencoder, which a network config builds; how they compute and are sampled.
 
 Shapes: B batch, C channels, H rows, W columns, D latent dimension.
 """
@@ -22,22 +21,28 @@ class NetConfig(Protocol):
     """The config of an encoder body and a decoder body."""
 
     def build_encoder(self, shape: Shape, num_outputs: int) -> nn.Module:
-        """The body [B, C, H, W] -> [B, num_outputs], without an activation at its end.
+        """Build the body of the encoder.
 
         Args:
             shape: (C, H, W) of the images.
             num_outputs: The number of outputs for each image.
+
+        Returns:
+            The module [B, C, H, W] -> [B, num_outputs], without an activation at its end.
 
         Raises:
             ValueError: The network cannot take images of this shape.
         """
 
     def build_decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
-        """The body [B, D] -> logits [B, C, H, W].
+        """Build the body of the decoder.
 
         Args:
             latent_dim: D.
             shape: (C, H, W) of the images.
+
+        Returns:
+            The module [B, D] -> [B, C, H, W], without an activation at its end.
 
         Raises:
             ValueError: The network cannot make images of this shape.
@@ -50,15 +55,15 @@ class ComputeConfig:
     """How networks compute.
 
     Args:
-        precision: "fp32", or "bf16" for matrix products and convolutions in bfloat16 (torch's
-            autocast), with the weights, gradients, losses and optimisers in float32.
-        channels_last: Store the channels of a pixel next to each other, which makes some
-            convolutions faster.
-        cuda_graphs: On a GPU, capture a step of the training and of a chain as a CUDA graph if
-            that is possible, and replay it. The results stay the same.
+        precision: "fp32" or "bf16". "bf16" computes matrix products and convolutions in bfloat16
+            (torch's autocast); weights, gradients, losses and optimisers stay in float32.
+        channels_last: Whether the channels of a pixel are stored next to each other, which makes
+            some convolutions faster.
+        cuda_graphs: Whether a GPU captures a step of the training and a step of a chain as CUDA
+            graphs, if that is possible, and replays them. The results stay the same.
 
     Raises:
-        ValueError: A value is of another kind.
+        ValueError: A value is not one of those above.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -77,7 +82,8 @@ class ComputeConfig:
 
 
 class Net(nn.Sequential):
-    """Layers, one after the other, that compute as `compute_as` sets them; float32 in and out."""
+    """A sequence of layers that compute as `compute_as` has set. Inputs and outputs are
+    float32."""
 
     compute = ComputeConfig()
 
@@ -95,10 +101,10 @@ class Net(nn.Sequential):
 
 
 def compute_as(model: nn.Module, compute: ComputeConfig) -> None:
-    """Make all `Net`s of a model compute in this way from now on.
+    """Set how all `Net`s of a model compute from now on.
 
     Args:
-        model: The model; it is changed in place.
+        model: The model, which is changed in place.
         compute: How its networks compute.
     """
     layout = torch.channels_last if compute.channels_last else torch.contiguous_format
@@ -110,12 +116,14 @@ def compute_as(model: nn.Module, compute: ComputeConfig) -> None:
 
 @contextmanager
 def batch_norm_mode(model: nn.Module, mode: BatchNorm) -> Iterator[None]:
-    """Normalise by the statistics of the batch or by the running averages, without changing the
-    averages; afterwards every batch normalisation is in its former mode.
+    """Set the mode of a model's batch normalisations while a `with` block runs.
+
+    The running averages do not change. After the block, every batch normalisation is in its former
+    mode again.
 
     Args:
-        model: The model whose batch normalisations are switched.
-        mode: "batch" or "running".
+        model: The model.
+        mode: "batch" normalises by the statistics of the batch, "running" by the running averages.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     former = [(norm, norm.training, norm.track_running_stats) for norm in norms]
@@ -125,14 +133,16 @@ def batch_norm_mode(model: nn.Module, mode: BatchNorm) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, training, tracks in former:
-            norm.training, norm.track_running_stats = training, tracks
+        for norm, training, track_running_stats in former:
+            norm.training, norm.track_running_stats = training, track_running_stats
 
 
 @contextmanager
 def sampling_mode(model: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
-    """Compute without gradients and dropout, and with batch normalisation in a chosen mode;
-    afterwards every module is in its former mode.
+    """Switch gradients and dropout off, and set the mode of batch normalisation, while a `with`
+    block runs.
+
+    After the block, every module is in its former mode again.
 
     Args:
         model: The model to sample.

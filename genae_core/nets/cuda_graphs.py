@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from genae_core.distributions.rng import Draw
 from genae_core.nets.base import Net
 
-# Plain calls before the capture: in them libraries choose their kernels and optimisers make their
-# moments.
+# The number of plain calls before the capture. During them, libraries choose their kernels and
+# optimisers create their moments.
 WARM_UP_CALLS = 2
 
 Function = Callable[[Any], Any]
@@ -32,7 +32,7 @@ class Graph(NamedTuple):
     """A captured function.
 
     Attributes:
-        replay: Launches the kernels.
+        replay: The function that launches the kernels.
         outputs: The tree of tensors that the kernels write to.
     """
 
@@ -41,24 +41,23 @@ class Graph(NamedTuple):
 
 
 class Replay:
-    """Calls function(inputs) -> outputs, both trees of tensors: plainly at first, then by a CUDA
-    graph.
+    """Calls function(inputs) -> outputs: plainly at first, and later by replaying a CUDA graph.
 
-    A replay copies the inputs to the addresses that the graph reads, and the next replay
-    overwrites the outputs. Everything else that the function reads and writes (weights, moments)
-    must keep its address, and everything that it does in Python (counters, learning rates) must
-    be the same in each call. Inputs that hold anything but tensors are always called plainly,
-    because a number among them would be frozen in the graph. A function that cannot be captured
-    is called plainly too, after a NotCapturedWarning.
+    Inputs and outputs are trees of tensors. A replay copies the inputs to the addresses that the
+    graph reads, and the next replay overwrites the outputs. Everything else that the function
+    reads and writes (weights, moments) must keep its address, and everything that it does in
+    Python (counters, learning rates) must be the same in each call. If the inputs hold anything
+    but tensors, the call is plain, because the graph would freeze a number among them. If the
+    function cannot be captured, all calls are plain, after a NotCapturedWarning.
 
     Args:
         device: The GPU.
-        draws: Every stream that the function draws from. A replay advances them as a call does.
-        optimizers: Every optimiser that the function steps.
+        draws: All streams that the function draws from. A replay advances them as a call does.
+        optimizers: All optimisers that the function steps.
     """
 
-    # False after a failed capture, which can leave torch's allocator in a state in which no other
-    # capture succeeds.
+    # This is False after a failed capture, which can leave torch's allocator in a state in which
+    # no other capture succeeds.
     possible: ClassVar[bool] = True
 
     def __init__(
@@ -73,16 +72,16 @@ class Replay:
         self.inputs: Any = None
         self.graph: Graph | None = None
 
-    # The caller passes the same function in each call. If this object kept it, and it is a method
-    # of this object's owner, the reference cycle would keep the owner's GPU memory until Python
-    # collects cycles.
+    # The caller passes the same function in each call. This object does not keep it: the function
+    # is often a method of the object's owner, and the reference cycle would hold the owner's GPU
+    # memory until Python collects cycles.
     def __call__(self, function: Function, inputs: Any) -> Any:
         if self.failed or not Replay.possible or not _all_tensors(inputs):
             return function(inputs)
         if self.calls < WARM_UP_CALLS:
             self.calls += 1
             outputs, synchronized = warm_up(function, inputs, self.device)
-            # The first call may synchronise, because libraries set themselves up in it.
+            # The first call may wait for the device, because libraries initialise during it.
             if synchronized and self.calls == WARM_UP_CALLS:
                 self._fail("it waits for the device")
             return outputs
@@ -171,7 +170,7 @@ def capture(function: Function, inputs: Any, draws: Sequence[Draw], device: torc
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
     for draw in draws:
         graph.register_generator_state(draw.generator)
-    # "thread_local" lets other threads go on, which load images or send logs.
+    # With "thread_local", other threads can load images or send logs during the capture.
     context = torch.cuda.graph(
         graph, stream=_side_stream(device), capture_error_mode="thread_local"
     )
@@ -188,7 +187,8 @@ def _all_tensors(tree: Any) -> bool:
 
 
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """The one stream beside the default one; every further stream would have its own memory."""
+    """The device's one stream beside the default one. Each further stream would need memory of
+    its own."""
     return _stream(torch.cuda.current_device() if device.index is None else device.index)
 
 

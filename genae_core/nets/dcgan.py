@@ -1,9 +1,9 @@
 """The DCGAN bodies of Creswell et al. 2017, section 4.1, for square images of 32 or 64 px.
 
-The encoder has strided convolutions and the decoder fractionally-strided ones, each followed by
-batch normalisation and ReLU except the last. The decoder's sigmoid is in its distribution. Weights
-start from N(0, 0.02^2) and the scales of batch normalisation from N(1, 0.02^2), as in Radford et
-al. 2016.
+The encoder has strided convolutions, and the decoder has fractionally-strided ones. Batch
+normalisation and ReLU follow each convolution except the last. The decoder's sigmoid is part of
+the likelihood. Weights start from N(0, 0.02^2) and the scales of batch normalisation from
+N(1, 0.02^2), as in Radford et al. 2016.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ class DCGANConfig:
     At 64 px the default ends in 4 x 4 x 512 = 8192 features, the paper's M (appendix A).
 
     Args:
-        width: The channels of the first layer; they double at each halving of the image.
+        width: The number of channels of the first layer. It doubles each time that the image's
+            side is halved.
 
     Raises:
         ValueError: The width is not a whole number >= 1.
@@ -55,7 +56,7 @@ class DCGANConfig:
         return Net(*layers).apply(_initialize)
 
     def _widths(self, shape: Shape) -> list[int]:
-        """The channels after each halving, from the image down to 4 x 4."""
+        """The number of channels after each halving of the side, from the image down to 4 x 4."""
         square = shape[1] == shape[2] and shape[1] in (32, 64)
         require(square, "DCGAN takes square images of 32 or 64 px", shape=shape)
         halvings = {32: 3, 64: 4}[shape[1]]

@@ -1,4 +1,7 @@
-"""Fully connected networks: bodies, the critic of latent codes, and a generator of codes."""
+"""Fully connected networks: bodies, a critic of latent codes, and a generator of latent codes.
+
+Shapes: B batch, D latent dimension.
+"""
 
 import math
 from dataclasses import dataclass
@@ -23,8 +26,8 @@ class MLPConfig:
     Args:
         widths: The widths of the hidden layers.
         activation: "elu" or "relu".
-        dropout: The rate of dropout after each hidden layer of the encoder. It draws from torch's
-            global state, which fit() seeds.
+        dropout: The rate of dropout after each hidden layer of the encoder. The layers draw from
+            torch's global random state, which fit() seeds.
         batch_norm: Whether the hidden layers have batch normalisation.
 
     Raises:
@@ -95,11 +98,19 @@ class CriticConfig:
         require(0 <= self.slope < 1, "slope must be in [0, 1)", slope=self.slope)
 
     def build(self, latent_dim: int) -> "Critic":
+        """Build the critic of latent codes [B, D].
+
+        Args:
+            latent_dim: D, the number of inputs.
+
+        Returns:
+            The critic; its weights are drawn from torch's global random state.
+        """
         return Critic(self, latent_dim)
 
 
 class Critic(nn.Module):
-    """The map z [B, D] -> logits [B]. In training mode its dropout draws the masks from `draw`."""
+    """The map z [B, D] -> logits [B]. In training mode, its dropout draws masks from `draw`."""
 
     def __init__(self, config: CriticConfig, latent_dim: int) -> None:
         super().__init__()
@@ -139,7 +150,15 @@ class GeneratorConfig:
             require_positive_int(width=width)
 
     def build(self, latent_dim: int) -> nn.Module:
-        """The map of noise [B, D] to codes [B, D]."""
+        """Build the generator.
+
+        Args:
+            latent_dim: D.
+
+        Returns:
+            The map of noise [B, D] to codes [B, D]; its weights are drawn from torch's global
+            random state.
+        """
         layers: list[nn.Module] = []
         for fan_in, width in pairwise((latent_dim, *self.widths)):
             layers += [nn.Linear(fan_in, width), nn.ReLU()]

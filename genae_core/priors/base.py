@@ -1,4 +1,4 @@
-"""The prior: the distribution that z is drawn from, and its divergence from an encoding.
+"""The prior: the distribution that z is drawn from, and the KL divergence of q(z|x) from it.
 
 Shapes: B batch, D latent dimension, C channels, H rows, W columns.
 """
@@ -22,10 +22,10 @@ class Prior(Distribution, Protocol):
     """
 
     full_support: bool
-    """Whether p has a density above 0 everywhere; if not, KL(q || p) is infinite."""
+    """Whether p has a density that is above 0 everywhere; otherwise KL(q || p) is infinite."""
 
     learned: bool
-    """Whether it has parameters that the training of the model must optimise."""
+    """Whether p has parameters that the training of the model must optimise."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats.
@@ -41,25 +41,28 @@ class Prior(Distribution, Protocol):
         """
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
-        """KL(q || p) in nats: in closed form if there is one, otherwise the estimate
+        """KL(q || p) in nats.
+
+        It is computed in closed form if there is one, and otherwise estimated by
         log q(z) - log p(z).
 
         Args:
-            q: B distributions of z.
-            z: A sample of each, [B, D].
+            q: B distributions of z, with mean and log_var [B, D].
+            z: One sample of each, [B, D].
 
         Returns:
             One number for each q, [B].
 
         Raises:
-            TypeError: The prior has no `full_support`.
+            TypeError: `full_support` is False.
         """
 
 
 class LabelledPrior(Prior, Protocol):
-    """A prior with a component for each class."""
+    """A prior with a part for each class."""
 
     num_classes: int
+    """The number of classes, and so of parts."""
 
     def sample_given(self, labels: Tensor, draw: Draw) -> Tensor:
         """Draw z given its class.
@@ -93,10 +96,14 @@ class PriorConfig(Protocol):
 
         Args:
             latent_dim: D.
-            host: The model of the prior, for a prior that is made of encodings.
+            host: The model that the prior is built into. Only a prior that is made of encodings,
+                such as the VampPrior, needs it.
+
+        Returns:
+            The prior over z [D].
 
         Raises:
-            ValueError: The prior does not exist in this dimension, or needs a host.
+            ValueError: The prior does not exist in this dimension, or it needs a host.
         """
 
 
@@ -106,7 +113,7 @@ def sampled_kl(prior: Prior, q: Normal, z: Tensor) -> Tensor:
 
 
 def check_density(prior: Prior, family: str) -> None:
-    """Raise ValueError unless KL(q || p) is finite."""
+    """Raise ValueError unless KL(q || p), which the family trains, is finite."""
     require(
         prior.full_support,
         f"{family} trains a KL, so its prior needs a density above 0 everywhere: choose another "
@@ -116,9 +123,10 @@ def check_density(prior: Prior, family: str) -> None:
 
 
 def check_fixed(prior: Prior, family: str) -> None:
-    """Raise ValueError if the prior has parameters, which this family has no KL to train."""
+    """Raise ValueError if the prior has parameters: the family has no KL that would train them."""
     require(
         not prior.learned,
-        f"{family} moves its codes to a fixed prior: a learned one belongs to a VAE",
+        f"{family} moves its codes to a fixed prior: choose another prior, or a VAE, which trains "
+        "its prior",
         prior=type(prior).__name__,
     )

@@ -52,7 +52,7 @@ class ExPostMixture:
             f"a mixture of {self.components} Gaussians needs at least {fewest} codes",
             codes=len(codes),
         )
-        seed = int(draw.permutation(2**16)[0])  # k-means, which EM starts from, draws with it.
+        seed = int(draw.permutation(2**16)[0])  # EM starts from k-means, which draws with it.
         mixture = Estimator(self.components, random_state=seed, max_iter=200).fit(
             codes.double().cpu().numpy()
         )

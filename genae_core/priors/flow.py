@@ -1,8 +1,9 @@
 """Normalizing flows as priors: log p(z) = log N(T(z); 0, I) + log |det dT/dz|.
 
-Sridhar & Srivastava, section 4.2 and eq. 4. The sign of the determinant that they print is wrong:
-the negative log-likelihood contains -log |det|. The flows are zuko's, except the planar and the
-radial one (Rezende & Mohamed 2015), which it does not have. Shapes: B batch, D latent dimension.
+Sridhar & Srivastava, section 4.2 and eq. 4. They print the log-determinant with the wrong sign:
+the negative log-likelihood contains -log |det|. The planar and the radial flow (Rezende & Mohamed
+2015) are implemented here, because zuko does not have them; the other flows are zuko's.
+Shapes: B batch, D latent dimension.
 """
 
 from dataclasses import dataclass, field
@@ -28,14 +29,15 @@ BISECTIONS = 40  # An interval is halved this often, down to the resolution of f
 class FlowConfig:
     """A normalizing flow.
 
-    "realnvp" has affine couplings (Dinh et al. 2017), "spline" autoregressive rational-quadratic
-    splines (Durkan et al. 2019), which are the identity outside [-5, 5], and "maf" autoregressive
-    affine transforms (Papamakarios et al. 2017). "planar" and "radial" have no networks. Sampling
-    needs D passes for "spline" and "maf", and one pass or the root of one equation for the others.
+    "realnvp" has affine couplings (Dinh et al. 2017). "spline" has autoregressive
+    rational-quadratic splines (Durkan et al. 2019), which are the identity outside [-5, 5]. "maf"
+    has autoregressive affine transforms (Papamakarios et al. 2017). "planar" and "radial" have no
+    networks. To draw samples, "spline" and "maf" need D passes; the other kinds need one pass or
+    the root of one equation.
 
     Args:
         kind: The kind of the transforms.
-        transforms: The number of transforms, which are composed.
+        transforms: The number of transforms that are composed.
         widths: The widths of the hidden layers of each transform's network.
 
     Raises:
@@ -54,12 +56,24 @@ class FlowConfig:
             require_positive_int(width=width)
 
     def build(self, latent_dim: int) -> "FlowDistribution":
+        """Build the flow.
+
+        Args:
+            latent_dim: D.
+
+        Returns:
+            The distribution of z [D]; its weights are drawn from torch's global random state.
+
+        Raises:
+            ValueError: The flow needs more than one dimension.
+        """
         require(
             latent_dim >= 2 or self.kind in ("planar", "radial"),
             "a flow needs latent_dim >= 2",
             latent_dim=latent_dim,
         )
-        # zuko computes its masks from values, which the device "meta" does not have.
+        # zuko computes its masks from the values of tensors, which the device "meta" does not
+        # have.
         with torch.device("cpu"):
             return FlowDistribution(self, latent_dim)
 
@@ -73,7 +87,7 @@ class FlowDistribution(nn.Module):
 
     def __init__(self, config: FlowConfig, latent_dim: int) -> None:
         super().__init__()
-        self.flow = _flow(config, latent_dim)
+        self.flow = _build_flow(config, latent_dim)
         self.register_buffer("centre", torch.zeros(latent_dim), persistent=False)
 
     @property
@@ -95,7 +109,8 @@ class FlowDistribution(nn.Module):
         return sampled_kl(self, q, z)
 
 
-def _flow(config: FlowConfig, latent_dim: int) -> Any:
+def _build_flow(config: FlowConfig, latent_dim: int) -> Any:
+    """zuko's module of the flow, which gives the distribution when it is called."""
     settings: dict[str, Any] = {
         "features": latent_dim,
         "transforms": config.transforms,
@@ -128,8 +143,15 @@ def _radial(dim: int) -> Any:
 
 
 class PlanarTransform(Transform):
-    """y = x + u tanh(w . x + b), where u is shifted so that w . u > -1, which makes the map
-    invertible (Rezende & Mohamed 2015, eq. 10 to 12 and appendix A.1). w, u: [D]; b: scalar."""
+    """y = x + u tanh(w . x + b) (Rezende & Mohamed 2015, eq. 10 to 12 and appendix A.1).
+
+    u is shifted so that w . u > -1, which makes the map invertible.
+
+    Args:
+        w: [D].
+        u: [D], before the shift.
+        b: A scalar.
+    """
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
@@ -161,8 +183,15 @@ class PlanarTransform(Transform):
 
 
 class RadialTransform(Transform):
-    """y = x + beta (x - c) / (alpha + |x - c|), with beta > -alpha, which makes the map invertible
-    (Rezende & Mohamed 2015, eq. 14 and appendix A.2). c: [D]; log_alpha, beta: scalars."""
+    """y = x + beta (x - c) / (alpha + |x - c|) (Rezende & Mohamed 2015, eq. 14 and appendix A.2).
+
+    beta > -alpha makes the map invertible.
+
+    Args:
+        centre: c, [D].
+        log_alpha: The logarithm of alpha, a scalar.
+        beta: A scalar; beta of the formula is softplus(beta) - alpha.
+    """
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
@@ -197,7 +226,7 @@ class RadialTransform(Transform):
 @register("prior.flow")
 @dataclass(frozen=True, kw_only=True)
 class FlowPriorConfig:
-    """A flow that is trained together with the model, by the KL of the model.
+    """A flow that is trained together with the model, by the KL term of the model's loss.
 
     Args:
         flow: The flow.

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, p(z) = sum_k w_k N(z; m_k, L_k L_k^T), and a ring of ten Gaussians.
+"""Mixtures of Gaussians, p(z) = sum_k w_k N(z; m_k, L_k L_k^T), and a ring of Gaussians.
 
 Makhzani et al. 2016, figures 2b and 4a. Shapes: K components, B batch, D latent dimension.
 """
@@ -45,15 +45,12 @@ class GaussianMixture(nn.Module):
         return self.weights @ self.means
 
     def sample(self, draw: Draw, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        edges = self.weights.cumsum(0)[:-1].contiguous()
-        k = torch.searchsorted(edges, draw.uniform(sample_shape), right=True)
-        return self._sample_component(k, draw)
+        return self._sample_from(self._draw_components(sample_shape, draw), draw)
 
     def sample_given(self, labels: Tensor, draw: Draw) -> Tensor:
-        """z [B, D] from the components int64 [B]; a label of -1 draws from the whole mixture."""
-        edges = self.weights.cumsum(0)[:-1].contiguous()
-        any_k = torch.searchsorted(edges, draw.uniform(tuple(labels.shape)), right=True)
-        return self._sample_component(torch.where(labels < 0, any_k, labels), draw)
+        """z [B, D] from the components int64 [B]; the label -1 draws from the whole mixture."""
+        any_k = self._draw_components(tuple(labels.shape), draw)
+        return self._sample_from(torch.where(labels < 0, any_k, labels), draw)
 
     def log_joint(self, z: Tensor) -> Tensor:
         """log (w_k N(z; m_k, L_k L_k^T)) in nats, [B, K], for z [B, D]."""
@@ -74,8 +71,13 @@ class GaussianMixture(nn.Module):
     def kl(self, q: Normal, z: Tensor) -> Tensor:
         return sampled_kl(self, q, z)
 
-    def _sample_component(self, k: Tensor, draw: Draw) -> Tensor:
-        """A sample of component k for each k [...], [..., D]."""
+    def _draw_components(self, shape: tuple[int, ...], draw: Draw) -> Tensor:
+        """Components k, int64 [*shape], drawn with the probabilities w."""
+        edges = self.weights.cumsum(0)[:-1].contiguous()
+        return torch.searchsorted(edges, draw.uniform(shape), right=True)
+
+    def _sample_from(self, k: Tensor, draw: Draw) -> Tensor:
+        """One sample of each component in k [...], [..., D]."""
         eps = draw.normal((*k.shape, self.means.shape[1]))
         return self.means[k] + (self.factors[k] @ eps[..., None])[..., 0]
 
@@ -85,9 +87,9 @@ class GaussianMixture(nn.Module):
 class RingPriorConfig:
     """Gaussians of equal weight on a ring in the first two dimensions, elongated along the radius.
 
-    In every further dimension all Gaussians have the mean 0 and the standard deviation
-    `radial_sd`. The paper states no numbers for its ten 2-D Gaussians; the defaults overlap as
-    little as those in its figure.
+    In every further dimension, all Gaussians have the mean 0 and the standard deviation
+    `radial_sd`. Makhzani et al. 2016 state no numbers for their ten 2-D Gaussians. With the
+    defaults, the Gaussians overlap as little as in figure 4a of the paper.
 
     Args:
         components: The number of Gaussians.

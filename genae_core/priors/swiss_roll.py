@@ -12,15 +12,14 @@ from genae_core.distributions.base import Normal
 from genae_core.distributions.rng import Draw
 from genae_core.priors.base import Host
 
-KNOTS = 10_001  # The number of rows of the table from arc lengths to angles.
+KNOTS = 10_001  # The number of rows of the table that maps arc lengths to angles.
 
 
 class SwissRoll(nn.Module):
-    """z = pitch t (cos t, sin t) + sd eps, [2], where the arc length of t along the spiral is
-    uniform.
+    """z = pitch t (cos t, sin t) + sd eps, [2], with eps ~ N(0, I) and t uniform by arc length.
 
-    It can be sampled, also by class: class k has the k-th of `num_classes` equal lengths. It has
-    no density.
+    The axis of the roll is divided into `num_classes` parts of equal length, and class k has the
+    k-th part. The distribution can be sampled, but it has no density.
     """
 
     angles: Tensor
@@ -37,9 +36,9 @@ class SwissRoll(nn.Module):
         t = torch.linspace(first, last, KNOTS, dtype=torch.float64)
         # The arc length of the spiral r = t from its centre, in units of the pitch.
         length = (t * (1 + t.square()).sqrt() + t.asinh()) / 2
-        share = (length - length[0]) / (length[-1] - length[0])
+        fraction = (length - length[0]) / (length[-1] - length[0])
         self.register_buffer("angles", t.float(), persistent=False)
-        self.register_buffer("lengths", share.float(), persistent=False)
+        self.register_buffer("lengths", fraction.float(), persistent=False)
         # E[z] = (integral of z ds) / (integral of ds) with ds = sqrt(1 + t^2) dt
         speed = (1 + t.square()).sqrt()
         total = torch.trapezoid(speed, t)
@@ -48,11 +47,11 @@ class SwissRoll(nn.Module):
         ]
         self.register_buffer("mean", config.pitch * torch.stack(xy).float(), persistent=False)
 
-    def axis(self, share: Tensor) -> Tensor:
+    def axis(self, fraction: Tensor) -> Tensor:
         """The points [..., 2] of the axis at fractions [...] of its length."""
-        knot = torch.searchsorted(self.lengths, share).clamp(1, len(self.lengths) - 1)
+        knot = torch.searchsorted(self.lengths, fraction).clamp(1, len(self.lengths) - 1)
         low, high = self.lengths[knot - 1], self.lengths[knot]
-        between = (share - low) / (high - low)
+        between = (fraction - low) / (high - low)
         t = torch.lerp(self.angles[knot - 1], self.angles[knot], between)
         return self.config.pitch * t[..., None] * torch.stack([t.cos(), t.sin()], -1)
 
@@ -60,13 +59,15 @@ class SwissRoll(nn.Module):
         return self._add_noise(self.axis(draw.uniform(sample_shape)), draw)
 
     def sample_given(self, labels: Tensor, draw: Draw) -> Tensor:
-        """z [B, 2] from the lengths of the classes int64 [B]; -1 draws from the whole roll."""
-        share = draw.uniform(tuple(labels.shape))
-        part = (labels + share) / self.num_classes
-        return self._add_noise(self.axis(torch.where(labels < 0, share, part)), draw)
+        """z [B, 2] by the classes int64 [B]; -1 draws from the whole roll."""
+        fraction = draw.uniform(tuple(labels.shape))
+        in_part = (labels + fraction) / self.num_classes
+        return self._add_noise(self.axis(torch.where(labels < 0, fraction, in_part)), draw)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        raise TypeError("a swiss roll can be sampled and has no density: log_prob is undefined")
+        raise TypeError(
+            "a swiss roll can be sampled, but it has no density: log_prob is undefined"
+        )
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
         """Raise TypeError, because there is no density."""
@@ -82,11 +83,12 @@ class SwissRollPriorConfig:
     """The swiss roll in two dimensions.
 
     Args:
-        pitch: The radius divided by the angle in radians.
+        pitch: The radius of the spiral divided by the angle in radians.
         first_turn: The turn at which the roll begins.
         last_turn: The turn at which the roll ends.
         sd: The standard deviation of the Gaussian around the axis.
-        classes: The number of classes; each has an equal length of the axis, in order.
+        classes: The number of classes. The axis is divided into parts of equal length, one for
+            each class in order.
 
     Raises:
         ValueError: A value is out of range.

@@ -13,7 +13,7 @@ from genae_core.priors.base import Host
 
 
 class Uniform(nn.Module):
-    """U[-a, a]^D. Every Gaussian q has mass outside of the cube, so KL(q || p) is infinite."""
+    """U[-a, a]^D. A Gaussian q always has mass outside of the cube, so KL(q || p) is infinite."""
 
     mean: Tensor
     full_support = False
@@ -33,7 +33,7 @@ class Uniform(nn.Module):
         return torch.where(inside, height, -math.inf)
 
     def kl(self, q: Normal, z: Tensor) -> Tensor:
-        """Raise TypeError, because the KL is infinite for every Gaussian q."""
+        """Raise TypeError, because the KL divergence is infinite for every Gaussian q."""
         raise TypeError("KL(q || p) is infinite for a Gaussian q and a uniform p")
 
 

@@ -1,5 +1,8 @@
 """The VampPrior: p(z) = 1/K sum_k q(z | u_k) with learned images u_k (Tomczak & Welling 2018,
-eq. 9). Shapes: K pseudo-inputs, B batch, D latent dimension."""
+eq. 9).
+
+Shapes: K pseudo-inputs, B batch, C channels, H rows, W columns, D latent dimension.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,9 +18,11 @@ from genae_core.priors.base import Host, sampled_kl
 
 
 class VampPrior(nn.Module):
-    """A mixture of encodings. The pseudo-inputs are the sigmoids of `logits` [K, C, H, W]. Batch
-    normalisation encodes them with its running averages, so that they are independent of every
-    batch."""
+    """The mixture of the encodings of K pseudo-inputs, the sigmoids of `logits` [K, C, H, W].
+
+    The pseudo-inputs are encoded with the running averages of batch normalisation, so that their
+    encodings do not depend on a batch.
+    """
 
     full_support = True
     learned = True
@@ -72,8 +77,8 @@ class VampPriorConfig:
     def build(self, latent_dim: int, host: Host | None = None) -> VampPrior:
         require(
             host is not None,
-            "a VampPrior is a mixture of encodings, and needs a model with a Gaussian encoder (a "
-            "VAE)",
+            "a VampPrior is a mixture of encodings, so it needs a model with a Gaussian encoder "
+            "(a VAE)",
             components=self.components,
         )
         assert host is not None

@@ -1,4 +1,5 @@
-"""The usual sample: decode a draw from the prior (Creswell et al. 2017, section 1, Approach 2)."""
+"""The usual way to sample: draw z from the prior and decode it (Creswell et al. 2017, section 1,
+Approach 2)."""
 
 from dataclasses import dataclass
 from typing import Literal

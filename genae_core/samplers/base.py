@@ -1,4 +1,4 @@
-"""What a sampler is, and what the samplers share.
+"""The interface of a sampler, and the functions that all samplers use.
 
 Shapes: B chains of a sub-batch, D latent dimension, C channels, H rows, W columns.
 """
@@ -22,9 +22,9 @@ class Chain(NamedTuple):
         z: The latent codes, [B, D].
         x: The images that the next step encodes, [B, C, H, W].
         mean: The mean of p(x|z), which the metrics use, [B, C, H, W].
-        state: Anything else that the sampler carries from step to step.
-        accepted: The share of each chain's proposals so far that were accepted, [B]; None for a
-            sampler that accepts every proposal.
+        state: Anything else that the sampler needs in the next step.
+        accepted: The fraction of its proposals that each chain has accepted so far, [B]; None for
+            a sampler that accepts every proposal.
     """
 
     z: Tensor
@@ -35,24 +35,52 @@ class Chain(NamedTuple):
 
 
 class Sampleable(Protocol):
-    """The part of a model that a sampler needs; the model may be genae's or your own."""
+    """The methods of a model that a sampler needs. The model may be genae's or your own."""
 
     def latent_prior(self) -> Distribution:
-        """The distribution of z; its mean has the shape [D]."""
+        """The distribution that z is drawn from.
+
+        Returns:
+            A distribution whose mean is [D].
+        """
 
     def decode(self, z: Tensor) -> Distribution:
-        """p(x|z) for z [B, D]; its mean has the shape [B, C, H, W]."""
+        """Decode latent codes.
+
+        Args:
+            z: Latent codes, [B, D].
+
+        Returns:
+            p(x|z), whose mean is [B, C, H, W].
+        """
 
     def encode(self, x: Tensor) -> Distribution:
-        """q(z|x) for x [B, C, H, W]; its mean has the shape [B, D]."""
+        """Encode images.
+
+        Args:
+            x: Images, [B, C, H, W].
+
+        Returns:
+            q(z|x), whose mean is [B, D].
+        """
 
     def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
-        """x~ ~ C(x~|x), [B, C, H, W]; x itself for a model without noise."""
+        """Corrupt images.
+
+        Args:
+            x: Images, [B, C, H, W].
+            draw: The source of randomness.
+
+        Returns:
+            x~ ~ C(x~|x), [B, C, H, W]; x itself for a model without noise.
+        """
 
 
 class Sampler(Protocol):
-    """A Markov chain over a model's latent codes and images: a frozen dataclass of its settings,
-    with a start and a pure transition."""
+    """A Markov chain over a model's latent codes and images, with a start and a pure transition.
+
+    A sampler is a frozen dataclass of its settings.
+    """
 
     @property
     def starts_from(self) -> Literal["prior", "images"]:
@@ -60,7 +88,7 @@ class Sampler(Protocol):
 
     @property
     def couples(self) -> bool:
-        """Whether its chains may share the batch statistics of batch normalisation."""
+        """Whether chains may depend on one another through the statistics of their batch."""
 
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
         """The chain at step 0.
@@ -70,13 +98,16 @@ class Sampler(Protocol):
             start: A number of chains, images [B, C, H, W], or latent codes z [B, D].
             draw: The source of randomness.
 
+        Returns:
+            B chains.
+
         Raises:
-            ValueError: The sampler cannot start from this, or the model lacks a density that the
-                sampler needs.
+            ValueError: The sampler cannot start from this, or it needs a density that the model
+                does not have.
         """
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
-        """One transition. It is pure: it changes neither the model nor the chain passed in.
+        """Make one transition, without changing the model or `chain`.
 
         Args:
             model: The model to sample.
@@ -89,7 +120,7 @@ class Sampler(Protocol):
 
 
 class ModelWithPrior:
-    """A model whose z is drawn from another prior than its own."""
+    """A model whose z is drawn from a fitted prior instead of the model's own prior."""
 
     def __init__(self, model: Sampleable, fitted_prior: Distribution) -> None:
         self.fitted_prior = fitted_prior
@@ -100,7 +131,11 @@ class ModelWithPrior:
 
 
 def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:
-    """z0 [B, D] from a number of chains (z ~ p(z)), from images (z ~ q(z|x~)), or z itself."""
+    """z_0 [B, D] for a start of any kind.
+
+    It is drawn from p(z) for a number of chains, and from q(z|x~) for images; a start at z is z_0
+    itself.
+    """
     if isinstance(start, int):
         return model.latent_prior().sample(draw, (start,))
     if start.ndim == 2:
@@ -115,10 +150,9 @@ def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:
 
 
 def check_images(model: Sampleable, images: Tensor) -> None:
-    """Raise ValueError unless images [..., C, H, W] have the shape of those that the model
-    decodes."""
+    """Raise ValueError unless images [..., C, H, W] have the shape of the model's images."""
     dim = model.latent_prior().mean.shape[-1]
-    # Batch normalisation refuses a batch of one, so two codes are decoded.
+    # Two codes are decoded, because batch normalisation refuses a batch of one.
     decoded_shape = model.decode(torch.zeros(2, dim, device=images.device)).mean.shape[1:]
     require(
         images.shape[-3:] == decoded_shape,
@@ -134,15 +168,18 @@ def chain_at(
     draw: Draw,
     state: Any = None,
 ) -> Chain:
-    """The chain at z, with x the mean of p(x|z) or a sample of it."""
-    pixels = model.decode(z)
-    mean = pixels.mean
-    return Chain(z, pixels.sample(draw) if decode == "sample" else mean, mean, state)
+    """The chain at z [B, D]. Its x is the mean of p(x|z) or a sample of it."""
+    distribution = model.decode(z)
+    mean = distribution.mean
+    x = distribution.sample(draw) if decode == "sample" else mean
+    return Chain(z, x, mean, state)
 
 
 def sum_log_prob(distribution: Distribution, value: Tensor) -> Tensor:
-    """log p(value) of each row in nats, [B]: the sum over the elements of a row for a
-    distribution that gives it element by element."""
+    """log p(value) of each row in nats, [B].
+
+    If the distribution gives one number for each element, the numbers of a row are added.
+    """
     return distribution.log_prob(value).reshape(len(value), -1).sum(1)
 
 

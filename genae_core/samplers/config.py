@@ -1,4 +1,4 @@
-"""A sampler and how its chains are run, as a config."""
+"""The config of a sampler and of its chains."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -38,16 +38,16 @@ class ChainConfig:
         sampler: The transition of the chains.
         record: The steps whose samples are evaluated, ascending from 0. The chain ends at the
             last one.
-        num_chains: The number of chains. None takes as many as there are reference images to
-            compare with.
+        num_chains: The number of chains. None takes the number of reference images that the
+            chains are compared with.
         sub_batch: The number of chains that run together. With batch_norm="batch" they share the
             statistics of their batch, so the size is part of the result.
         batch_norm: "batch" normalises by the statistics of the sub-batch (Creswell et al. 2017,
             section 4.3), "running" by the running averages of the training.
         fitted_prior: A prior for z that is fitted to the codes of the training images. None takes
             the model's own prior.
-        seed: The seed of the chains. It is independent of the training's, so that trials start
-            from the same z0.
+        seed: The seed of the chains. It is independent of the seed of the training, so that all
+            trials start from the same z_0.
 
     Raises:
         ValueError: A value is out of range, or the sampler needs batch_norm="running".
@@ -88,10 +88,18 @@ class ChainConfig:
 
     @property
     def coupled(self) -> int:
-        """The number of neighbouring chains that depend on one another."""
+        """The number of consecutive chains that depend on one another."""
         return self.sub_batch if self.batch_norm == "batch" else 1
 
     def round_up(self, num_chains: int) -> int:
-        """num_chains rounded up to whole sub-batches: the number of images that a start from
-        images needs."""
+        """Round a number of chains up to whole sub-batches.
+
+        A start from images needs this number of images.
+
+        Args:
+            num_chains: The number of chains.
+
+        Returns:
+            The smallest multiple of `sub_batch` that is not below `num_chains`.
+        """
         return -(-num_chains // self.sub_batch) * self.sub_batch

@@ -1,4 +1,4 @@
-"""The Markov chain of Creswell et al. 2017: decode, corrupt and encode in each step."""
+"""The Markov chain of Creswell et al. 2017, which decodes, corrupts and encodes in each step."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,11 +20,11 @@ from genae_core.samplers.base import (
 class EncodeDecode:
     """z_{t+1} ~ q(z | x~), x~ ~ C(x~ | x), x ~ p(x | z_t), from z_0 ~ p(z).
 
-    Equation 1 without corruption and equation 2 with it (Creswell et al. 2017, sections 3.1 and
-    3.3).
+    This is equation 1 of Creswell et al. 2017, section 3.1, and with corruption equation 2,
+    section 3.3.
 
     Args:
-        corrupt: Whether to apply the model's own corruption; a model without noise has none.
+        corrupt: Whether the model's own corruption is applied; a model without noise has none.
         decode: Whether x is the "mean" of p(x|z), as published, or a "sample" of it, which gives
             a chain with another stationary distribution.
 

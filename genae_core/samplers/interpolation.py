@@ -1,5 +1,8 @@
 """Points between encoded images, from which a chain can start (Creswell et al. 2017, figures 2
-and 3). Shapes: N pairs, P points, D latent dimension."""
+and 3).
+
+Shapes: N pairs, P points, C channels, H rows, W columns, D latent dimension.
+"""
 
 import math
 from typing import Any, Literal
@@ -21,13 +24,13 @@ def interpolate(
     """Interpolate between the encodings of pairs of images.
 
     The images are corrupted and encoded as in the chain. Batch normalisation uses its running
-    averages, because pairs of images are no batch. `run_chain(..., start=z.flatten(0, 1))` runs a
-    chain from every point.
+    averages, because the pairs are not a batch of random images.
+    `run_chain(..., start=z.flatten(0, 1))` runs a chain from every point.
 
     Args:
         model: An nn.Module that is `Sampleable`.
-        images: The first images of all pairs and the second ones, [2, N, C, H, W].
-        points: P >= 2, with both ends.
+        images: The first images of all pairs, then their second images, [2, N, C, H, W].
+        points: P >= 2, the number of points of a pair, with both ends.
         draw: The source of randomness.
         kind: "linear" or "spherical".
 
@@ -36,7 +39,7 @@ def interpolate(
 
     Raises:
         ValueError: The images have another shape, there are fewer than two points, or the kind is
-            another one.
+            not one of these.
     """
     require(
         images.ndim == 5 and len(images) == 2,
@@ -49,22 +52,25 @@ def interpolate(
     with sampling_mode(model, "running"):
         check_images(model, images)
         first, second = (model.encode(model.corrupt(x, draw)).sample(draw) for x in images)
-    share = torch.linspace(0, 1, points, device=first.device)[:, None]
-    path = lerp if kind == "linear" else slerp
-    return path(first[:, None], second[:, None], share)
+    t = torch.linspace(0, 1, points, device=first.device)[:, None]
+    between = lerp if kind == "linear" else slerp
+    return between(first[:, None], second[:, None], t)
 
 
-def lerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+def lerp(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
     """(1 - t) z_1 + t z_2."""
-    return torch.lerp(first, second, share)
+    return torch.lerp(first, second, t)
 
 
-def slerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+def slerp(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
     """(sin((1 - t) a) z_1 + sin(t a) z_2) / sin a, where a is the angle between z_1 and z_2 (White
-    2016, section 2.1); a straight line if they point in the same or in opposite directions."""
+    2016, section 2.1).
+
+    If z_1 and z_2 point in the same direction or in opposite ones, it is a straight line.
+    """
     cosine = torch.cosine_similarity(first, second, dim=-1)[..., None].clamp(-1, 1)
     angle = cosine.acos()
     straight = (angle < 1e-4) | (angle > math.pi - 1e-4)
     safe = torch.where(straight, torch.ones_like(angle), angle)
-    parts = ((1 - share) * safe).sin() * first + (share * safe).sin() * second
-    return torch.where(straight, lerp(first, second, share), parts / safe.sin())
+    weighted = ((1 - t) * safe).sin() * first + (t * safe).sin() * second
+    return torch.where(straight, lerp(first, second, t), weighted / safe.sin())

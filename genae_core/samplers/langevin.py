@@ -1,5 +1,6 @@
-"""The Metropolis-adjusted Langevin algorithm in the latent space (Roberts & Tweedie 1996), on the
-density of the model's prior. Shapes: B chains, D latent dimension.
+"""The Metropolis-adjusted Langevin algorithm in the latent space (Roberts & Tweedie 1996).
+
+Its target is the density of the model's prior. Shapes: B chains, D latent dimension.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from genae_core.samplers.base import (
 # The acceptance rate at which the algorithm is fastest in many dimensions (Roberts & Rosenthal
 # 1998, theorem 2).
 OPTIMAL_ACCEPTANCE = 0.574
-DECAY = 0.6  # After t moves, the step size adapts by an amount of order t^-0.6.
+DECAY = 0.6  # At move t, log h changes by at most t^-0.6.
 
 
 class _State(NamedTuple):
@@ -51,18 +52,18 @@ class Langevin:
         min(1, p(z') N(z; m(z'), h^2 I) / (p(z) N(z'; m(z), h^2 I))),  m(z) = z + h^2/2 grad log p,
 
     where p is the density of the prior: a flow, a VampPrior, or `ChainConfig.fitted_prior`.
-    A chain starts from N(0, I) and not from p. Its stationary distribution is p, so at best it
-    reaches the exact draws of `Ancestral`.
+    A chain starts from N(0, I) and not from p. Its stationary distribution is p, so at best its
+    samples become as good as the exact draws of `Ancestral`.
 
     Args:
-        moves: The number of Langevin moves in a step of the chain; only the last one is decoded.
-        size: h at the start.
+        moves: The number of Langevin moves in a step of the chain. Only the last z is decoded.
+        size: The first value of h.
         adapt: During the first `adapt` moves, log h follows the acceptance rate of the sub-batch
             towards 0.574. Then h is constant.
         decode: Whether x is the "mean" of p(x|z) or a "sample" of it.
 
     Raises:
-        ValueError: A value is out of range; `init` raises it for a prior without a density.
+        ValueError: A value is out of range. `init` also raises it for a prior without a density.
     """
 
     moves: int = 10
@@ -106,12 +107,12 @@ class Langevin:
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         distribution = model.latent_prior()
-        z, state, share = chain.z, chain.state, chain.accepted
-        assert share is not None
+        z, state, fraction = chain.z, chain.state, chain.accepted
+        assert fraction is not None
         for _ in range(self.moves):
             z, state, accepted = self._move(distribution, z, state, draw)
-            share = share + (accepted.float() - share) / state.moves
-        return chain_at(model, z, self.decode, draw, state)._replace(accepted=share)
+            fraction = fraction + (accepted.float() - fraction) / state.moves
+        return chain_at(model, z, self.decode, draw, state)._replace(accepted=fraction)
 
     def _move(
         self, distribution: Distribution, z: Tensor, state: _State, draw: Draw
@@ -124,23 +125,23 @@ class Langevin:
         back = (z - proposed - size.square() / 2 * gradient) / size
         log_ratio = log_density - state.log_density
         log_ratio = log_ratio + 0.5 * (eps.square() - back.square()).sum(1)
-        # A comparison with NaN is false, which rejects a proposal that is not finite.
+        # A comparison with NaN is false, so a proposal that is not finite is rejected.
         accepted = draw.uniform((len(z),)).log() < log_ratio
         log_size, moves = state.log_size, state.moves + 1
         if moves <= self.adapt:
             log_size = log_size + (accepted.float().mean() - OPTIMAL_ACCEPTANCE) / moves**DECAY
         row = accepted[:, None]
-        after = _State(
-            torch.where(accepted, log_density, state.log_density),
-            torch.where(row, gradient, state.gradient),
-            log_size,
-            moves,
+        next_state = _State(
+            log_density=torch.where(accepted, log_density, state.log_density),
+            gradient=torch.where(row, gradient, state.gradient),
+            log_size=log_size,
+            moves=moves,
         )
-        return torch.where(row, proposed, z), after, accepted
+        return torch.where(row, proposed, z), next_state, accepted
 
 
 def score(distribution: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(z) in nats, [B], and its gradient, [B, D], which is 0 for a constant density."""
+    """log p(z) in nats, [B], and its gradient, [B, D]. The gradient of a constant density is 0."""
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
         log_density = sum_log_prob(distribution, leaf)

@@ -1,4 +1,4 @@
-"""The loop over the steps of a sampler, written once.
+"""The loop over the steps of a chain, which is the same for every sampler.
 
 Shapes: B chains of a sub-batch, M images, D latent dimension, C channels, H rows, W columns.
 """
@@ -19,12 +19,12 @@ from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
 from genae_core.samplers.base import Chain, ModelWithPrior, Sampleable, Sampler, Start
 from genae_core.samplers.config import ChainConfig
 
-# A run of no more steps than this is not worth the capture of a CUDA graph.
+# The capture of a CUDA graph takes longer than it saves for this number of steps or fewer.
 FEW_STEPS = 50
 
 
 class ChainRecord(NamedTuple):
-    """Some chains of a run at one recorded step.
+    """Consecutive chains at one recorded step.
 
     Attributes:
         step: The step, one of `ChainConfig.record`.
@@ -48,23 +48,26 @@ def run_chain(
     """Run chains on the model's device and yield them at each recorded step, sub-batch by
     sub-batch.
 
-    Each sub-batch draws from its own stream of (config.seed, number of the sub-batch), and the
-    last one is run at full size and then cut. So more chains change none of the earlier ones.
+    Each sub-batch has its own random stream, which depends on config.seed and on the number of the
+    sub-batch. The last sub-batch is run at full size and then cut. So the first chains stay the
+    same if more chains are run.
 
     Args:
         model: An nn.Module with the methods of `Sampleable`. It is in sampling mode during the
-            steps only, and in its own mode while the caller uses a record.
+            steps only; while the caller uses a record, it is in its own mode.
         config: The sampler and how its chains are run.
         num_chains: The number of chains.
         start: Where the chains start: latent codes z [num_chains, D], or images [M, C, H, W] with
-            M >= config.round_up(num_chains). None leaves it to the sampler, unless that starts
-            from images. The last row of z fills up the last sub-batch.
-        fitted_prior: `config.fitted_prior` after its fit; None if the config has none.
-        first_chain: The number of the first chain, a multiple of the sub-batch. The chains are
-            the same as in one run of all.
+            M >= config.round_up(num_chains). Copies of the last row of z fill up the last
+            sub-batch. With None, the sampler draws the start; a sampler that starts from images
+            needs them.
+        fitted_prior: The distribution that `config.fitted_prior` was fitted to; None if the config
+            has no fitted prior.
+        first_chain: The number of the first chain, a multiple of config.sub_batch. The chains are
+            the same as if all chains from number 0 on were run.
 
     Yields:
-        Up to config.sub_batch chains at one recorded step.
+        At most config.sub_batch chains at one recorded step.
 
     Raises:
         ValueError: The start or the fitted prior is missing or does not fit.
@@ -100,18 +103,18 @@ def run_chain(
 
 
 class _Stepper:
-    """Steps the chains of one sub-batch after another, by a captured CUDA graph if `captured`."""
+    """Steps the chains of the sub-batches, by replaying a CUDA graph if `captured`."""
 
     def __init__(
         self, sampler: Sampler, model: Sampleable, device: torch.device, captured: bool
     ) -> None:
         self.sampler, self.model, self.captured = sampler, model, captured
-        # A captured step draws from this one stream, which takes on each sub-batch's state.
+        # A captured step always draws from this stream, so `draw_from` sets its state.
         self.draw = Draw(0, "chain", device=device)
         self.replay = Replay(device, [self.draw])
 
     def draw_from(self, draw: Draw) -> None:
-        """Go on with the stream of another sub-batch."""
+        """Draw from the stream of another sub-batch from now on."""
         if self.captured:
             self.draw.generator.set_state(draw.generator.get_state())
         else:
@@ -128,7 +131,7 @@ class _Stepper:
 
 
 def _with_prior(model: Any, config: ChainConfig, fitted_prior: Distribution | None) -> Sampleable:
-    """The model with the fitted prior in place of its own, if there is one."""
+    """The model, whose z is drawn from the fitted prior if there is one."""
     require(
         (fitted_prior is None) == (config.fitted_prior is None),
         "run_chain needs fitted_prior if the config has one, and only then",
@@ -140,7 +143,7 @@ def _with_prior(model: Any, config: ChainConfig, fitted_prior: Distribution | No
 
 
 def _check_start(model: Any, config: ChainConfig, num_chains: int, start: Tensor | None) -> None:
-    """Raise ValueError unless there are latent codes or images for every chain that needs them."""
+    """Raise ValueError unless the start fits the number of chains, the model and the sampler."""
     if start is not None and start.ndim != 4:
         dim = model.latent_prior().mean.shape[-1]
         require(

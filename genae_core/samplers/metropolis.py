@@ -1,8 +1,8 @@
-"""The encode/decode chain with a Metropolis-Hastings test, which makes the model's own joint
-distribution the stationary one.
+"""The encode/decode chain with a Metropolis-Hastings test (Mattei & Frellsen 2018, section 3.3,
+Metropolis-within-Gibbs).
 
-Mattei & Frellsen 2018, section 3.3 (Metropolis-within-Gibbs). Shapes: B chains, D latent
-dimension.
+The test makes the model's own joint distribution stationary.
+Shapes: B chains, D latent dimension.
 """
 
 from collections.abc import Callable
@@ -33,21 +33,21 @@ class Metropolis:
 
     and z_{t+1} = z_t otherwise.
 
-    For every x~ the move leaves p(z|x) invariant, so the stationary distribution of (z, x) is
-    p(z) p(x|z) for every encoder, and a chain that starts from the prior has it from the first
-    step. This makes the sampler a control: a defect that remains is one of the model, not of the
-    sampler. A good encoder has a high acceptance rate. With an encoder that is narrower than
-    p(z|x), chains that start far out stay there for a long time.
+    For every x~, the move leaves p(z|x) invariant. So the stationary distribution of (z, x) is
+    p(z) p(x|z) for every encoder, and a chain that starts from the prior has this distribution
+    from the first step on. This makes the sampler a control: a defect that remains comes from the
+    model and not from the sampler. A good encoder has a high acceptance rate. If the encoder is
+    narrower than p(z|x), chains that start far from its mean stay there for a long time.
 
-    `Chain.accepted` is the share of each chain's proposals so far that were accepted. The encoder,
-    the decoder and the prior need densities, and x must be drawn from p(x|z). Batch normalisation
-    must use its running averages, because the statistics of a batch would couple the chains.
+    The encoder, the decoder and the prior need densities, and x must be drawn from p(x|z). Batch
+    normalisation must use its running averages, because the statistics of a batch would make the
+    chains depend on one another.
 
     Args:
         decode: "sample", the only possible value.
 
     Raises:
-        ValueError: decode has another value; `init` raises it for a model without densities.
+        ValueError: decode has another value. `init` also raises it for a model without densities.
     """
 
     decode: Literal["sample"] = "sample"
@@ -81,13 +81,14 @@ class Metropolis:
         numerator = numerator + sum_log_prob(q, z)
         denominator = sum_log_prob(prior, z) + sum_log_prob(model.decode(z), x)
         denominator = denominator + sum_log_prob(q, proposed)
-        # A comparison with NaN is false, which rejects a proposal that is not finite.
+        # A comparison with NaN is false, so a proposal that is not finite is rejected.
         accepted = draw.uniform((len(z),)).log() < numerator - denominator
-        steps, share = chain.state, chain.accepted
-        assert share is not None
-        share = (share * steps + accepted) / (steps + 1)
+        num_steps, fraction = chain.state, chain.accepted
+        assert fraction is not None
+        fraction = (fraction * num_steps + accepted) / (num_steps + 1)
         next_z = torch.where(accepted[:, None], proposed, z)
-        return chain_at(model, next_z, "sample", draw, steps + 1)._replace(accepted=share)
+        next_chain = chain_at(model, next_z, "sample", draw, num_steps + 1)
+        return next_chain._replace(accepted=fraction)
 
 
 def check_densities(model: Sampleable, chain: Chain) -> None:

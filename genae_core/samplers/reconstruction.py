@@ -1,4 +1,5 @@
-"""Samples near the data: encode and decode real images (Creswell et al. 2017, Approach 1)."""
+"""Samples near the data: real images, encoded and decoded (Creswell et al. 2017, section 1,
+Approach 1)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -45,8 +46,8 @@ class Reconstruction:
         return True
 
     def init(self, model: Sampleable, start: Start, draw: Draw) -> Chain:
-        images = isinstance(start, Tensor) and start.ndim == 4
-        require(images, "reconstruction starts from images [B, C, H, W]", start=start)
+        is_images = isinstance(start, Tensor) and start.ndim == 4
+        require(is_images, "reconstruction starts from images [B, C, H, W]", start=start)
         return chain_at(model, start_latents(model, start, draw), self.decode, draw, state=start)
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:

@@ -1,7 +1,7 @@
-"""Contract suites: the tests that a family, prior, sampler or divergence of your own must pass.
+"""Contract suites: the tests that your own family, prior, sampler or divergence must pass.
 
-A suite is a class of pytest tests, which needs genae and pytest and nothing else. Subclass it in a
-test file of your own, and give the attributes that its docstring lists:
+A suite is a class of pytest tests. It needs genae and pytest and nothing else. Derive a class from
+it in a test file of your own, and set the attributes that its docstring lists:
 
     # test_my_family.py; run it with: python -m pytest test_my_family.py
     from my_family import MyConfig  # defined with @register("my_family")
@@ -14,18 +14,18 @@ test file of your own, and give the attributes that its docstring lists:
 
 * `ModelContract` takes the `config` of a family: shapes, corruption, pure losses, training,
   checkpoints, chains.
-* `PriorContract` takes the `config` of a prior: its density, samples and KL agree.
+* `PriorContract` takes the `config` of a prior: its density, samples and KL divergence agree.
 * `SamplerContract` takes a `sampler`: pure steps, seeds, sub-batches, an unchanged model.
-* `DivergenceContract` takes a fixture `divergence`: pure losses that bring codes to a target.
+* `DivergenceContract` takes a fixture `divergence`: pure losses that move codes to a target.
 
-`toys` has a small autoencoder and images, `tiny` a whole trial that takes a second, and `replays`
-a stand-in for CUDA graphs on a CPU.
+Three modules have tools for tests: `toys` a small autoencoder and images, `tiny` a whole trial
+that takes a second, and `replays` a stand-in for CUDA graphs on a CPU.
 """
 
 import lazy_loader
 import pytest
 
-# The suites' plain asserts then report the values that they compare.
+# After this call, a plain assert in these modules reports the values that it compares.
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{name}"

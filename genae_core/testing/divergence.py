@@ -1,4 +1,4 @@
-"""The contract of a divergence. Its test is a subclass with a fixture `divergence`:
+"""The contract of a divergence. A test derives a class with a fixture `divergence`:
 
     class TestMMD(DivergenceContract):
         @pytest.fixture
@@ -29,7 +29,7 @@ class DivergenceContract:
     @pytest.fixture
     def divergence(self) -> Any:
         """The divergence; a subclass overrides this fixture."""
-        raise NotImplementedError("give the divergence by a fixture of this name")
+        raise NotImplementedError("define a fixture `divergence` that returns the divergence")
 
     def critic(self, dropout: float = 0.0) -> nn.Module:
         """An untrained critic of latent codes."""
@@ -37,7 +37,7 @@ class DivergenceContract:
             return CriticConfig(widths=(32,), dropout=dropout).build(LATENT)
 
     def samples(self, shift: float = 3.0) -> tuple[Tensor, Tensor]:
-        """Samples of the target and codes whose mean lies apart, [B, D] each."""
+        """Samples of the target, and codes whose mean is `shift` away, [B, D] each."""
         return Draw(1).normal((BATCH, LATENT)), Draw(2).normal((BATCH, LATENT)) + shift
 
     def test_it_survives_json(self, divergence: Divergence) -> None:
@@ -65,7 +65,7 @@ class DivergenceContract:
         assert digest(critic) == before and torch.equal(torch.get_rng_state(), state)
 
     def test_the_critic_learns_to_separate_target_and_codes(self, divergence: Divergence) -> None:
-        """After a training its loss is lower, and the target has higher scores than the codes."""
+        """After a training, its loss is lower and the target has higher scores than the codes."""
         if not divergence.critic_steps:
             with pytest.raises(TypeError, match="no critic"):
                 divergence.critic_loss(lambda z: z[:, 0], *self.samples(), Draw(0))
@@ -91,7 +91,7 @@ class DivergenceContract:
             assert bool(score(target).mean() > score(codes).mean())
 
     def test_the_codes_move_to_the_target(self, divergence: Divergence) -> None:
-        """Codes that are trained in turn with a critic come closer to the target."""
+        """Codes come closer to the target if they and the critic are trained in turn."""
         critic, draw = self.critic(), Draw(3)
         codes = nn.Parameter(self.samples()[1])
         critic_adam = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.9))

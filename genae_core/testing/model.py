@@ -1,4 +1,4 @@
-"""The contract of a family. Its test is a subclass that names a config:
+"""The contract of a family. A test derives a class with a config:
 
     class TestVAE(ModelContract):
         config = VAEConfig(latent_dim=3)
@@ -38,15 +38,15 @@ from genae_core.training.dropout import has_dropout, masks_from
 
 
 class ModelContract(ModelHelpers):
-    """The tests of a family. A subclass sets `config`, and those of the other attributes that its
-    family needs; tests of the encoder are skipped for a model without one.
+    """The tests of a family. A subclass sets `config`, and other attributes if its family needs
+    them. The tests of the encoder are skipped for a model without an encoder.
 
     Attributes:
         config: A small config of the family.
         shape: (C, H, W) of the images.
         noise: The standard deviation of the corruption.
-        epochs: The epochs, of four steps each, that lower the reconstruction error of the toy
-            images by a tenth.
+        epochs: The number of epochs, of four steps each, that lower the reconstruction error of
+            the toy images by a tenth.
         size_field: The config's field that sets the size of the latent space.
         without_gradient: The names of parameters whose gradient is 0 by the formula, such as the
             bias of a Wasserstein critic's last layer.
@@ -161,8 +161,9 @@ class ModelContract(ModelHelpers):
             return
         assert torch.equal(model.corrupt(x, Draw(0)), corrupted)
         error = (corrupted - x).double()
-        # The mean of n independent samples of N(0, noise^2) has the standard error
-        # noise / sqrt(n), their standard deviation noise / sqrt(2 n). Five of each are allowed.
+        # For n independent samples of N(0, noise^2), the standard error of the mean is
+        # noise / sqrt(n), and the standard error of the standard deviation is noise / sqrt(2 n).
+        # Five standard errors are allowed.
         n = error.numel()
         assert abs(error.mean()) < 5 * self.noise / math.sqrt(n)
         assert abs(error.std() - self.noise) < 5 * self.noise / math.sqrt(2 * n)
@@ -191,18 +192,22 @@ class ModelContract(ModelHelpers):
 
     def test_a_phase_changes_only_its_own_player(self) -> None:
         stages = self.build().stages()
-        places = [(s, p) for s, stage in enumerate(stages) for p in range(len(stage.phases))]
-        for s, p in places:
-            model = self.build()
-            stage = model.stages()[s]
-            phase = stage.phases[p]
-            before = {name: p.detach().clone() for name, p in model.named_parameters()}
-            own = {id(p) for p in phase.player.parameters}
-            alone = stage._replace(phases=(phase._replace(repeats=1),), epochs=None)
-            self.train(model, (alone,), 1, self.images(BATCH))
-            changed = {name for name, p in model.named_parameters() if not p.equal(before[name])}
-            inside = {name for name, p in model.named_parameters() if id(p) in own}
-            assert changed and changed <= inside
+        for stage_index, stage in enumerate(stages):
+            for phase_index in range(len(stage.phases)):
+                self._check_phase(stage_index, phase_index)
+
+    def _check_phase(self, stage_index: int, phase_index: int) -> None:
+        """Train one phase of a new model, and check which parameters it changes."""
+        model = self.build()
+        stage = model.stages()[stage_index]
+        phase = stage.phases[phase_index]
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        own = {id(p) for p in phase.player.parameters}
+        alone = stage._replace(phases=(phase._replace(repeats=1),), epochs=None)
+        self.train(model, (alone,), 1, self.images(BATCH))
+        changed = {name for name, p in model.named_parameters() if not p.equal(before[name])}
+        inside = {name for name, p in model.named_parameters() if id(p) in own}
+        assert changed and changed <= inside
 
     def test_every_parameter_belongs_to_a_player_and_is_trained(self) -> None:
         model = self.build()
@@ -223,8 +228,8 @@ class ModelContract(ModelHelpers):
 
         before = error()
         self.train(model, model.stages(), self.epochs)
-        # An untrained decoder gives about 1/2 everywhere, an error of 1/4. The error of a model
-        # that learns nothing varies by far less than the tenth that is required.
+        # An untrained decoder gives about 1/2 everywhere, which is an error of 1/4. The error of a
+        # model that learns nothing varies by much less than the required tenth.
         assert error() < 0.9 * before
 
     def test_training_ends_in_evaluation_mode_with_finite_terms(self) -> None:
@@ -251,7 +256,8 @@ class ModelContract(ModelHelpers):
 
     def test_a_huge_learning_rate_is_refused_with_the_terms(self) -> None:
         model = self.build()
-        # It makes weights near 1e37, whose products exceed the largest float32, 3.4e38.
+        # With this rate the weights are near 1e37, and their products exceed the largest float32,
+        # 3.4e38.
         huge = AdamConfig(learning_rate=1e37)
         stages = []
         for stage in model.stages():
@@ -280,7 +286,8 @@ class ModelContract(ModelHelpers):
         sampler = EncodeDecode() if isinstance(model, Autoencoder) else Ancestral()
         config = ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=4, batch_norm=batch_norm)  # type: ignore[arg-type]
         records = list(run_chain(model, config, 6))
-        assert [(r.step, r.first) for r in records] == [(s, f) for f in (0, 4) for s in (0, 1, 3)]
+        order = [(record.step, record.first) for record in records]
+        assert order == [(0, 0), (1, 0), (3, 0), (0, 4), (1, 4), (3, 4)]
         for record in records:
             mean = record.chain.mean
             assert mean.shape[1:] == self.shape and mean.min() >= 0 and mean.max() <= 1

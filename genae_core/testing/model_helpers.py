@@ -1,4 +1,4 @@
-"""What the tests of a family share: its attributes, and how it is built and trained."""
+"""The attributes of a family's tests, and the methods that build and train its model."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ NUM_IMAGES, BATCH = 64, 16
 
 
 class ModelHelpers:
-    """The attributes of `ModelContract`, which explains them, and the methods of its tests."""
+    """The attributes of `ModelContract`, which explains them, and methods that its tests call."""
 
     config: ModelConfig
     shape: tuple[int, int, int] = (1, 8, 8)
@@ -74,7 +74,7 @@ class ModelHelpers:
         images: Tensor | None = None,
         seed: int = 0,
     ) -> list[Point]:
-        """Train the model on toy images; the points of its learning curve."""
+        """Train the model on images, by default toy images, and return its loss curve."""
         examples = self.examples(self.images() if images is None else images)
         config = TrainingConfig(epochs=epochs, batch_size=BATCH)
         return fit(model, stages, examples, config, Draw(seed, "training")).history
@@ -84,8 +84,8 @@ class ModelHelpers:
         return [phase for stage in model.stages() for phase in stage.phases]
 
     def batch(self, stage: Stage, model: GenerativeModel) -> Batch:
-        """The input of the stage's losses: toy images, or the codes that the stage makes of
-        them."""
+        """A batch for the stage's losses: toy images, or their codes if the stage trains on
+        codes."""
         examples = self.examples(self.images(BATCH))
         if stage.inputs is not None:
             examples = stage.inputs(model, examples, Draw(0))

@@ -1,4 +1,4 @@
-"""The contract of a prior. Its test is a subclass that names a config:
+"""The contract of a prior. A test derives a class with a config:
 
     class TestNormal(PriorContract):
         config = NormalPriorConfig(sd=2.0)
@@ -40,12 +40,12 @@ class Encoder(nn.Module):
 
 
 class PriorContract:
-    """The tests of a prior. A subclass sets `config`, and those of the other attributes that its
-    prior needs.
+    """The tests of a prior. A subclass sets `config`, and other attributes if its prior needs
+    them.
 
     Attributes:
         config: The config of the prior.
-        dim: The latent dimension of the tests, except those of the density, which are in two.
+        dim: The latent dimension of the tests. Tests of the density use two dimensions instead.
         reach: Half the side of a square that holds all but 1e-6 of the mass in two dimensions.
         has_density: Whether the prior has a density.
         smooth: Whether the density is smooth, so that the midpoint rule integrates it exactly.
@@ -66,16 +66,14 @@ class PriorContract:
             return self.config.build(dim, Host((1, 2, 3), Encoder(dim).encode))
 
     def grid(self, prior: Prior) -> tuple[Tensor, Tensor]:
-        """Midpoints [N, 2] of a fine grid over the square, and the mass [N] of each cell."""
+        """The midpoints [N, 2] of a fine grid over the square, and the mass [N] of each cell."""
         side = 400
         width = 2 * self.reach / side
         line = (torch.arange(side) + 0.5) * width - self.reach
         z = torch.cartesian_prod(line, line)
         with torch.no_grad():
-            mass = (
-                torch.cat([prior.log_prob(part) for part in torch.split(z, 20_000)]).double().exp()
-            )
-        return z.double(), mass * width**2
+            log_p = torch.cat([prior.log_prob(part) for part in torch.split(z, 20_000)])
+        return z.double(), log_p.double().exp() * width**2
 
     def test_its_density_integrates_to_one(self) -> None:
         prior = self.build(2)
@@ -84,12 +82,12 @@ class PriorContract:
                 prior.log_prob(torch.zeros(1, 2))
             return
         _, mass = self.grid(prior)
-        # The midpoint rule is exact for a smooth density, up to the mass of 1e-6 outside of the
-        # square and float32 rounding. An edge of the density is known to the width of a cell.
+        # For a smooth density, the midpoint rule is exact up to float32 rounding and the mass of
+        # 1e-6 outside of the square. At an edge of the density, it errs by the width of a cell.
         assert abs(float(mass.sum()) - 1) < (1e-4 if self.smooth else 0.02)
 
     def test_samples_follow_the_density(self) -> None:
-        """The first two moments and the mean density of samples agree with the quadrature."""
+        """The moments up to order 2 and the mean density of samples agree with quadrature."""
         if not self.has_density:
             pytest.skip("a prior without a density: a test of its own checks its samples")
         prior = self.build(2)
@@ -142,12 +140,15 @@ class PriorContract:
         assert kl.shape == (4 * n,)
         mean_kl = kl.double().reshape(n, 4).mean(0)
         error = values.std(0) / math.sqrt(n)
-        # Five standard errors of the Monte-Carlo mean, and float32 rounding of sums of order 10.
+        # Five standard errors of the Monte-Carlo mean are allowed, and the float32 rounding of
+        # sums of order 10.
         assert ((mean_kl - values.mean(0)).abs() < 5 * error + 1e-5).all()
 
     def test_samples_by_class_make_up_the_whole(self) -> None:
-        """The means of equally many samples of each class average to the prior's mean, as do
-        samples of the label -1; the classes lie apart."""
+        """With equally many samples of each class, the mean of all samples is the prior's mean.
+
+        Samples of the label -1 have the same mean. The means of the classes are different.
+        """
         prior = self.build()
         classes = getattr(prior, "num_classes", 0)
         if not classes:

@@ -12,17 +12,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 from genae_core.distributions.rng import Draw
 from genae_core.nets import cuda_graphs
 
-# Operations that give Python a number, or a shape that depends on values: they wait for a GPU.
+# These operations give Python a number, or a shape that depends on values, so they wait for a GPU.
 SYNCHRONIZING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal"}
 SYNCHRONIZING |= {"allclose", "_unique2", "unique_consecutive", "unique_dim"}
 SYNCHRONIZING |= {"repeat_interleave", "bincount"}
-# torch.tensor(), which copies from Python's memory to the device.
+# torch.tensor() has this name; it copies from Python's memory to the device.
 UPLOADING = {"lift_fresh"}
 
 
 class Rerun:
-    """In place of a captured graph: calls the function again with the same input tensors, and
-    overwrites the outputs of the first call."""
+    """A stand-in for a captured graph. A replay calls the function again with the same input
+    tensors, and overwrites the outputs of the first call."""
 
     def __init__(self, function: Callable[[Any], Any], inputs: Any) -> None:
         self.function, self.inputs = function, inputs
@@ -39,13 +39,13 @@ class Rerun:
 
 
 def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
-    """Let the CPU "capture" steps for the rest of the test.
+    """Let the CPU "capture" steps until the test ends.
 
     Args:
         monkeypatch: pytest's fixture.
 
     Returns:
-        The steps that have been captured; the list grows with each one.
+        The captured steps; each capture appends one to the list.
     """
     captured: list[Rerun] = []
 
@@ -67,17 +67,18 @@ def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
 
 
 class Watch(TorchDispatchMode):
-    """Raises AssertionError at an operation that waits for a GPU or copies Python's values to it,
-    if a CPU dispatches that operation (it does not for .numpy() and .tolist()).
+    """Raises AssertionError at an operation that waits for a GPU or copies Python's values to it.
+
+    It sees only operations that a CPU dispatches, and so not .numpy() and .tolist().
 
     Attributes:
-        operations: The name of each operation, with those of its arguments that a graph freezes.
+        operations: The name of each operation, and the arguments that a graph would freeze.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[tuple[str, list[Any]]] = []
-        # The results of aminmax, which one_hot reads on a CPU but not on a GPU.
+        # On a CPU, one_hot reads the results of aminmax; on a GPU it does not.
         self.ranges: list[Tensor] = []
 
     def __torch_dispatch__(

@@ -1,4 +1,4 @@
-"""The contract of a sampler. Its test is a subclass that names it:
+"""The contract of a sampler. A test derives a class with a sampler:
 
     class TestAncestral(SamplerContract):
         sampler = Ancestral()
@@ -28,13 +28,13 @@ STARTS: dict[str, Start] = {"number": 5, "z": Draw(7).normal((5, LATENT)), "imag
 
 
 class SamplerContract:
-    """The tests of a sampler. A subclass sets `sampler`, and those of the other attributes that
-    its sampler needs. The sampler is a frozen dataclass with a field `decode`.
+    """The tests of a sampler. A subclass sets `sampler`, and other attributes if it needs them.
+    The sampler is a frozen dataclass with a field `decode`.
 
     Attributes:
         sampler: The sampler with its default settings.
-        starts: The starts that `init` accepts, of "number", "z" and "images".
-        rejects: Whether a step may reject a proposal and leave a chain at its place.
+        starts: The kinds of start that `init` accepts: some of "number", "z" and "images".
+        rejects: Whether a step may reject a proposal, so that z stays the same.
     """
 
     sampler: Any
@@ -44,11 +44,13 @@ class SamplerContract:
     def chains(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
     ) -> list[ChainRecord]:  # noqa: ANN401
+        """The records of a short run with these settings of `ChainConfig`."""
         return list(self.iterate(model, count, sampler, **settings))
 
     def iterate(
         self, model: Toy, count: int = 7, sampler: Sampler | None = None, **settings: Any
     ) -> Iterator[ChainRecord]:  # noqa: ANN401
+        """Start a short run with these settings of `ChainConfig`."""
         defaults: dict[str, Any] = {
             "sampler": sampler or self.sampler,
             "record": (0, 1, 3),
@@ -63,6 +65,7 @@ class SamplerContract:
         return run_chain(model, config, count, start)
 
     def begin(self, model: Toy, sampler: Sampler | None = None, seed: int = 0) -> Chain:
+        """The chain of a sampler at step 0."""
         start = STARTS["images" if self.sampler.starts_from == "images" else "number"]
         return (sampler or self.sampler).init(model, start, Draw(seed))
 
@@ -72,6 +75,7 @@ class SamplerContract:
 
     @pytest.fixture
     def quiet(self) -> Iterator[Toy]:
+        """A model in sampling mode."""
         model = Toy()
         with sampling_mode(model, "running"):
             yield model
@@ -124,7 +128,7 @@ class SamplerContract:
         with pytest.raises(ValueError, match=r'needs batch_norm="running".*couple'):
             ChainConfig(sampler=self.sampler, batch_norm="batch")
 
-    def test_accepted_is_the_share_of_steps_that_moved(self, quiet: Toy) -> None:
+    def test_accepted_is_the_fraction_of_steps_that_moved(self, quiet: Toy) -> None:
         chain, draw = self.begin(quiet), Draw(1)
         if not self.rejects:
             assert self.sampler.step(quiet, chain, draw).accepted is None
@@ -138,14 +142,14 @@ class SamplerContract:
 
     @pytest.mark.parametrize("batch_norm", MODES)
     def test_a_run_leaves_the_model_as_it_was(self, model: Toy, batch_norm: BatchNorm) -> None:
-        model.encoder.eval()  # Different modes of submodules are restored too.
+        model.encoder.eval()  # The modes of submodules may differ, and each is restored.
         modes = {name: module.training for name, module in model.named_modules()}
         before, state = digest(model), torch.get_rng_state()
         records = self.chains(model, batch_norm=batch_norm)
         assert digest(model) == before
         assert {name: module.training for name, module in model.named_modules()} == modes
         assert all(norm.track_running_stats for norm in _norms(model))
-        assert torch.equal(torch.get_rng_state(), state)  # Dropout, which would draw, was off.
+        assert torch.equal(torch.get_rng_state(), state)  # Dropout was off and drew nothing.
         assert not any(part.requires_grad for r in records for part in r.chain[:3])
 
     @pytest.mark.parametrize("batch_norm", MODES)
@@ -245,7 +249,7 @@ def _norms(model: Toy) -> list[Any]:
 
 
 def _rows_by_step(records: list[ChainRecord]) -> dict[int, Tensor]:
-    """The chains of each step as rows that hold z, x and mean."""
+    """The chains of each step, as rows that hold z, x and mean."""
     rows: dict[int, list[Tensor]] = {}
     for record in records:
         chain = record.chain

@@ -16,7 +16,7 @@ from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.reconstruction import Reconstruction
 from genae_core.training.config import TrainingConfig
 
-TRAIN, HALF = 120, 40
+TRAIN, HALF = 120, 40  # the numbers of training images and of images of a reference half
 
 
 def splits() -> Splits:
@@ -31,7 +31,7 @@ def splits() -> Splits:
 
 
 def experiment(binarize: bool = False, seed: int = 0) -> Experiment:
-    """The experiment, unresolved. Its sub-batches of 16 do not divide the halves of 40 images."""
+    """An experiment that is not resolved yet. Its sub-batches of 16 do not divide a half of 40."""
     chains = tuple(
         ChainConfig(sampler=sampler, record=(0, 1, 3), sub_batch=16)
         for sampler in (EncodeDecode(), Reconstruction())
@@ -68,8 +68,8 @@ def fingerprint(result: TrialResult) -> str:
     hasher.update(repr(result.training.history).encode())
     for chain in result.chains:
         hasher.update(repr((chain.config, chain.fcd_val, chain.fcd, chain.floor)).encode())
-        for picture in (*chain.grids, chain.strip):
-            hasher.update(picture.tobytes())
+        for image in (*chain.grids, chain.strip):
+            hasher.update(image.tobytes())
     return hasher.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The training loop, its states on disk, and several seeds trained as one model."""
+"""The training loop, its checkpoints and snapshots, and the training of several seeds at once."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Batches of a training split, as a model sees them.
+"""The batches of a training split, in the form that a model takes.
 
 Shapes: N images, B batch, C channels, H rows, W columns.
 """
@@ -13,7 +13,7 @@ from genae_core.data.shard_images import StreamedImages
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, Examples
 
-DEVICE_FRACTION = 0.5  # the share of a GPU's free memory that the images may take
+DEVICE_FRACTION = 0.5  # the fraction of a GPU's free memory that the images may take
 
 
 class Batches:
@@ -25,10 +25,10 @@ class Batches:
     Args:
         split: The images and their labels.
         count: The number N of images.
-        binarize: Whether pixels are 0 or 1 instead of grey.
+        binarize: Whether grey pixels are rounded to 0 or 1.
         device: The device of the batches.
-        num_labelled: The labels after the first `num_labelled` are replaced by -1; None keeps
-            all labels.
+        num_labelled: The number of images whose labels are kept; the labels of the others are
+            replaced by -1. None keeps all labels.
     """
 
     def __init__(
@@ -60,8 +60,10 @@ class Batches:
         self.images_on_device = torch.from_numpy(self.images[: self.count].copy()).to(self.device)
 
     def order(self, draw: Draw) -> NDArray[np.int64]:
-        """Draw the order of an epoch, int64 [N]; for streamed images one that a stream can
-        follow."""
+        """Draw the order of the images in an epoch, int64 [N].
+
+        Streamed images have an order that reads each part of the stream once.
+        """
         if isinstance(self.images, StreamedImages):
             return self.images.order(self.count, draw)
         order: NDArray[np.int64] = draw.permutation(self.count).cpu().numpy()
@@ -69,7 +71,7 @@ class Batches:
 
     def __call__(self, index: NDArray[np.int64]) -> Batch:
         """The images [B, C, H, W] in [0, 1] at the int64 indices [B], with their labels."""
-        # non_blocking: the GPU finishes the last step while this one is prepared.
+        # With non_blocking, the GPU can finish the last step while this batch is gathered.
         rows = torch.from_numpy(index).to(self.device, non_blocking=True)
         if self.images_on_device is None:
             x = to_pixels(self.images[index], self.binarize, self.device)
@@ -78,17 +80,17 @@ class Batches:
         return Batch(x, self.labels[rows])
 
     def examples(self) -> Examples:
-        """The batches as the training set that `fit` takes."""
+        """The training set that `fit` takes."""
         return Examples(self.count, self, self.order)
 
 
 def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -> Tensor:
-    """Images as a model sees them.
+    """Convert images to the form that a model takes.
 
     Args:
         images: uint8 images [N, C, H, W].
-        binarize: Whether a pixel becomes 1 if it is above one half and 0 elsewhere, instead of
-            being divided by 255.
+        binarize: Whether a pixel becomes 1 if it is at least 128, and 0 otherwise. If not, it is
+            divided by 255.
         device: The device of the result.
 
     Returns:
@@ -101,7 +103,7 @@ def to_pixels(images: NDArray[np.uint8], binarize: bool, device: torch.device) -
 
 
 def scale_pixels(raw: Tensor, binarize: bool) -> Tensor:
-    """uint8 pixels as float32 ones in [0, 1], as `to_pixels` gives them."""
-    # A binarised pixel is its highest bit. torch shifts bytes eight times faster than it compares
-    # them.
+    """Convert uint8 pixels to float32 pixels in [0, 1], as `to_pixels` does."""
+    # The highest bit of a pixel is its binarised value. torch shifts bytes eight times faster than
+    # it compares them.
     return (raw >> 7).float() if binarize else raw.float().div_(255)

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder with tensors (safetensors) and their description (JSON).
+"""Checkpoints, which are folders with tensors (safetensors) and their description (JSON).
 
 A checkpoint is written completely or not at all, and nothing in it is pickled. The description
-holds the sha256 of the tensors' file, which is checked when the checkpoint is read.
+contains the sha256 of the file of the tensors, and `read` checks it.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ DESCRIPTION = "checkpoint.json"
 
 
 def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write a checkpoint; one that is already there is left as it is.
+    """Write a checkpoint. If the folder already holds one, that one stays as it is.
 
     Raises:
         OSError: The disk fails or is full.
@@ -41,12 +41,12 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
             save_file(plain, partial / WEIGHTS)
-        except SafetensorError as error:  # safetensors wraps an OSError in its own.
+        except SafetensorError as error:  # safetensors raises it instead of an OSError.
             raise OSError(f"could not write {folder}: {error}") from None
         contents = {**description, "sha256": _sha256(partial / WEIGHTS)}
         (partial / DESCRIPTION).write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
         partial.chmod(0o755)
-        # If another process was first, its folder is complete, and the renaming fails.
+        # If another process was faster, the folder is already complete, and the renaming fails.
         with contextlib.suppress(OSError):
             os.rename(partial, folder)
     finally:
@@ -56,7 +56,7 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description of a checkpoint.
+    """Read the tensors and the description of a checkpoint.
 
     Raises:
         ValueError: A file is missing, broken or changed.
@@ -97,10 +97,10 @@ def save_model(
     """Save a trained model as a checkpoint that `load_model` can load.
 
     Args:
-        folder: The checkpoint's folder.
-        model: The model; its weights and buffers are saved.
+        folder: The folder of the checkpoint.
+        model: The model, whose weights and buffers are saved.
         model_config: The config that the model was built from.
-        shape: The shape (C, H, W) of its images.
+        shape: (C, H, W) of the images.
         draw: The random stream of the training, whose state is saved.
 
     Raises:
@@ -115,7 +115,13 @@ def save_model(
 
 
 def load_model(folder: Path) -> GenerativeModel:
-    """Load a trained model, in evaluation mode and on the CPU.
+    """Load a trained model.
+
+    Args:
+        folder: The folder of its checkpoint.
+
+    Returns:
+        The model, in evaluation mode and on the CPU.
 
     Raises:
         ValueError: The checkpoint is missing, broken, changed, or not of a generative model.
@@ -126,24 +132,27 @@ def load_model(folder: Path) -> GenerativeModel:
 def restore_model(
     tensors: dict[str, Tensor], description: dict[str, Any], source: str
 ) -> GenerativeModel:
-    """The model in a checkpoint that was read from `source`. Raises ValueError as `load_model`."""
+    """Build the model of a checkpoint that was read from `source`, and load its weights.
+
+    Raises ValueError as `load_model` does.
+    """
     model_config = _config_of(description, source)
     model = model_config.build(tuple(description["shape"]))
     prefix = "model."
-    model.load_state_dict(
-        {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    )
+    weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    model.load_state_dict(weights)
     if isinstance(model, TwoStage):
         model.needs_weights = False  # The checkpoint holds the autoencoder's weights too.
     return model.eval()
 
 
 def load_model_config(folder: Path) -> ModelConfig:
-    """The config of the model in a checkpoint. Raises ValueError as `load_model`."""
+    """Load the config of the model in a checkpoint. Raises ValueError as `load_model` does."""
     return _config_of(_read_description(folder), str(folder))
 
 
 def _config_of(description: dict[str, Any], source: str) -> ModelConfig:
+    """The model's config in a checkpoint's description. Raises ValueError if there is none."""
     if "model" not in description:
         raise ValueError(f"{source} is a checkpoint, but not of a generative model")
     model_config: ModelConfig = config.from_dict(description["model"])
@@ -157,11 +166,15 @@ def _config_of(description: dict[str, Any], source: str) -> ModelConfig:
 def build_model(model_config: ModelConfig, shape: Shape) -> GenerativeModel:
     """Build a model that is ready to be trained.
 
-    A two-stage model on a finished autoencoder gets the weights of that autoencoder.
+    If a two-stage model is built on a finished autoencoder, the weights of the autoencoder are
+    loaded.
 
     Args:
-        model_config: The config.
-        shape: The shape (C, H, W) of the images.
+        model_config: The config of the model.
+        shape: (C, H, W) of the images.
+
+    Returns:
+        The model, on the CPU. Its other weights are drawn from torch's global random state.
 
     Raises:
         ValueError: The networks cannot take the shape, or the checkpoint of the finished

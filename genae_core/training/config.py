@@ -9,15 +9,20 @@ from genae_core.config import register, require, require_positive_int
 @register("training")
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long a model is trained and on which examples. Its phases are part of the model.
+    """How long and on which examples a model is trained. The phases are part of the model.
 
     Args:
-        epochs: The number of epochs of each stage that has no number of its own.
+        epochs: The number of epochs of each stage that does not set its own number.
         batch_size: The number of images in a batch, at least 2.
-        max_images: Train on the first `max_images` images only; None trains on all.
-        num_labelled: Use the labels of the first `num_labelled` of these images only; None uses
-            all.
-        decay: "linear" lowers every learning rate to 0 in equal steps over a stage.
+        max_images: The number of images that the model is trained on, the first ones of the split.
+            None takes all.
+        num_labelled: The number of these images, the first ones, whose labels are used. None uses
+            all labels.
+        decay: "linear" lowers every learning rate to 0 in equal steps over a stage; "none" keeps
+            it constant.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     epochs: int

@@ -6,14 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NUM_POINTS = 100  # A training's curve has about this many points.
+NUM_POINTS = 100  # The loss curve of a training has about this number of points.
 
 
 class Point(NamedTuple):
     """One point of a loss curve.
 
     Attributes:
-        step: The number of optimiser steps made so far.
+        step: The number of finished optimiser steps.
         terms: The mean of each loss term over the steps since the previous point, by name.
     """
 
@@ -40,7 +40,7 @@ class LossCurve:
         self.window_length = window_length
         self.points: list[Point] = []
         self.sums: dict[str, Tensor] = {}
-        self.steps = 0  # in the current window
+        self.steps = 0  # the number of steps in the current window
         self.zero = torch.zeros((), device=device)
 
     def add(self, terms: dict[str, Tensor], weight: float) -> None:
@@ -49,7 +49,7 @@ class LossCurve:
             self.sums[name] = torch.add(self.sum_of(name), term, alpha=weight)
 
     def sum_of(self, name: str) -> Tensor:
-        """The sum of a term in the current window, 0 if there is none yet."""
+        """The sum of a term in the current window; 0 at the beginning of a window."""
         return self.sums.get(name, self.zero)
 
     def count_step(self, step: int) -> None:

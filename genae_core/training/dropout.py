@@ -1,4 +1,4 @@
-"""Dropout masks drawn from a training's own random stream."""
+"""Dropout masks from the random stream of a training."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -14,13 +14,13 @@ def masks_from(draw: Draw, has_dropout: bool) -> AbstractContextManager[None]:
 
     Args:
         draw: The random stream.
-        has_dropout: Whether the model has such layers; without them nothing is drawn. The caller
-            looks for them once, because looking takes as long as a small layer.
+        has_dropout: Whether the model has such layers; without them, nothing is drawn. The caller
+            finds this out once, because the search takes as long as a small layer.
     """
     return draw.as_global() if has_dropout else nullcontext()
 
 
 def has_dropout(model: nn.Module) -> bool:
-    """Whether the model has dropout layers of torch that drop anything."""
+    """Whether the model has dropout layers of torch with a rate above 0."""
     layers = (m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
     return any(layer.p > 0 for layer in layers)

@@ -1,4 +1,4 @@
-"""fit(): the one training loop. It trains every model that lists its stages and phases."""
+"""fit(), the training loop of every model that lists its stages and phases."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from genae_core.training.snapshots import Snapshot, SnapshotStore, restore, take
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a training calls while it runs.
+    """The functions that a training calls while it runs.
 
     Attributes:
         on_epoch: Is called after each epoch. It may sample from the model.
-        snapshots: Saves the training's snapshots, and holds the one that the training continues
-            from. None saves nothing.
+        snapshots: The store of the training's snapshots. The training continues from the newest
+            one, and saves new ones. None saves nothing.
     """
 
     on_epoch: Callable[[Progress], None] = lambda _: None
     snapshots: SnapshotStore | None = None
 
     def load_latest(self) -> Snapshot | None:
-        """The snapshot to continue from, if there is one."""
+        """The snapshot that the training continues from, if there is one."""
         return None if self.snapshots is None else self.snapshots.load_latest()
 
     def snapshot_is_due(self) -> bool:
@@ -34,7 +34,10 @@ class Callbacks:
         return self.snapshots is not None and self.snapshots.is_due()
 
     def save_snapshot(self, session: TrainingSession) -> None:
-        """Save a snapshot of the session if there is a store. Its time is not the training's."""
+        """Save a snapshot of the session if there is a store.
+
+        The seconds of the training do not include the time that this takes.
+        """
         if self.snapshots is not None:
             self.snapshots.save(take_snapshot(session))
             session.restart_clock()
@@ -53,19 +56,19 @@ def fit(
 ) -> TrainingResult:
     """Train a model through its stages and leave it in evaluation mode.
 
-    An optimiser step runs the phases of the stage in their order, each on the same batch: it
-    computes the loss, its gradient, and one step of the player's optimiser. Examples that do not
-    fill a batch are left out of the epoch. On a CPU, a training that continues from a snapshot
-    ends with the same bits as one that was never stopped; it may call `on_epoch` for an epoch
-    again.
+    An optimiser step runs the phases of the stage in their order, all on the same batch. A phase
+    computes its loss and the gradient, and makes one step of its player's optimiser. Examples that
+    do not fill a batch are left out of the epoch. On a CPU, a training that continues from a
+    snapshot ends with the same bits as a training without a stop. It may call `on_epoch` a second
+    time for the same epoch.
 
     Args:
         model: The model.
         stages: Its stages, usually `model.stages()`.
         examples: The training set.
         config: The number of epochs, the batch size and the decay of the learning rates.
-        draw: The random stream for the order of the examples and the noise of the losses.
-        callbacks: What to call after each epoch, and where the snapshots are.
+        draw: The random stream of the order of the examples and of the noise in the losses.
+        callbacks: The function to call after each epoch, and the store of the snapshots.
 
     Returns:
         The loss curve and the seconds of the training.

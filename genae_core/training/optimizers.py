@@ -1,4 +1,4 @@
-"""The optimisers of a stage, one for each player."""
+"""The optimisers of a stage: one for each player."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class Optimizers:
     """The optimisers of a stage's players and their learning-rate schedules, by player name.
 
     Args:
-        stage: The stage; None stands for one without players.
+        stage: The stage; None gives no optimisers.
         decay_steps: The number of optimiser steps over which every learning rate falls linearly
             to 0; None keeps the rates constant.
     """
@@ -38,7 +38,7 @@ class Optimizers:
             adam.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The moments, named PLAYER.NUMBER.MOMENT; NUMBER counts the player's parameters."""
+        """The moments, by names PLAYER.NUMBER.MOMENT. NUMBER is the parameter's index."""
         tensors = {}
         for player, adam in self.adams.items():
             for number, moments in adam.state_dict()["state"].items():
@@ -47,11 +47,11 @@ class Optimizers:
         return tensors
 
     def schedule_states(self) -> dict[str, dict[str, Any]]:
-        """The state of each schedule, in plain values."""
+        """The state of each schedule, as values that JSON can hold."""
         return {name: schedule.state_dict() for name, schedule in self.schedules.items()}
 
     def load(self, tensors: dict[str, Tensor], schedule_states: dict[str, dict[str, Any]]) -> None:
-        """Take over the moments of `tensors` and the states of `schedule_states`."""
+        """Load the moments that `tensors` gave, and the states that `schedule_states` gave."""
         for player, adam in self.adams.items():
             adam.load_state_dict(_state_dict(adam, tensors, player))
         for player, schedule in self.schedules.items():

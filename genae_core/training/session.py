@@ -1,4 +1,4 @@
-"""A training under way: everything that changes from one optimiser step to the next."""
+"""The state of a running training: everything that changes from one optimiser step to the next."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from genae_core.training.optimizers import Optimizers
 
 
 class Progress(NamedTuple):
-    """How far a training is at the end of an epoch.
+    """The progress of a training at the end of an epoch.
 
     Attributes:
         stage: The name of the current stage.
         epoch: The number of finished epochs of the stage.
         epochs: The number of all epochs of the stage.
-        done: The share of all optimiser steps of all stages that are done, in (0, 1].
+        done: The fraction of the optimiser steps of all stages that are done, in (0, 1].
         last_stage: Whether this is the last stage, in which the model can already be sampled.
         terms: The loss terms of the newest point of the loss curve.
     """
@@ -39,11 +39,11 @@ class Progress(NamedTuple):
 
 
 class TrainingResult(NamedTuple):
-    """What a training gives beside the trained model.
+    """The results of a training, besides the trained model.
 
     Attributes:
         history: The loss curve.
-        seconds: The duration of its optimiser steps, those before an interruption included.
+        seconds: The duration of all optimiser steps, also of the steps before an interruption.
     """
 
     history: list[Point]
@@ -51,13 +51,13 @@ class TrainingResult(NamedTuple):
 
 
 class TrainingSession:
-    """The state of a training and the steps that advance it.
+    """The state of a training, and the methods that advance it.
 
-    A loop calls `begin_stage`, then for each epoch `batches`, for each batch `run_phases` and
-    `finish_step`, and at the end `end_stage` (see `fit`).
+    For each stage, a loop calls `begin_stage`; for each epoch, `batches`; for each batch,
+    `run_phases` and `finish_step`; and at the end of the stage, `end_stage` (see `fit`).
 
     Attributes:
-        stage: The number of finished stages, and so the index of the current one.
+        stage: The number of finished stages, which is the index of the current one.
         epoch: The number of finished epochs of the current stage.
         batch: The number of finished batches of the current epoch.
         step: The number of finished optimiser steps of all stages.
@@ -90,8 +90,9 @@ class TrainingSession:
         self.replay: Replay | None = None
         self.curve = LossCurve(max(1, self.total_steps // NUM_POINTS), draw.device)
         self.seconds, self.clock = 0.0, time.perf_counter()
-        # The random stream at the start of the current stage and of the current epoch. A resumed
-        # training draws the stage's inputs and the epoch's order from them again.
+        # The states of the random stream at the start of the current stage and of the current
+        # epoch. From them, a training that continues draws the stage's inputs and the epoch's
+        # order again.
         self.stage_stream = self.epoch_stream = draw.generator.get_state()
 
     @property
@@ -108,7 +109,8 @@ class TrainingSession:
         """Make the examples and the optimisers of the current stage.
 
         Args:
-            stream: The state of the random stream to begin from; None takes the present one.
+            stream: The state of the random stream at the start of the stage; None takes the
+                present state.
         """
         self.restart_clock()
         stage = self.stages[self.stage]
@@ -121,7 +123,7 @@ class TrainingSession:
         decays = self.config.decay == "linear"
         steps = self.steps_per_epoch * self.epochs[self.stage]
         self.optimizers = Optimizers(stage, steps if decays else None)
-        # A captured step repeats the seeds of dropout masks and the learning rate of its capture.
+        # A captured step would repeat the dropout masks and the learning rate of its capture.
         if uses_cuda_graphs(self.model, self.draw.device) and not (self.has_dropout or decays):
             adams = list(self.optimizers.adams.values())
             self.replay = Replay(self.draw.device, [self.draw], adams)
@@ -129,7 +131,7 @@ class TrainingSession:
         self._add_seconds(1.0)
 
     def end_stage(self) -> None:
-        """Go on to the next stage."""
+        """Finish the current stage, so that the next one becomes the current stage."""
         self.curve.end_window(self.step)
         self.stage, self.epoch, self.stage_has_begun = self.stage + 1, 0, False
         if self.replay is not None:
@@ -137,7 +139,7 @@ class TrainingSession:
             self.optimizers.drop_gradients()  # They lie in the memory of the graph.
 
     def batches(self) -> Iterator[Any]:
-        """The remaining batches of the current epoch; the last one finishes the epoch."""
+        """Yield the remaining batches of the current epoch, and then finish the epoch."""
         self.restart_clock()
         order = self._epoch_order()
         size = self.config.batch_size
@@ -146,7 +148,10 @@ class TrainingSession:
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _epoch_order(self) -> NDArray[np.int64]:
-        """The order of the examples in the current epoch, drawn again after an interruption."""
+        """Draw the order of the examples in the current epoch.
+
+        After an interruption within the epoch, the same order is drawn again.
+        """
         stream = self.draw.generator.get_state()
         within_epoch = self.batch > 0
         if within_epoch:
@@ -184,11 +189,11 @@ class TrainingSession:
             terms_of_phases.append({name: term.detach() for name, term in terms.items()})
         return terms_of_phases
 
-    def finish_step(self, share: float = 1.0) -> None:
-        """Count an optimiser step whose phases have run.
+    def finish_step(self, fraction: float = 1.0) -> None:
+        """Count an optimiser step after its phases have run.
 
         Args:
-            share: The share of the time since the last step that this training used.
+            fraction: The fraction of the time since the last step that this training used.
 
         Raises:
             NonFiniteLossError: A loss term of the finished window is NaN or infinite.
@@ -196,19 +201,20 @@ class TrainingSession:
         self.optimizers.step_schedules()
         self.step, self.batch = self.step + 1, self.batch + 1
         self.curve.count_step(self.step)
-        self._add_seconds(share)
+        self._add_seconds(fraction)
 
     def restart_clock(self) -> None:
-        """Leave the time since the last step out of the training's seconds, because a callback
-        used it."""
+        """Leave the time since the last step, which a callback used, out of the training's
+        seconds."""
         self.clock = time.perf_counter()
 
-    def _add_seconds(self, share: float) -> None:
+    def _add_seconds(self, fraction: float) -> None:
+        """Add a fraction of the time since the last call to the training's seconds."""
         now = time.perf_counter()
-        self.seconds, self.clock = self.seconds + share * (now - self.clock), now
+        self.seconds, self.clock = self.seconds + fraction * (now - self.clock), now
 
     def progress(self) -> Progress:
-        """How far the training is."""
+        """The progress of the training."""
         points = self.curve.points
         return Progress(
             stage=self.stages[self.stage].name,
@@ -225,9 +231,10 @@ class TrainingSession:
 
 
 def repeated_phases(stage: Stage) -> list[Phase]:
-    """The phases of an optimiser step in their order, each as often as it is repeated."""
+    """The phases of an optimiser step in order; a phase with repeats is listed several times."""
     return [phase for phase in stage.phases for _ in range(phase.repeats)]
 
 
 def _permutation(count: int) -> Callable[[Draw], NDArray[np.int64]]:
+    """The default of `Examples.order`."""
     return lambda draw: draw.permutation(count).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The snapshots of a training on disk, so that a stop costs little work."""
+"""The snapshots of a training on disk, so that little work is lost if the training is stopped."""
 
 import contextlib
 import os
@@ -16,23 +16,23 @@ from genae_core.data.storage import Folder
 from genae_core.training import checkpoint
 from genae_core.training.snapshots import Snapshot
 
-NUM_SNAPSHOTS = 2  # The newest one, and the one before it in case the newest is broken.
+NUM_SNAPSHOTS = 2  # The second snapshot is used if the newest one is broken.
 NOTICE_S = 25.0  # Platforms wait 30 seconds or more between SIGTERM and SIGKILL.
-LONGEST_WAIT_S = 60.0  # The longest wait before another attempt without progress.
-STOP_REQUESTED = threading.Event()  # Set when this process is to end soon.
+LONGEST_WAIT_S = 60.0  # The longest wait after an attempt without progress.
+STOP_REQUESTED = threading.Event()  # It is set when this process must end soon.
 
 
 class Preempted(BaseException):
-    """The snapshot is saved and the process is to end.
+    """The training has saved a snapshot and must now stop, because the process must end.
 
-    Like SystemExit, it is no Exception, so that nothing catches it on its way.
+    Like SystemExit it is not an Exception, so that no `except Exception` catches it.
     """
 
 
 def request_stop(*_: object) -> None:
-    """Handle SIGTERM: the training saves a snapshot after its current step and stops.
+    """Handle SIGTERM, so that the training saves a snapshot after its current step and stops.
 
-    If no training does so, the process ends itself before the platform kills it.
+    If no training stops, the process ends itself before the platform kills it.
     """
     STOP_REQUESTED.set()
     timer = threading.Timer(NOTICE_S, os._exit, (143,))
@@ -47,12 +47,12 @@ def print_warning(text: str) -> None:
 
 @dataclass(frozen=True)
 class SaveSchedule:
-    """When a training saves its snapshots.
+    """The times at which a training saves its snapshots.
 
     Attributes:
         interval: The seconds between two snapshots.
-        must_stop: Whether the process is to end; then a snapshot is due at once.
-        clock: The present time in seconds; it never goes back.
+        must_stop: Returns whether the process must end; then a snapshot is due at once.
+        clock: Returns the present time in seconds, which never decreases.
     """
 
     interval: float = 60.0
@@ -69,13 +69,13 @@ EVERY_MINUTE = SaveSchedule()
 class SnapshotFolder:
     """A `SnapshotStore` that keeps the newest two snapshots in a folder.
 
-    Each snapshot is a checkpoint of its own, written completely or not at all. A snapshot that is
-    cut or changed is skipped with a warning, and the one before it is used. If a snapshot cannot
-    be written, because the disk is full, there is a warning and the training goes on.
+    Each snapshot is a checkpoint, which is written completely or not at all. If a snapshot is
+    incomplete or changed, there is a warning, and the one before it is used. If a snapshot cannot
+    be written, for example on a full disk, there is a warning, and the training continues.
 
     Args:
         folder: The folder.
-        schedule: When to save.
+        schedule: The times at which snapshots are saved.
         warn: Is called with the text of each warning.
         on_save: Is called with the size of each saved snapshot in bytes.
         mirror: A folder for copies of the snapshots, on a store that outlives this machine.
@@ -92,11 +92,11 @@ class SnapshotFolder:
         self.folder, self.schedule, self.mirror = folder, schedule, mirror
         self.warn, self.on_save = warn, on_save
         self.last_save = schedule.clock()
-        self.resumed_step: int | None = None  # The step of the snapshot that was loaded.
+        self.resumed_step: int | None = None  # the step of the loaded snapshot
         self.number = max({*self._local_numbers(), *self._mirrored_numbers()}, default=0)
 
     def load_latest(self) -> Snapshot | None:
-        """The newest snapshot that can be read, here or in the mirror."""
+        """The newest readable snapshot in the folder or in the mirror; None if there is none."""
         for number in sorted({*self._local_numbers(), *self._mirrored_numbers()}, reverse=True):
             path = self._path(number)
             try:
@@ -111,15 +111,15 @@ class SnapshotFolder:
         return None
 
     def is_due(self) -> bool:
-        """Whether the interval is over or the process is to end."""
+        """Whether the interval is over or the process must end."""
         elapsed = self.schedule.clock() - self.last_save
         return elapsed >= self.schedule.interval or self.schedule.must_stop()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write the snapshot and delete the ones before the newest two.
+        """Write the snapshot, and delete all snapshots but the newest two.
 
         Raises:
-            Preempted: The process is to end.
+            Preempted: The process must end.
         """
         self.last_save = self.schedule.clock()
         path = self._path(self.number + 1)
@@ -138,9 +138,9 @@ class SnapshotFolder:
             raise Preempted
 
     def back_off(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Count an attempt at this training, and wait before it if earlier ones made no progress.
+        """Count an attempt at this training. Wait first if the last attempts saved no snapshot.
 
-        The wait doubles with each attempt in a row that saved no snapshot.
+        Each further attempt without a snapshot doubles the wait.
         """
         attempts = 0
         with contextlib.suppress(OSError, ValueError):
@@ -152,7 +152,10 @@ class SnapshotFolder:
             self._attempts.write_text(str(attempts + 1))
 
     def delete(self) -> None:
-        """Delete all snapshots, here and in the mirror, once the training's result is safe."""
+        """Delete all snapshots in the folder and in the mirror.
+
+        The caller has saved the result of the training before.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # The parent may hold the snapshots of other trainings.
             self.folder.parent.rmdir()
@@ -161,7 +164,7 @@ class SnapshotFolder:
                 self.mirror.delete()
 
     def _push(self, path: Path) -> None:
-        """Copy a snapshot to the mirror. Its description goes last, and marks it as complete."""
+        """Copy a snapshot to the mirror. The description comes last and marks it as complete."""
         if self.mirror is not None:
             for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
                 self.mirror.write(f"{path.name}/{name}", (path / name).read_bytes())
@@ -181,7 +184,7 @@ class SnapshotFolder:
         with contextlib.suppress(OSError):  # An old snapshot does no harm.
             for name in {name.split("/")[0] for name in self._mirrored_files()}:
                 if snapshot_number(name) <= last:
-                    # Deleting the files one by one would leave the folder's name on some stores.
+                    # On some stores, deleting the files one by one would leave an empty folder.
                     self.mirror.delete(name)
 
     def _mirrored_files(self) -> list[str]:
@@ -194,7 +197,7 @@ class SnapshotFolder:
         try:
             files = self._mirrored_files()
         except OSError as error:
-            self.warn(f"the states in {self.mirror} cannot be seen: {error}")
+            self.warn(f"the snapshots in {self.mirror} cannot be listed: {error}")
             return []
         return [snapshot_number(name) for name in files if name.endswith(checkpoint.DESCRIPTION)]
 
@@ -204,6 +207,7 @@ class SnapshotFolder:
         return [snapshot_number(name) for name in names if name.removeprefix("state-").isdigit()]
 
     def _path(self, number: int) -> Path:
+        """The folder of the snapshot with this number."""
         return self.folder / f"state-{number:06}"
 
     @property

@@ -1,4 +1,4 @@
-"""Snapshots: the state of a training, from which it can continue after a stop."""
+"""Snapshots of a training, from which it can continue after a stop."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from genae_core.training.curve import Point
 from genae_core.training.session import TrainingSession
 
-# The counters of a session that a snapshot holds, by their attribute names.
+# The names of the session's counters that a snapshot holds.
 COUNTERS = ("stage", "epoch", "batch", "step")
 
 
@@ -15,8 +15,8 @@ class Snapshot(NamedTuple):
     """Everything that a training needs to continue from an optimiser step.
 
     Attributes:
-        tensors: Weights, moments, sums of loss terms and random streams, by name.
-        values: Counters, loss curve and learning-rate schedules, as JSON can hold them.
+        tensors: The weights, moments, sums of loss terms and random streams, by name.
+        values: The counters, loss curve and learning-rate schedules, as values that JSON can hold.
     """
 
     tensors: dict[str, Tensor]
@@ -27,17 +27,25 @@ class SnapshotStore(Protocol):
     """Holds the snapshots of one training, so that the training can continue after a stop."""
 
     def load_latest(self) -> Snapshot | None:
-        """The snapshot to continue from; None begins a new training."""
+        """Load the newest snapshot.
+
+        Returns:
+            The snapshot that the training continues from. None begins a new training.
+        """
 
     def is_due(self) -> bool:
-        """Whether to save a snapshot now. `fit` asks after every optimiser step."""
+        """Whether `fit`, which asks after every optimiser step, should save a snapshot now."""
 
     def save(self, snapshot: Snapshot) -> None:
-        """Save the snapshot. An exception that it raises ends the training."""
+        """Save a snapshot. If this raises an exception, the training ends.
+
+        Args:
+            snapshot: The snapshot.
+        """
 
 
 def take_snapshot(session: TrainingSession) -> Snapshot:
-    """A copy of the training's state, which later steps do not change."""
+    """Copy the state of a training, so that later steps do not change it."""
     tensors = {
         **_prefixed("model", session.model.state_dict()),
         **_prefixed("adam", session.optimizers.tensors()),
@@ -78,7 +86,7 @@ def restore(session: TrainingSession, snapshot: Snapshot) -> None:
         session.curve.points = [Point(step, terms) for step, terms in values["history"]]
         session.seconds = float(values.get("seconds", 0.0))  # Old snapshots have no seconds.
     except (KeyError, IndexError, RuntimeError, TypeError) as error:
-        raise ValueError(f"the state is of another model or training: {error}") from None
+        raise ValueError(f"the snapshot is of another model or training: {error}") from None
     session.curve.sums = {name: term.to(session.draw.device) for name, term in sums.items()}
     session.epoch_stream = tensors["stream of epoch"]
     session.draw.generator.set_state(tensors["stream"])

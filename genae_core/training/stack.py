@@ -1,4 +1,4 @@
-"""Several replicas of a model whose tensors are stacked, so that one call steps all of them.
+"""A stack of several replicas of a model: their tensors are stacked, and one call steps all.
 
 Shapes: S replicas.
 """
@@ -36,7 +36,7 @@ class Stack:
         first = sessions[0]
         self.sessions = sessions
         self.stage = first.stages[first.stage]
-        self.sums: dict[str, Tensor] = {}  # the sums of the loss curves' windows, [S] each
+        self.sums: dict[str, Tensor] = {}  # the sums of the windows of all loss curves, [S] each
         if first.has_dropout:
             raise StackingError("the dropout layers draw from torch's global random state")
         rows = np.arange(first.config.batch_size)
@@ -44,10 +44,10 @@ class Stack:
         numbers = range(len(self.stage.phases))
         self.losses = [VmappedLoss(first, number, batches[0]) for number in numbers]
         models = [session.model for session in sessions]
-        self.parameters = _share([dict(model.named_parameters()) for model in models])
+        self.parameters = _stack_and_share([dict(model.named_parameters()) for model in models])
         for parameter in self.parameters.values():
             parameter.requires_grad_()
-        self.buffers = _share([dict(model.named_buffers()) for model in models])
+        self.buffers = _stack_and_share([dict(model.named_buffers()) for model in models])
         names = {id(parameter): name for name, parameter in first.model.named_parameters()}
         self.adams: dict[str, StackedAdam] = {}
         for player in {phase.player.name: phase.player for phase in self.stage.phases}.values():
@@ -66,8 +66,11 @@ class Stack:
             self.replay = Replay(device, [session.draw for session in sessions], adams)
 
     def run_phases(self, batches: Sequence[Any]) -> None:
-        """Run all phases of an optimiser step, each replica on its batch, and add the loss terms
-        to the replicas' curves."""
+        """Run all phases of an optimiser step, and add the loss terms to the replicas' curves.
+
+        Args:
+            batches: The batch of each replica.
+        """
         batch = _stack_trees(batches)
         if self.replay is None:
             terms_of_phases = self._step_players(batch)
@@ -80,7 +83,7 @@ class Stack:
                 self._sum_of(name).add_(term, alpha=1 / phase.repeats)
 
     def _sum_of(self, name: str) -> Tensor:
-        """The sums [S] of a loss term, of which the curves' sums are views."""
+        """The sums [S] of a loss term. The sums of the replicas' curves are views of them."""
         if name not in self.sums:
             curves = [session.curve for session in self.sessions]
             self.sums[name] = _stack([curve.sum_of(name) for curve in curves])
@@ -109,7 +112,7 @@ class Stack:
         return {name: term.detach() for name, term in terms.items()}
 
     def separate(self) -> None:
-        """Give each replica's model tensors of its own again."""
+        """Copy the tensors of each model, so that the models share no memory any more."""
         for session in self.sessions:
             for tensor in (*session.model.parameters(), *session.model.buffers()):
                 tensor.data = tensor.data.clone()
@@ -133,13 +136,13 @@ class StackedAdam:
         self.replicas = [session.optimizers.adams[player.name] for session in sessions]
         self.adam = player.optimizer.build(leaves)
         for replica in self.replicas:
-            # Without gradients this changes nothing, but a learning-rate schedule warns if it is
-            # stepped before its optimiser.
+            # Without gradients this step changes nothing. But without it, a learning-rate schedule
+            # would warn that it is stepped before its optimiser.
             replica.step()
         self._gather()
 
     def step(self, losses: Tensor) -> None:
-        """Step every replica down the gradient of its loss in `losses` [S]."""
+        """Make a step of every replica, which minimises its loss in `losses` [S]."""
         groups = zip(self.adam.param_groups, self.replicas[0].param_groups, strict=True)
         for group, own_group in groups:
             group["lr"] = own_group["lr"]  # A schedule may have changed it.
@@ -153,15 +156,14 @@ class StackedAdam:
             self._share_moments()
 
     def _gather(self) -> None:
-        """Stack the moments that the replicas' optimisers have from a snapshot."""
+        """Stack the moments of the replicas' optimisers, if a snapshot has set them."""
         if not self.replicas[0].state:
             return
         parameters = [_parameters(adam) for adam in self.replicas]
         for number, leaf in enumerate(self.leaves):
-            states = [
-                adam.state.get(own[number], {})
-                for adam, own in zip(self.replicas, parameters, strict=True)
-            ]
+            states = []
+            for adam, own in zip(self.replicas, parameters, strict=True):
+                states.append(adam.state.get(own[number], {}))
             if not all(states):  # No loss has used this parameter.
                 continue
             moments = {name: _stack([state[name] for state in states]) for name in MOMENTS}
@@ -183,8 +185,9 @@ def _parameters(adam: torch.optim.Adam) -> list[nn.Parameter]:
     return [parameter for group in adam.param_groups for parameter in group["params"]]
 
 
-def _share(tensors_of_models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Stack the tensors of the models by name, and make those of the models views of the stack."""
+def _stack_and_share(tensors_of_models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack the models' tensors by name, and turn each model's tensors into views of the
+    stacks."""
     stacked = {}
     for name in tensors_of_models[0]:
         own_tensors = [tensors[name] for tensors in tensors_of_models]
@@ -199,5 +202,5 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _stack_trees(batches: Sequence[Any]) -> Any:
-    """The batches as one tree of tensors, [S, B, ...] each."""
+    """Stack the batches to one tree of tensors, [S, B, ...] each."""
     return tree_map(lambda *tensors: torch.stack(tensors), *batches)

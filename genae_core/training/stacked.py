@@ -1,9 +1,9 @@
-"""fit_together(): several seeds of one model, trained as one stacked model.
+"""fit_together() trains several seeds of one model as one stacked model.
 
-A small model leaves most of a GPU idle. Here each loss is computed for all replicas by one call
-over parameters of shape [S, ...], while each replica keeps its own weights, data order, noise,
-loss curve and snapshots. A replica is trained to what `fit` would train it to, but for rounding,
-and `fit` can continue from its snapshots.
+A small model leaves most of a GPU idle. Here one call with parameters of shape [S, ...] computes a
+loss for all replicas. Each replica has its own weights, data order, noise, loss curve and
+snapshots. Except for rounding, `fit` would give it the same weights, and `fit` can continue from
+its snapshots.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,15 @@ from genae_core.training.vmapped_loss import StackingError
 
 
 class Replica(NamedTuple):
-    """One seed's training: the arguments of `fit` without the config, which all replicas share."""
+    """The training of one seed. All replicas share the other argument of `fit`, the config.
+
+    Attributes:
+        model: As in `fit`.
+        stages: As in `fit`.
+        examples: As in `fit`.
+        draw: As in `fit`.
+        callbacks: As in `fit`.
+    """
 
     model: GenerativeModel
     stages: tuple[Stage, ...]
@@ -32,12 +40,12 @@ class Replica(NamedTuple):
 
 
 class StageStart(NamedTuple):
-    """How the replicas are trained in a stage.
+    """The way in which the replicas are trained in a stage.
 
     Attributes:
         stage: The name of the stage.
-        obstacle: Why the replicas are not stacked but trained one after the other; None if they
-            are stacked.
+        obstacle: The reason why the replicas are trained one after the other; None if they are
+            stacked.
     """
 
     stage: str
@@ -51,23 +59,23 @@ def fit_together(
 ) -> list[TrainingResult]:
     """Train several replicas of one model at the same time, as one stacked model if possible.
 
-    In a stage with a loss that cannot be computed for all replicas at once, each optimiser step
-    is made by one replica after the other. When the snapshot of one replica is due, the snapshots
-    of all replicas are saved.
+    If a stage has a loss that cannot be computed for all replicas at once, the replicas make each
+    optimiser step one after the other. When the snapshot of one replica is due, the snapshots of
+    all replicas are saved.
 
     Args:
         replicas: The replicas, which differ in their seeds only.
-        config: The training of each replica.
+        config: The config of all trainings.
         on_stage: Is called when a stage with optimiser steps begins or continues. Its argument
             says whether the replicas are stacked in this stage, and if not, why.
 
     Returns:
-        The loss curve of each replica, and its share of the seconds.
+        The loss curve of each replica, and its part of the seconds.
 
     Raises:
-        NonFiniteLossError: A loss term of a replica is NaN or infinite. The snapshots are then
-            from before that step.
-        ValueError: The replicas' snapshots are of different steps, or as in `fit`.
+        NonFiniteLossError: A loss term of a replica is NaN or infinite. All snapshots are then of
+            steps before this one.
+        ValueError: The snapshots of the replicas are of different steps; or as in `fit`.
     """
     sessions = [
         TrainingSession(
@@ -84,7 +92,7 @@ def fit_together(
         if snapshot is not None:
             restore(session, snapshot)
     places = {(session.stage, session.epoch, session.batch) for session in sessions}
-    require(len(places) == 1, "states must stand at one step", places=sorted(places))
+    require(len(places) == 1, "all snapshots must be of one step", places=sorted(places))
     while not sessions[0].is_finished:
         for session in sessions:
             if not session.stage_has_begun:
@@ -106,11 +114,12 @@ def _train_stage(
     """Make all optimiser steps of the current stage."""
     if sessions[0].stage_is_trained:
         return
-    stack = _stack(sessions, on_stage)
+    stack = _try_to_stack(sessions, on_stage)
     while not sessions[0].stage_is_trained:
         for session in sessions:
             session.model.train()  # on_epoch may have set evaluation mode.
-        # A session's epoch ends in its generator, so all of them must run to their ends.
+        # batches() finishes the epoch at its end, so every one of these iterators must be
+        # exhausted.
         for batches in zip(*(session.batches() for session in sessions), strict=True):
             if stack is not None:
                 stack.run_phases(batches)
@@ -127,10 +136,10 @@ def _train_stage(
         stack.separate()
 
 
-def _stack(
+def _try_to_stack(
     sessions: Sequence[TrainingSession], on_stage: Callable[[StageStart], None]
 ) -> Stack | None:
-    """Stack the sessions if their losses allow it, and report to `on_stage`."""
+    """Stack the sessions, and tell `on_stage`. Return None if a loss cannot be stacked."""
     stage = sessions[0].stages[sessions[0].stage].name
     try:
         stack = Stack(sessions)
@@ -142,7 +151,7 @@ def _stack(
 
 
 def _save_snapshots(replicas: Sequence[Replica], sessions: Sequence[TrainingSession]) -> None:
-    """Save the snapshot of every replica, even if saving one raises an exception."""
+    """Save the snapshots of all replicas, even if saving one of them raises an exception."""
     with ExitStack() as exits:
         for session, replica in zip(sessions, replicas, strict=True):
             exits.callback(replica.callbacks.save_snapshot, session)

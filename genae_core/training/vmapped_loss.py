@@ -31,8 +31,8 @@ class StackingError(Exception):
 class VmappedLoss:
     """A phase's loss(model, batch, draw), computed for S replicas by one call.
 
-    vmap cannot draw from S random streams, so the noise is drawn before the call. For this the
-    loss runs once on the meta device, which computes no values, while its draws are listed.
+    vmap cannot draw from S random streams, so the noise is drawn before the call. To find out what
+    the loss draws, it is called once on the meta device, which computes no values.
 
     Args:
         session: The training of one replica, at the beginning of a stage.
@@ -40,7 +40,7 @@ class VmappedLoss:
         batch: A batch of this replica.
 
     Raises:
-        StackingError: The draws of the loss depend on values, or are of another kind.
+        StackingError: What the loss draws depends on values, or it cannot be stacked.
     """
 
     def __init__(self, session: TrainingSession, phase: int, batch: Any) -> None:
@@ -61,11 +61,11 @@ class VmappedLoss:
         self.calls: list[Call] = lister.calls
 
     def draw_noise(self, draws: Sequence[Draw]) -> list[Tensor]:
-        """Draw the noise of one call from the stream of each replica: [S, ...] tensors."""
-        return [
-            torch.stack([getattr(draw, method)(shape) for draw in draws])
-            for method, shape in self.calls
-        ]
+        """Draw the noise of one call, tensors [S, ...], from the streams of the replicas."""
+        noise = []
+        for method, shape in self.calls:
+            noise.append(torch.stack([getattr(draw, method)(shape) for draw in draws]))
+        return noise
 
     def __call__(
         self,
@@ -78,9 +78,9 @@ class VmappedLoss:
 
         Args:
             parameters: The replicas' parameters by name, [S, ...] each.
-            buffers: The replicas' buffers by name, [S, ...] each; changed in place.
-            batch: The replicas' batches, a tree of [S, B, ...] tensors.
-            noise: What `draw_noise` drew.
+            buffers: The replicas' buffers by name, [S, ...] each. They are changed in place.
+            batch: The replicas' batches, a tree of tensors [S, B, ...].
+            noise: The noise from `draw_noise`.
 
         Returns:
             The losses [S] and the loss terms by name, [S] each.
@@ -101,17 +101,17 @@ class VmappedLoss:
         return losses
 
     def check(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], batch: Any) -> None:
-        """Compute the losses once, on copies of the buffers and on constant noise.
+        """Compute the losses once, with copies of the buffers and constant noise.
 
         Raises:
-            StackingError: vmap cannot compute them.
+            StackingError: vmap cannot compute the losses.
         """
         example = next(iter(parameters.values()))
         count, device = len(example), example.device
         noise = [torch.full((count, *shape), 0.5, device=device) for _, shape in self.calls]
         try:
             self(parameters, {name: b.clone() for name, b in buffers.items()}, batch, noise)
-        except Exception as error:  # vmap raises many kinds of errors.
+        except Exception as error:  # vmap raises errors of many classes.
             reason = f"torch.func.vmap cannot compute it ({_first_line(error)})"
             raise self._unstackable(reason) from error
 
@@ -125,7 +125,7 @@ def _first_line(error: Exception) -> str:
 
 
 class _LossModule(nn.Module):
-    """A loss as a module, because torch.func calls modules with other tensors than their own."""
+    """A module that computes a loss, because functional_call replaces the tensors of a module."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _LossModule(nn.Module):
 
 
 class _ListingDraw(Draw):
-    """Lists the calls and gives tensors without values."""
+    """Lists the calls of its methods, which return tensors without values."""
 
     def __init__(self) -> None:
         self.device = torch.device("meta")
@@ -160,7 +160,7 @@ class _ListingDraw(Draw):
 
 
 class _ReplayingDraw(Draw):
-    """Gives noise that was drawn before, in its order."""
+    """Returns noise that was drawn before, in the same order."""
 
     def __init__(self, noise: list[Tensor]) -> None:
         self.noise = iter(noise)

@@ -116,7 +116,7 @@ def test_a_seed_that_fails_ends_the_others_runs_too(
     run_cell(PARAMS, given, tiny.splits(), classifier, lambda _: None, warnings.append)
     assert {run.status for run in ran(tracker, "one-fails").values()} == {"FINISHED"}
     # The first is not run again; the third goes on from where it was trained to.
-    assert any("one after the other: states must stand at one step" in w for w in warnings)
+    assert any("one after the other: all snapshots must be of one step" in w for w in warnings)
     assert any(w.startswith("the training of seed 2 was interrupted") for w in warnings)
 
 

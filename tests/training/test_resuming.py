@@ -121,5 +121,5 @@ def test_the_callback_is_called_after_every_epoch(tmp_path: Path) -> None:
 def test_a_snapshot_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         train("vae", "none", Disk(tmp_path / "state", 4))
-    with pytest.raises(ValueError, match="the state is of another model or training"):
+    with pytest.raises(ValueError, match="the snapshot is of another model or training"):
         train("aae", "none", Disk(tmp_path / "state"))

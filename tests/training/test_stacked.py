@@ -181,7 +181,7 @@ def test_a_snapshot_of_a_stack_continues_alone_and_together(family: str, tmp_pat
     assert torch.equal(decoded(done), decoded(later[0]))
     new = replica(family, SEEDS[1])
     finished = replica(family, SEEDS[0], Disk(tmp_path / str(SEEDS[0])))
-    with pytest.raises(ValueError, match="states must stand at one step"):
+    with pytest.raises(ValueError, match="all snapshots must be of one step"):
         fit_together([finished, new], CONFIG)
 
 
