@@ -30,22 +30,22 @@ class Layout(NamedTuple):
     files: tuple[str, ...]
     endings: tuple[str, ...] = ("",)
 
-    def missing(self, folder: Folder) -> list[str]:
-        """The files that `folder` lacks."""
+    def list_missing(self, folder: Folder) -> list[str]:
+        """List the files that `folder` lacks."""
         return [
             file
             for file in self.files
             if not any(folder.exists(file + ending) for ending in self.endings)
         ]
 
-    def expected(self, root: Folder) -> str:
+    def describe(self, root: Folder) -> str:
         """Describe in words which files are expected where."""
         places = " or ".join(self._at(root, name).uri for name in self.folders)
         endings = "".join(f" (or {ending})" for ending in self.endings if ending)
         return f"{', '.join(self.files)}{endings} in {places}"
 
-    def places(self, root: Folder) -> list[Folder]:
-        """The folders that may hold the files."""
+    def list_folders(self, root: Folder) -> list[Folder]:
+        """List the folders that may hold the files."""
         return [self._at(root, name) for name in self.folders]
 
     @staticmethod
@@ -73,18 +73,18 @@ def locate(layout: Layout, root: str, download: bool) -> Folder:
     with their names and the places where they belong.
     """
     base = Folder(root)
-    folders = layout.places(base)
-    if download and all(layout.missing(folder) for folder in folders):
+    folders = layout.list_folders(base)
+    if download and all(layout.list_missing(folder) for folder in folders):
         require(base.local is not None, "download needs a local root", root=root)
-        fetch(layout.name, Path(base.uri), layout.expected(base))
+        fetch(layout.name, Path(base.uri), layout.describe(base))
     for folder in folders:
-        if not layout.missing(folder):
+        if not layout.list_missing(folder):
             return folder
-    help_text = f"expected {layout.expected(base)}; put them there, or let --download fetch them"
+    help_text = f"expected {layout.describe(base)}; put them there, or let --download fetch them"
     if base.local is not None and not base.local.is_dir():
         raise ValueError(f"{layout.name}: the data root {root!r} is no folder; {help_text}")
-    nearest = min(folders, key=lambda folder: len(layout.missing(folder)))
-    lacking = ", ".join(layout.missing(nearest))
+    nearest = min(folders, key=lambda folder: len(layout.list_missing(folder)))
+    lacking = ", ".join(layout.list_missing(nearest))
     raise ValueError(f"{layout.name}: {nearest.uri} lacks {lacking}; {help_text}")
 
 

@@ -135,12 +135,15 @@ class Folder:
 
         Other processes see the file after the block, completely or not at all.
         """
-        where = self.path_of(name)
+        full_path = self.path_of(name)
         if self.local is None:
             buffer = io.BytesIO()  # A stream to a store would leave half a file after an error.
-            yield FileWriter(buffer, where)
+            yield FileWriter(buffer, full_path)
             filesystem, base = self._open()
-            with _AddFileName(where), filesystem.open_output_stream(f"{base}/{name}") as stream:
+            with (
+                _AddFileName(full_path),
+                filesystem.open_output_stream(f"{base}/{name}") as stream,
+            ):
                 stream.write(buffer.getbuffer())
             return
         path = self.local / name
@@ -148,8 +151,8 @@ class Folder:
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with scratch.open("wb") as file:
-                yield FileWriter(file, where)
-                with _AddFileName(where):
+                yield FileWriter(file, full_path)
+                with _AddFileName(full_path):
                     file.flush()
                     os.fsync(file.fileno())
             scratch.replace(path)
@@ -170,13 +173,13 @@ class Folder:
                 path.unlink(missing_ok=True)
             return
         filesystem, base = self._open()
-        where = f"{base}/{name}".rstrip("/")
+        full_path = f"{base}/{name}".rstrip("/")
         with _AddFileName(self.path_of(name)):
-            kind = filesystem.get_file_info(where).type.name
+            kind = filesystem.get_file_info(full_path).type.name
             if kind == "File":
-                filesystem.delete_file(where)
+                filesystem.delete_file(full_path)
             elif kind == "Directory":
-                filesystem.delete_dir(where)
+                filesystem.delete_dir(full_path)
 
     def delete_unfinished(self) -> None:
         """Delete the incomplete files of processes that were killed while they wrote.
@@ -246,15 +249,15 @@ class FileWriter:
 
     closed = False
 
-    def __init__(self, file: IO[bytes], where: str) -> None:
+    def __init__(self, file: IO[bytes], full_path: str) -> None:
         self.file = file
-        self.where = where
+        self.full_path = full_path
         self.bytes = 0
         self.digest = hashlib.sha256()
 
     def write(self, content: bytes) -> int:
         """Append bytes and return their number."""
-        with _AddFileName(self.where):
+        with _AddFileName(self.full_path):
             count = self.file.write(content)
         self.bytes += count
         self.digest.update(content)
@@ -272,12 +275,12 @@ class _AddFileName:
     """A context that adds the name of the file to an OSError, if the error lacks it as many of
     pyarrow's do."""
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, full_path: str) -> None:
+        self.full_path = full_path
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError) and error.filename is None:
-            raise type(error)(f"{self.where}: {error}") from None
+            raise type(error)(f"{self.full_path}: {error}") from None

@@ -27,8 +27,8 @@ class Matching(NamedTuple):
         codes: Computes codes(model, batch, draw), [B, D].
         target: Draws target(model, batch, draw), [B, D], from the target distribution.
         terms: The names of the critic's loss and of the codes' loss in the loss curve.
-        switch: Computes switch(batch), [B, S], which the critic receives beside the codes. With
-            None, the critic receives the codes only.
+        switch: Computes switch(batch), [B, S], which the critic receives together with the codes.
+            With None, the critic receives the codes only.
     """
 
     divergence: Divergence

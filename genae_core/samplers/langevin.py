@@ -103,7 +103,8 @@ class Langevin:
         log_size = torch.tensor(self.size, device=z.device).log()
         state = _State(log_density, gradient, log_size, 0)
         accepted = torch.zeros(len(z), device=z.device)
-        return chain_at(model, z, self.decode, draw, state)._replace(accepted=accepted)
+        chain = chain_at(model, z, self.decode, draw, state=state)
+        return chain._replace(accepted=accepted)
 
     def step(self, model: Sampleable, chain: Chain, draw: Draw) -> Chain:
         distribution = model.latent_prior()
@@ -112,7 +113,8 @@ class Langevin:
         for _ in range(self.moves):
             z, state, accepted = self._move(distribution, z, state, draw)
             fraction = fraction + (accepted.float() - fraction) / state.moves
-        return chain_at(model, z, self.decode, draw, state)._replace(accepted=fraction)
+        next_chain = chain_at(model, z, self.decode, draw, state=state)
+        return next_chain._replace(accepted=fraction)
 
     def _move(
         self, distribution: Distribution, z: Tensor, state: _State, draw: Draw

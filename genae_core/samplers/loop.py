@@ -87,7 +87,7 @@ def run_chain(
     for first in range(0, num_chains, config.sub_batch):
         sub_batch = (first_chain + first) // config.sub_batch
         draw = Draw(config.seed, "chain", sub_batch, device=device)
-        own_start = _start_of(config, start, first, num_chains, device)
+        own_start = _start_of(config, start, first, num_chains=num_chains, device=device)
         with sampling_mode(model, config.batch_norm):
             chain = config.sampler.init(target, own_start, draw)
         stepper.draw_from(draw)
@@ -163,7 +163,7 @@ def _check_start(model: Any, config: ChainConfig, num_chains: int, start: Tensor
 def _start_of(
     config: ChainConfig, start: Tensor | None, first: int, num_chains: int, device: torch.device
 ) -> Start:
-    """What the sub-batch of chains from `first` on starts from."""
+    """The start of the sub-batch whose first chain is number `first`."""
     if start is None:
         return config.sub_batch
     if start.ndim == 4:

@@ -87,7 +87,7 @@ class Metropolis:
         assert fraction is not None
         fraction = (fraction * num_steps + accepted) / (num_steps + 1)
         next_z = torch.where(accepted[:, None], proposed, z)
-        next_chain = chain_at(model, next_z, "sample", draw, num_steps + 1)
+        next_chain = chain_at(model, next_z, "sample", draw, state=num_steps + 1)
         return next_chain._replace(accepted=fraction)
 
 

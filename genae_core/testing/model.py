@@ -271,7 +271,7 @@ class ModelContract(ModelHelpers):
     def test_a_saved_model_decodes_bit_for_bit(self, tmp_path: Path) -> None:
         model = self.build()
         self.train(model, model.stages(), 1)
-        save_model(tmp_path / "model", model, self.config, self.shape, Draw(0))
+        save_model(tmp_path / "model", model, self.config, self.shape, draw=Draw(0))
         loaded = load_model(tmp_path / "model")
         assert not any(module.training for module in loaded.modules())
         assert digest(loaded) == digest(model)

@@ -77,7 +77,8 @@ class ModelHelpers:
         """Train the model on images, by default toy images, and return its loss curve."""
         examples = self.examples(self.images() if images is None else images)
         config = TrainingConfig(epochs=epochs, batch_size=BATCH)
-        return fit(model, stages, examples, config, Draw(seed, "training")).history
+        draw = Draw(seed, "training")
+        return fit(model, stages, examples, config=config, draw=draw).history
 
     def phases(self, model: GenerativeModel) -> list[Phase]:
         """The phases of all stages, in order."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from genae_core.models.base import Stage
@@ -62,9 +62,14 @@ class Optimizers:
                 group["lr"] = rate
 
 
+def parameters_of(adam: torch.optim.Adam) -> list[nn.Parameter]:
+    """The parameters of an optimiser, in order."""
+    return [parameter for group in adam.param_groups for parameter in group["params"]]
+
+
 def _state_dict(adam: torch.optim.Adam, tensors: dict[str, Tensor], player: str) -> dict[str, Any]:
     """The optimiser's state dict with the moments that `Optimizers.tensors` named."""
-    parameters = [p for group in adam.param_groups for p in group["params"]]
+    parameters = parameters_of(adam)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, number, moment = name.rsplit(".", 2)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from genae_core.models.base import Player
 from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
+from genae_core.training.optimizers import parameters_of
 from genae_core.training.session import TrainingSession, repeated_phases
 from genae_core.training.vmapped_loss import StackingError, VmappedLoss
 
@@ -93,11 +94,11 @@ class Stack:
 
     def _step_players(self, batch: Any) -> list[dict[str, Tensor]]:
         """Step the player of each phase once and return the phases' loss terms, [S] each."""
-        return [
-            self._step_player(number, batch)
-            for number, phase in enumerate(self.stage.phases)
-            for _ in range(phase.repeats)
-        ]
+        terms_of_phases = []
+        for number, phase in enumerate(self.stage.phases):
+            for _ in range(phase.repeats):
+                terms_of_phases.append(self._step_player(number, batch))
+        return terms_of_phases
 
     def _step_player(self, number: int, batch: Any) -> dict[str, Tensor]:
         """Step the player of phase `number` and return the loss terms, [S] each."""
@@ -159,7 +160,7 @@ class StackedAdam:
         """Stack the moments of the replicas' optimisers, if a snapshot has set them."""
         if not self.replicas[0].state:
             return
-        parameters = [_parameters(adam) for adam in self.replicas]
+        parameters = [parameters_of(adam) for adam in self.replicas]
         for number, leaf in enumerate(self.leaves):
             states = []
             for adam, own in zip(self.replicas, parameters, strict=True):
@@ -173,16 +174,12 @@ class StackedAdam:
     def _share_moments(self) -> None:
         """Make the moments of each replica's optimiser views of the stacked ones."""
         for index, replica in enumerate(self.replicas):
-            for parameter, leaf in zip(_parameters(replica), self.leaves, strict=True):
+            for parameter, leaf in zip(parameters_of(replica), self.leaves, strict=True):
                 if leaf not in self.adam.state:  # No loss has used this parameter.
                     continue
                 state = self.adam.state[leaf]
                 moments = {name: state[name][index] for name in MOMENTS}
                 replica.state[parameter] = {"step": state["step"], **moments}
-
-
-def _parameters(adam: torch.optim.Adam) -> list[nn.Parameter]:
-    return [parameter for group in adam.param_groups for parameter in group["params"]]
 
 
 def _stack_and_share(tensors_of_models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -137,8 +137,8 @@ TURNED = encoded(Image.fromarray(HALVES), "JPEG", exif=EXIF)
         (TURNED[: len(TURNED) // 2], "not a whole image"),
         (PNG[: len(PNG) // 2], "not a whole image"),
         (PNG[:60] + bytes(12) + PNG[72:], "not a whole image"),
-        (encoded(Image.new("I;16", (40, 40)), "PNG"), "expected 8 bits a channel"),
-        (encoded(Image.new("F", (40, 40)), "TIFF"), "expected 8 bits a channel"),
+        (encoded(Image.new("I;16", (40, 40)), "PNG"), "expected 8 bits per channel"),
+        (encoded(Image.new("F", (40, 40)), "TIFF"), "expected 8 bits per channel"),
     ],
 )
 def test_what_is_no_whole_image_is_refused_with_the_reason(content: bytes, reason: str) -> None:
