@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genae_core.config import register, require, require_int
 from genae_core.data.base import Rejected, Source
@@ -94,7 +95,7 @@ class CelebAConfig:
             )
         parts, cut_notes, unassigned = split_names(names, folder, PARTITION, self.split_seed)
         split_images = {split: tuple(names[i] for i in index) for split, index in parts.items()}
-        labels = {}
+        labels: dict[str, NDArray[np.int64] | NDArray[np.uint8]] = {}
         for split, images in split_images.items():
             labels[split] = np.stack([rows.by_image[image] for image in images])
         return FileSource(
