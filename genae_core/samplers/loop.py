@@ -48,9 +48,8 @@ def run_chain(
     """Run chains on the model's device and yield them at each recorded step, sub-batch by
     sub-batch.
 
-    Each sub-batch has its own random stream, which depends on config.seed and on the number of the
-    sub-batch. The last sub-batch is run at full size and then cut. So the first chains stay the
-    same if more chains are run.
+    Each sub-batch has its own random stream, and the last one is run at full size and then cut. So
+    the first chains stay the same if more chains are run.
 
     Args:
         model: An nn.Module with the methods of `Sampleable`. It is in sampling mode during the
@@ -58,11 +57,9 @@ def run_chain(
         config: The sampler and how its chains are run.
         num_chains: The number of chains.
         start: Where the chains start: latent codes z [num_chains, D], or images [M, C, H, W] with
-            M >= config.round_up(num_chains). Copies of the last row of z fill up the last
-            sub-batch. With None, the sampler draws the start; a sampler that starts from images
-            needs them.
-        fitted_prior: The distribution that `config.fitted_prior` was fitted to; None if the config
-            has no fitted prior.
+            M >= config.round_up(num_chains). None lets the sampler draw the start, unless it
+            needs images.
+        fitted_prior: The result of `config.fitted_prior.fit`; None if the config has none.
         first_chain: The number of the first chain, a multiple of config.sub_batch. The chains are
             the same as if all chains from number 0 on were run.
 
@@ -168,6 +165,7 @@ def _start_of(
         return config.sub_batch
     if start.ndim == 4:
         return start[first : first + config.sub_batch].to(device)
+    # Copies of the last row fill up the last sub-batch.
     rows = torch.arange(first, first + config.sub_batch).clamp_max(num_chains - 1)
     return start[rows].to(device)
 

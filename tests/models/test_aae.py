@@ -234,7 +234,7 @@ def test_unfit_labels_and_priors_are_refused() -> None:
         AAEConfig(latent_dim=2, num_classes=10, divergence=MMD())
     with pytest.raises(ValueError, match="posterior must be one of"):
         AAEConfig(latent_dim=2, posterior="flow")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a learned one belongs to a VAE"):
+    with pytest.raises(ValueError, match="choose another prior, or a VAE, which trains its prior"):
         AAEConfig(latent_dim=2, prior=FlowPriorConfig()).build((1, 8, 8))
     with pytest.raises(ValueError, match="a swiss roll needs latent_dim 2, got latent_dim=3"):
         AAEConfig(latent_dim=3, prior=SwissRollPriorConfig()).build((1, 8, 8))
