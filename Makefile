@@ -14,7 +14,7 @@ TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
 # What torch is installed from: on a GPU machine see "With a GPU" in docs/clusters.md.
 TORCH ?= torch
 
-.PHONY: setup sweep test test-faults lint docs ui explorer watch up down clean
+.PHONY: setup sweep check test test-faults lint docs ui explorer watch up down clean
 
 setup: $(STAMP)
 
@@ -35,13 +35,23 @@ sweep: $(STAMP)
 	@echo "sweep: sweeps/latent_dim.py $(ARGS)"
 	@$(BIN)/python sweeps/latent_dim.py $(ARGS)
 
-# mypy takes a minute of one core, which the tests need not wait for.
+# Two workers, to each of which goes a file at a time, in the order of tests/conftest.py. mypy takes
+# a minute of one core, which the tests need not wait for.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+BESIDE_MYPY = $(BIN)/mypy & typed=$$!; $(1); tested=$$?; wait $$typed && exit $$tested
+
+# What is to be run again and again while one writes: in 90 seconds, all but slow tests.
+check: $(STAMP)
+	@echo "check: ruff, mypy, the doctests and the fast tests $(ARGS)"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(call BESIDE_MYPY,$(PYTEST) -m "not slow and not faults" $(ARGS))
+
 test: $(STAMP)
 	@echo "test: ruff, mypy, pytest $(ARGS)"
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy & typed=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS); \
-	tested=$$?; wait $$typed && exit $$tested
+	@$(BIN)/ruff format --check --quiet .
+	@$(call BESIDE_MYPY,$(PYTEST) -m "not faults" -rs --durations=20 $(ARGS))
 
 test-faults: $(STAMP)
 	@echo "test-faults: pytest $(ARGS)"
@@ -50,6 +60,7 @@ test-faults: $(STAMP)
 lint: $(STAMP)
 	@echo "lint: ruff, mypy"
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
 docs: $(STAMP)

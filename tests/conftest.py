@@ -1,12 +1,66 @@
-"""What every test shares: one thread, plain asserts in the contracts, and an order."""
+"""What every test shares: one thread, plain asserts in the contracts, the order, and the skips."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 import torch
+from contracts.shared import UNTIL_THE_END
 
 pytest.register_assert_rewrite("genae_core.testing")
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for one another
 
+ROOT = Path(__file__).resolve().parents[1]
+# The files that take longest, the longest first. Each is one worker's, and the short ones come
+# last, so that the workers end together.
+LONGEST = (
+    "tests/sweeps/test_studies.py",
+    "tests/sweeps/test_family_studies.py",
+    "tests/jobs/test_submit.py",
+    "tests/sweeps/test_paper_studies.py",
+    "tests/test_stored_data.py",
+    "tests/jobs/test_sample.py",
+    "tests/jobs/test_benchmark.py",
+    "tests/jobs/test_prepare_data.py",
+    "tests/sweeps/test_folder_study.py",
+    "tests/sweep/test_ray_cluster.py",
+    "tests/models/test_two_stage.py",
+    "tests/dashboards",
+    "tests/jobs",
+    "tests/data/test_shard_images.py",
+    "tests/sweep",
+    "tests/models",
+)
+# Reasons to skip a test that no package of the system can remedy.
+ALLOWED_SKIPS = ("no real ", "this CPU has bfloat16")
+CONTRACTS = str(ROOT / "genae_core" / "testing")  # some of their tests are not about every class
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The studies first: they take longest, and two workers should end together."""
-    items.sort(key=lambda item: "sweeps" not in item.path.parts)
+    """Put the tests that take longest first."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT).as_posix()
+        return next((n for n, start in enumerate(LONGEST) if path.startswith(start)), len(LONGEST))
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With GENAE_REQUIRE_ALL, fail a test that is skipped because a program is not installed."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and os.getenv("GENAE_REQUIRE_ALL"):
+        place, _, reason = report.longrepr
+        allowed = reason.removeprefix("Skipped: ").startswith(ALLOWED_SKIPS)
+        if not allowed and not place.startswith(CONTRACTS):
+            report.outcome, report.longrepr = "failed", f"GENAE_REQUIRE_ALL is set. {reason}"
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    """End the processes that tests have shared."""
+    UNTIL_THE_END.close()

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts import scripts
+from contracts.scripts import environment
+from contracts.shared import ray_address
 from stored import make
 from stored.make import COMMON, CUT, PREPARE, SEARCH, digest_of, runs_of, samples_of
 from stored.unpack import HERE, unpack
@@ -78,13 +81,21 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     root = unpack(tmp_path_factory.mktemp("resumed"))
     printed = {
         "cut": script(root, LATENT_DIM_PY, *COMMON, *CUT, "--resume"),
-        "searched": script(root, SEARCH_PY, *COMMON, *SEARCH, "--resume"),
+        "searched": script_alone(root, SEARCH_PY, *COMMON, *SEARCH, "--resume"),
     }
     return root, printed
 
 
 def script(root: Path, path: str, *flags: str) -> str:
-    """What the script prints, started in the tree as a person starts it."""
+    """What the script prints, started in the tree. It joins the tests' Ray node."""
+    variables = environment(root / "home", RAY_ADDRESS=ray_address())
+    done = scripts.run(path, *flags, variables=variables, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def script_alone(root: Path, path: str, *flags: str) -> str:
+    """What the script prints, started in the tree as a person starts it, with its own Ray."""
     done = subprocess.run(
         [sys.executable, str(ROOT / path), *flags],
         env={**os.environ, "GENAE_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"},

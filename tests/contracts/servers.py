@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
+from contracts.databases import new_store
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "cluster" / "mlflow"
 
@@ -67,6 +69,8 @@ def on_sqlite(folder: Path) -> Iterator[Server]:
     """MLflow on a database file in the folder."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    if not (folder / "mlflow.db").exists():
+        new_store(folder)
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     server = Server(command, port, folder / "log")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts.databases import new_store
 from contracts.sweeps import make_sweep
 from exploring import CHROMIUM, FLAGS, HOSTILE, RECORD, Seen, Store, build
 
@@ -21,7 +22,7 @@ from genae_core.tracking.mlflow_store import Tracker
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("store")
-    tracker = Tracker.create(f"sqlite:///{folder}/mlflow.db", "study", folder / "artifacts")
+    tracker = Tracker.create(new_store(folder), "study", folder / "artifacts")
     data = tiny.splits()
     classifier = tiny.classifier(data)
     base = tiny.experiment()

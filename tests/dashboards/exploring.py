@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from contracts import scripts
+
 from genae_core.tracking.mlflow_store import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,14 +47,8 @@ def loaded(path: Path) -> Any:
 
 def build(*flags: str) -> subprocess.CompletedProcess[str]:
     """The command as a person gives it."""
-    return subprocess.run(
-        [sys.executable, str(BUILD), *flags],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    path = str(BUILD.relative_to(ROOT))
+    return scripts.run(path, *flags, variables=os.environ, cwd=Path.cwd())
 
 
 class Seen(NamedTuple):

@@ -2,13 +2,14 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from contracts import scripts
+from contracts.scripts import environment
+from contracts.shared import ray_address
 
 from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
@@ -47,13 +48,9 @@ def test_here_and_over_a_cluster(
     assert "21,000 samples against" in shown and "test images of digits" in shown
     assert "class entropy" in shown and "accepted" not in shown
     words = ["--num-samples", "21000", "--steps", "0", "3", "--out", str(tmp_path / "there.json")]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / "evaluate.py"), str(model), *words],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    variables = environment(tmp_path / "home", RAY_ADDRESS=ray_address())
+    script = "jobs/evaluate.py"
+    done = scripts.run(script, str(model), *words, variables=variables, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     here, there = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("here", "there"))
     assert [at["step"] for at in here["steps"]] == [0, 3]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contracts import scripts
+from contracts.shared import ray_address
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +23,13 @@ def command(*flags: str) -> list[str]:
 
 
 def job(*flags: str) -> subprocess.CompletedProcess[str]:
+    """Run the job, which joins the tests' Ray node."""
+    variables = {**os.environ, "RAY_ADDRESS": ray_address()}
+    return scripts.run("jobs/prepare_data.py", *flags, variables=variables, cwd=Path.cwd())
+
+
+def job_alone(*flags: str) -> subprocess.CompletedProcess[str]:
+    """Run the job as a person does: it starts Ray."""
     return subprocess.run(
         command(*flags),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -42,7 +51,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
-    done = job("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
+    done = job_alone("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{COUNT} files: 300 train, 50 val, 50 test; 0 rejected" in done.stdout
     assert re.search(r"s to start Ray, read [\d.]+, decode [\d.]+, write [\d.]+ s", done.stdout)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts import scripts
+from contracts.scripts import environment
+from contracts.shared import ray_address
 
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
@@ -23,26 +26,17 @@ from genae_core.training.checkpoint import save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (3, 64, 64)
-MANY = 14_000  # three parts
+MANY = 11_500  # three parts
 
 
 def command(*flags: str) -> list[str]:
     return [sys.executable, str(ROOT / "jobs" / "sample.py"), *flags]
 
 
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1"}
-
-
 def job(home: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*flags),
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    """Run the job, which joins the tests' Ray node."""
+    variables = environment(home, RAY_ADDRESS=ray_address())
+    return scripts.run("jobs/sample.py", *flags, variables=variables, cwd=home)
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,15 @@
 """The job through its real entry point."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from contracts import scripts
+from contracts.scripts import environment
 
 
 def job(home: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / "train_classifier.py")],
-        env={**os.environ, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
+    done = scripts.run("jobs/train_classifier.py", variables=environment(home), cwd=home)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

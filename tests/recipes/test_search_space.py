@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
+from contracts.databases import new_store
 
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.search_space import search_experiment, suggest_cell, usual_cell
@@ -75,7 +76,7 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
 ) -> None:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path))
     options = StudyOptions(families=("vae",), seeds=(0, 1), name="s", resume=True)
-    tracker = Tracker.create(f"sqlite:///{tmp_path}/mlflow.db", "search", tmp_path / "artifacts")
+    tracker = Tracker.create(new_store(tmp_path), "search", tmp_path / "artifacts")
 
     def logged(params: dict[str, Any], seed: int, status: str, value: float = 9.0) -> None:
         tags = {"sweep": "s", "cell": cell_key(params), "seed": str(seed)}

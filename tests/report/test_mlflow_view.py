@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts.databases import new_store
 
 from genae_core.report import mlflow_view
 from genae_core.report.mlflow_view import BEGIN, COLOR, END, NOTE, VIEW, add_link, save_view
@@ -17,7 +18,7 @@ from genae_core.tracking.mlflow_store import StoreError, Tracker
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("store")
-    return Tracker.create(f"sqlite:///{folder}/mlflow.db", "study", folder / "artifacts")
+    return Tracker.create(new_store(folder), "study", folder / "artifacts")
 
 
 def log(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts.databases import new_store
 from contracts.sweeps import make_sweep
 
 from genae_core.experiment.experiment import resolve
@@ -32,7 +33,7 @@ def classifier() -> Classifier:
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("store")
-    return Tracker.create(f"sqlite:///{folder}/mlflow.db", "study", folder / "artifacts")
+    return Tracker.create(new_store(folder), "study", folder / "artifacts")
 
 
 def sweep(name: str, tracker: Tracker, folder: Path, together: bool, **more: Any) -> Sweep:

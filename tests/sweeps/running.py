@@ -1,22 +1,32 @@
 """Sweeps as a user starts them, and what MLflow holds afterwards."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from contracts import scripts
+from contracts.databases import new_store
+from contracts.scripts import ROOT, environment
+from contracts.shared import ray_address
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-ONE = ("--trials-in-parallel", "1")  # where that is not the matter: a worker less has to start
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["ONE", "ROOT", "client_of", "environment", "run", "run_alone", "trials_of"]
 
-
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+# For tests of something else: one worker instead of two, and none that measures the precisions.
+ONE = ("--trials-in-parallel", "1", "--precision", "fp32")
 
 
 def run(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a study that joins the tests' Ray node. Its store is made beforehand."""
+    if not (home / "mlflow.db").exists():
+        new_store(home)
+    variables = environment(home, RAY_ADDRESS=ray_address())
+    return scripts.run(f"sweeps/{script}", *flags, variables=variables, cwd=home)
+
+
+def run_alone(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a study as a person does: it starts Ray and makes its store."""
     return subprocess.run(
         [sys.executable, str(ROOT / "sweeps" / script), *flags],
         env=environment(home),

@@ -40,6 +40,7 @@ def test_a_search_stops_trials_and_compares_what_it_found(home: Path) -> None:
     """Against the study of the test before, on fresh seeds."""
     flags = ("--smoke", "--epochs", "9", "--minutes", "5", "--trials", "7", "--against", "rivals")
     cells = ("--families", "vae", "wae_mmd", "ex_post_ae", "--fresh-seeds", "100")
+    cells += ("--precision", "fp32")
     # The study's cells are of dimension 3, which is not searched.
     done = run(home, "search.py", *flags, *cells)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts.databases import new_store
 from PIL import Image
 
 from genae_core.tracking.delivery import BackgroundSender, DeliveryError, deliver, deliver_all
@@ -27,7 +28,7 @@ GREY = np.full((4, 4, 3), 99, np.uint8)
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("store")
-    return Tracker.create(f"sqlite:///{folder}/mlflow.db", "study", folder / "artifacts")
+    return Tracker.create(new_store(folder), "study", folder / "artifacts")
 
 
 def full(folder: Path, status: str = "FINISHED") -> Journal:

@@ -1,0 +1,85 @@
+"""The repository's scripts, each run as a process of its own, as a person starts it.
+
+A script needs seconds to import torch, Ray and MLflow. `run` therefore forks the script's process
+from one that has imported them already; `start` and `subprocess.run` start it from nothing.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from contracts.shared import UNTIL_THE_END
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 600.0
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """The variables of a script that keeps its files in `home`."""
+    return {**os.environ, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
+
+
+def run(
+    script: str, *flags: str, variables: Mapping[str, str], cwd: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end, in a process of its own that need not import anything anew.
+
+    Args:
+        script: Its path in the repository, such as "sweeps/latent_dim.py".
+        flags: Its flags.
+        variables: Its environment.
+        cwd: The folder in which it starts.
+    """
+    argv = [str(ROOT / script), *flags]
+    with tempfile.TemporaryDirectory(prefix="genae-script-") as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        order = {"argv": argv, "env": dict(variables), "cwd": str(cwd)}
+        code = _server().run({**order, "out": str(out), "err": str(err)})
+        return subprocess.CompletedProcess(argv, code, out.read_text(), err.read_text())
+
+
+class _Server:
+    """The process from which scripts are forked. It runs one script at a time."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("script_server.py"))],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        UNTIL_THE_END.callback(self.stop)
+
+    def run(self, order: dict[str, Any]) -> int:
+        """Run a script; its exit code. Raises TimeoutError if it takes too long."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(TIMEOUT_S):
+                self.stop()
+                _server.cache_clear()
+                raise TimeoutError(f"{order['argv']} has not ended after {TIMEOUT_S:.0f} s")
+        return int(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        """End the server, and a script that still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, 9)
+        self.process.communicate()
+
+
+@functools.cache
+def _server() -> _Server:
+    return _Server()
