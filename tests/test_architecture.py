@@ -237,6 +237,7 @@ print(len(result.chains), all(value > 0 for chain in result.chains for value in 
 """
 
 
+@pytest.mark.slow
 def test_a_trial_runs_without_the_optional_libraries() -> None:
     names = ("ray", "mlflow", "optuna", "torchvision", "matplotlib", "tyro", "pyarrow")
     script = BLOCKED.format(names=set(names), behind=set(BEHIND))

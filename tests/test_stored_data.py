@@ -293,6 +293,7 @@ def test_a_page_of_stored_sweeps_is_built(here: Path, tmp_path: Path) -> None:
 # Sweeps that were killed.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", ["cut", "searched"])
 def test_a_killed_sweep_is_resumed(
     sweep: str, resumed: tuple[Path, dict[str, str]], exact: bool
@@ -329,6 +330,7 @@ def test_what_a_killed_sweep_has_not_delivered_is_delivered(
 # Shards and samples.
 
 
+@pytest.mark.slow
 def test_unfinished_shards_are_finished(tree: Path) -> None:
     printed = script(tree, PREPARE_DATA, *PREPARE, "--out", "shards-cut")
     assert "12 images into 3 shards; 2 finished before" in printed

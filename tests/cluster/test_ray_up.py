@@ -181,6 +181,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
         yield {output["OutputKey"]: output["OutputValue"] for output in outputs}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_ray_starts_on_aws_is_closed_encrypted_and_spot(
     cloud: dict[str, str], filling: ModuleType

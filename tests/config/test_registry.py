@@ -147,6 +147,7 @@ def test_a_config_of_a_script_reaches_another_process(tmp_path: Path) -> None:
     assert from_json(to_json(config)) == config
 
 
+@pytest.mark.slow
 def test_threads_may_look_up_at_once(tmp_path: Path) -> None:
     code = """
 import sys

@@ -18,6 +18,8 @@ from genae_core.report.explorer.artifacts import Artifact
 from genae_core.report.explorer.page import RESERVED_BYTES, assemble, script_json
 from genae_core.report.intervals import interval
 
+pytestmark = pytest.mark.slow
+
 builder = loaded(BUILD)
 
 

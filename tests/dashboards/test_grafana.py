@@ -27,6 +27,8 @@ from contracts.servers import free_port
 
 from genae_core.sweep.prometheus import METERS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "dashboards" / "grafana"
 WATCH = FOLDER / "watch.py"

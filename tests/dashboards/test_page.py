@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from exploring import HOSTILE, RECORD, Seen
 
+pytestmark = pytest.mark.slow
+
 
 def words(page: Any, selector: str) -> str:
     """The text of the first such element, also where it is out of sight and so not laid out."""

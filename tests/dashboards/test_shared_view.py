@@ -11,6 +11,8 @@ from exploring import RECORD, Store
 from genae_core.report.mlflow_view import save_view
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
+pytestmark = pytest.mark.slow
+
 WAIT_MS = 120_000  # MLflow's page is a large one, and the machine may be busy
 CARD = "[data-testid=experiment-view-compare-runs-card]"
 BARS = {"fcd_step0", "fcd_best", "fcd_best_step"}

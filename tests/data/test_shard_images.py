@@ -78,6 +78,7 @@ def _open(uri: str, cache: Path, results: "multiprocessing.Queue[str]") -> None:
     results.put(open_shards(Folder(uri), cache).sha256)
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_share_the_copy(prepared: Folder, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
@@ -273,6 +274,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_set_twice_the_budget_trains_within_the_budget(tmp_path: Path) -> None:
     """The peak grows by the budget and a little more, not by the 128 MiB of the set."""
     count, budget = 2**27 // (3 * 64 * 64), 2**26

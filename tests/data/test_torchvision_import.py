@@ -26,6 +26,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gets_the_datasets() -> None:
     out = run(
         "from genae_core.data.torchvision_import import torchvision_datasets as get\n"
@@ -37,6 +38,7 @@ def test_a_fresh_process_gets_the_datasets() -> None:
     assert out.split() == ["MNIST", "SVHN", "CelebA"]
 
 
+@pytest.mark.slow
 def test_the_declared_operators_have_their_schemas() -> None:
     out = run(
         "import torch\n"

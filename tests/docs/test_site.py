@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from documented import ROOT
 
+pytestmark = pytest.mark.slow
+
 STUBS = sorted((ROOT / "genae_core").glob("*/__init__.pyi"))
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(https?:)?//", re.I)
 

@@ -167,6 +167,7 @@ def test_the_share_of_accepted_proposals(of: Measure, source: PortableChain) -> 
     assert last.accepted == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_metropolis_from_the_prior_keeps_its_fcd(splits: Splits, tmp_path: Path) -> None:
     """It stays within the errors; if all proposals are accepted, it is far outside of them."""
     experiment = resolve(tiny.experiment(), splits)

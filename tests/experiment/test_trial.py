@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_trial_bit_for_bit(result: TrialResult) -> 
     assert tiny.fingerprint(tiny.run(seed=1)) != tiny.fingerprint(result)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_trial_bit_for_bit(result: TrialResult) -> None:
     threads = str(torch.get_num_threads())
     paths = str(ROOT)

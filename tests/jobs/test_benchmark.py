@@ -20,6 +20,8 @@ from genae_core.models.ae import AEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.mlp import MLPConfig
 
+pytestmark = pytest.mark.slow
+
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 

@@ -16,6 +16,8 @@ from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.training.checkpoint import save_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = VAEConfig(latent_dim=4, net=MLPConfig(widths=(8,)))
 

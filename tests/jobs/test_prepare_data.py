@@ -14,6 +14,8 @@ from contracts import scripts
 from contracts.shared import ray_address
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 400
 

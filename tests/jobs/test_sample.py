@@ -24,6 +24,8 @@ from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training.checkpoint import save_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (3, 64, 64)
 MANY = 11_500  # three parts

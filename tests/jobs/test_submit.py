@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import pytest
 from contracts.servers import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 GIT = ["git", "-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
 PASSWORD = "a-password-that-no-log-may-hold"

@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 from contracts import scripts
 from contracts.scripts import environment
+
+pytestmark = pytest.mark.slow
 
 
 def job(home: Path) -> str:

@@ -47,6 +47,7 @@ def _count() -> tuple[list[int], Callable[[], None]]:
     return calls, lambda: calls.append(1)
 
 
+@pytest.mark.slow
 def test_it_reads_digits(digits: Splits, tmp_path: Path) -> None:
     """Half the training of the digits studies' recipe, on the 720 held-out images.
 

@@ -24,6 +24,7 @@ def test_it_is_its_definition_in_any_pieces() -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_case_with_a_known_answer() -> None:
     """Samples of N(0, s^2 I) and a window of sigma give N(0, (s^2 + sigma^2) I) as N grows, and
     images of N(0, s^2 I) have a mean log-likelihood of -D/2 (log 2 pi v + s^2 / v) under it."""

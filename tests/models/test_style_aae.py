@@ -55,6 +55,7 @@ def trained() -> StyleAAE:
     return model
 
 
+@pytest.mark.slow
 def test_the_class_is_in_the_label_and_the_style_in_the_code() -> None:
     model = trained()
     x, labels = bars(400)

@@ -113,6 +113,7 @@ FITTED: tuple[Any, ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", FITTED, ids=lambda config: config.family)
 def test_the_fitted_distribution_is_that_of_the_codes(config: Any) -> None:
     """Its MMD to fresh codes is several times below that of a Gaussian with their moments."""

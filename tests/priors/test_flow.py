@@ -59,6 +59,7 @@ def test_the_map_is_inverted_and_its_determinant_is_that_of_autograd(kind: str) 
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_maximum_likelihood_fits_a_gaussian(kind: str) -> None:
     """The mean log-density of the flow comes close to that of a correlated, shifted Gaussian,

@@ -10,6 +10,8 @@ from contracts.databases import new_store
 from contracts.shared import ray_address
 from running import ONE, ROOT, client_of, environment, trials_of
 
+pytestmark = pytest.mark.slow
+
 FAMILY = '''
 """A regularised autoencoder: the squared error of the pixels and a penalty on the codes."""
 

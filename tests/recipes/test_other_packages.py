@@ -14,6 +14,8 @@ from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.testing import tiny
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = TrainingOptions(epochs=1, images=40)
 CHAIN = ChainConfig(
     sampler=EncodeDecode(), record=(0, 2), num_chains=80, sub_batch=20, batch_norm="running"

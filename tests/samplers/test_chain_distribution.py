@@ -151,6 +151,7 @@ def test_the_stationary_distributions_differ_by_more_than_the_tolerance() -> Non
         assert other > one * (1 + 2 * 5 * math.sqrt(2 / CHAINS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "widen", "noise"), [(0.1, 0.8, 0.0), (0.2, 1.5, NOISE)])
 def test_metropolis_has_the_joint_distribution_of_the_model_for_every_encoder(
     shift: float, widen: float, noise: float

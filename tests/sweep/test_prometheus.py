@@ -35,6 +35,7 @@ print("".join(line + chr(10) for line in text.splitlines() if "genae" in line))
 """
 
 
+@pytest.mark.slow
 def test_every_meter_arrives_at_prometheus() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

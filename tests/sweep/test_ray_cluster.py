@@ -61,6 +61,7 @@ ray_cluster.disconnect()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ss") is None, reason="there is no ss")
 def test_a_sweep_of_its_own_listens_on_loopback_alone() -> None:
     done = subprocess.run(
@@ -114,6 +115,7 @@ print(held, open_threads())
 """
 
 
+@pytest.mark.slow
 def test_no_thread_of_ray_data_outlives_the_connection() -> None:
     """Such a thread would end the process without a message, in the middle of its output."""
     done = subprocess.run(
@@ -128,6 +130,7 @@ def test_no_thread_of_ray_data_outlives_the_connection() -> None:
     assert done.stdout.splitlines()[-2:] == ["0 True", "the disk refuses []"]
 
 
+@pytest.mark.slow
 def test_a_head_without_cpus_does_node_local_work_itself() -> None:
     """Ray would wait for ever for CPUs that no other node can bring."""
     done = subprocess.run(

@@ -21,6 +21,8 @@ from genae_core.training import stacked
 from genae_core.training.curve import NonFiniteLossError
 from genae_core.training.vmapped_loss import StackingError
 
+pytestmark = pytest.mark.slow
+
 PARAMS = {"family": "vae", "latent_dim": 2}
 SEEDS = (4, 0, 2)
 

@@ -11,6 +11,8 @@ from running import ONE, client_of, run, trials_of
 
 from genae_core import config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

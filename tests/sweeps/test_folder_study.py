@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from running import run
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_folder_of_mixed_images_is_swept_and_prepared_once(

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from running import ONE, client_of, run, trials_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

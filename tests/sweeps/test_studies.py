@@ -17,6 +17,8 @@ from genae_core import config
 from genae_core.recipes.families import FAMILIES
 from genae_core.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--smoke", "--epochs", "1", "--families", "vae", "daae", "--latent-dims", "2", "4")
 
 
