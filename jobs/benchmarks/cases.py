@@ -136,7 +136,7 @@ def experiment_of(case: Case) -> Experiment:
     )
 
 
-def built(case: Case, compute: ComputeConfig, device: str) -> Any:
+def build_model(case: Case, compute: ComputeConfig, device: str) -> Any:
     with Draw(0).as_global():
         model = case.model.build(case.data.shape).to(device)
     compute_as(model, compute)

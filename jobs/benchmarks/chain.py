@@ -66,21 +66,21 @@ CASES = {
 def rows(repeats: int, device: str) -> list[Row]:
     """chain_mlp and chain_dcgan64, in chain steps x images a second, and the same computed as
     --precision auto has it where that is not plain fp32; memory_200_vs_5."""
-    found = []
+    comparisons = []
     for name, case in CASES.items():
         if device == "cuda":  # as an evaluation has it: what it records once it replays often
             case = case._replace(steps=20, batches=20)
         model = case.model().to(device)
         arms = {"bare": partial(bare, model, case, device)}
         arms["plain"] = partial(ours, model, case)
-        auto = chosen(name, device)
+        auto = automatic_compute(name, device)
         if auto != ComputeConfig():
             other = case.model().to(device)
             compute_as(other, auto)
             arms["auto"] = partial(ours, other, case)
-        seconds = interleaved(arms, repeats * case.rounds, device)
+        seconds = time_interleaved(arms, repeats * case.rounds, device)
         work = case.batches * case.batch * case.steps
-        found += [
+        comparisons += [
             Row(
                 name=f"chain_{name}{'_auto' if arm == 'auto' else ''}",
                 value=work / seconds[arm],
@@ -94,7 +94,7 @@ def rows(repeats: int, device: str) -> list[Row]:
         ]
     peaks = {steps: [peak(steps, device) for _ in range(repeats)] for steps in (5, 200)}
     few, many = (statistics.median(peaks[steps]) for steps in (5, 200))
-    found.append(
+    comparisons.append(
         Row(
             name="memory_200_vs_5",
             value=many / 2**20,
@@ -104,10 +104,10 @@ def rows(repeats: int, device: str) -> list[Row]:
             ratio=few / many,
         )
     )
-    return found
+    return comparisons
 
 
-def chosen(name: str, device: str) -> ComputeConfig:
+def automatic_compute(name: str, device: str) -> ComputeConfig:
     """What --precision auto is for the model that the suite "train" has of this name."""
     case = cases.CASES[name]
     experiment = cases.experiment_of(case)
@@ -134,7 +134,7 @@ def bare(model: VAE, case: Case, device: str) -> None:
                 x = torch.sigmoid(model.decoder(z))
 
 
-def interleaved(
+def time_interleaved(
     arms: Mapping[str, Callable[[], None]], rounds: int, device: str
 ) -> dict[str, float]:
     """The median seconds of each arm, each round in another order; the first warms up."""
@@ -159,16 +159,16 @@ def wait(device: str) -> None:
 
 def peak(steps: int, device: str) -> float:
     """Bytes that so many steps of two sub-batches take at most."""
-    return alone(_peak, steps, device)
+    return run_alone(_peak, steps, device)
 
 
-def alone(measured: Callable[..., int], *arguments: Any) -> float:
+def run_alone(measure: Callable[..., int], *arguments: Any) -> float:
     """The bytes that a function measures, in a process of its own."""
     # Else glibc raises this by itself, and what it keeps for later counts as used.
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     try:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return float(pool.apply(measured, arguments))
+            return float(pool.apply(measure, arguments))
     finally:
         del os.environ["MALLOC_MMAP_THRESHOLD_"]
 

@@ -66,8 +66,8 @@ def rows(count: int, repeats: int, folder: Path) -> list[Row]:
             )
             seconds[name].append(time.perf_counter() - began)
             print(f"{repeat + 1}/{repeats} {name}: {seconds[name][-1]:.1f} s", flush=True)
-            if found := re.search(r"([\d.]+) s to start Ray", done.stdout):
-                seconds["start"].append(float(found[1]))
+            if match := re.search(r"([\d.]+) s to start Ray", done.stdout):
+                seconds["start"].append(float(match[1]))
     middle = {name: statistics.median(each) for name, each in seconds.items()}
     rows = [
         Row(

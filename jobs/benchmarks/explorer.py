@@ -75,8 +75,8 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
     print(many[-1])
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        opens = [_opened(browser, many[-1]) for _ in range(max(5, repeats))]
-        rates = [min(_played(browser, many[-1])) for _ in range(repeats)]
+        opens = [_seconds_to_open(browser, many[-1]) for _ in range(max(5, repeats))]
+        rates = [min(_frame_rates(browser, many[-1])) for _ in range(repeats)]
         browser.close()
     middle = statistics.median
 
@@ -96,14 +96,14 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
     ]
 
 
-def _opened(browser: Any, page: BuildSummary) -> float:
+def _seconds_to_open(browser: Any, page: BuildSummary) -> float:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         tab = context.new_page()
         tab.goto(page.path.as_uri())
         return float(tab.evaluate(OPENED))
 
 
-def _played(browser: Any, page: BuildSummary) -> list[float]:
+def _frame_rates(browser: Any, page: BuildSummary) -> list[float]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         tab = context.new_page()
         tab.goto(page.path.as_uri() + "#norm=all")
@@ -160,8 +160,8 @@ def _look(number: int, folder: Path) -> Path:
     folder.mkdir()
     digits = torch.from_numpy(load_digits().images).float()[:, None] / 16  # N 1 8 8
     draw = torch.Generator().manual_seed(number)
-    chosen = torch.randint(len(digits), (2, SIDE**2), generator=draw)
-    begin, end = (interpolate(digits[k], size=28, mode="bilinear") for k in chosen)
+    picks = torch.randint(len(digits), (2, SIDE**2), generator=draw)
+    begin, end = (interpolate(digits[k], size=28, mode="bilinear") for k in picks)
     shares = [math.exp(-k / 5) for k in STEPS]
     images: Tensor = torch.stack([share * begin + (1 - share) * end for share in shares])
     images = (images + 0.03 * torch.randn(images.shape, generator=draw)).clamp(0, 1)

@@ -16,7 +16,7 @@ from genae_core.evaluation.references import features_of
 from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 
-from .chain import alone, high_water, interleaved
+from .chain import high_water, run_alone, time_interleaved
 from .rows import Row
 
 COUNT, MANY = 10_000, 200_000  # samples of MNIST's shape
@@ -30,7 +30,7 @@ def rows(repeats: int, device: str) -> list[Row]:
     classifier = classifier_of(device)
     arms: dict[str, Callable[[], Any]] = {"genae": lambda: ours(classifier, COUNT, device)}
     arms["torchmetrics"] = lambda: theirs(classifier, COUNT, device)
-    seconds = interleaved(arms, repeats * ROUNDS, device)
+    seconds = time_interleaved(arms, repeats * ROUNDS, device)
     few, many = (peak(n, device) for n in (COUNT, MANY))  # once: minutes, and it does not vary
     return [
         Row(
@@ -103,7 +103,7 @@ def theirs(classifier: Classifier, count: int, device: str) -> float:
 
 def peak(count: int, device: str) -> float:
     """Bytes that the distance of so many samples takes at most."""
-    return alone(_peak, count, device)
+    return run_alone(_peak, count, device)
 
 
 def _peak(count: int, device: str) -> int:

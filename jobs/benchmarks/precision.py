@@ -48,12 +48,12 @@ def rows(repeats: int, device: str) -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         home, _ = cached_classifier(RECIPE.classifier, RECIPE.data, splits, Path(scratch))
         classifier = load_classifier(home).to(device)
-    found = []
+    comparisons = []
     for name, model in FAMILIES.items():
         fcd: dict[str, list[list[float]]] = {"fp32": [], "bf16": []}
         for seed in seeds:
             for precision in ("fp32", "bf16"):
-                given = Experiment(
+                experiment = Experiment(
                     data=RECIPE.data,
                     model=model,
                     training=RECIPE.training,
@@ -62,17 +62,17 @@ def rows(repeats: int, device: str) -> list[Row]:
                     seed=seed,
                     compute=ComputeConfig(precision=precision),
                 )
-                with emulated() if precision == "bf16" and not native else nullcontext():
-                    result = run_trial(resolve(given, splits), splits, classifier, device)
+                with emulate_bf16() if precision == "bf16" and not native else nullcontext():
+                    result = run_trial(resolve(experiment, splits), splits, classifier, device)
                 for error in result.failed.values():
                     raise error
                 fcd[precision].append(result.chains[0].fcd)
         how = "" if native else ", emulated"
-        found += [
+        comparisons += [
             row(f"precision_{name}_{step}", how, *([f[at] for f in fcd[p]] for p in fcd))
             for at, step in enumerate(CHAIN.record)
         ]
-    return found
+    return comparisons
 
 
 def row(name: str, how: str, plain: list[float], lower: list[float]) -> Row:
@@ -98,18 +98,19 @@ class Rounding(TorchFunctionMode):
     ) -> object:
         kwargs = kwargs or {}
         if func in PRODUCTS:
-            args = [rounded(arg) for arg in args]
-            kwargs = {name: rounded(arg) for name, arg in kwargs.items()}
-        found = func(*args, **kwargs)
-        return rounded(found) if func in PRODUCTS or func is F.batch_norm else found
+            args = [round_to_bf16(arg) for arg in args]
+            kwargs = {name: round_to_bf16(arg) for name, arg in kwargs.items()}
+        result = func(*args, **kwargs)
+        rounds = func in PRODUCTS or func is F.batch_norm
+        return round_to_bf16(result) if rounds else result
 
 
-def rounded(value: Any) -> Any:
+def round_to_bf16(value: Any) -> Any:
     return value.bfloat16().float() if isinstance(value, Tensor) else value
 
 
 @contextmanager
-def emulated() -> Iterator[None]:
+def emulate_bf16() -> Iterator[None]:
     """What autocast would compute in bf16 is computed so."""
     with mock.patch.object(torch, "autocast", lambda *_: Rounding()):
         yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genae_core.data.base import Split
 
-from .cases import PLAIN, Case, built
+from .cases import PLAIN, Case, build_model
 
 
 def pythae(case: Case, images: Split) -> Callable[[], None]:
@@ -21,7 +21,7 @@ def pythae(case: Case, images: Split) -> Callable[[], None]:
     trainers = importlib.import_module("pythae.trainers")
     base = importlib.import_module("pythae.models.nn")
     output = importlib.import_module("pythae.models.base.base_utils").ModelOutput
-    ours = built(case, PLAIN, "cpu")
+    ours = build_model(case, PLAIN, "cpu")
     latent_dim = case.model.latent_dim
 
     class Encoder(base.BaseEncoder):  # type: ignore[misc,name-defined]

@@ -28,11 +28,11 @@ REPLICATED = {
 def rows(repeats: int, device: str) -> list[Row]:
     """replicas_MODEL8 in training images a second over all seeds, against each in turn, and
     replicas_MODEL8_one in seconds of a step, against one seed's."""
-    found = []
+    comparisons = []
     for name, case in REPLICATED.items():
-        one, stacked = measured(case, repeats * ROUNDS, device)
+        one, stacked = measure(case, repeats * ROUNDS, device)
         work = SEEDS * case.batch
-        found += [
+        comparisons += [
             Row(
                 name=f"replicas_{name}{SEEDS}",
                 value=work / stacked,
@@ -50,10 +50,10 @@ def rows(repeats: int, device: str) -> list[Row]:
                 ratio=one / stacked,
             ),
         ]
-    return found
+    return comparisons
 
 
-def measured(case: Case, rounds: int, device: str) -> tuple[float, float]:
+def measure(case: Case, rounds: int, device: str) -> tuple[float, float]:
     """The median seconds of a step of one seed and of all, in turns; the first round warms up."""
     experiment, images, where = experiment_of(case), images_of(case), torch.device(device)
     compute = ComputeConfig(cuda_graphs=device == "cuda")

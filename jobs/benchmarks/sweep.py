@@ -28,8 +28,8 @@ def overhead(repeats: int, trials: int = TRIALS) -> list[Row]:
     """trials_per_s: empty trials in 2 slots, set as genae sets Tune and as Tune sets itself."""
     rates: dict[str, list[float]] = {"genae": [], "tune": []}
     for _ in range(repeats):
-        for arm, found in rates.items():
-            found.append(trials / _arm(arm, trials)["seconds"])
+        for arm, measured in rates.items():
+            measured.append(trials / _arm(arm, trials)["seconds"])
     ours, theirs = (statistics.median(rates[arm]) for arm in ("genae", "tune"))
     return [
         Row(
@@ -45,15 +45,15 @@ def overhead(repeats: int, trials: int = TRIALS) -> list[Row]:
 
 def scale(trials: int = MANY, nodes: int = NODES, sleep: float = SLEEP_S) -> list[Row]:
     """Trials that sleep, on a cluster of several nodes on this host; ratios of what is asked."""
-    found = _arm("scale", trials, str(nodes), str(sleep))
+    figures = _arm("scale", trials, str(nodes), str(sleep))
     hundred = min(100, trials // 3)
-    starts = sorted(found["starts"])
+    starts = sorted(figures["starts"])
     early, late = starts[hundred : 2 * hundred], starts[-hundred:]
     pace = (late[-1] - late[0]) / max(early[-1] - early[0], 1e-9)
     slots = nodes * CPUS
-    busy = sum(found["slept"]) / (slots * (max(found["ends"]) - min(starts)))
-    grown = found["grown"] / 2**20
-    kept = float(len(found["slept"]))
+    busy = sum(figures["slept"]) / (slots * (max(figures["ends"]) - min(starts)))
+    grown = figures["grown"] / 2**20
+    kept = float(len(figures["slept"]))
 
     def row(name: str, value: float, unit: str, asked: str, limit: float, ratio: float) -> Row:
         return Row(
@@ -171,10 +171,10 @@ def main(arm: str, trials: str, *more: str) -> None:
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
         if arm == "scale":
             nodes, sleep = more
-            found: Any = _sleeping(int(trials), int(nodes), float(sleep), Path(scratch))
+            figures: Any = _sleeping(int(trials), int(nodes), float(sleep), Path(scratch))
         else:
-            found = _empty(arm, int(trials), Path(scratch))
-    print(json.dumps(found))
+            figures = _empty(arm, int(trials), Path(scratch))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
         seconds: dict[str, list[float]] = {"genae": [], "plain": []}
         for number in range(1 + repeats):
             took = {
-                "genae": journalled(tracker, scratch / "journals" / f"{number:032}"),
-                "plain": plainly(tracker, scratch / f"plain-{number}"),
+                "genae": log_with_journal(tracker, scratch / "journals" / f"{number:032}"),
+                "plain": log_with_client(tracker, scratch / f"plain-{number}"),
             }
             if number:  # the first warms up
                 for arm, value in took.items():
@@ -123,9 +123,9 @@ HISTORY = [
 PARAMS = {f"model.part{n}": str(n) for n in range(30)}
 
 
-def journalled(tracker: Tracker, folder: Path) -> float:
+def log_with_journal(tracker: Tracker, folder: Path) -> float:
     """As a trial does it; what is delivered while it goes on is waited for, but not counted."""
-    found, sender = result(), sender_to(tracker.uri, tracker.experiment_id)
+    chain, sender = result(), sender_to(tracker.uri, tracker.experiment_id)
     began = time.perf_counter()
     journal = Journal(folder)
     journal.start("trial", {"arm": "genae"}, dict(PARAMS))
@@ -133,42 +133,42 @@ def journalled(tracker: Tracker, folder: Path) -> float:
     sender.add(journal.folder)
     record_training(journal, HISTORY)
     journal.log_metrics(CURVE)
-    record_chain(journal, found, TRAINED_S)
+    record_chain(journal, chain, TRAINED_S)
     journal.finish()
-    journal.mark_done(min(found.fcd_val))
+    journal.mark_done(min(chain.fcd_val))
     took = time.perf_counter() - began
     if not sender.flush([journal.folder], DELIVER_S):
         raise RuntimeError(f"the server did not take the journal in {DELIVER_S:.0f} s")
     return took
 
 
-def plainly(tracker: Tracker, folder: Path) -> float:
+def log_with_client(tracker: Tracker, folder: Path) -> float:
     """A call a value, a picture and a file."""
-    found, client = result(), tracker.client
+    chain, client = result(), tracker.client
     folder.mkdir()
     began = time.perf_counter()
     run = client.create_run(tracker.experiment_id, tags={"arm": "plain"}).info.run_id
     for name, text in PARAMS.items():
         client.log_param(run, name, text)
-    curves = {"fcd": found.fcd, "fcd_val": found.fcd_val}
-    curves["fcd_ratio"] = [value / found.floor for value in found.fcd]
+    curves = {"fcd": chain.fcd, "fcd_val": chain.fcd_val}
+    curves["fcd_ratio"] = [value / chain.floor for value in chain.fcd]
     for name, value, step in (
         *((f"train/{term}", value, at) for at, terms in HISTORY for term, value in terms.items()),
         *CURVE,
         *(
             (f"chain/{name}", value, step)
             for name, values in curves.items()
-            for step, value in zip(found.config.record, values, strict=True)
+            for step, value in zip(chain.config.record, values, strict=True)
         ),
-        *((name, value, 0) for name, value in found.summary().items()),
+        *((name, value, 0) for name, value in chain.summary().items()),
         ("training_seconds", TRAINED_S, 0),
-        ("evaluation_seconds", found.seconds, 0),
+        ("evaluation_seconds", chain.seconds, 0),
     ):
         client.log_metric(run, name, value, step=step)
-    for step, picture in zip(found.config.record, found.grids, strict=True):
+    for step, picture in zip(chain.config.record, chain.grids, strict=True):
         client.log_image(run, picture, key="samples", step=step)
-    Image.fromarray(found.strip).save(folder / "strip.png")
-    Image.fromarray(found.sprite).save(folder / "sprite.png")
+    Image.fromarray(chain.strip).save(folder / "strip.png")
+    Image.fromarray(chain.sprite).save(folder / "sprite.png")
     (folder / "curve.json").write_text(to_strict_json(curves))
     for file in folder.iterdir():
         client.log_artifact(run, str(file))

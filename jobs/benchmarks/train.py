@@ -25,8 +25,8 @@ from genae_core.training.batches import Batches
 from genae_core.training.config import TrainingConfig
 from genae_core.training.session import TrainingSession
 
-from .cases import CASES, PLAIN, Case, built, experiment_of, images_of
-from .chain import interleaved
+from .cases import CASES, PLAIN, Case, build_model, experiment_of, images_of
+from .chain import time_interleaved
 from .peak import SIDE, Counting, peak_of, product
 from .pythae import pythae
 from .rows import Row
@@ -39,7 +39,7 @@ def rows(repeats: int, device: str) -> list[Row]:
     """train_MODEL_auto against the plain loop, train_MODEL_best against the best one, and the MLP
     against Pythae's trainer where it is installed, in images a second; train_MODEL_peak: the share
     of what matrix products reach in the same run."""
-    found = []
+    comparisons = []
     for name, case in CASES.items():
         if device == "cuda":  # where a step is short, and a small batch leaves it idle
             case = case._replace(batch=max(case.batch, 128), steps=50)
@@ -56,19 +56,19 @@ def rows(repeats: int, device: str) -> list[Row]:
         }
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
             arms["pythae"] = pythae(case, images_of(case))
-        seconds = interleaved(arms, repeats * ROUNDS, device)
-        found += [
+        seconds = time_interleaved(arms, repeats * ROUNDS, device)
+        comparisons += [
             row(name, arm, title, case, seconds)
             for arm, title in (
                 ("plain", "a plain fp32 loop over the same modules"),
-                ("best", f"the best plain loop, {told(auto)}, fused Adam"),
+                ("best", f"the best plain loop, {compute_name(auto)}, fused Adam"),
                 ("pythae", "Pythae's trainer on the same layers"),
             )
             if arm in seconds
         ]
         work = flops(case, images)
         reached, most = work / seconds["genae"], 2 * SIDE[device] ** 3 / seconds["peak"]
-        found.append(
+        comparisons.append(
             Row(
                 name=f"train_{name}_peak",
                 value=reached / 1e9,
@@ -78,7 +78,7 @@ def rows(repeats: int, device: str) -> list[Row]:
                 ratio=reached / most,
             )
         )
-    return found
+    return comparisons
 
 
 def flops(case: Case, images: Split) -> int:
@@ -103,19 +103,19 @@ def row(name: str, arm: str, title: str, case: Case, seconds: dict[str, float]) 
     )
 
 
-def told(compute: ComputeConfig) -> str:
+def compute_name(compute: ComputeConfig) -> str:
     return f"{compute.precision}{', channels last' if compute.channels_last else ''}"
 
 
 def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
     """The next steps of one training, as `training.fit` makes them."""
-    model, draw = built(case, compute, device), Draw(0, device=device)
+    model, draw = build_model(case, compute, device), Draw(0, device=device)
     config = TrainingConfig(epochs=1, batch_size=case.batch)
-    stage, examples = prepared(case, model, images, device)
+    stage, examples = prepare_stage(case, model, images, device)
     session = TrainingSession(model, (stage,), examples, config, draw)
     session.begin_stage()
 
-    batches = on_and_on(session.batches)
+    batches = repeat_epochs(session.batches)
 
     def steps() -> None:
         for batch in islice(batches, case.steps):
@@ -125,12 +125,12 @@ def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Cal
     return steps
 
 
-def on_and_on(epoch: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+def repeat_epochs(epoch: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     while True:
         yield from epoch()
 
 
-def prepared(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
+def prepare_stage(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
     """The stage and what it is trained on."""
     binarize = getattr(case.data, "binarize", False)
     examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
@@ -145,8 +145,8 @@ def loop(
     case: Case, images: Split, compute: ComputeConfig, device: str, fused: bool
 ) -> Callable[[], None]:
     """The next steps of a plain loop."""
-    model = built(case, compute, device)
-    stage, examples = prepared(case, model, images, device)
+    model = build_model(case, compute, device)
+    stage, examples = prepare_stage(case, model, images, device)
     x = examples.batch(np.arange(examples.count)).x
     players = {phase.player.name: phase.player for phase in stage.phases}
     adams = {
@@ -165,7 +165,7 @@ def loop(
     def epoch() -> Iterator[Tensor]:
         yield from torch.split(torch.randperm(len(x), device=device)[:whole], case.batch)
 
-    batches = on_and_on(epoch)
+    batches = repeat_epochs(epoch)
 
     def steps() -> None:
         for rows in islice(batches, case.steps):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from contracts.databases import new_store
 
 from genae_core.distributions.rng import Draw
 from genae_core.models.ae import AEConfig
@@ -41,7 +42,9 @@ def test_the_chain_suite_and_its_file(
     small = chain.CASES["mlp"]._replace(shape=(1, 4, 4), batch=8, steps=2, rounds=1)
     monkeypatch.setattr(chain, "CASES", {"mlp": small})
     monkeypatch.setattr(chain, "peak", lambda steps, device: 1000.0 + steps)
-    monkeypatch.setattr(chain, "chosen", lambda name, device: ComputeConfig(precision="bf16"))
+    monkeypatch.setattr(
+        chain, "automatic_compute", lambda name, device: ComputeConfig(precision="bf16")
+    )
     file = tmp_path / "chain.json"
     assert door.main(door.Options(suite="chain", json=file, repeats=1)) == 0
     report = json.loads(file.read_text())
@@ -64,10 +67,12 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
         time.sleep(1.0 if len(called) < 2 else seconds)
         called.append(name)
 
-    found = chain.interleaved({"a": lambda: arm("a", 0.0), "b": lambda: arm("b", 0.02)}, 3, "cpu")
+    seconds = chain.time_interleaved(
+        {"a": lambda: arm("a", 0.0), "b": lambda: arm("b", 0.02)}, 3, "cpu"
+    )
     rounds = ["".join(called[first : first + 2]) for first in range(0, 8, 2)]
     assert set(rounds) == {"ab", "ba"}
-    assert found["a"] < 0.02 <= found["b"] < 1
+    assert seconds["a"] < 0.02 <= seconds["b"] < 1
 
 
 def test_five_suites_need_neither_ray_nor_mlflow() -> None:
@@ -103,8 +108,10 @@ def test_the_train_suite_compares_loops_that_do_the_same(
         ),
     )
     models = []
-    build = train.built
-    monkeypatch.setattr(train, "built", lambda *given: models.append(build(*given)) or models[-1])
+    build = train.build_model
+    monkeypatch.setattr(
+        train, "build_model", lambda *args: models.append(build(*args)) or models[-1]
+    )
     images = train.images_of(small)
     train.genae(small, images, train.PLAIN, "cpu")()
     train.loop(small, images, train.PLAIN, "cpu", fused=False)()
@@ -167,27 +174,27 @@ def test_bf16_is_emulated_as_torch_computes_it(
     )
     model = precision.FAMILIES[family]
     own = gradients(model, bf16, nullcontext())
-    emulated = gradients(model, bf16, precision.emulated())
+    emulate_bf16 = gradients(model, bf16, precision.emulate_bf16())
     plain = gradients(model, ComputeConfig(), nullcontext())
-    assert (emulated - own).norm() < 0.2 * (plain - own).norm()
-    assert torch.equal(gradients(model, ComputeConfig(), precision.emulated()), plain)
+    assert (emulate_bf16 - own).norm() < 0.2 * (plain - own).norm()
+    assert torch.equal(gradients(model, ComputeConfig(), precision.emulate_bf16()), plain)
 
 
 def test_the_precision_suite_compares_seed_by_seed(
     jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     precision = importlib.import_module("benchmarks.precision")
-    seen = []
+    trials = []
 
     def trial(experiment: Any, *_: Any) -> Any:
-        seen.append((experiment.seed, experiment.compute.precision, torch.autocast))
+        trials.append((experiment.seed, experiment.compute.precision, torch.autocast))
         fcd = 10.0 + experiment.seed + (experiment.compute.precision == "bf16")
         return SimpleNamespace(chains=[SimpleNamespace(fcd=[fcd] * 5)], failed={})
 
-    given = precision.RECIPE
-    short = dataclasses.replace(given.training, epochs=1)
-    looked = dataclasses.replace(given.classifier, training=short)
-    monkeypatch.setattr(precision, "RECIPE", dataclasses.replace(given, classifier=looked))
+    recipe = precision.RECIPE
+    short = dataclasses.replace(recipe.training, epochs=1)
+    classifier = dataclasses.replace(recipe.classifier, training=short)
+    monkeypatch.setattr(precision, "RECIPE", dataclasses.replace(recipe, classifier=classifier))
     monkeypatch.setattr(precision, "run_trial", trial)
     monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     first, *_ = rows = precision.rows(1, "cpu")
@@ -196,13 +203,13 @@ def test_the_precision_suite_compares_seed_by_seed(
     assert (
         "emulated; a seed's differs by 1.00 ± 0.00" in first.unit and "2 seeds" in first.baseline
     )
-    assert [(seed, p) for seed, p, _ in seen[:4]] == [
+    assert [(seed, p) for seed, p, _ in trials[:4]] == [
         (0, "fp32"),
         (0, "bf16"),
         (1, "fp32"),
         (1, "bf16"),
     ]
-    assert [autocast is torch.autocast for *_, autocast in seen[:2]] == [True, False]
+    assert [autocast is torch.autocast for *_, autocast in trials[:2]] == [True, False]
 
 
 def test_the_memory_of_a_chain_is_its_own_process_s(jobs: tuple[ModuleType, ModuleType]) -> None:
@@ -259,6 +266,7 @@ def test_the_tracking_suite_stores_the_same_by_both_arms(
     jobs: tuple[ModuleType, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracking = importlib.import_module("benchmarks.tracking")
+    new_store(tmp_path)
     monkeypatch.setattr(tracking, "SIDE", 64)
     monkeypatch.setattr(tracking, "POINTS", 2)
     monkeypatch.setattr(tracking, "HISTORY", tracking.HISTORY[:2])

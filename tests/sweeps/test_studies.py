@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contracts import scripts
 from running import ONE, ROOT, client_of, environment, run, run_alone, trials_of
 
 from genae_core import config
@@ -117,8 +118,8 @@ def test_a_sweep_leaves_a_page_a_summary_and_a_view(
     assert (folder / "explorer.html").read_bytes() == page.read_bytes()
     (link,) = re.findall(r"charts: .*viewStateShareKey=(\S+)&", printed)
     assert f"mlflow.sharedViewState.{link}" in experiment.tags
-    latest = [sys.executable, str(ROOT / "dashboards" / "explorer" / "latest.py"), "--print"]
-    said = subprocess.run(latest, env=environment(home), capture_output=True, text=True)
+    latest = "dashboards/explorer/latest.py"
+    said = scripts.run(latest, "--print", variables=environment(home), cwd=home)
     assert said.stdout == f"{page}\n"
 
 
