@@ -1,4 +1,4 @@
-"""What the suite "train" trains, as the studies do, and the steps of the plain loops over it."""
+"""The models that the suite "train" trains, and a plain training step for each."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,13 +24,22 @@ from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.training.config import TrainingConfig
 
-Adams = dict[str, torch.optim.Adam]  # by player
+Adams = dict[str, torch.optim.Adam]  # the optimiser of each player
 PLAIN = ComputeConfig()
 
 
 class Case(NamedTuple):
-    """A model as the studies train it, and the step of its plain loop. steps: in a round. images:
-    that it is trained on, as many as the data has. stage: the one that is trained."""
+    """A model as the studies train it.
+
+    Attributes:
+        model: The config of the model.
+        data: The config of the data.
+        batch: Images in a batch.
+        steps: Training steps in a round.
+        plain: The training step of the plain loop.
+        images: Images in the training split.
+        stage: Index of the stage that is trained.
+    """
 
     model: Any
     data: Any
@@ -51,7 +60,7 @@ def vae_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
 
 
 def aae_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
-    """Reconstruct, tell codes from the prior, answer (Makhzani et al. 2016, section 2)."""
+    """The phases of reconstruction and regularisation (Makhzani et al. 2016, section 2)."""
     logits = model.decoder(model.encoder(x))
     move(
         adams["autoencoder"],
@@ -73,8 +82,8 @@ def reconstruction_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None
 
 
 def wgan_step(model: Any, u: Tensor, adams: Adams, draw: Draw) -> None:
-    """Five steps of the critic with a gradient penalty, one of the generator (Gulrajani et al.
-    2017, algorithm 1), on codes [B, D]."""
+    """Five critic steps with a gradient penalty and one generator step, on codes [B, D]
+    (Gulrajani et al. 2017, algorithm 1)."""
     for _ in range(5):
         with torch.no_grad():
             made = model.generator(torch.randn_like(u))
@@ -121,7 +130,7 @@ CASES = {
 
 
 def images_of(case: Case, count: int | None = None) -> Split:
-    """So many images, or those of a round."""
+    """Random images: `count` of them, by default those of one round."""
     shape = (count or case.batch * case.steps, *case.data.shape)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return Split(pixels, np.zeros(len(pixels), np.int64))

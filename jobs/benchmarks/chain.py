@@ -1,7 +1,7 @@
-"""The suite "chain": steps of the chain against a bare decode-encode loop, and their memory.
+"""The suite "chain": the speed and memory of chain steps, beside a bare decode-encode loop.
 
-Needs neither Ray nor MLflow. The bare loop runs the same modules under inference mode at the same
-precision, keeps nothing and checks nothing; it is the least that any sampler must do.
+The bare loop runs the same modules in inference mode at the same precision, keeps nothing and
+checks nothing. It is the least that any sampler must do.
 """
 
 import multiprocessing
@@ -32,8 +32,17 @@ from .rows import Row
 
 
 class Case(NamedTuple):
-    """As the studies train it: MNIST's network, and the published one for 64 px. rounds: of every
-    arm in a repeat. batches: of chains, one after the other."""
+    """A network as the studies train it, and the size of a round.
+
+    Attributes:
+        net: The config of the network.
+        shape: The shape of an image.
+        latent_dim: The dimension of a latent code.
+        batch: Chains that run at once.
+        steps: Chain steps in a round.
+        rounds: Rounds in a repeat.
+        batches: Batches of chains in a round, which run one after the other.
+    """
 
     net: NetConfig
     shape: Shape
@@ -64,11 +73,11 @@ CASES = {
 
 
 def rows(repeats: int, device: str) -> list[Row]:
-    """chain_mlp and chain_dcgan64, in chain steps x images a second, and the same computed as
-    --precision auto has it where that is not plain fp32; memory_200_vs_5."""
+    """Measure chain_mlp and chain_dcgan64, in chain steps x images a second, and
+    memory_200_vs_5. If --precision auto does not choose plain fp32, its speed is a row too."""
     comparisons = []
     for name, case in CASES.items():
-        if device == "cuda":  # as an evaluation has it: what it records once it replays often
+        if device == "cuda":  # as in an evaluation, which replays a recorded step often
             case = case._replace(steps=20, batches=20)
         model = case.model().to(device)
         arms = {"bare": partial(bare, model, case, device)}
@@ -108,7 +117,7 @@ def rows(repeats: int, device: str) -> list[Row]:
 
 
 def automatic_compute(name: str, device: str) -> ComputeConfig:
-    """What --precision auto is for the model that the suite "train" has of this name."""
+    """Measure what --precision auto chooses for the model of this name in the suite "train"."""
     case = cases.CASES[name]
     experiment = cases.experiment_of(case)
     images = timing_images(experiment, cases.images_of(case))
@@ -123,7 +132,7 @@ def ours(model: VAE, case: Case) -> None:
 
 
 def bare(model: VAE, case: Case, device: str) -> None:
-    """The least that does the job: no sampler, no law, no record."""
+    """Decode and encode in turn, without a sampler, a distribution object or a record."""
     with torch.inference_mode():
         for _ in range(case.batches):
             z = torch.randn(case.batch, case.latent_dim, device=device)
@@ -137,7 +146,8 @@ def bare(model: VAE, case: Case, device: str) -> None:
 def time_interleaved(
     arms: Mapping[str, Callable[[], None]], rounds: int, device: str
 ) -> dict[str, float]:
-    """The median seconds of each arm, each round in another order; the first warms up."""
+    """Measure the median seconds of each arm. The order of the arms differs from round to round,
+    and the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     names, order = list(arms), random.Random(0)
     for number in range(rounds + 1):
@@ -158,13 +168,13 @@ def wait(device: str) -> None:
 
 
 def peak(steps: int, device: str) -> float:
-    """Bytes that so many steps of two sub-batches take at most."""
+    """Measure the peak memory of `steps` chain steps of two sub-batches, in bytes."""
     return run_alone(_peak, steps, device)
 
 
 def run_alone(measure: Callable[..., int], *arguments: Any) -> float:
-    """The bytes that a function measures, in a process of its own."""
-    # Else glibc raises this by itself, and what it keeps for later counts as used.
+    """Call a function that measures bytes in a process of its own."""
+    # Otherwise glibc raises this threshold, and memory that it keeps for later counts as used.
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     try:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -182,7 +192,7 @@ def _peak(steps: int, device: str) -> int:
         before = torch.cuda.memory_allocated()
         drain(model, case, steps)
         return int(torch.cuda.max_memory_allocated()) - before
-    drain(model, case._replace(batch=2), 1)  # what torch loads when it first works
+    drain(model, case._replace(batch=2), 1)  # torch loads libraries at first
     before = high_water()
     drain(model, case, steps)
     return high_water() - before
@@ -194,7 +204,7 @@ def drain(model: Any, case: Case, steps: int) -> None:
 
 
 def high_water() -> int:
-    """Bytes of memory that this process has had at most (Linux). Not getrusage's, which begins at
-    what the parent had."""
+    """The peak memory of this process in bytes (Linux). The value of getrusage would include the
+    peak of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

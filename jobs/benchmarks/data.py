@@ -1,8 +1,4 @@
-"""The suite "data": preparing and reading shards.
-
-Whole processes, start-up included: prepare_data.py against plain two-process loops; then reading
-an epoch from the shared copy against private memory, and its cost in memory.
-"""
+"""The suite "data": the time to prepare shards, and the time and memory to read them."""
 
 import os
 import re
@@ -31,13 +27,13 @@ from genae_core.training.batches import Batches
 from .rows import Row
 
 HERE = Path(__file__).resolve().parent
-DISTINCT = 1_000  # generated pictures; more files than these repeat them
-READERS = 4  # trials at once
+DISTINCT = 1_000  # number of different images; further files repeat them
+READERS = 4  # trials that read at the same time
 
 
 def rows(count: int, repeats: int, folder: Path) -> list[Row]:
-    """Whole processes, start-up included: prepare_data.py against plain two-process loops; then
-    reading an epoch from the shared copy against private memory, and its cost in memory."""
+    """Time prepare_data.py and plain loops in two processes, with their start; then compare an
+    epoch from shared memory with one from private memory, in time and memory."""
     raw = folder / "raw"
     generate(raw, count)
     arms: dict[str, Callable[[Path], list[str]]] = {
@@ -53,8 +49,8 @@ def rows(count: int, repeats: int, folder: Path) -> list[Row]:
         for name, command in arms.items():
             out = folder / name
             shutil.rmtree(out, ignore_errors=True)
-            os.sync()  # an arm pays for its own writing alone,
-            for file in raw.iterdir():  # and finds the files in memory, as the others do
+            os.sync()  # otherwise an arm would wait for what another has written
+            for file in raw.iterdir():  # so that every arm reads from the cache of the system
                 file.read_bytes()
             began = time.perf_counter()
             done = subprocess.run(
@@ -94,7 +90,7 @@ def rows(count: int, repeats: int, folder: Path) -> list[Row]:
 
 
 def generate(folder: Path, count: int) -> None:
-    """Smooth noise as JPEGs like CelebA's: 178 x 218 pixels, 4:2:0, 7 to 8 kB."""
+    """Write smooth noise as JPEGs like those of CelebA: 178 x 218 pixels, 4:2:0, 7 to 8 kB."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     pictures = []
@@ -111,7 +107,8 @@ def generate(folder: Path, count: int) -> None:
 
 
 def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
-    """An epoch in random order, in batches of 64, by one thread; and four readers' memory."""
+    """Time an epoch in random order, in batches of 64, with one thread; and measure the memory of
+    four readers."""
     torch.set_num_threads(1)
     splits = open_shards(Folder(shards), cache)
     ray_cluster.connect(None, READERS)
@@ -128,7 +125,7 @@ def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
                 began = time.perf_counter()
                 for rows in index:
                     array[rows]
-                if repeat:  # the first epoch touches the pages
+                if repeat:  # the first epoch loads the pages
                     seconds[name].append(time.perf_counter() - began)
         middle = {name: statistics.median(each) for name, each in seconds.items()}
         grown = sum(ClusterMapper()(growth, images, range(READERS)))
@@ -157,7 +154,7 @@ def reading_rows(shards: Path, cache: Path, repeats: int) -> list[Row]:
 
 
 def growth(images: Any, seed: int) -> int:
-    """Bytes that this process alone holds more after an epoch than before."""
+    """How much more unshared memory this process holds after an epoch than before, in bytes."""
     before = unique_bytes()
     batches = Batches(split_of(images), len(images), False, torch.device("cpu"))
     order = batches.order(Draw(seed, "epoch"))
@@ -171,6 +168,6 @@ def split_of(images: Any) -> Split:
 
 
 def unique_bytes() -> int:
-    """The unique set size of this process: its pages that no other process maps (Linux)."""
+    """The memory of this process that no other process shares, in bytes (Linux)."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))

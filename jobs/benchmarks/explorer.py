@@ -1,4 +1,4 @@
-"""The suite "explorer": the page of a thousand runs, built, opened and played in Chromium."""
+"""The suite "explorer": the time to build, open and play the page of a thousand runs."""
 
 import json
 import math
@@ -24,14 +24,14 @@ from .rows import Row
 
 FAMILIES = ("VAE", "DVAE", "AAE", "DAAE", "WAE-MMD")
 DIMS, NOISES, NORMS = (2, 5, 10, 50, 200), (0.0, 0.1, 0.25, 0.5, 1.0), ("batch", "running")
-SEEDS = 4  # of each of the 250 settings
+SEEDS = 4  # seeds of each of the 250 settings
 STEPS = tuple(range(16)) + (20, 30, 40, 50)
 METRICS = ("fcd", "fcd_val", "kid", "precision", "recall", "density", "coverage", "rhat")
-MANY, FEW = 1000, 24  # runs of the two pages
-LOOKS = 40  # different pictures, which the runs share
+MANY, FEW = 1000, 24  # runs in the two pages
+LOOKS = 40  # number of different sample images, which the runs share
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 PLAY_MS = 2000
-# Both ends of what a step moves: curves, and samples.
+# The first and the last part of the page that a step of the slider changes.
 PLACES = ("#charts", "#matrix")
 OPENED = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(
     () => done(performance.now() / 1000))))"""
@@ -53,8 +53,12 @@ PLAYED = """async ([place, ms]) => {
 
 
 def rows(repeats: int, scratch: Path) -> list[Row]:
-    """build_1000_s, file_1000_mb, open_1000_s, slider_fps, build_24_s; the baselines are what is
-    asked of the page. Raises ValueError without playwright or Chromium."""
+    """Measure build_1000_s, file_1000_mb, open_1000_s, slider_fps and build_24_s. The baselines
+    are the limits that the page must keep.
+
+    Raises:
+        ValueError: playwright or Chromium is not installed.
+    """
     chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
     try:
         from playwright.sync_api import sync_playwright
@@ -112,8 +116,8 @@ def _frame_rates(browser: Any, page: BuildSummary) -> list[float]:
 
 
 def log(tracker: Tracker, sweep: str, looks: list[Path], count: int) -> None:
-    """Runs as a sweep leaves them, but for what the page does not read: the large grids, and of
-    each metric all but its last value."""
+    """Log runs as a sweep does, without what the page does not read: the large grids, and all but
+    the last value of each metric."""
     generator = np.random.default_rng(0)
     for number, (tags, params) in zip(range(count), _settings(sweep), strict=False):
         run = tracker.start(f"{sweep}{number}", f"run {number}", tags, params, number + 1)
@@ -156,7 +160,7 @@ def _curves(generator: np.random.Generator) -> dict[str, list[float]]:
 
 
 def _look(number: int, folder: Path) -> Path:
-    """Digits that become others from step to step, beside what a run logs of them."""
+    """Write the files of a run whose samples change from one digit to another, step by step."""
     folder.mkdir()
     digits = torch.from_numpy(load_digits().images).float()[:, None] / 16  # N 1 8 8
     draw = torch.Generator().manual_seed(number)

@@ -1,8 +1,5 @@
-"""The suite "fcd": the distance of many samples against torchmetrics' with the same feature
-module, and its memory.
-
-Needs neither Ray nor MLflow.
-"""
+"""The suite "fcd": the speed of the FCD beside torchmetrics with the same features, and its
+memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,19 +16,21 @@ from genae_core.metrics.fcd import Gaussian, frechet_distance
 from .chain import high_water, run_alone, time_interleaved
 from .rows import Row
 
-COUNT, MANY = 10_000, 200_000  # samples of MNIST's shape
+COUNT, MANY = 10_000, 200_000  # numbers of samples of the shape of MNIST
 BATCH = 500
-ROUNDS = 5  # of every arm in a repeat
+ROUNDS = 5  # rounds of every arm in a repeat
 SHAPE = (1, 28, 28)
 
 
 def rows(repeats: int, device: str) -> list[Row]:
-    """fcd_10000 in images a second, and fcd_memory_200000_vs_10000."""
+    """Measure fcd_10000, in images a second, and fcd_memory_200000."""
     classifier = classifier_of(device)
     arms: dict[str, Callable[[], Any]] = {"genae": lambda: ours(classifier, COUNT, device)}
     arms["torchmetrics"] = lambda: theirs(classifier, COUNT, device)
     seconds = time_interleaved(arms, repeats * ROUNDS, device)
-    few, many = (peak(n, device) for n in (COUNT, MANY))  # once: minutes, and it does not vary
+    few, many = (
+        peak(n, device) for n in (COUNT, MANY)
+    )
     return [
         Row(
             name="fcd_10000",
@@ -53,14 +52,14 @@ def rows(repeats: int, device: str) -> list[Row]:
 
 
 def classifier_of(device: str) -> Classifier:
-    """MNIST's, untrained: what its weights are costs nothing."""
+    """The classifier of MNIST, untrained: its weights do not change the speed."""
     with Draw(0).as_global():
         config = ClassifierConfig(feature_width=128)
         return Classifier(config, SHAPE, 10).to(device).eval()
 
 
 def batches(count: int, seed: int, device: str) -> Any:
-    """Images in [0, 1], made batch by batch, as a chain gives them."""
+    """Make random images in [0, 1], one batch after the other."""
     draw = Draw(seed, device=device)
     for _ in range(0, count, BATCH):
         yield draw.uniform((BATCH, *SHAPE))
@@ -77,7 +76,7 @@ def ours(classifier: Classifier, count: int, device: str) -> float:
 
 
 class Features(nn.Module):
-    """What torchmetrics asks of a feature module."""
+    """The features of the classifier in the form that torchmetrics expects."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class Features(nn.Module):
 
 
 def theirs(classifier: Classifier, count: int, device: str) -> float:
-    torchvision_datasets()  # torchmetrics imports it, which alone may fail
+    torchvision_datasets()  # torchmetrics imports torchvision, which needs this first
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(
@@ -102,14 +101,14 @@ def theirs(classifier: Classifier, count: int, device: str) -> float:
 
 
 def peak(count: int, device: str) -> float:
-    """Bytes that the distance of so many samples takes at most."""
+    """Measure the peak memory of the FCD of `count` samples, in bytes."""
     return run_alone(_peak, count, device)
 
 
 def _peak(count: int, device: str) -> int:
     torch.set_num_threads(1)
     classifier = classifier_of(device)
-    ours(classifier, BATCH, device)  # what torch loads when it first works
+    ours(classifier, BATCH, device)  # torch loads libraries at first
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     before = high_water()

@@ -1,6 +1,5 @@
-"""What the hardware could do at most, for the suite "train": the work of a training in operations,
-and the speed of large matrix products.
-"""
+"""The peak of the hardware for the suite "train": the operations of a training step, and the
+speed of large matrix products."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +10,13 @@ from torch.utils.flop_counter import flop_registry
 
 from genae_core.nets.base import ComputeConfig
 
-SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the hardware's peak
+SIDE = {"cpu": 1024, "cuda": 8192}  # side of the square matrices that are multiplied
 
 
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what matrix products and convolutions compute, two operations a multiplication."""
+    """Counts the operations of matrix products and convolutions, two for each multiplication."""
 
-    # torch's own FlopCounterMode fails inside the gradient of a WGAN's penalty.
+    # The FlopCounterMode of torch fails in the gradient of a WGAN's penalty.
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
@@ -33,12 +32,12 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def peak_of(compute: ComputeConfig, device: str) -> str:
-    """The precision of the peak: of a GPU bf16, else the one that was chosen."""
+    """The precision of the product: bf16 on a GPU, otherwise the one of the training."""
     return "bf16" if device == "cuda" else compute.precision
 
 
 def product(compute: ComputeConfig, device: str) -> Callable[[], None]:
-    """One product of large matrices."""
+    """A function that multiplies two large matrices."""
     dtype = torch.bfloat16 if peak_of(compute, device) == "bf16" else torch.float32
     a, b = (torch.rand(SIDE[device], SIDE[device], device=device, dtype=dtype) for _ in range(2))
 

@@ -1,5 +1,5 @@
-"""What the benchmarks measure prepare_data.py against: the same shards by a plain loop in each of
-two processes, without a cluster, a manifest, a check or a way to go on.
+"""The baseline of prepare_data.py: a plain loop in each of two processes makes the same shards,
+without a cluster, a manifest or checks, and cannot be resumed.
 
   python jobs/benchmarks/plain_loops.py simplejpeg RAW OUT
 """
@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-SIZE, ACROSS, CROP = 64, 178, 148  # pixels: of a result, of an image's width, of its square
+SIZE, ACROSS, CROP = 64, 178, 148  # pixels: side of a result, width of an image, its square
 SHARD_ROWS = 128 * 2**20 // (3 * SIZE * SIZE)
 GROUP_ROWS = 8 * 2**20 // (3 * SIZE * SIZE)
 
 
 def by_simplejpeg(content: bytes) -> NDArray[np.uint8]:
-    """Decoded by libjpeg-turbo at half the size, cropped, and resized by torch: [3, 64, 64]."""
+    """Decode at half the size with libjpeg-turbo, crop, and resize with torch: [3, 64, 64]."""
     import simplejpeg
     import torch
     from torch.nn import functional as F
@@ -45,7 +45,7 @@ def by_simplejpeg(content: bytes) -> NDArray[np.uint8]:
 
 
 def by_pil(content: bytes) -> NDArray[np.uint8]:
-    """Decoded, cropped and resized by Pillow: [3, 64, 64]."""
+    """Decode, crop and resize with Pillow: [3, 64, 64]."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(content)).convert("RGB")
@@ -55,7 +55,7 @@ def by_pil(content: bytes) -> NDArray[np.uint8]:
 
 
 def write(arm: str, out: str, job: tuple[str, list[str]]) -> int:
-    """One shard of these files; how many they are."""
+    """Write one shard of these files. Returns their number."""
     name, files = job
     decode = {"simplejpeg": by_simplejpeg, "pil": by_pil}[arm]
     images = np.empty((len(files), 3, SIZE, SIZE), np.uint8)
@@ -80,7 +80,7 @@ def write(arm: str, out: str, job: tuple[str, list[str]]) -> int:
 
 
 def main(arm: str, raw: str, out: str) -> None:
-    """The splits that prepare_data.py makes, cut in as many shards."""
+    """Make the splits of prepare_data.py, in as many shards."""
     files = sorted(str(path) for path in Path(raw).iterdir())
     held = len(files) // 8
     order = np.random.default_rng(0).permutation(len(files))

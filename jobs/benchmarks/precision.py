@@ -1,7 +1,6 @@
-"""The suite "precision": whether bf16 gives the FCDs that fp32 gives, over seeds.
+"""The suite "precision": the FCDs of bf16 beside those of fp32, over several seeds.
 
-Needs neither Ray nor MLflow. Where the hardware does not multiply in bfloat16, and would take many
-times as long, its arithmetic is computed in fp32 (`Rounding`).
+If the hardware does not multiply in bfloat16, `Rounding` emulates its arithmetic in fp32.
 """
 
 import statistics
@@ -41,8 +40,8 @@ PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d}
 
 
 def rows(repeats: int, device: str) -> list[Row]:
-    """precision_FAMILY_K: the mean FCD at step K of the digits, of bf16 against fp32, over twice
-    as many seeds as repeats."""
+    """Measure precision_FAMILY_K, the mean FCD at step K on the digits, in bf16 and in fp32, over
+    twice as many seeds as repeats."""
     splits, seeds = load(RECIPE.data), range(2 * repeats)
     native = has_bf16(device)
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,8 +89,8 @@ def row(name: str, how: str, plain: list[float], lower: list[float]) -> Row:
 
 
 class Rounding(TorchFunctionMode):
-    """bf16's arithmetic on fp32's hardware: the factors of a product rounded to bf16, its sums in
-    fp32, its result rounded; the same for gradients, which pass the same roundings."""
+    """Emulates bf16 in fp32: it rounds the factors of a product to bf16, sums in fp32, and rounds
+    the result. Gradients pass the same roundings."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -111,6 +110,6 @@ def round_to_bf16(value: Any) -> Any:
 
 @contextmanager
 def emulate_bf16() -> Iterator[None]:
-    """What autocast would compute in bf16 is computed so."""
+    """Emulate what autocast would compute in bf16."""
     with mock.patch.object(torch, "autocast", lambda *_: Rounding()):
         yield

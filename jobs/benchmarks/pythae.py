@@ -1,4 +1,4 @@
-"""Pythae's own trainer on the layers of a genae model, for the suite "train"."""
+"""The trainer of Pythae on the layers of a genae model, for the suite "train"."""
 
 import importlib
 import io
@@ -16,7 +16,7 @@ from .cases import PLAIN, Case, build_model
 
 
 def pythae(case: Case, images: Split) -> Callable[[], None]:
-    """One round by Pythae's own trainer, of a VAE of the same layers."""
+    """A function that trains a VAE of the same layers for one round with the trainer of Pythae."""
     models = importlib.import_module("pythae.models")
     trainers = importlib.import_module("pythae.trainers")
     base = importlib.import_module("pythae.models.nn")
@@ -52,7 +52,7 @@ def pythae(case: Case, images: Split) -> Callable[[], None]:
     )
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(io.StringIO()):
         training = trainers.BaseTrainerConfig(
-            output_dir=scratch,  # a step writes nothing
+            output_dir=scratch,  # a step does not write there
             num_epochs=1,
             per_device_train_batch_size=case.batch,
             learning_rate=1e-3,

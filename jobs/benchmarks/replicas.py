@@ -1,7 +1,4 @@
-"""The suite "replicas": eight seeds trained as one stacked model, against one after the other.
-
-Needs neither Ray nor MLflow.
-"""
+"""The suite "replicas": eight seeds trained as one stacked model, or one after the other."""
 
 import statistics
 
@@ -17,7 +14,7 @@ from .cases import CASES, Case, experiment_of, images_of, vae_step
 from .rows import Row
 
 SEEDS = 8
-ROUNDS = 5  # of every arm in a repeat
+ROUNDS = 5  # rounds of every arm in a repeat
 SMALL = ImageFolderConfig(root="generated", size=32)
 REPLICATED = {
     "mlp": CASES["mlp"],
@@ -26,8 +23,8 @@ REPLICATED = {
 
 
 def rows(repeats: int, device: str) -> list[Row]:
-    """replicas_MODEL8 in training images a second over all seeds, against each in turn, and
-    replicas_MODEL8_one in seconds of a step, against one seed's."""
+    """Measure replicas_MODEL8, the training images a second over all seeds, and
+    replicas_MODEL8_one, the time of a step of all seeds beside that of one seed."""
     comparisons = []
     for name, case in REPLICATED.items():
         one, stacked = measure(case, repeats * ROUNDS, device)
@@ -54,7 +51,8 @@ def rows(repeats: int, device: str) -> list[Row]:
 
 
 def measure(case: Case, rounds: int, device: str) -> tuple[float, float]:
-    """The median seconds of a step of one seed and of all, in turns; the first round warms up."""
+    """Measure the median seconds of a step of one seed and of all seeds. They take turns, and the
+    first round warms up."""
     experiment, images, where = experiment_of(case), images_of(case), torch.device(device)
     compute = ComputeConfig(cuda_graphs=device == "cuda")
     seconds: tuple[list[float], list[float]] = ([], [])

@@ -1,11 +1,11 @@
-"""What every suite of benchmark.py returns."""
+"""The result of a suite of benchmark.py."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One comparison. ratio: above 1 is better than the baseline."""
+    """A value beside that of its baseline. A ratio above 1 means that genae is better."""
 
     name: str
     value: float

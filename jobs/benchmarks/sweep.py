@@ -1,6 +1,6 @@
-"""The suites "overhead" and "scale": what launching trials costs, and a thousand of them.
+"""The suites "overhead" and "scale": what it costs to launch trials, and a thousand trials.
 
-Each arm is a process of its own, because Ray and Tune read what they are told at import.
+Each arm is a process of its own, because Ray and Tune read their settings when they are imported.
 """
 
 import json
@@ -17,15 +17,16 @@ from typing import Any
 
 from .rows import Row
 
-TRIALS = 60  # empty ones an arm
-NODES, CPUS = 16, 2  # of the cluster that "scale" makes on this host
+TRIALS = 60  # empty trials in an arm
+NODES, CPUS = 16, 2  # the cluster of "scale" on this machine: its nodes, and the CPUs of each
 MANY, SLEEP_S = 1000, 10.0
 
 JOBS = Path(__file__).resolve().parents[1]
 
 
 def overhead(repeats: int, trials: int = TRIALS) -> list[Row]:
-    """trials_per_s: empty trials in 2 slots, set as genae sets Tune and as Tune sets itself."""
+    """Measure trials_per_s: empty trials in 2 slots, with the Tune settings of genae and with the
+    defaults of Tune."""
     rates: dict[str, list[float]] = {"genae": [], "tune": []}
     for _ in range(repeats):
         for arm, measured in rates.items():
@@ -44,7 +45,8 @@ def overhead(repeats: int, trials: int = TRIALS) -> list[Row]:
 
 
 def scale(trials: int = MANY, nodes: int = NODES, sleep: float = SLEEP_S) -> list[Row]:
-    """Trials that sleep, on a cluster of several nodes on this host; ratios of what is asked."""
+    """Run trials that sleep on a cluster of several nodes on this machine. The baselines are the
+    limits that a sweep must keep."""
     figures = _arm("scale", trials, str(nodes), str(sleep))
     hundred = min(100, trials // 3)
     starts = sorted(figures["starts"])
@@ -79,7 +81,7 @@ def _arm(*arguments: object) -> Any:
     done = subprocess.run(
         command,
         env={**os.environ, **threads},
-        cwd=JOBS,  # where the package is found
+        cwd=JOBS,  # the folder of the package
         capture_output=True,
         text=True,
         check=False,
@@ -90,7 +92,7 @@ def _arm(*arguments: object) -> Any:
 
 
 def _genae(trials: int, parallel: int, trainable: Any, folder: Path) -> float:
-    """Seconds of a sweep of these trials, set as `launch` sets it."""
+    """The seconds of a sweep of these trials with the settings of `launch`."""
     from genae_core.sweep.launcher import grid_searcher
     from genae_core.sweep.options import LaunchOptions
     from genae_core.sweep.plan import Plan
@@ -161,13 +163,13 @@ def _sleeping(trials: int, nodes: int, sleep: float, folder: Path) -> dict[str, 
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds."""
+    """The memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def main(arm: str, trials: str, *more: str) -> None:
-    """One arm; its figures are the last line, as JSON."""
+    """Run one arm, and print its figures as JSON."""
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
         if arm == "scale":
             nodes, sleep = more

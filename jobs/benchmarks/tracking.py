@@ -1,6 +1,6 @@
-"""The suite "tracking": what logging costs a trial, against plain calls of MLflow's client.
+"""The suite "tracking": what logging costs a trial, beside plain calls of the MLflow client.
 
-Both log the same to one server on this machine. The trial writes to its journal and goes on; the
+Both log the same to one server on this machine. A trial writes to its journal and continues; the
 plain calls wait for the server.
 """
 
@@ -30,16 +30,19 @@ from genae_core.tracking.mlflow_store import Tracker
 
 from .rows import Row
 
-STEPS, GRIDS = 20, 6  # of the curve, and pictures
-POINTS, TERMS = 40, 4  # of the training
-TRAINED_S = 100.0  # of the trial, as it logs it
-SIDE = 8 * 64  # pixels of a grid: faces, eight by eight
-START_S, DELIVER_S = 120.0, 60.0  # that a server and a delivery may take
+STEPS, GRIDS = 20, 6  # chain steps of the curve, and image grids
+POINTS, TERMS = 40, 4  # points of the training curve, and loss terms of each
+TRAINED_S = 100.0  # the training time that the trial logs
+SIDE = 8 * 64  # pixels of a side of a grid of eight by eight faces
+START_S, DELIVER_S = 120.0, 60.0  # limits for the start of the server and for a delivery
 
 
 def rows(repeats: int, scratch: Path) -> list[Row]:
-    """tracking_trial_s: seconds of a trial's wall time that its logging takes. Raises RuntimeError
-    where the server does not start, or does not hold the same in the end."""
+    """Measure tracking_trial_s, the seconds of a trial that its logging takes.
+
+    Raises:
+        RuntimeError: The server does not start, or the two arms have not stored the same.
+    """
     with server(scratch) as uri:
         tracker = Tracker.create(uri, "tracking", scratch)
         seconds: dict[str, list[float]] = {"genae": [], "plain": []}
@@ -67,7 +70,7 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """MLflow's server on SQLite, on loopback; its address."""
+    """Run an MLflow server on SQLite on this machine. Yields its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -93,11 +96,11 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def result() -> ChainResult:
-    """What a trial's chain gives, with as many grids as steps that have one."""
+    """A result of a chain, with random images in its grids."""
     random = np.random.default_rng(0)
 
     def picture(rows: int, columns: int) -> Picture:
-        # As smooth as a face and as noisy: neither packs to nothing, as one colour would.
+        # As smooth as a face, so that it is compressed about as well.
         coarse = random.integers(0, 256, (rows // 8, columns // 8, 3), np.uint8)
         return np.asarray(Image.fromarray(coarse).resize((columns, rows)))
 
@@ -124,7 +127,7 @@ PARAMS = {f"model.part{n}": str(n) for n in range(30)}
 
 
 def log_with_journal(tracker: Tracker, folder: Path) -> float:
-    """As a trial does it; what is delivered while it goes on is waited for, but not counted."""
+    """Log as a trial does. Returns the seconds without those of the delivery."""
     chain, sender = result(), sender_to(tracker.uri, tracker.experiment_id)
     began = time.perf_counter()
     journal = Journal(folder)
@@ -143,7 +146,7 @@ def log_with_journal(tracker: Tracker, folder: Path) -> float:
 
 
 def log_with_client(tracker: Tracker, folder: Path) -> float:
-    """A call a value, a picture and a file."""
+    """Log with one call for each value, image and file. Returns the seconds."""
     chain, client = result(), tracker.client
     folder.mkdir()
     began = time.perf_counter()
@@ -177,7 +180,11 @@ def log_with_client(tracker: Tracker, folder: Path) -> float:
 
 
 def check(tracker: Tracker, trials: int) -> None:
-    """Both arms have logged the same metrics, and as many points of them."""
+    """Check that both arms have stored the same numbers of runs and points.
+
+    Raises:
+        RuntimeError: They have not.
+    """
     for arm in ("genae", "plain"):
         runs = tracker.find(arm=arm)
         points = [

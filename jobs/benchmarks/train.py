@@ -1,9 +1,8 @@
-"""The suite "train": genae's training loop against plain loops over the same modules.
+"""The suite "train": genae's training loop beside plain loops over the same modules.
 
-Needs neither Ray nor MLflow. All train on as many images as the data has, a few steps at a time,
-but for Pythae's, whose turn is an epoch of as few. A plain loop holds its images as floats, keeps
-no curve and no state, and checks nothing. There are two: as one writes it (fp32, Adam as it
-comes), and as one writes it who knows this hardware (what --precision auto chose, fused Adam).
+All arms train a few steps at a time. A plain loop holds its images as floats, keeps no curve and
+no state, and checks nothing. There are two: the usual one (fp32, the default Adam), and the best
+one for this hardware (the precision that --precision auto chooses, fused Adam).
 """
 
 import importlib.util
@@ -31,17 +30,17 @@ from .peak import SIDE, Counting, peak_of, product
 from .pythae import pythae
 from .rows import Row
 
-ROUNDS = 15  # of every arm in a repeat
-EPOCHS = 100  # that genae's training is said to have: its curve has a point an epoch
+ROUNDS = 15  # rounds of every arm in a repeat
+EPOCHS = 100  # epochs of the training, whose curve has one point for each
 
 
 def rows(repeats: int, device: str) -> list[Row]:
-    """train_MODEL_auto against the plain loop, train_MODEL_best against the best one, and the MLP
-    against Pythae's trainer where it is installed, in images a second; train_MODEL_peak: the share
-    of what matrix products reach in the same run."""
+    """Measure train_MODEL_auto beside the usual plain loop, train_MODEL_best beside the best one,
+    and the MLP beside the trainer of Pythae if it is installed, in images a second. The ratio of
+    train_MODEL_peak is the share of the speed that matrix products reach."""
     comparisons = []
     for name, case in CASES.items():
-        if device == "cuda":  # where a step is short, and a small batch leaves it idle
+        if device == "cuda":  # steps are short there, and a small batch would leave it idle
             case = case._replace(batch=max(case.batch, 128), steps=50)
         images = images_of(case, case.images)
         experiment = experiment_of(case)
@@ -51,7 +50,7 @@ def rows(repeats: int, device: str) -> list[Row]:
         arms = {
             "genae": genae(case, images, auto, device),
             "plain": loop(case, images, PLAIN, device, fused=False),
-            "best": loop(case, images, auto, device, fused=True),  # kernel by kernel
+            "best": loop(case, images, auto, device, fused=True),  # without CUDA graphs
             "peak": product(auto, device),
         }
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
@@ -82,7 +81,8 @@ def rows(repeats: int, device: str) -> list[Row]:
 
 
 def flops(case: Case, images: Split) -> int:
-    """Of the matrix products and convolutions of a round, forwards and backwards."""
+    """Count the operations of the matrix products and convolutions of a round, forwards and
+    backwards."""
     one = Split(images.images[: case.batch], images.labels[: case.batch])
     step = genae(case._replace(steps=1), one, PLAIN, "cpu")
     with Counting() as counting:
@@ -108,7 +108,7 @@ def compute_name(compute: ComputeConfig) -> str:
 
 
 def genae(case: Case, images: Split, compute: ComputeConfig, device: str) -> Callable[[], None]:
-    """The next steps of one training, as `training.fit` makes them."""
+    """A function that makes the next steps of one training, as `training.fit` does."""
     model, draw = build_model(case, compute, device), Draw(0, device=device)
     config = TrainingConfig(epochs=1, batch_size=case.batch)
     stage, examples = prepare_stage(case, model, images, device)
@@ -131,7 +131,7 @@ def repeat_epochs(epoch: Callable[[], Iterator[Any]]) -> Iterator[Any]:
 
 
 def prepare_stage(case: Case, model: Any, images: Split, device: str) -> tuple[Stage, Examples]:
-    """The stage and what it is trained on."""
+    """The stage to train, and its examples."""
     binarize = getattr(case.data, "binarize", False)
     examples = Batches(images, len(images.images), binarize, torch.device(device)).examples()
     stage = model.stages()[case.stage]
@@ -144,7 +144,7 @@ def prepare_stage(case: Case, model: Any, images: Split, device: str) -> tuple[S
 def loop(
     case: Case, images: Split, compute: ComputeConfig, device: str, fused: bool
 ) -> Callable[[], None]:
-    """The next steps of a plain loop."""
+    """A function that makes the next steps of a plain loop."""
     model = build_model(case, compute, device)
     stage, examples = prepare_stage(case, model, images, device)
     x = examples.batch(np.arange(examples.count)).x
@@ -154,7 +154,7 @@ def loop(
             player.parameters,
             lr=player.optimizer.learning_rate,
             betas=(player.optimizer.beta1, player.optimizer.beta2),
-            fused=fused or None,  # False would also refuse what torch does as it comes
+            fused=fused or None,  # None lets torch choose
         )
         for name, player in players.items()
     }
