@@ -228,7 +228,7 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
         (("--name", "a/b"), "--name"),
         (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
         (("--tracking-uri", "./mlruns"), "sqlite:///"),
-        (("--tracking-uri", "sqlite:///nowhere/x.db"), "is not there"),
+        (("--tracking-uri", "sqlite:///nowhere/x.db"), "does not exist"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(
