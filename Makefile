@@ -1,17 +1,17 @@
-# One command for each thing a person does. Each target first makes .venv where it is missing or
-# older than what it is made from. PYTHON and EXTRA_INDEX are yours to set.
+# One command for each thing a person does. A target first makes .venv if it is missing or older
+# than the files it is made from. You can set PYTHON, ARGS, TORCH and the other variables below.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-# pip would compile every module itself, on one core.
+# Without --no-compile pip would compile all modules on one core.
 PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile -c constraints.txt
 ARGS ?=
 HOST ?= 127.0.0.1
 PORT ?= 5000
 GENAE_HOME ?= $(HOME)/.genae
 TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
-# What torch is installed from: on a GPU machine see "With a GPU" in docs/clusters.md.
+# The torch package to install. For a GPU machine see "With a GPU" in docs/clusters.md.
 TORCH ?= torch
 
 .PHONY: setup sweep check test test-faults lint docs ui explorer watch up down clean
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) -e '.[sweep,dev,docs]'
 	@$(PIP) --no-deps torchvision
 	@echo "setup: compiling them"
-	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true  # some are of newer Pythons
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true  # some modules are for newer Pythons
 	@touch $@
 	@echo "setup: done"
 
@@ -35,12 +35,12 @@ sweep: $(STAMP)
 	@echo "sweep: sweeps/latent_dim.py $(ARGS)"
 	@$(BIN)/python sweeps/latent_dim.py $(ARGS)
 
-# Two workers, to each of which goes a file at a time, in the order of tests/conftest.py. mypy takes
-# a minute of one core, which the tests need not wait for.
+# Two workers take one file after the other, in the order of tests/conftest.py. mypy runs beside
+# them, because it takes a minute of one core.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 BESIDE_MYPY = $(BIN)/mypy & typed=$$!; $(1); tested=$$?; wait $$typed && exit $$tested
 
-# What is to be run again and again while one writes: in 90 seconds, all but slow tests.
+# The quick loop while you write: everything but the slow tests, in at most 90 seconds.
 check: $(STAMP)
 	@echo "check: ruff, mypy, the doctests and the fast tests $(ARGS)"
 	@$(BIN)/ruff check .
