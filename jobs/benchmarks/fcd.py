@@ -28,9 +28,7 @@ def rows(repeats: int, device: str) -> list[Row]:
     arms: dict[str, Callable[[], Any]] = {"genae": lambda: ours(classifier, COUNT, device)}
     arms["torchmetrics"] = lambda: theirs(classifier, COUNT, device)
     seconds = time_interleaved(arms, repeats * ROUNDS, device)
-    few, many = (
-        peak(n, device) for n in (COUNT, MANY)
-    )
+    few, many = (peak(n, device) for n in (COUNT, MANY))
     return [
         Row(
             name="fcd_10000",

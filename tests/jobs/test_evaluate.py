@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from contracts import scripts
 from contracts.scripts import environment
-from contracts.shared import ray_address
 
 from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
@@ -50,7 +49,7 @@ def test_here_and_over_a_cluster(
     assert "21,000 samples against" in shown and "test images of digits" in shown
     assert "class entropy" in shown and "accepted" not in shown
     words = ["--num-samples", "21000", "--steps", "0", "3", "--out", str(tmp_path / "there.json")]
-    variables = environment(tmp_path / "home", RAY_ADDRESS=ray_address())
+    variables = environment(tmp_path / "home")
     script = "jobs/evaluate.py"
     done = scripts.run(script, str(model), *words, variables=variables, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from contracts.databases import new_store
-from contracts.shared import ray_address
 from running import ONE, ROOT, client_of, environment, trials_of
 
 pytestmark = pytest.mark.slow
@@ -119,11 +118,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_python(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     places = os.pathsep.join(filter(None, [str(folder), str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, *words],
-        env={**environment(folder), "PYTHONPATH": places, **variables},
+        env={**environment(folder), "PYTHONPATH": places},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -151,7 +150,7 @@ def test_one_row_puts_it_into_every_study(folder: Path) -> None:
     )
     new_store(folder)
     words = ("studies.py", str(ROOT / "sweeps"), " + ".join(studies))
-    done = run_python(folder, *words, RAY_ADDRESS=ray_address())
+    done = run_python(folder, *words)
     assert done.returncode == 0, done.stderr
     outputs = done.stdout.split("STUDY\n")[1:]
     family, prior, noise, search, fixed, latent_dim, refused, trained = outputs

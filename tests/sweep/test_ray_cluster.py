@@ -1,6 +1,5 @@
 """The nodes of a cluster, and the work that is mapped over them."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,7 +7,6 @@ import sys
 from typing import Any
 
 import pytest
-from contracts.shared import ray_address
 
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.options import LaunchOptions
@@ -120,7 +118,6 @@ def test_no_thread_of_ray_data_outlives_the_connection() -> None:
     """Such a thread would end the process without a message, in the middle of its output."""
     done = subprocess.run(
         [sys.executable, "-c", LEFT],
-        env={**os.environ, "RAY_ADDRESS": ray_address()},
         capture_output=True,
         text=True,
         timeout=300,
