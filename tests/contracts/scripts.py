@@ -1,7 +1,7 @@
 """The repository's scripts, each run as a process of its own, as a person starts it.
 
-A script needs seconds to import torch, Ray and MLflow. `run` therefore forks the script's process
-from one that has imported them already; `start` and `subprocess.run` start it from nothing.
+A script needs seconds to import torch, Ray and MLflow. `run` therefore forks the process of the
+script from one that has imported them already.
 """
 
 import contextlib
@@ -41,9 +41,15 @@ def run(
     argv = [str(ROOT / script), *flags]
     with tempfile.TemporaryDirectory(prefix="genae-script-") as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        order = {"argv": argv, "env": dict(variables), "cwd": str(cwd)}
+        order = {"argv": argv, "env": _without_ray(variables), "cwd": str(cwd)}
         code = _server().run({**order, "out": str(out), "err": str(err)})
         return subprocess.CompletedProcess(argv, code, out.read_text(), err.read_text())
+
+
+def _without_ray(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those of Ray. Ray has read them when the server imported it, and some
+    of its code would not follow a change."""
+    return {name: value for name, value in variables.items() if not name.startswith("RAY_")}
 
 
 class _Server:
@@ -52,7 +58,7 @@ class _Server:
     def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("script_server.py"))],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**_without_ray(os.environ), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

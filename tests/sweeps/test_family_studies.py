@@ -82,7 +82,11 @@ def test_a_study_of_priors_leaves_out_pairs_without_a_meaning(home: Path) -> Non
         ("paper_figures.py", ("--dataset", "celeba", "--raw", "x"), "these figures need ten"),
         ("prior_type.py", ("--families", "flow_ae"), "these families have no prior to choose"),
         ("prior_type.py", ("--latent-dim", "3"), "a swiss roll needs latent_dim 2"),
-        ("prior_type.py", ("--families", "vae", "--priors", "uniform"), "no values of these axes fit together"),
+        (
+            "prior_type.py",
+            ("--families", "vae", "--priors", "uniform"),
+            "no values of these axes fit together",
+        ),
         ("noise_level.py", ("--families", "gmmn_ae"), "take no corruption"),
         ("noise_level.py", ("--families", "dvae", "--noise", "0.3"), "give --noises in place of"),
         ("latent_dim.py", ("--families", "vae", "flow_ae", "--noise", "0.3"), "for dvae, daae"),
