@@ -88,7 +88,7 @@ def test_a_study_of_priors_leaves_out_pairs_without_a_meaning(home: Path) -> Non
             "no values of these axes fit together",
         ),
         ("noise_level.py", ("--families", "gmmn_ae"), "take no corruption"),
-        ("noise_level.py", ("--families", "dvae", "--noise", "0.3"), "give --noises in place of"),
+        ("noise_level.py", ("--families", "dvae", "--noise", "0.3"), "give --noises instead of"),
         ("latent_dim.py", ("--families", "vae", "flow_ae", "--noise", "0.3"), "for dvae, daae"),
         ("noise_level.py", ("--noises", "-1"), "noise must be a finite number >= 0, got noise=-1"),
         ("search.py", ("--minutes", "0"), "minutes must be > 0"),

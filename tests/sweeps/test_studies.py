@@ -221,7 +221,7 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
             ("--net-width", "32"),
             "--net-width is only for DCGANs, and digits is trained with an MLP",
         ),
-        (("--latent-dims", "2", "2"), "twice"),
+        (("--latent-dims", "2", "2"), "must name a value only once"),
         (("--seeds", "1", "1"), "--seeds must differ"),
         (("--cpus-per-trial", "0"), "cpus_per_trial"),
         (("--resume",), "--resume"),
