@@ -226,22 +226,29 @@ class _CellTrial:
         stages: list[StageStart] = []
         try:
             fit_together(replicas, seeds[0].experiment.training, stages.append)
-            obstacles = {stage.stage: stage.obstacle for stage in stages if stage.obstacle}
-            for stage, obstacle in obstacles.items():
-                self.warn(
-                    f"in the stage {stage} the seeds were not one stacked model, but took their "
-                    f"steps in turn: {obstacle}"
-                )
-            if all(stage.obstacle for stage in stages):
-                stacked = "no"
-            else:
-                stacked = "in part" if obstacles else "yes"
         except Exception as error:
             self.warn(f"from here the seeds are trained one after the other: {error}")
-            stacked = "no"
+            self._tag_stacking(seeds, "no")
+        else:
+            self._report_stacking(seeds, stages)
+        return snapshots
+
+    def _report_stacking(self, seeds: Sequence[SeedRuns], stages: Sequence[StageStart]) -> None:
+        """Warn of stages in which the seeds were not stacked, and tag what happened. A training
+        that had nothing left to do keeps the tag that it has."""
+        in_turn = [stage for stage in stages if stage.obstacle is not None]
+        for stage in in_turn:
+            self.warn(
+                f"in the stage {stage.stage} the seeds were not one stacked model, but took their "
+                f"steps in turn: {stage.obstacle}"
+            )
+        if stages:
+            stacked = "yes" if not in_turn else "no" if len(in_turn) == len(stages) else "in part"
+            self._tag_stacking(seeds, stacked)
+
+    def _tag_stacking(self, seeds: Sequence[SeedRuns], stacked: str) -> None:
         for runs in seeds:
             runs.tag_stacking(stacked)
-        return snapshots
 
     def _epoch_watcher(self, seeds: int) -> Callable[[torch.nn.Module, Progress], None]:
         """A callback for the epochs of a training, of `seeds` seeds at once.
