@@ -417,7 +417,7 @@ def test_a_server_that_is_no_dashboard_is_reported(submitting: ModuleType) -> No
             time.sleep(0.05)
         options = submitting.Options(command=("a.py",), address=f"http://127.0.0.1:{port}")
         try:
-            with pytest.raises(ValueError, match="is no Ray dashboard"):
+            with pytest.raises(ValueError, match="is not the address of a Ray dashboard"):
                 submitting.connect(options)
         finally:
             process.kill()
