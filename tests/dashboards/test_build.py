@@ -99,7 +99,7 @@ def test_an_unknown_sweep_is_refused(store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"sweep": ("it's",)}, "holds no quotes"), ({"max_mb": 0.0}, "max_mb must be > 0")],
+    [({"sweep": ("it's",)}, "holds no quotes"), ({"max_mb": 0.0}, "--max-mb must be > 0")],
 )
 def test_refusals(store: Store, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     given = {"sweep": ("small",), "out": tmp_path / "page.html", "tracking_uri": store.uri}
