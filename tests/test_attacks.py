@@ -96,7 +96,9 @@ def test_a_config_from_elsewhere_is_refused(saved: Path, path: str) -> None:
 def test_a_config_that_is_no_models_is_refused(saved: Path) -> None:
     about = config.to_dict(MLPConfig())
     rewrite(saved / checkpoint.DESCRIPTION, model=about)
-    with pytest.raises(ValueError, match="is not of a generative model: MLPConfig has no attribute"):
+    with pytest.raises(
+        ValueError, match="is not of a generative model: MLPConfig has no attribute"
+    ):
         checkpoint.load_model(saved)
 
 
