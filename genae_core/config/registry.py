@@ -16,8 +16,17 @@ from genae_core.config.former_names import FORMER_PATHS
 T = TypeVar("T")
 
 # The packages whose modules define genae's own configs.
-OWN = ("data", "divergences", "experiment", "metrics", "models", "nets", "priors", "samplers")
-OWN_PACKAGES = tuple(f"genae_core.{package}" for package in (*OWN, "training"))
+OWN_PACKAGES = (
+    "genae_core.data",
+    "genae_core.divergences",
+    "genae_core.experiment",
+    "genae_core.metrics",
+    "genae_core.models",
+    "genae_core.nets",
+    "genae_core.priors",
+    "genae_core.samplers",
+    "genae_core.training",
+)
 NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 # The key under which a config on disk holds its name.
 KEY = "config"

@@ -87,13 +87,12 @@ def time_choices(
         return [Timing(ways[0], 0.0)]
     seconds: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
     with _threads(threads):
-        # The first round warms up and checks the graphs' results. Its seconds do not count.
-        for way, step in _check_graphs(experiment, images, ways, device).items():
-            seconds[way] += [step] if step == math.inf else []
+        # This round also warms up, so its seconds do not count.
+        wrong = _wrong_graphs(experiment, images, ways, device)
         for _ in range(ROUNDS):
             for way in ways:
-                step = _seconds(experiment, images, way, device)
-                seconds[way].append(step)
+                training = None if way in wrong else _train_way(experiment, images, way, device)
+                seconds[way].append(math.inf if training is None else training.seconds)
     return [
         Timing(way, math.inf if math.inf in steps else statistics.median(steps))
         for way, steps in seconds.items()
@@ -196,12 +195,11 @@ def _replica(
     return Replica(model, stages, examples.examples(), draw)
 
 
-def _check_graphs(
+def _wrong_graphs(
     experiment: Experiment, images: Split, ways: Sequence[ComputeConfig], device: torch.device
-) -> dict[ComputeConfig, float]:
-    """The seconds of a step in each way, infinite for a CUDA graph that fails or that is wrong.
+) -> set[ComputeConfig]:
+    """The ways whose CUDA graph fails, or has other losses, draws or weights than plain steps.
 
-    A graph is wrong if its losses, draws or weights differ from those of the steps without it.
     During the check, cuDNN always adds in the same order. Its faster convolutions do not, and
     after a few steps of a GAN the differences would exceed the tolerances.
     """
@@ -211,20 +209,12 @@ def _check_graphs(
         trainings = {way: _train_way(experiment, images, way, device) for way in ways}
     finally:
         torch.backends.cudnn.deterministic = before
-    seconds = {}
-    for way, training in trainings.items():
-        plain = trainings[dataclasses.replace(way, cuda_graphs=False)]
-        wrong = training is None or (way.cuda_graphs and not _agree(training, plain))
-        seconds[way] = math.inf if training is None or wrong else training.seconds
-    return seconds
-
-
-def _seconds(
-    experiment: Experiment, images: Split, way: ComputeConfig, device: torch.device
-) -> float:
-    """The seconds of a step, infinite for a CUDA graph that fails."""
-    training = _train_way(experiment, images, way, device)
-    return math.inf if training is None else training.seconds
+    wrong = set()
+    for way in (way for way in ways if way.cuda_graphs):
+        graph, plain = trainings[way], trainings[dataclasses.replace(way, cuda_graphs=False)]
+        if graph is None or plain is None or not _agree(graph, plain):
+            wrong.add(way)
+    return wrong
 
 
 def _train_way(
@@ -243,9 +233,8 @@ def _train_way(
         return None
 
 
-def _agree(graph: ShortTraining, plain: ShortTraining | None) -> bool:
+def _agree(graph: ShortTraining, plain: ShortTraining) -> bool:
     """Whether both trainings have the same result, except for what the order of sums changes."""
-    assert plain is not None, "a way without a graph is always trained"
     same_draws = torch.equal(graph.generator, plain.generator)
     same_losses = all(
         math.isclose(point.terms[name], term, rel_tol=LOSS_TOLERANCE, abs_tol=LOSS_TOLERANCE)

@@ -50,9 +50,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         for params in every
     }
     about = {"study": "latent_dim", "dataset": "digits", "classifier_sha256": "0" * 64}
-    given = make_sweep(tracker, folder, cells, "small", about)
+    sweep = make_sweep(tracker, folder, cells, "small", about)
     for params in every:
-        run_cell(params, given, data, classifier, lambda _: None)
+        run_cell(params, sweep, data, classifier, lambda _: None)
     tags = {"sweep": "small", "family": "AAE", "cell": "{}", "chain": "x", "seed": "0"}
     broken = tracker.start("broken", HOSTILE, tags, {"note": "</script>"}, 1)
     tracker.finish(broken.run_id, "FAILED", f"NonFiniteLossError: {HOSTILE}")

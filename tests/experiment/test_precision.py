@@ -84,8 +84,8 @@ def graphs_of(way: ComputeConfig) -> ComputeConfig:
 
 
 def test_where_graphs_can_be_each_way_is_tried_with_them() -> None:
-    found = compute_choices(tiny.experiment(), "auto", bf16=True, graphs=True)
-    assert found == [PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16)]
+    ways = compute_choices(tiny.experiment(), "auto", bf16=True, graphs=True)
+    assert ways == [PLAIN, graphs_of(PLAIN), BF16, graphs_of(BF16)]
     assert compute_choices(tiny.experiment(), "fp32", True, graphs=True) == [
         PLAIN,
         graphs_of(PLAIN),
@@ -105,9 +105,9 @@ def recording(monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[bool, flo
 
 
 def test_graphs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = recording(monkeypatch)
-    assert set(found) == {False, True}
-    assert all(0 < seconds < math.inf for seconds in found.values())
+    timings = recording(monkeypatch)
+    assert set(timings) == {False, True}
+    assert all(0 < seconds < math.inf for seconds in timings.values())
     assert set(recording(monkeypatch, graphs=False)) == {False}
 
 
@@ -117,26 +117,26 @@ def test_graphs_that_compute_something_else_are_passed_over(
 ) -> None:
     plainly = step_timing.train_shortly
 
-    def wrong(*given: Any, **more: Any) -> step_timing.ShortTraining:
-        found = plainly(*given, **more)
-        if not given[2].cuda_graphs:
-            return found
+    def wrong(*arguments: Any, **more: Any) -> step_timing.ShortTraining:
+        training = plainly(*arguments, **more)
+        if not arguments[2].cuda_graphs:
+            return training
         if what == "fails":
             raise RuntimeError("CUDA error: out of memory")
         if what == "not recorded":
             warnings.warn("it waits for the device", cuda_graphs.NotCapturedWarning, stacklevel=1)
         if what == "draws":
-            return found._replace(generator=found.generator.flip(0))
+            return training._replace(generator=training.generator.flip(0))
         if what == "weights":
-            return found._replace(displacement=1.2 * found.displacement)
-        point = found.history[0]
+            return training._replace(displacement=1.2 * training.displacement)
+        point = training.history[0]
         terms = {name: 1.01 * term for name, term in point.terms.items()}
-        return found._replace(history=[point._replace(terms=terms), *found.history[1:]])
+        return training._replace(history=[point._replace(terms=terms), *training.history[1:]])
 
     monkeypatch.setattr(step_timing, "train_shortly", wrong)
-    found = recording(monkeypatch)
-    assert found[True] == math.inf > found[False]
-    timings = [Timing(PLAIN, found[False]), Timing(graphs_of(PLAIN), found[True])]
+    step = recording(monkeypatch)
+    assert step[True] == math.inf > step[False]
+    timings = [Timing(PLAIN, step[False]), Timing(graphs_of(PLAIN), step[True])]
     assert precision.fastest(timings) == PLAIN
 
 
@@ -166,13 +166,13 @@ def test_graphs_that_draw_the_same_noise_again_are_told(monkeypatch: pytest.Monk
     drawn: dict[tuple[int, ...], Any] = {}
     plainly, normally = step_timing.train_shortly, Draw.normal
 
-    def stale(*given: Any, **more: Any) -> step_timing.ShortTraining:
+    def stale(*arguments: Any, **more: Any) -> step_timing.ShortTraining:
         def same(self: Draw, shape: tuple[int, ...]) -> Any:
             new = normally(self, shape)
-            return drawn.setdefault(shape, new) if given[2].cuda_graphs else new
+            return drawn.setdefault(shape, new) if arguments[2].cuda_graphs else new
 
         monkeypatch.setattr(Draw, "normal", same)
-        return plainly(*given, **more)
+        return plainly(*arguments, **more)
 
     monkeypatch.setattr(step_timing, "train_shortly", stale)
     assert recording(monkeypatch)[True] == math.inf
@@ -207,7 +207,7 @@ def test_images_are_trained_in_each_layout() -> None:
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of images, whose measurements say that channels last is twice as fast."""
 
-    def once(function: Any, *given: Any, cpus: int, gpus: float) -> list[Timing]:
+    def once(function: Any, *arguments: Any, cpus: int, gpus: float) -> list[Timing]:
         assert function is time_choices and (cpus, gpus) == (2, 0.0)
         return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
 
@@ -224,8 +224,8 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = LaunchOptions(cpus_per_trial=2)
-    found = autotune.choose_compute(tmp_path, sweep, splits_of_images(), options)
-    assert found == LAST
+    chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), options)
+    assert chosen == LAST
     assert "1000.0 ms a step" in capsys.readouterr().out
     (tmp_path / sweep_folder.MANIFEST).write_text(
         json.dumps({"compute": dataclasses.asdict(BF16)})
@@ -243,12 +243,12 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
 def test_a_measurement_that_fails_stops_no_sweep(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*given: Any, **where: Any) -> None:
+    def fails(*arguments: Any, **where: Any) -> None:
         raise RuntimeError("the node has died")
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", fails)
-    found = autotune.choose_compute(tmp_path, sweep, splits_of_images(), LaunchOptions())
-    assert found == PLAIN
+    chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), LaunchOptions())
+    assert chosen == PLAIN
     assert "warning: the measurement failed" in capsys.readouterr().out
     asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == LAST
@@ -263,16 +263,16 @@ def test_precision_is_not_left_for_what_graphs_alone_gain() -> None:
 def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def once(function: Any, *given: Any, **where: Any) -> list[Timing]:
-        *_, precision, gpu, _, graphs = given
+    def once(function: Any, *arguments: Any, **where: Any) -> list[Timing]:
+        *_, precision, gpu, _, graphs = arguments
         assert (precision, gpu) == ("fp32", True) and graphs
         return [Timing(PLAIN, 0.002), Timing(graphs_of(PLAIN), math.inf)]
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == PLAIN
-    told = capsys.readouterr().out
-    assert "--precision fp32 as CUDA graphs: fails here, or has another result" in told
+    printed = capsys.readouterr().out
+    assert "--precision fp32 as CUDA graphs: fails here, or has another result" in printed
     refused = dataclasses.replace(asked, cuda_graphs=False)
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), refused) == PLAIN
     assert not capsys.readouterr().out
@@ -292,11 +292,11 @@ def test_what_an_experiment_says_is_left_to_it() -> None:
         for n, compute in enumerate((None, PLAIN, BF16))
     }
     nothing: Any = None
-    found = [cell_experiment({"n": n}, cells, nothing, LAST) for n in range(3)]
-    assert [cell.compute for cell in found] == [LAST, PLAIN, BF16]
-    keys = [run_key("s", cell, cell.chains[0]) for cell in found]
+    experiments = [cell_experiment({"n": n}, cells, nothing, LAST) for n in range(3)]
+    assert [cell.compute for cell in experiments] == [LAST, PLAIN, BF16]
+    keys = [run_key("s", cell, cell.chains[0]) for cell in experiments]
     assert len(set(keys)) == 3
-    before = dataclasses.replace(found[1], compute=None)
+    before = dataclasses.replace(experiments[1], compute=None)
     assert run_key("s", before, before.chains[0]) == keys[1]
 
 
@@ -314,8 +314,8 @@ def test_where_there_is_no_choice_nothing_is_measured(
     sweep.cells = {"a": tiny.experiment()}
     if precision.has_bf16():
         pytest.skip("this CPU has bfloat16 to choose")
-    found = autotune.choose_compute(tmp_path, sweep, tiny.splits(), LaunchOptions())
-    assert found == PLAIN and capsys.readouterr().out == ""
+    chosen = autotune.choose_compute(tmp_path, sweep, tiny.splits(), LaunchOptions())
+    assert chosen == PLAIN and capsys.readouterr().out == ""
 
 
 def test_seeds_are_measured_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,23 +347,23 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
     monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     sweep.compute = LAST
     options = LaunchOptions(seeds=(0, 1, 2, 3))
-    given = (tmp_path, sweep, splits_of_images())
-    assert autotune.choose_stacking(*given, options) is together
+    arguments = (tmp_path, sweep, splits_of_images())
+    assert autotune.choose_stacking(*arguments, options) is together
     said = capsys.readouterr().out
     assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one seed fills'}" in said
     assert f"chosen: {'as one' if together else 'in turn'}" in said
     manifest = json.dumps({"together": not together})
     (tmp_path / sweep_folder.MANIFEST).write_text(manifest)
     resumed = dataclasses.replace(options, resume=True, name="s")
-    assert autotune.choose_stacking(*given, resumed) is not together
+    assert autotune.choose_stacking(*arguments, resumed) is not together
 
 
 def test_what_is_asked_of_the_seeds_is_not_measured(sweep: Any, tmp_path: Path) -> None:
-    def found(**flags: Any) -> bool:
+    def chooses(**flags: Any) -> bool:
         options = LaunchOptions(**flags)
         return autotune.choose_stacking(tmp_path, sweep, splits_of_images(), options)
 
-    assert not found()  # one seed
-    assert found(seeds=(0, 1), seeds_together="yes")
-    assert not found(seeds=(0, 1), seeds_together="no")
-    assert not found(seeds=(0, 1), gpus_per_trial=0.25)
+    assert not chooses()  # one seed
+    assert chooses(seeds=(0, 1), seeds_together="yes")
+    assert not chooses(seeds=(0, 1), seeds_together="no")
+    assert not chooses(seeds=(0, 1), gpus_per_trial=0.25)

@@ -107,7 +107,7 @@ def test_the_first_half_of_the_chains_meets_val_and_the_second_meets_test(
         features(to_pixels(split.images, False, torch.device("cpu")))
         for split in (splits.val, splits.test)
     )
-    chain, found = experiment.chains[0], result.chains[0]
+    chain, measured = experiment.chains[0], result.chains[0]
     samples: dict[int, list[Any]] = {step: [] for step in chain.record}
     for record in run_chain(result.model, chain, 2 * tiny.HALF):
         samples[record.step].append(features(record.chain.mean))
@@ -115,8 +115,8 @@ def test_the_first_half_of_the_chains_meets_val_and_the_second_meets_test(
         drawn = np.concatenate(samples[step])
         # Eigenvalues of a product that is not symmetric keep about half of float64's digits, and
         # features of another batch size may differ by float32 rounding.
-        assert found.fcd_val[position] == pytest.approx(distance(drawn[:40], val), rel=1e-4)
-        assert found.fcd[position] == pytest.approx(distance(drawn[40:], test), rel=1e-4)
+        assert measured.fcd_val[position] == pytest.approx(distance(drawn[:40], val), rel=1e-4)
+        assert measured.fcd[position] == pytest.approx(distance(drawn[40:], test), rel=1e-4)
 
 
 def test_both_sides_of_every_distance_have_equal_counts(
@@ -265,7 +265,7 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
     """Of all training images: its FCD at step 0 is that of draws from the same fit, made here."""
     fitted_prior = ExPostMixture(components=2)
     chain = dataclasses.replace(experiment.chains[0], fitted_prior=fitted_prior)
-    found = evaluate(result.model, chain, ReferenceData(splits, classifier))
+    fitted_result = evaluate(result.model, chain, ReferenceData(splits, classifier))
     x = to_pixels(splits.train.images, False, torch.device("cpu"))
     with torch.no_grad():
         codes = result.model.encode(x).mean
@@ -285,8 +285,10 @@ def test_a_law_of_the_codes_is_what_chains_start_from(
             halves[0].update(seen[:cut])
             halves[1].update(seen[cut:])
     real = fit_references(ReferenceData(splits, classifier), tiny.HALF)
-    assert found.fcd_val[0] == pytest.approx(frechet_distance(halves[0], real.val), rel=1e-4)
-    assert found.fcd[0] != result.chains[0].fcd[0]
+    assert fitted_result.fcd_val[0] == pytest.approx(
+        frechet_distance(halves[0], real.val), rel=1e-4
+    )
+    assert fitted_result.fcd[0] != result.chains[0].fcd[0]
 
 
 def test_a_chain_that_runs_away_fails_alone(
@@ -298,18 +300,18 @@ def test_a_chain_that_runs_away_fails_alone(
 ) -> None:
     first, second = experiment.chains
 
-    def some(model: nn.Module, chain: ChainConfig, *given: Any) -> ChainResult:
+    def some(model: nn.Module, chain: ChainConfig, *arguments: Any) -> ChainResult:
         if chain == first:
             raise FloatingPointError("3 of 16 chains are not finite by step 1")
-        return evaluate(model, chain, *given)
+        return evaluate(model, chain, *arguments)
 
     monkeypatch.setattr("genae_core.experiment.trial.evaluate", some)
-    found = run_trial(experiment, splits, classifier)
-    assert [chain.config for chain in found.chains] == [second]
-    assert {chain: str(why) for chain, why in found.failed.items()} == {
+    rest = run_trial(experiment, splits, classifier)
+    assert [chain.config for chain in rest.chains] == [second]
+    assert {chain: str(why) for chain, why in rest.failed.items()} == {
         first: "3 of 16 chains are not finite by step 1"
     }
-    assert digest(found.model) == digest(result.model)
+    assert digest(rest.model) == digest(result.model)
 
 
 def test_what_is_kept_of_a_step_is_no_more_than_is_compared(

@@ -8,10 +8,10 @@ from genae_core.metrics.latent_gap import measure_latent_gap
 def test_of_one_law_the_mmd_is_zero_within_its_error() -> None:
     ratios = []
     for seed in range(30):
-        found = measure_latent_gap(
+        gap = measure_latent_gap(
             Draw(seed, "a").normal((500, 3)), Draw(seed, "b").normal((500, 3))
         )
-        ratios.append(found.mmd.value / found.mmd.error)
+        ratios.append(gap.mmd.value / gap.mmd.error)
     assert 0.5 < float(torch.tensor(ratios).square().mean()) < 6
 
 
@@ -20,8 +20,8 @@ def test_the_sliced_distance_of_a_shift_and_of_a_stretch() -> None:
     of the first over all directions is |m|^2 / D."""
     a, b = Draw(0).normal((5_000, 4)), Draw(1).normal((5_000, 4))
     shift = torch.tensor([1.0, -2.0, 0.5, 0.0])
-    found = measure_latent_gap(a + shift, b).sliced_wasserstein
-    assert found.value == pytest.approx(float(shift.square().sum()) / 4, rel=0.15)
+    distance = measure_latent_gap(a + shift, b).sliced_wasserstein
+    assert distance.value == pytest.approx(float(shift.square().sum()) / 4, rel=0.15)
     stretched = measure_latent_gap(3 * a, b).sliced_wasserstein
     assert stretched.value == pytest.approx(4, rel=0.05)
     assert measure_latent_gap(a, b).sliced_wasserstein.value < 0.02
