@@ -109,10 +109,15 @@ class SeedRuns:
         """The journals' folders."""
         return [journal.folder for journal in self.journals.values()]
 
+    @property
+    def first(self) -> Journal:
+        """The journal of the first run, whose key also names the training and the model."""
+        return self.journals[self.experiment.chains[0]]
+
     @functools.cached_property
     def snapshots(self) -> SnapshotFolder:
         """The snapshots of the seed's training."""
-        key = self.journals[self.experiment.chains[0]].folder.name
+        key = self.first.folder.name
         return SnapshotFolder(
             Path(self.sweep.states) / key,
             SaveSchedule(self.sweep.checkpoint_seconds),
@@ -138,8 +143,7 @@ class SeedRuns:
         seeds: The number of seeds that are trained at the same time. The runs' seconds are divided
             by it.
         """
-        experiment, first = self.experiment, self.experiment.chains[0]
-        model = experiment.model
+        experiment, model = self.experiment, self.experiment.model
         for chain, journal in self.journals.items():
             one_chain = dataclasses.replace(experiment, chains=(chain,))
             label = chain_label(chain)
@@ -148,11 +152,11 @@ class SeedRuns:
                 "sweep": self.sweep.name,
                 "family": model.family,
                 "latent_dim": str(model.latent_dim),
-                "stage": "model" if chain == first else "chain",
+                "stage": "model" if journal is self.first else "chain",
                 "seed": str(self.seed),
                 "cell": cell_key(params),
                 "chain": label,
-                "model_run": run_key(self.sweep.name, experiment, first),
+                "model_run": self.first.folder.name,
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
             }
             name = f"{model.family}-{model.latent_dim} {label} s{self.seed}"
@@ -170,9 +174,8 @@ class SeedRuns:
         The run of a recorded chain has then finished.
         """
         experiment = self.experiment
-        first = self.journals[experiment.chains[0]]
-        record_training(first, result.training.history)
-        with first.files() as folder:
+        record_training(self.first, result.training.history)
+        with self.first.files() as folder:
             checkpoint.save_model(
                 folder / "checkpoint",
                 result.model,
