@@ -32,12 +32,8 @@ from genae_core.data.storage import Folder
 from genae_core.evaluation.chain_parts import PortableChain, read_portable_chain
 from genae_core.evaluation.references import ReferenceData
 from genae_core.evaluation.streaming import EvaluationReport, StepMetrics, measure
-from genae_core.metrics.classifier import (
-    Classifier,
-    ClassifierConfig,
-    cached_classifier,
-    load_classifier,
-)
+from genae_core.metrics.classifier import Classifier, ClassifierConfig
+from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
 from genae_core.metrics.fcd import few_images_warning
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.load import LoadOptions, load_splits
-from genae_core.metrics.classifier import cached_classifier
+from genae_core.metrics.classifier_cache import cached_classifier
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
 

@@ -18,7 +18,7 @@ from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.load import load_splits
 from genae_core.data.storage import Folder
-from genae_core.metrics.classifier import cached_classifier, load_classifier
+from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions

@@ -28,7 +28,7 @@ from genae_core.data.base import load
 from genae_core.data.digits import DigitsConfig
 from genae_core.data.shards import preprocessing_of
 from genae_core.distributions.rng import Draw
-from genae_core.metrics.classifier import recipe_key
+from genae_core.metrics.classifier_cache import recipe_key
 from genae_core.sweep.runs import chain_label, run_key
 from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import load_model, weights_digest

@@ -15,7 +15,7 @@ from torch import Tensor
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.comparison import ENCODED, EvaluatedChain, RealSet
 from genae_core.evaluation.references import as_data
-from genae_core.metrics.classifier import task_name
+from genae_core.metrics.classifier_task import task_name
 from genae_core.metrics.estimate import mean_of
 from genae_core.metrics.mixing import (
     FEWEST,

@@ -30,7 +30,8 @@ from genae_core.evaluation.references import (
     fit_gaussian,
     seeded_indices,
 )
-from genae_core.metrics.classifier import Classifier, task_name
+from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier_task import task_name
 from genae_core.metrics.estimate import BLOCK, FEWEST, Estimate, mean_of
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.metrics.kid import polynomial_mmd

@@ -1,8 +1,8 @@
 from .classifier import Classifier as Classifier
 from .classifier import ClassifierConfig as ClassifierConfig
-from .classifier import cached_classifier as cached_classifier
-from .classifier import load_classifier as load_classifier
-from .classifier import train_classifier as train_classifier
+from .classifier_cache import cached_classifier as cached_classifier
+from .classifier_cache import load_classifier as load_classifier
+from .classifier_training import train_classifier as train_classifier
 from .fcd import Gaussian as Gaussian
 from .fcd import frechet_distance as frechet_distance
 from .fcd import frechet_estimate as frechet_estimate

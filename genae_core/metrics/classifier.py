@@ -1,41 +1,19 @@
-"""The classifier behind the FCD: a small network, trained once for each dataset and cached.
+"""The classifier behind the FCD: a small network, trained once for each dataset.
 
 Shapes: B batch, C channels, H rows, W columns, F features, K classes or attributes.
 """
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genae_core.config import (
-    from_dict,
-    identity,
-    register,
-    require,
-    require_int,
-    require_positive_int,
-    to_dict,
-)
-from genae_core.data.base import DataConfig, Split, Splits, fingerprint
+from genae_core.config import register, require, require_int, require_positive_int
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
+from genae_core.models.base import AdamConfig, Phase, Player, Stage
 from genae_core.nets.base import Shape
-from genae_core.training import checkpoint
-from genae_core.training.batches import Batches, to_pixels
 from genae_core.training.config import TrainingConfig
-from genae_core.training.loop import fit
-
-# The version of this file's recipe. Increase it if the same config would train other weights.
-VERSION = 1
 
 
 @register("classifier")
@@ -161,168 +139,3 @@ def cross_entropy(
         else F.binary_cross_entropy_with_logits(logits, y.float())
     )
     return loss, {"cross_entropy": loss}
-
-
-def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
-    """The fraction of correct predictions; all attributes count alike."""
-    device = next(model.parameters()).device
-    correct = []
-    for first in range(0, len(split.images), 1000):
-        y = split.labels[first : first + 1000]
-        with torch.no_grad():
-            logits = model(to_pixels(split.images[first : first + 1000], binarize, device)).cpu()
-        prediction = logits.argmax(1) if y.ndim == 1 else logits > 0
-        correct.append((prediction.numpy() == y).reshape(-1))
-    return float(np.concatenate(correct).mean())
-
-
-def train_classifier(
-    config: ClassifierConfig, splits: Splits, binarize: bool, device: torch.device | str = "cpu"
-) -> Classifier:
-    """Train a classifier on the training split.
-
-    Args:
-        config: The recipe, with a feature_width.
-        splits: The dataset.
-        binarize: Whether the classifier sees pixels thresholded at one half.
-        device: The device of the training.
-
-    Returns:
-        The classifier in evaluation mode.
-
-    Raises:
-        NonFiniteLossError: The loss is not finite.
-    """
-    draw = Draw(config.seed, "classifier", device=device)
-    turns = draw_turns(splits, splits.train)
-    labels = splits.train.labels if turns is None else turns
-    num_outputs = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
-    with draw.as_global():
-        model = Classifier(config, splits.train.images.shape[1:], num_outputs).to(device)
-
-    def batch(index: NDArray[np.int64]) -> LabelledBatch:
-        images = splits.train.images[index]
-        x = to_pixels(
-            images if turns is None else rotate(images, turns[index]), binarize, draw.device
-        )
-        return x, torch.from_numpy(labels[index]).to(draw.device)
-
-    count = min(config.training.max_images or len(labels), len(labels))
-    order = Batches(splits.train, count, binarize, torch.device("cpu")).order
-    fit(model, model.stages(), Examples(count, batch, order), config.training, draw)
-    return model
-
-
-def draw_turns(splits: Splits, split: Split) -> NDArray[np.int64] | None:
-    """Draw a seeded quarter turn (0, ..., 3) for each image of a split without labels.
-
-    Returns None if the dataset has labels. A classifier that predicts by how much an image is
-    turned learns features without labels, since it has to recognise what the image shows
-    (Gidaris, Singh & Komodakis 2018, section 2.1).
-    """
-    if splits.train.labels.ndim > 1 or splits.train.labels.max() > 0:
-        return None
-    return np.random.default_rng(0).integers(4, size=len(split.images))
-
-
-def rotate(images: NDArray[np.uint8], turns: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Rotate each square image of [N, C, H, W] by its number of quarter turns."""
-    result = images.copy()
-    for number in (1, 2, 3):
-        result[turns == number] = np.rot90(images[turns == number], number, axes=(2, 3))
-    return result
-
-
-def task_name(splits: Splits) -> Literal["classes", "attributes", "quarter turns"]:
-    """What a classifier of this dataset predicts."""
-    if draw_turns(splits, splits.val) is not None:
-        return "quarter turns"
-    return "classes" if splits.val.labels.ndim == 1 else "attributes"
-
-
-def task_split(splits: Splits, split: Split) -> Split:
-    """The split as the classifier learns it: with its own labels, or with turned images."""
-    turns = draw_turns(splits, split)
-    if turns is None:
-        return split
-    return Split(rotate(np.asarray(split.images), turns), turns)
-
-
-def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
-    """The sha256 of what decides the weights: the recipe, the data's sha256, and `binarize`."""
-    recipe = [VERSION, identity(config), data, binarize]
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def cached_classifier(
-    config: ClassifierConfig,
-    data: DataConfig,
-    splits: Splits,
-    folder: Path,
-    device: torch.device | str = "cpu",
-    on_train: Callable[[], None] = lambda: None,
-) -> tuple[Path, dict[str, Any]]:
-    """Find the trained classifier of a recipe and a dataset, or train and store it.
-
-    Args:
-        config: The recipe; `choose_feature_width` chooses a feature_width of None.
-        data: The dataset's config, which gives its name and whether pixels are thresholded.
-        splits: The dataset.
-        folder: The folder of all classifiers.
-        device: The device of the training.
-        on_train: Called before a training.
-
-    Returns:
-        The classifier's folder, and its description: among others the dataset, the sha256 of data,
-        recipe and weights, the task, and the accuracy on the held-out images.
-
-    Raises:
-        ValueError: The stored classifier is broken.
-    """
-    if config.feature_width is None:
-        half = min(len(splits.val.images), len(splits.test.images))
-        config = replace(config, feature_width=choose_feature_width(half))
-    data_sha256 = splits.sha256 or fingerprint(splits)
-    key = recipe_key(config, data_sha256, data.binarize)
-    home = folder / f"{data.name}-{key[:16]}"
-    if not home.is_dir():
-        on_train()
-        model = train_classifier(config, splits, data.binarize, device)
-        origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
-        about = _description(model, splits, data.binarize)
-        checkpoint.write(home, model.state_dict(), {**origin, **about})
-    return home, checkpoint.read(home)[1]
-
-
-def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
-    """What a classifier's checkpoint says about its architecture, task and accuracy."""
-    val, test = task_split(splits, splits.val), task_split(splits, splits.test)
-    held_out = Split(
-        np.concatenate([val.images, test.images]), np.concatenate([val.labels, test.labels])
-    )
-    return {
-        "config": to_dict(model.config),
-        "shape": list(splits.train.images.shape[1:]),
-        "num_outputs": model.top.out_features,
-        "task": task_name(splits),
-        "accuracy": accuracy(model, held_out, binarize),
-    }
-
-
-def load_classifier(folder: Path, device: torch.device | str = "cpu") -> Classifier:
-    """Load a classifier that `cached_classifier` stored.
-
-    Args:
-        folder: The classifier's folder.
-        device: The device to load it to.
-
-    Returns:
-        The classifier in evaluation mode.
-
-    Raises:
-        ValueError: A file is missing or broken.
-    """
-    tensors, about = checkpoint.read(folder)
-    model = Classifier(from_dict(about["config"]), tuple(about["shape"]), about["num_outputs"])
-    model.load_state_dict(tensors)
-    return model.to(device).eval()

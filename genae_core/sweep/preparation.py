@@ -13,7 +13,8 @@ from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.preparation import PreparationPlan
 from genae_core.experiment.experiment import Experiment, resolve, warnings_of
-from genae_core.metrics.classifier import Classifier, cached_classifier, load_classifier
+from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.sweep.options import LaunchOptions

@@ -8,7 +8,8 @@ from genae_core.data.base import Splits, load, take
 from genae_core.data.digits import DigitsConfig
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.trial import TrialResult, run_trial
-from genae_core.metrics.classifier import Classifier, ClassifierConfig, train_classifier
+from genae_core.metrics.classifier import Classifier, ClassifierConfig
+from genae_core.metrics.classifier_training import train_classifier
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.samplers.config import ChainConfig

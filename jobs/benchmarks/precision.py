@@ -20,7 +20,7 @@ from genae_core.data.base import load
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.precision import has_bf16
 from genae_core.experiment.trial import run_trial
-from genae_core.metrics.classifier import cached_classifier, load_classifier
+from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
 from genae_core.models.aae import AAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig

@@ -19,7 +19,8 @@ from genae_core.evaluation.references import ReferenceData, features_of, fit_gau
 from genae_core.evaluation.streaming import EvaluationReport, StepMetrics, measure
 from genae_core.experiment.experiment import resolve
 from genae_core.experiment.trial import run_trial
-from genae_core.metrics.classifier import Classifier, train_classifier
+from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier_training import train_classifier
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.metrics.kid import polynomial_mmd
 from genae_core.samplers.config import ChainConfig

@@ -6,22 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from genae_core.data.base import Split, Splits, load, take
+from genae_core.data.base import Split, Splits, fingerprint, load, take
 from genae_core.data.digits import DigitsConfig
 from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import (
     Classifier,
     ClassifierConfig,
-    accuracy,
-    cached_classifier,
     choose_feature_width,
     cross_entropy,
-    fingerprint,
-    load_classifier,
-    recipe_key,
-    rotate,
-    train_classifier,
 )
+from genae_core.metrics.classifier_cache import cached_classifier, load_classifier, recipe_key
+from genae_core.metrics.classifier_task import rotate
+from genae_core.metrics.classifier_training import accuracy, train_classifier
 from genae_core.models.base import AdamConfig
 from genae_core.testing.toys import digest
 from genae_core.training.checkpoint import WEIGHTS
