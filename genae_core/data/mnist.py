@@ -1,7 +1,5 @@
 """MNIST, which is read from its idx files."""
 
-import gzip
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +18,7 @@ from genae_core.data.official_files import (
     stamp,
 )
 from genae_core.data.storage import Folder
+from genae_core.data.unpacking import unpack_gzip
 
 SHA256 = {  # the digests of the unpacked official files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -108,10 +107,9 @@ def _read_idx(
     """
     packed = not folder.exists(name)
     path = folder.path_of(f"{name}.gz" if packed else name)
-    try:
-        content = gzip.decompress(folder.read(f"{name}.gz")) if packed else folder.read(name)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+    content: bytes | bytearray = folder.read(f"{name}.gz" if packed else name)
+    if packed:
+        content = unpack_gzip(bytes(content), path)
     num_dims = 1 + len(shape)
     start = 4 * (1 + num_dims)
     magic = UNSIGNED_BYTES << 8 | num_dims
@@ -130,4 +128,5 @@ def _read_idx(
         )
     if count == official:
         check_digest(path, content, "sha256", SHA256[name])
-    return np.frombuffer(content, np.uint8, offset=start).reshape(count, *shape).copy()
+    items = np.frombuffer(content, np.uint8, offset=start).reshape(count, *shape)
+    return np.require(items, requirements="W")

@@ -96,7 +96,7 @@ def stamp(files: Iterable[FileStat]) -> str:
     return digest.hexdigest()
 
 
-def check_digest(path: str, content: bytes, algorithm: str, expected: str) -> None:
+def check_digest(path: str, content: bytes | bytearray, algorithm: str, expected: str) -> None:
     """Raise ValueError unless the content has the official file's checksum (hex)."""
     digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
     if digest != expected:
