@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from genae_core.config import register, require, require_int
 from genae_core.data.base import Rejected, Source
 from genae_core.data.celeba_lists import note_skipped, read_attributes, split_names
-from genae_core.data.file_source import FileSource
+from genae_core.data.file_source import FileSource, note_links, reject_unreadable
 from genae_core.data.images import check_crop, check_size
+from genae_core.data.names import escape_name
 from genae_core.data.official_files import Layout, check_source, locate, stamp
-from genae_core.data.storage import Folder
+from genae_core.data.storage import Folder, Listing
 
 NUM_OFFICIAL = 202_599
 WIDTH, HEIGHT = 178, 218  # the size of an official image in pixels
@@ -74,7 +75,7 @@ class CelebAConfig:
         return self._list_files().stamp
 
     def source(self) -> Source:
-        folder, files, files_stamp = self._list_files()
+        folder, files, files_stamp, listing = self._list_files()
         rows, notes = read_attributes(folder, ATTRIBUTES)
         present = set(files)
         names = [name for name in rows.by_image if name in present]
@@ -107,30 +108,37 @@ class CelebAConfig:
             crop=self.crop,
             aspect=WIDTH / HEIGHT,
             label_names=rows.names,
-            notes=(*notes, *cut_notes),
+            notes=(*notes, *cut_notes, *note_links("celeba", listing)),
             rejected=(
-                *(Rejected(name, f"has no row in {ATTRIBUTES}") for name in rowless),
-                *(Rejected(name, f"has no row in {PARTITION}") for name in unassigned),
+                *reject_unreadable(listing),
+                *(Rejected(escape_name(name), f"has no row in {ATTRIBUTES}") for name in rowless),
+                *(
+                    Rejected(escape_name(name), f"has no row in {PARTITION}")
+                    for name in unassigned
+                ),
             ),
         )
 
-    def _list_files(self) -> "_Listing":
+    def _list_files(self) -> "_Files":
         """List the images, and stamp all files that are read."""
         folder = locate(LAYOUT, self.root, self.download)
         prefix = f"{IMAGES}/"
+        listing = folder.scan(".jpg", ".txt")
         files = [
             file
-            for file in folder.files(".jpg", ".txt")
+            for file in listing.files
             if file.name in (ATTRIBUTES, PARTITION) or file.name.startswith(prefix)
         ]
         images = (file.name for file in files if file.name.lower().endswith(".jpg"))
         names = [name.removeprefix(prefix) for name in images]
-        return _Listing(folder, names, stamp(files))
+        return _Files(folder, names, stamp(files), listing)
 
 
-class _Listing(NamedTuple):
-    """The folder of the files, the names of its images, and the stamp of all files."""
+class _Files(NamedTuple):
+    """The folder of the files, the names of its images, the stamp of all files, and what was
+    passed over."""
 
     folder: Folder
     images: list[str]
     stamp: str
+    listing: Listing

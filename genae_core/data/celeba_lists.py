@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from genae_core.data.names import escape_name
 from genae_core.data.official_files import draw_split_indices
 from genae_core.data.storage import Folder
 
 NUM_ATTRIBUTES = 40
+MAX_LIST_BYTES = 2**29  # twenty times the official list
 SPLITS = ("train", "val", "test")
 
 
@@ -45,7 +47,7 @@ def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
                 f"or 1, got {len(values)} values: {line[:60]!r}"
             )
         if image in rows:
-            raise ValueError(f"{path}, line {number}: {image} has a row already")
+            raise ValueError(f"{path}, line {number}: {escape_name(image)} has a row already")
         rows[image] = np.array([value == "1" for value in values], np.uint8)
     count = int(lines[0])
     note = f"celeba: {name} announces {count:,} rows and has {len(rows):,}."
@@ -108,9 +110,12 @@ def split_names(names: list[str], folder: Folder, name: str, seed: int) -> Named
 
 def note_skipped(names: list[str], what: str) -> list[str]:
     """A list with the note that these images or rows are skipped; empty if there are none."""
-    first = ", ".join(names[:3]) + (" and so on" if len(names) > 3 else "")
+    first = ", ".join(escape_name(name) for name in names[:3]) + (
+        " and so on" if len(names) > 3 else ""
+    )
     return [f"celeba: {len(names):,} {what} are skipped: {first}."] if names else []
 
 
 def _lines(folder: Folder, name: str) -> list[str]:
-    return folder.read(name).decode("utf-8", errors="replace").splitlines()
+    # Bytes that are not UTF-8 become what they become in the names of a disk's files.
+    return folder.read(name, MAX_LIST_BYTES).decode("utf-8", errors="surrogateescape").splitlines()

@@ -3,6 +3,7 @@
 Shapes: N images, S the final side, A binary attributes.
 """
 
+import errno
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.data.base import Rejected, Rows
+from genae_core.data.decoding_process import NotStartedError
 from genae_core.data.images import decode, resize_squares
-from genae_core.data.storage import Folder
+from genae_core.data.names import escape_name
+from genae_core.data.storage import Folder, Listing
 
 NUM_THREADS = 16  # the number of threads that fetch files from an object store
 # This number of images is resized together, which takes a third of the time of one by one.
 RESIZED_TOGETHER = 64
+MAX_FILE_BYTES = 2**29  # more than MAX_PIXELS take without any compression
+UNREADABLE = "cannot be read"
+MAX_REASON = 300  # characters
+OUR_FAILURES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # the process lacks something
+
+
+def reject_unreadable(listing: Listing) -> tuple[Rejected, ...]:
+    """The folders that cannot be listed, as rejected files, whose number nobody knows."""
+    return tuple(Rejected(escape_name(name), reason) for name, reason in listing.unreadable)
+
+
+def note_links(dataset: str, listing: Listing) -> list[str]:
+    """A list with the note that links to folders are passed over; empty if there are none."""
+    links = [escape_name(name) for name in listing.skipped_links]
+    first = ", ".join(links[:3]) + (" and so on" if len(links) > 3 else "")
+    note = (
+        f"{dataset}: {len(links):,} links to folders are passed over, because they lead to a "
+        f"folder that is read already, or back to one that holds them: {first}."
+    )
+    return [note] if links else []
 
 
 @dataclass(frozen=True)
@@ -68,15 +91,15 @@ class FileSource:
         for row, content in enumerate(self._contents(names)):
             seconds["read"] += clock() - began
             began = clock()
-            try:
-                if isinstance(content, OSError):
-                    raise ValueError(f"cannot be read: {content.strerror or content}")
+            if isinstance(content, bytes):
                 digest.update(len(content).to_bytes(8, "little"))
                 digest.update(content)
-                squares.append(decode(content, self.size, self.crop, self.aspect))
+            square = self._decode(content)
+            if isinstance(square, str):
+                rejected.append(Rejected(escape_name(names[row]), escape_name(square)))
+            else:
+                squares.append(square)
                 usable.append(row)
-            except ValueError as error:
-                rejected.append(Rejected(names[row], str(error)))
             if len(squares) == RESIZED_TOGETHER or row == len(names) - 1:
                 images[len(usable) - len(squares) : len(usable)] = resize_squares(
                     squares, self.size
@@ -87,26 +110,41 @@ class FileSource:
         return Rows(
             images=images[: len(usable)],
             labels=self.labels[split][first:last][usable],
-            names=[names[row] for row in usable],
+            names=[escape_name(names[row]) for row in usable],
             rejected=rejected,
             digest=digest.hexdigest(),
             seconds=seconds,
         )
 
-    def _contents(self, names: Sequence[str]) -> Iterator[bytes | OSError]:
-        """The bytes of each file; an OSError in their place if only this file cannot be read."""
+    def _decode(self, content: bytes | Exception) -> NDArray[np.uint8] | str:
+        """The square of a file, or the reason why it has none."""
+        if isinstance(content, Exception):
+            return f"{UNREADABLE}: {getattr(content, 'strerror', None) or content}"
+        try:
+            return decode(content, self.size, self.crop, self.aspect)
+        except NotStartedError:
+            raise
+        except Exception as error:  # No file ends a job, whatever a library raises.
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            return f"{kind}{error}"[:MAX_REASON]
+
+    def _contents(self, names: Sequence[str]) -> Iterator[bytes | Exception]:
+        """The bytes of each file; the error in their place if only this file cannot be read."""
         if self.folder.local is not None:
             yield from map(self._content, names)
             return
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             yield from pool.map(self._content, names)
 
-    def _content(self, name: str) -> bytes | OSError:
-        """The bytes of one file, or an OSError if only this file cannot be read.
+    def _content(self, name: str) -> bytes | Exception:
+        """The bytes of one file, or the error if only this file cannot be read.
 
         Raises OSError if the disk or the store fails.
         """
         try:
-            return self.folder.read(name)
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            return self.folder.read(name, MAX_FILE_BYTES)
+        except Exception as error:
+            is_ours = isinstance(error, OSError) and error.errno in OUR_FAILURES
+            if is_ours or not self.folder.exists():
+                raise
             return error

@@ -6,10 +6,11 @@ import numpy as np
 
 from genae_core.config import register, require, require_int
 from genae_core.data.base import Source
-from genae_core.data.file_source import FileSource
+from genae_core.data.file_source import FileSource, note_links, reject_unreadable
 from genae_core.data.images import check_crop, check_size
+from genae_core.data.names import escape_name
 from genae_core.data.official_files import check_source, draw_split_indices, stamp
-from genae_core.data.storage import FileStat, Folder
+from genae_core.data.storage import Folder, Listing
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -61,10 +62,11 @@ class ImageFolderConfig:
         return False
 
     def stamp(self) -> str:
-        return stamp(self._files())
+        return stamp(self._list_files().files)
 
     def source(self) -> Source:
-        files = self._files()
+        listing = self._list_files()
+        files = listing.files
         names = np.array([file.name for file in files])
         classes, labels = self._classes([file.name for file in files])
         num_held_out = max(1, len(names) // 8)
@@ -74,7 +76,8 @@ class ImageFolderConfig:
             f"image_folder: {len(names):,} images, cut by seed {self.split_seed} into "
             f"{len(names) - 2 * num_held_out:,} train, {num_held_out:,} val and "
             f"{num_held_out:,} test images, "
-            + (f"in {len(classes)} classes." if classes else "without classes.")
+            + (f"in {len(classes)} classes" if classes else "without classes")
+            + "; transparent pixels are laid on a white ground."
         )
         return FileSource(
             folder=Folder(self.root),
@@ -84,15 +87,17 @@ class ImageFolderConfig:
             size=self.size,
             crop=self.crop,
             label_names=classes,
-            notes=(note,),
+            notes=(note, *note_links("image_folder", listing)),
+            rejected=reject_unreadable(listing),
         )
 
-    def _files(self) -> list[FileStat]:
+    def _list_files(self) -> Listing:
         """The image files, at most `max_images`. Raises ValueError for fewer than three."""
         folder = Folder(self.root)
         if not folder.exists():
             raise ValueError(f"image_folder: there is no folder {folder.uri}")
-        files = folder.files(*ENDINGS)
+        listing = folder.scan(*ENDINGS)
+        files = listing.files
         if self.max_images is not None and len(files) > self.max_images:
             order = np.random.default_rng(self.split_seed).permutation(len(files))
             files = [files[row] for row in np.sort(order[: self.max_images])]
@@ -101,7 +106,7 @@ class ImageFolderConfig:
                 f"image_folder: three splits need at least 3 images, got {len(files)} below "
                 f"{folder.uri} ({', '.join(ENDINGS)})"
             )
-        return files
+        return listing._replace(files=files)
 
     def _classes(self, names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
         """The names of the classes, and the class of each image, int64 [N].
@@ -112,10 +117,10 @@ class ImageFolderConfig:
         if not any(folders):
             return (), np.zeros(len(names), np.int64)
         if not all(folders):
-            beside = names[folders.index("")]
+            beside = escape_name(names[folders.index("")])
             raise ValueError(
                 f"image_folder: {folders.count(''):,} images, such as {beside}, lie beside the "
                 f"class folders in {self.root}; put every image in a class folder, or none"
             )
         classes, labels = np.unique(folders, return_inverse=True)
-        return tuple(classes.tolist()), labels.astype(np.int64)
+        return tuple(escape_name(name) for name in classes.tolist()), labels.astype(np.int64)

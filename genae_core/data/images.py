@@ -3,24 +3,23 @@
 Shapes: N images, C channels, H rows, W columns, S the final side, s the side of a square.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from genae_core.config import require
+from genae_core.data.decoding_process import DECODING
+from genae_core.data.pillow_decoding import check_pixels, square_side
 
 SIZES = (32, 64)
 CHUNK = 512
 MAX_BYTES_TOGETHER = 2**20  # A square of more bytes is resized alone and not with others.
 MAX_PIXELS = 89_478_485  # Pillow has the same limit, against decompression bombs.
-ORIENTATION_HEADER = b"Exif\0\0"
-PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB")
+MAX_SCANS = 64  # A progressive JPEG of thousands of scans takes hours.
+ORIENTATION_SIGNS = (b"Exif\0\0", b"tiff:Orientation")  # of EXIF, and of XMP
 
 
 def check_size(size: int) -> None:
@@ -44,6 +43,9 @@ def decode(
     which the square is at least S pixels wide. The position of the square is then exact to half a
     decoded pixel.
 
+    A plain JPEG is decoded here. All others are decoded with Pillow, in a process that has limits
+    of time and memory.
+
     Args:
         content: The bytes of the file.
         size: The side S in pixels that the square will be resized to.
@@ -55,14 +57,18 @@ def decode(
         uint8 [s, s, 3].
 
     Raises:
-        ValueError: The content is not a complete image with 8 bits per channel, or the image has
-            another aspect.
+        ValueError: The content is not a complete image with 8 bits per channel, the image has
+            another aspect, or decoding it exceeds a limit.
+        NotStartedError: The process that decodes with Pillow cannot be started.
     """
     image = _jpeg(content, size=size, crop=crop, aspect=aspect, tolerance=tolerance)
-    if image is None:
-        image = _any_format(content)
-        _check_aspect(image.shape[0], image.shape[1], aspect, tolerance)
-    square = centre_crop(image, max(1, round(crop * min(image.shape[:2]))))
+    if image is not None:
+        square = centre_crop(image, square_side(image.shape[0], image.shape[1], crop))
+    else:
+        height, width, pixels = DECODING.read_square(content, crop, MAX_PIXELS)
+        _check_aspect(height, width, aspect, tolerance)
+        side = square_side(height, width, crop)
+        square = np.frombuffer(pixels, np.uint8).reshape(side, side, 3)
     return (
         square
         if square.nbytes <= MAX_BYTES_TOGETHER
@@ -113,18 +119,21 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _jpeg(
     content: bytes, size: int, crop: float, aspect: float | None, tolerance: float
 ) -> NDArray[np.uint8] | None:
-    """The image [H, W, 3], decoded by libjpeg-turbo; None if it cannot give upright RGB."""
-    if not content.startswith(b"\xff\xd8\xff") or ORIENTATION_HEADER in content[:65_536]:
+    """The image [H, W, 3], decoded by libjpeg-turbo; None if Pillow has to decode it."""
+    is_jpeg = content.startswith(b"\xff\xd8\xff")
+    if not is_jpeg or any(sign in content for sign in ORIENTATION_SIGNS):
+        return None
+    if content.count(b"\xff\xda") > MAX_SCANS:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-    except ValueError as error:
+    except Exception as error:
         raise ValueError(f"not a whole JPEG file: {error}") from None
     if colours in ("CMYK", "YCCK"):
         return None
-    _check_pixels(height, width)
+    check_pixels(height, width, MAX_PIXELS)
     _check_aspect(height, width, aspect, tolerance)
-    scale = min(1.0, size / max(1, round(crop * min(height, width))))
+    scale = min(1.0, size / square_side(height, width, crop))
     try:  # By default, simplejpeg raises an error for an incomplete file.
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             content,
@@ -133,32 +142,9 @@ def _jpeg(
             min_width=math.ceil(scale * width),
             min_factor=2,  # Scales such as 7/8 cost more time than they save.
         )
-    except ValueError as error:
+    except Exception as error:
         raise ValueError(f"not a whole JPEG file: {error}") from None
     return image
-
-
-def _any_format(content: bytes) -> NDArray[np.uint8]:
-    """The image [H, W, 3], decoded by Pillow and turned upright by its EXIF orientation."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of defects that are checked here.
-            image = Image.open(io.BytesIO(content))
-            _check_pixels(image.height, image.width)
-            if image.mode not in PLAIN_MODES:
-                raise ValueError(f"pixels of mode {image.mode}; expected 8 bits per channel")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError:
-        raise ValueError("not an image of a known format") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a whole image: {error}") from None
-    return np.array(upright)
-
-
-def _check_pixels(height: int, width: int) -> None:
-    """Raise ValueError for an image that would take too much memory."""
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read")
 
 
 def _check_aspect(height: int, width: int, aspect: float | None, tolerance: float) -> None:

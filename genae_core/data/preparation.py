@@ -16,6 +16,7 @@ from filelock import FileLock
 from genae_core import config
 from genae_core.config import require
 from genae_core.data.base import DataConfig, Rejected, Source
+from genae_core.data.file_source import UNREADABLE
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
     MANIFEST,
@@ -144,11 +145,17 @@ def _receipt_name(file: str) -> str:
 
 
 def _load_finished(partial: Folder, spec: ShardSpec) -> Shard | None:
-    """The shard, if an earlier call finished it and its bytes have not changed since."""
+    """The shard, if an earlier call finished it and its bytes have not changed since.
+
+    A shard that lacks files which could not be read is made again, since the permissions may have
+    been repaired or a disk may answer again.
+    """
     if not (partial.exists(_receipt_name(spec.file)) and partial.exists(spec.file)):
         return None
     values = json.loads(partial.read(_receipt_name(spec.file)))
     rejected = tuple(Rejected(*pair) for pair in values.pop("rejected"))
+    if any(row.reason.startswith(UNREADABLE) for row in rejected):
+        return None
     shard = Shard(**values, rejected=rejected)
     return shard if partial.sha256(spec.file) == shard.sha256 else None
 
@@ -233,8 +240,17 @@ def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Rejected._fields)
-    writer.writerows(sorted(rejected))
+    writer.writerows([_cell(value) for value in row] for row in sorted(rejected))
     partial.write(REJECTED, text.getvalue().encode())
+
+
+def _cell(text: str) -> str:
+    """The text of a table's cell, such that no spreadsheet runs it as a formula.
+
+    A text that begins like a formula, or with an apostrophe, gets an apostrophe in front; without
+    its first apostrophe, such a cell is the text.
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'")) else text
 
 
 @contextlib.contextmanager

@@ -5,10 +5,13 @@ can open; it is imported only for them.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
 import shutil
+import stat
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -28,6 +31,29 @@ class FileStat(NamedTuple):
     name: str
     size: int
     changed: int
+
+
+class Unreadable(NamedTuple):
+    """A folder below a folder that cannot be listed, and why."""
+
+    name: str
+    reason: str
+
+
+class Listing(NamedTuple):
+    """What lies below a folder. All names are relative to it, with "/".
+
+    Attributes:
+        files: The files, sorted by name. A link to a file is a file, and so is everything that is
+            no folder, such as a named pipe; only `Folder.read` says whether it can be read.
+        skipped_links: The links to folders that are passed over, because they lead to a folder
+            that is listed already or to one that contains the link.
+        unreadable: The folders that cannot be listed.
+    """
+
+    files: list[FileStat]
+    skipped_links: list[str]
+    unreadable: list[Unreadable]
 
 
 class Folder:
@@ -73,36 +99,47 @@ class Folder:
         return bool(info.type.name != "NotFound")
 
     def files(self, *endings: str) -> list[FileStat]:
-        """List the files below the folder, at any depth, sorted by name.
+        """List the files below the folder, as in `scan`."""
+        return self.scan(*endings).files
 
-        Files and folders whose names begin with a dot are left out.
+    def scan(self, *endings: str) -> Listing:
+        """List what lies below the folder, at any depth.
+
+        Files and folders whose names begin with a dot are left out. Links to folders are followed,
+        and each real folder is listed once.
 
         Args:
             *endings: Lower-case endings. A file is listed if its name ends with one of them, in
                 upper or lower case. Without any, all files are listed.
 
         Returns:
-            The files.
+            The files, and what was passed over.
         """
-        files = self._walk() if self.local is not None else self._list()
+        listing = self._walk() if self.local is not None else self._list()
         matching = (
             file
-            for file in files
+            for file in listing.files
             if (not endings or file.name.lower().endswith(endings))
             and not f"/{file.name}".count("/.")
         )
-        return sorted(matching)
+        return listing._replace(files=sorted(matching))
 
-    def read(self, name: str) -> bytes:
-        """Read the content of a file."""
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """Read the content of a file.
+
+        Raises OSError if the file has more than `limit` bytes, or if it is no regular file but,
+        for example, a named pipe, which could keep its reader waiting for ever.
+        """
         if self.local is not None:
-            with open(self.path_of(name), "rb", buffering=0) as file:
+            with _open_regular(self.path_of(name)) as file:
+                _check_length(os.fstat(file.fileno()).st_size, limit, self.path_of(name))
                 return file.read()
         filesystem, base = self._open()
         with (
             _AddFileName(self.path_of(name)),
-            filesystem.open_input_stream(f"{base}/{name}") as stream,
+            filesystem.open_input_file(f"{base}/{name}") as stream,
         ):
+            _check_length(stream.size(), limit, self.path_of(name))
             content: bytes = stream.read()
         return content
 
@@ -119,7 +156,8 @@ class Folder:
         if self.local is not None:
             import pyarrow
 
-            return pyarrow.OSFile(str(self.local / name), "rb")
+            _open_regular(self.path_of(name)).close()
+            return pyarrow.OSFile(self.path_of(name), "rb")
         filesystem, base = self._open()
         with _AddFileName(self.path_of(name)):
             return filesystem.open_input_file(f"{base}/{name}")
@@ -197,22 +235,41 @@ class Folder:
         above = next(path for path in (self.local, *self.local.parents) if path.exists())
         return shutil.disk_usage(above).free
 
-    def _walk(self) -> Iterator[FileStat]:
-        """The files below a local folder."""
+    def _walk(self) -> Listing:
+        """What lies below a local folder."""
         assert self.local is not None
-        above = len(self.uri.rstrip("/")) + 1
-        for parent, folders, names in os.walk(self.uri, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                path = f"{parent}/{name}"  # Path objects of a million files would take long.
-                try:
-                    stat = os.stat(path)
-                except FileNotFoundError:  # A broken link counts as a file that cannot be read.
-                    stat = os.lstat(path)
-                yield FileStat(path[above:], stat.st_size, stat.st_mtime_ns)
+        listing = Listing([], [], [])
+        root = _Place("", os.path.realpath(self.uri))
+        visited: set[str] = set()  # the real paths
+        folders, links = [root], deque[_Place]()
+        # The links wait until all folders are listed, so a folder is listed under its own name.
+        while folders or links:
+            place = folders.pop() if folders else links.popleft()
+            if place.real in visited or place.holds(root.real) or place.holds(place.parent):
+                listing.skipped_links.append(place.name)
+                continue
+            visited.add(place.real)
+            try:
+                entries = _scan(str(self.local / place.name))
+            except OSError as error:
+                if place is not root:
+                    reason = f"cannot be listed: {error.strerror or error}"
+                    listing.unreadable.append(Unreadable(f"{place.name}/", reason))
+                elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+                    raise
+                continue
+            for entry in entries:
+                name = f"{place.name}/{entry.name}".lstrip("/")
+                if not _is_folder(entry):
+                    listing.files.append(_stat(entry, name))
+                elif entry.is_symlink():
+                    links.append(_Place(name, os.path.realpath(entry.path), place.real))
+                else:
+                    folders.append(_Place(name, os.path.join(place.real, entry.name)))
+        return listing
 
-    def _list(self) -> Iterator[FileStat]:
-        """The files below a folder of an object store."""
+    def _list(self) -> Listing:
+        """What lies below a folder of an object store."""
         from pyarrow.fs import FileSelector, FileType
 
         filesystem, base = self._open()
@@ -220,10 +277,12 @@ class Folder:
             listed = filesystem.get_file_info(
                 FileSelector(base, allow_not_found=True, recursive=True)
             )
-        for file in listed:
-            if file.type == FileType.File:
-                name = file.path.removeprefix(f"{base}/")
-                yield FileStat(name, file.size, file.mtime_ns or 0)
+        files = [
+            FileStat(file.path.removeprefix(f"{base}/"), file.size, file.mtime_ns or 0)
+            for file in listed
+            if file.type == FileType.File
+        ]
+        return Listing(files, [], [])
 
     def _open(self) -> tuple[Any, str]:
         """pyarrow's filesystem for the URI, and the folder's path in it."""
@@ -239,6 +298,81 @@ class Folder:
                 ) from None
             self._store = filesystem, base.rstrip("/")
         return self._store
+
+
+class _Place(NamedTuple):
+    """A folder on the way through a tree.
+
+    Attributes:
+        name: Its path relative to the root of the tree.
+        real: Its path without links.
+        parent: For a link, the real path of the folder that holds the link.
+    """
+
+    name: str
+    real: str
+    parent: str = ""
+
+    def holds(self, path: str) -> bool:
+        """Whether a real path lies below this folder."""
+        return path.startswith(f"{self.real.rstrip('/')}/")
+
+
+def _scan(path: str) -> list[os.DirEntry[str]]:
+    """The entries of a local folder, sorted by name, without the hidden ones."""
+    with os.scandir(path) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one. A link that leads nowhere does not."""
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _stat(entry: os.DirEntry[str], name: str) -> FileStat:
+    """The size and the time of a file; of the link itself, if it leads nowhere."""
+    for follow_symlinks in (True, False):
+        with contextlib.suppress(OSError):
+            info = entry.stat(follow_symlinks=follow_symlinks)
+            return FileStat(name, info.st_size, info.st_mtime_ns)
+    return FileStat(name, 0, 0)  # Another process has deleted it; reading it will say so.
+
+
+def _open_regular(path: str) -> IO[bytes]:
+    """Open a local file to read. Raises OSError if it is no regular file.
+
+    Opening a named pipe would wait for a writer, and opening a device can have effects.
+    """
+    _check_regular(os.stat(path), path)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # The file may have changed since.
+    file = open(os.open(path, flags), "rb", buffering=0)
+    try:
+        _check_regular(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(info: os.stat_result, path: str) -> None:
+    """Raise OSError if a file is a folder, a named pipe, a socket or a device."""
+    if stat.S_ISDIR(info.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", path)
+    if not stat.S_ISREG(info.st_mode):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(info.st_mode), "a device")
+        raise OSError(errno.EINVAL, f"it is {kind} and no regular file", path)
+
+
+def _check_length(length: int, limit: int | None, path: str) -> None:
+    """Raise OSError if a file is too long."""
+    if limit is not None and length > limit:
+        message = f"it has {length:,} bytes; at most {limit:,} are read"
+        raise OSError(errno.EFBIG, message, path)
 
 
 class FileWriter:

@@ -19,6 +19,7 @@ from genae_core.data.base import Rows, Splits, load
 from genae_core.data.digits import DigitsConfig
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.load import LoadOptions, load_splits
+from genae_core.data.names import unescape_name
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.preparation import prepare
 from genae_core.data.shard_images import open_shards
@@ -324,3 +325,19 @@ def test_the_identity_depends_on_the_pixels_and_not_on_their_place(
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     about = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert str(tmp_path) not in json.dumps(about)
+
+
+def test_a_spreadsheet_runs_no_name_as_a_formula(tmp_path: Path) -> None:
+    """Each such cell gets an apostrophe, and so does a name that begins with one."""
+    names = ("=1+1.png", "+1.png", "-1.png", "@a.png", "'a.png", "a=1.png", "\t=1.png")
+    (tmp_path / "raw").mkdir()
+    for name in names:
+        (tmp_path / "raw" / name).write_bytes(b"no picture")
+    data = ImageFolderConfig(root=str(tmp_path / "raw"), size=32)
+    with pytest.raises(ValueError, match="of 7 files are unusable"):
+        prepare(data, Folder(tmp_path / "out"), max_rejected=0.9)
+    with (tmp_path / "out.partial" / "rejected.csv").open(newline="") as file:
+        cells = [row["name"] for row in csv.DictReader(file)]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+    restored = {unescape_name(cell.removeprefix("'")) for cell in cells}
+    assert restored == set(names)

@@ -129,7 +129,7 @@ def _parse_image(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
                 "width": image.width,
                 "height": image.height,
             }
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except Exception:  # Pillow lets many errors through for a file that is damaged.
         return None
     return (about, content) if content else None
 
