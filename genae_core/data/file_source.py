@@ -6,8 +6,9 @@ Shapes: N images, S the final side, A binary attributes.
 import errno
 import hashlib
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from genae_core.data.names import escape_name
 from genae_core.data.storage import Folder, Listing
 
 NUM_THREADS = 16  # the number of threads that fetch files from an object store
+MAX_FETCHED = 64  # the number of files that wait in memory to be decoded
 # This number of images is resized together, which takes a third of the time of one by one.
 RESIZED_TOGETHER = 64
 MAX_FILE_BYTES = 2**29  # more than MAX_PIXELS take without any compression
@@ -133,8 +135,14 @@ class FileSource:
         if self.folder.local is not None:
             yield from map(self._content, names)
             return
+        fetched: deque[Future[bytes | Exception]] = deque()
         with ThreadPoolExecutor(NUM_THREADS) as pool:
-            yield from pool.map(self._content, names)
+            for name in names:
+                fetched.append(pool.submit(self._content, name))
+                if len(fetched) > MAX_FETCHED:
+                    yield fetched.popleft().result()
+            while fetched:
+                yield fetched.popleft().result()
 
     def _content(self, name: str) -> bytes | Exception:
         """The bytes of one file, or the error if only this file cannot be read.

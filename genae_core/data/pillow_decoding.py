@@ -53,7 +53,9 @@ def square_side(height: int, width: int, crop: float) -> int:
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
-    """Raise ValueError for a picture that would take too much memory."""
+    """Raise ValueError for a picture that has no pixels, or would take too much memory."""
+    if height < 1 or width < 1:
+        raise ValueError(f"{width} x {height} pixels; a picture has at least one")
     if height * width > max_pixels:
         raise ValueError(f"{width} x {height} pixels; at most {max_pixels:,} are read")
 

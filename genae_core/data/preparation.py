@@ -20,6 +20,7 @@ from genae_core.data.file_source import UNREADABLE
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
     MANIFEST,
+    SPLITS,
     Manifest,
     Shard,
     ShardSpec,
@@ -108,6 +109,7 @@ def prepare(
             _check_rejected(source, done, max_rejected, partial)
         manifest = manifest_of(data, source, done)
         _list_rejected(source, manifest.shards, partial)
+        _check_splits(manifest, partial)
         _publish(manifest, partial, out)
         return manifest
 
@@ -229,6 +231,16 @@ def _check_rejected(
             f"{max_rejected:g} allows; they are listed with their reasons in "
             f"{partial.path_of(REJECTED)}. The finished shards are kept: repair the files and "
             "start again, or pass a higher --max-rejected to continue without them"
+        )
+
+
+def _check_splits(manifest: Manifest, partial: Folder) -> None:
+    """Raise ValueError if a split has no usable image."""
+    empty = [split for split in SPLITS if not manifest.rows(split)]
+    if empty:
+        raise ValueError(
+            f"no file of the split {' and '.join(empty)} is usable; the files are listed with "
+            f"their reasons in {partial.path_of(REJECTED)}: repair them, and start again"
         )
 
 

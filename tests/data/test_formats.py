@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,14 @@ def test_each_format_that_is_read_starts_no_program(no_programs: None) -> None:
 def test_a_plain_jpeg_starts_no_process(no_programs: None) -> None:
     DECODING.stop()
     assert decode(seed_files()["plain.jpg"], 32, 1.0).shape == (40, 40, 3)
+
+
+def test_a_picture_without_pixels_is_refused() -> None:
+    png, bmp = seed_files()["plain.png"], seed_files()["plain.bmp"]
+    for width, height in ((0, 0), (0, 9), (9, 0)):
+        header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + png[24:29]
+        checksum = zlib.crc32(header).to_bytes(4, "big")
+        size = width.to_bytes(4, "little") + height.to_bytes(4, "little")
+        for content in (png[:12] + header + checksum + png[33:], bmp[:18] + size + bmp[26:]):
+            with pytest.raises(ValueError, match="a picture has at least one|not a"):
+                read_square(content, 1.0, 10**8)

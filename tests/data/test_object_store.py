@@ -44,7 +44,9 @@ def test_a_folder_of_objects(store: str) -> None:
     assert folder.exists() and folder.exists("deep/er/x.TXT") and not folder.exists("deep/y")
     ((name, size, changed),) = folder.files(".txt")
     assert (name, size) == ("deep/er/x.TXT", 5) and changed > 0
-    assert folder.read("deep/er/x.TXT") == b"hello"
+    assert folder.read("deep/er/x.TXT") == folder.read("deep/er/x.TXT", limit=5) == b"hello"
+    with pytest.raises(OSError, match=r"has 5 bytes; at most 4 are read.*deep/er/x\.TXT"):
+        folder.read("deep/er/x.TXT", limit=4)
     assert folder.sha256("deep/er/x.TXT").startswith("2cf24dba")
     assert (folder / "deep").read("er/x.TXT") == b"hello"
     assert folder.free_bytes() is None
@@ -137,3 +139,20 @@ def test_an_object_that_another_deleted_is_rejected_by_name(
     finally:
         photos[1].write(name, content)
     assert [each.name for each in rows.rejected] == [name] and len(rows.images) == 3
+
+
+def test_objects_of_any_name_and_content_are_read_or_rejected(
+    photos: tuple[Path, Folder], store: str, tmp_path: Path
+) -> None:
+    raw = Folder(f"{store}/odd")
+    (content, *_) = (path.read_bytes() for path in photos[0].rglob("*.png"))
+    good = ("Zoë 猫.png", "a b+c%20d?e#f.png", "=1+1.png", "back\\slash.png", "c.png")
+    for name in good:
+        raw.write(name, content)
+    bad = {"-eps.png": b"%!PS-Adobe-3.0 EPSF-3.0\n", "empty.png": b"", "cut.png": content[:99]}
+    for name, wrong in bad.items():
+        raw.write(name, wrong)
+    manifest = prepare(ImageFolderConfig(root=raw.uri, size=32), Folder(tmp_path / "out"), 0.9)
+    assert (manifest.rows_in, manifest.rejected) == (len(good) + len(bad), len(bad))
+    lines = (tmp_path / "out" / "rejected.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["name", "'-eps.png", "cut.png", "empty.png"]

@@ -341,3 +341,14 @@ def test_a_spreadsheet_runs_no_name_as_a_formula(tmp_path: Path) -> None:
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
     restored = {unescape_name(cell.removeprefix("'")) for cell in cells}
     assert restored == set(names)
+
+
+def test_a_split_without_any_usable_image_is_refused(
+    data: ImageFolderConfig, tmp_path: Path
+) -> None:
+    source = data.source()
+    for name in source.read("val", 0, 8).names:
+        (Path(data.root) / name).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"no file of the split val is usable; .*rejected\.csv"):
+        prepare(data, Folder(tmp_path / "out"), max_rejected=1.0)
+    assert not (tmp_path / "out").exists()
