@@ -6,7 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contracts.pictures import Damaged, damage, seed_files
+from contracts.pictures import (
+    EXIF_HEADER,
+    Damaged,
+    add_exif,
+    damage,
+    decode_jpeg,
+    encode,
+    orientation,
+    seed_files,
+    tiff_block,
+)
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -71,6 +81,80 @@ def test_a_whole_file_of_each_format_is_decoded(name: str) -> None:
     content = seed_files()[name]
     shown = show(content)
     assert shown is not None and not differ(decode(content, 32, 1.0), shown)
+
+
+RESOLUTION = (0x011A, 2, 3, b"72\0")  # text where a fraction belongs
+MAKER = (0x010F, 2, 2**31, b"\xff\xff\xff\x7f")  # a text that lies far beyond the end
+BROKEN_EXIF = {
+    "text for a fraction": tiff_block(orientation(6), RESOLUTION),
+    "a value beyond the end": tiff_block(orientation(6), MAKER),
+    "folders of tags that point to nowhere": tiff_block(
+        orientation(6), (0x8769, 4, 1, b"\xff\xff\0\0"), (0x8825, 4, 1, b"\xff\xff\xff\xff")
+    ),
+    "a folder of tags that holds itself": tiff_block(
+        orientation(6), (0x8769, 4, 1, b"\x08\0\0\0")
+    ),
+    "a type that nobody knows": tiff_block(orientation(6), (0x0100, 77, 1, b"abcd")),
+    "a next folder that is the first": tiff_block(orientation(6))[:-4] + b"\x08\0\0\0",
+    "the header twice": EXIF_HEADER + tiff_block(orientation(6)),
+    "noise behind": tiff_block(orientation(6)) + bytes(range(256)),
+}
+UPRIGHT_EXIF = {
+    "an orientation of 0": tiff_block(orientation(0)),
+    "an orientation of 9": tiff_block(orientation(9)),
+    "an orientation in words": tiff_block((0x0112, 2, 4, b"six\0")),
+    "an orientation that lies beyond the end": tiff_block((0x0112, 3, 9, b"\xff\xff\0\0")),
+    "nothing": b"",
+    "noise": bytes(range(200)),
+    "a count of tags beyond the end": b"II*\0\x08\0\0\0\xff\xff",
+}
+
+
+@pytest.mark.parametrize("defect", [*BROKEN_EXIF, *UPRIGHT_EXIF])
+def test_defects_of_exif_do_not_hide_how_a_picture_is_turned(defect: str) -> None:
+    jpeg = seed_files()["plain.jpg"]
+    block = {**BROKEN_EXIF, **UPRIGHT_EXIF}[defect]
+    stored = decode_jpeg(jpeg)
+    wanted = np.rot90(stored, -1) if defect in BROKEN_EXIF else stored
+    assert not differ(decode(add_exif(jpeg, block), 32, 1.0), wanted)
+    picture = Image.fromarray(stored)
+    for kind in ("PNG", "WEBP"):
+        content = encode(picture, kind, exif=EXIF_HEADER + block, lossless=True)
+        assert not differ(decode(content, 32, 1.0), wanted), kind
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        *(("RGBA", kind) for kind in ("PNG", "WEBP", "TIFF", "GIF")),
+        *(("LA", kind) for kind in ("PNG", "WEBP", "TIFF")),
+        *(("P", kind) for kind in ("PNG", "WEBP")),
+    ],
+)
+def test_hidden_colours_are_not_read(mode: str, kind: str) -> None:
+    """A disc on a transparent ground, under which lies noise that no viewer shows."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 4), np.uint8)
+    rows, columns = np.mgrid[:48, :48]
+    disc = (rows - 24) ** 2 + (columns - 24) ** 2 < 400
+    noise[..., 3] = np.where(disc, 255, 0)
+    noise[disc, :3] = 60
+    picture = Image.fromarray(noise)
+    picture = picture.quantize(16) if mode == "P" else picture.convert(mode)
+    square = decode(encode(picture, kind, lossless=True), 32, 1.0)
+    assert (square[~disc] == 255).all() and np.abs(square[disc].astype(int) - 60).max() <= LOSS
+
+
+def test_half_transparent_pixels_are_mixed_with_white_and_opaque_ones_stay() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    pixels = np.full((256, 256, 4), 255, np.uint8)
+    pixels[..., 0], pixels[..., 1] = levels[:, None], 255 - levels
+    opaque = encode(Image.fromarray(pixels), "PNG")
+    np.testing.assert_array_equal(decode(opaque, 32, 1.0), pixels[..., :3])
+    pixels[..., 3] = levels[:, None]
+    mixed = decode(encode(Image.fromarray(pixels), "PNG"), 32, 1.0)
+    share = levels[:, None, None] / 255
+    wanted = share * pixels[..., :3] + (1 - share) * 255
+    np.testing.assert_allclose(mixed, wanted, atol=1)
 
 
 def test_damaged_pictures_are_decoded_as_they_are_or_rejected() -> None:
