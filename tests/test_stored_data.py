@@ -6,10 +6,8 @@ The files, and what that version made of them, are in tests/stored; see README.m
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +78,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     root = unpack(tmp_path_factory.mktemp("resumed"))
     printed = {
         "cut": script(root, LATENT_DIM_PY, *COMMON, *CUT, "--resume"),
-        "searched": script_alone(root, SEARCH_PY, *COMMON, *SEARCH, "--resume"),
+        "searched": script(root, SEARCH_PY, *COMMON, *SEARCH, "--resume"),
     }
     return root, printed
 
@@ -89,21 +87,6 @@ def script(root: Path, path: str, *flags: str) -> str:
     """What the script prints, run in the tree without the time that its imports take."""
     variables = environment(root / "home")
     done = scripts.run(path, *flags, variables=variables, cwd=root)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def script_alone(root: Path, path: str, *flags: str) -> str:
-    """What the script prints, started in the tree as a person starts it."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / path), *flags],
-        env={**os.environ, "GENAE_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -48,7 +48,7 @@ class PausingASHA(ASHA):
         patience: If only waiting trials have been left for these seconds, they end.
     """
 
-    def __init__(self, parallel: int = 1, patience: float = 10.0) -> None:
+    def __init__(self, parallel: int = 1, patience: float = 2.0) -> None:
         super().__init__()
         self.parallel, self.patience = parallel, patience
         self.idle_since: float | None = None

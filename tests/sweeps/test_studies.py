@@ -282,7 +282,7 @@ def test_ctrl_c_keeps_what_has_finished_and_says_how_to_go_on(swept: tuple[Path,
     home, _ = swept
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "sweeps" / "latent_dim.py"), "--epochs", "400", "--families",
-         "vae", "--latent-dims", "2", "4", "--trials-in-parallel", "1", "--name", "cut"],
+         "vae", "--latent-dims", "2", "4", *ONE, "--name", "cut"],
         env=environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
     )  # fmt: skip
