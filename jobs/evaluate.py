@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 from tqdm import tqdm
 
-from genae_core.config import require, to_strict_json
+from genae_core.config import require, require_gpus, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.base import DataConfig, Splits
@@ -69,6 +69,11 @@ class Options(DataOptions):
     ray_address: str | None = None
     """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the job
     starts its own Ray if it needs one)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive_int(num_samples=self.num_samples)
+        require_gpus(gpus_per_worker=self.gpus_per_worker)
 
 
 class Subject(NamedTuple):

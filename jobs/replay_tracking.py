@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from genae_core.config import require_amount
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.sweep.sweep_folder import JOURNALS, MANIFEST, lock
@@ -33,6 +34,9 @@ class Options:
     address has a password, give the whole address again)."""
     patience: float = 60.0
     """The job gives up after these seconds without a success. The rest stays on disk."""
+
+    def __post_init__(self) -> None:
+        require_amount(patience=self.patience)
 
 
 def main(options: Options) -> int:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tqdm import tqdm
 
+from genae_core.config import require_gpus, require_positive_int
 from genae_core.config.cli import cli
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
@@ -60,6 +61,10 @@ class Options:
     shared_storage: bool = False
     """State that every node can open local paths, e.g. over NFS. Without it, only this node works
     on local paths."""
+
+    def __post_init__(self) -> None:
+        require_positive_int(num_samples=self.num_samples)
+        require_gpus(gpus_per_worker=self.gpus_per_worker)
 
 
 def make_job(options: Options, source: TrainedModel) -> SamplingJob:

@@ -70,7 +70,7 @@ class Options:
 
     def __post_init__(self) -> None:
         config.require(len(self.command) > 0, "give a script after --", command=self.command)
-        config.require_finite(0, max_mib=self.max_mib)
+        config.require_amount(max_mib=self.max_mib)
         for word in self.command:
             if PASSWORD_IN_URL.search(word):
                 raise ValueError(

@@ -10,6 +10,8 @@ from .serialize import to_dict as to_dict
 from .serialize import to_json as to_json
 from .serialize import to_strict_json as to_strict_json
 from .validate import require as require
+from .validate import require_amount as require_amount
 from .validate import require_finite as require_finite
+from .validate import require_gpus as require_gpus
 from .validate import require_int as require_int
 from .validate import require_positive_int as require_positive_int

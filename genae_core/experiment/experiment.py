@@ -1,6 +1,8 @@
 """An experiment: everything that decides a result, complete before the first optimiser step."""
 
 import dataclasses
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,8 @@ from genae_core.samplers.base import ModelWithPrior
 from genae_core.samplers.config import ChainConfig
 from genae_core.training.checkpoint import check_finished
 from genae_core.training.config import TrainingConfig
+
+BYTES_PER_WEIGHT = 16  # a weight, its gradient and two moments of Adam, in fp32
 
 
 @register("experiment")
@@ -56,16 +60,57 @@ class Experiment:
         )
         require_int(seed=self.seed)
         check_model_config(self.model)
-        # A build on the meta device takes no memory and draws nothing. It fails if the shapes do
-        # not fit.
-        with torch.device("meta"):
-            self.model.build(self.data.shape)
+        self.count_weights()
         side, halvings = self.data.shape[1], len(self.classifier.channels)
         require(
             side >> halvings >= 1,
             f"a classifier halves images of {side} px once a layer, at most to 1 px",
             channels=self.classifier.channels,
         )
+
+    def count_weights(self) -> int:
+        """The number of the model's trained weights.
+
+        Raises:
+            ValueError: The networks do not fit the images, or are too large for torch.
+        """
+        try:
+            return _count_weights(self.model, self.data.shape)
+        except (RuntimeError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"the model {self.model} cannot be built: {reason}") from None
+
+
+@functools.lru_cache(maxsize=1024)  # an experiment is made anew with each field that is filled in
+def _count_weights(model: ModelConfig, shape: Shape) -> int:
+    """The number of the weights, from a build that takes no memory and draws nothing."""
+    with torch.device("meta"):
+        built: Any = model.build(shape)
+    return sum(weight.numel() for weight in built.parameters())
+
+
+def check_memory(experiments: Iterable[Experiment], memory: float) -> None:
+    """Check that the memory of a machine holds the training of each experiment.
+
+    A training holds each weight, its gradient and two moments of Adam, in fp32.
+
+    Args:
+        experiments: The experiments, of which each is trained alone.
+        memory: The memory in bytes.
+
+    Raises:
+        ValueError: A training needs more than the memory.
+    """
+    weights = {experiment.model: experiment.count_weights() for experiment in experiments}
+    model, count = max(weights.items(), key=lambda pair: pair[1])
+    needed = BYTES_PER_WEIGHT * count
+    require(
+        needed <= memory,
+        f"a {model.family} of latent dimension {model.latent_dim} has {count:,} weights, and its "
+        f"training needs {needed / 2**30:,.1f} GiB or more; a trial can have "
+        f"{memory / 2**30:,.1f} GiB. Take a smaller latent dimension or network",
+        weights=count,
+    )
 
 
 def resolve(experiment: Experiment, splits: Splits) -> Experiment:

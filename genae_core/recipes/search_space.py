@@ -5,6 +5,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Protocol
 
+from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import AdamConfig
 from genae_core.recipes.datasets import dataset_recipe
@@ -118,14 +119,15 @@ def searched_settings(options: StudyOptions, family: str) -> dict[str, Range]:
 
 
 def check_space(options: StudyOptions) -> None:
-    """Check that the values of --set fit the ends of the ranges that the search varies.
+    """Check that there are families, and that --set fits the ends of the ranges of the search.
 
     Args:
         options: The search's flags.
 
     Raises:
-        ValueError: A config refuses these values together.
+        ValueError: There is no family, or a config refuses these values together.
     """
+    require(len(options.families) > 0, "--families must name at least one", families=())
     for family in options.families if options.settings else ():
         ranges = searched_settings(options, family)
         low = {values.name or setting: values.low for setting, values in ranges.items()}

@@ -31,7 +31,7 @@ class ShardOptions:
             self.max_rejected <= 1, "--max-rejected must be <= 1", max_rejected=self.max_rejected
         )
         if self.memory_budget is not None:
-            config.require_finite(0, memory_budget=self.memory_budget)
+            config.require_amount(memory_budget=self.memory_budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +126,13 @@ class LaunchOptions(ShardOptions):
         )
         config.require_positive_int(cpus_per_trial=self.cpus_per_trial)
         if self.gpus_per_trial != "auto":
-            config.require_finite(0, gpus_per_trial=self.gpus_per_trial)
+            config.require_gpus(gpus_per_trial=self.gpus_per_trial)
         for name in ("memory_per_trial", "max_hours", "price_per_node_hour"):
             if (value := getattr(self, name)) is not None:
-                config.require_finite(0, **{name: value})
+                config.require_amount(**{name: value})
                 flag = f"--{name.replace('_', '-')}"
                 config.require(value > 0, f"{flag} must be > 0", **{name: value})
-        config.require_finite(0, checkpoint_seconds=self.checkpoint_seconds)
+        config.require_amount(checkpoint_seconds=self.checkpoint_seconds)
         config.require_int(max_retries=self.max_retries)
         config.require(
             self.max_retries >= 0, "--max-retries must be >= 0", max_retries=self.max_retries

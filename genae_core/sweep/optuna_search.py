@@ -68,7 +68,7 @@ def search(
 def _plan(
     study: str, space: SearchSpace, options: LaunchOptions, minutes: float, trials: int | None
 ) -> Plan:
-    config.require_finite(0, minutes=minutes)
+    config.require_amount(minutes=minutes)
     config.require(minutes > 0, "minutes must be > 0", minutes=minutes)
     if trials is not None:
         config.require_positive_int(trials=trials)
