@@ -12,7 +12,7 @@ from genae_core.data.base import Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.preparation import PreparationPlan
-from genae_core.experiment.experiment import Experiment, resolve, warnings_of
+from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
 from genae_core.sweep import ray_cluster
@@ -38,6 +38,8 @@ def prepare(
 
     parallel: The number of trials at a time, which share the memory budget if they stream images.
     """
+    if not options.joins and options.gpus == 0:
+        check_memory(cells.values(), _memory_of_a_trial(options))
     alone = not options.joins or ray_cluster.single_node_fits(options.trial_resources, parallel)
     finished = _finished_runs(place) if options.resume else {}
     data = next(iter(cells.values())).data
@@ -133,6 +135,13 @@ def _shard_mapper(options: LaunchOptions) -> PartMapper:
         return ClusterMapper(node_local=local)
 
     return ChosenMapper(choose)
+
+
+def _memory_of_a_trial(options: LaunchOptions) -> float:
+    """The bytes of memory that a trial can have on this machine."""
+    if options.memory_per_trial is not None:
+        return options.memory_per_trial * 2**30
+    return max(node.get("memory", math.inf) for node in ray_cluster.nodes())
 
 
 def _budget(options: LaunchOptions) -> int:

@@ -19,7 +19,10 @@ from genae_core.config import (
     identity,
     register,
     require,
+    require_amount,
     require_finite,
+    require_gpus,
+    require_int,
     require_positive_int,
     to_dict,
     to_json,
@@ -416,6 +419,19 @@ def test_the_rules_name_what_they_got() -> None:
         require_positive_int(a=1, b=0)
     with pytest.raises(ValueError, match="^b must be a finite number >= 2, got b=1$"):
         require_finite(2, a=2, b=1)
+    require_positive_int(a=2**31 - 1)
+    with pytest.raises(ValueError, match="^a must be <= 2,147,483,647, got a=2147483648$"):
+        require_positive_int(a=2**31)
+    require_int(a=2**63 - 1, b=-(2**63))
+    with pytest.raises(ValueError, match="^a must fit in 64 bits, got a=9223372036854775808$"):
+        require_int(a=2**63)
+    require_amount(a=0, b=1e9)
+    for amount in (-1, 1.1e9, math.nan, math.inf):
+        with pytest.raises(ValueError, match="^a must be"):
+            require_amount(a=amount)
+    require_gpus(a=0, b=0.25, c=1, d=4.0)
+    with pytest.raises(ValueError, match="^a must be whole if it is above 1, got a=1.5$"):
+        require_gpus(a=1.5)
 
 
 def test_a_value_out_of_range_on_disk_is_refused_as_in_the_program() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from genae_core.config import from_json, to_json
 from genae_core.data.base import Split, Splits
-from genae_core.experiment.experiment import Experiment, resolve, warnings_of
+from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
 from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width
 from genae_core.models.aae import AAEConfig
 from genae_core.models.ae import AEConfig
@@ -191,10 +191,30 @@ def test_an_experiment_that_cannot_be_run_is_refused_at_once(
 
 def test_making_one_draws_nothing_and_takes_no_memory() -> None:
     state = torch.get_rng_state()
-    # 10^12 hidden units would take more than 10^14 bytes if they were made.
-    wide = dataclasses.replace(experiment().model.net, widths=(10**12,))  # type: ignore[attr-defined]
+    # 2 x 10^9 hidden units would take more than 10^12 bytes if they were made.
+    wide = dataclasses.replace(experiment().model.net, widths=(2 * 10**9,))  # type: ignore[attr-defined]
     _with(model=VAEConfig(latent_dim=2, net=wide))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_training_that_the_memory_cannot_hold_is_refused_with_the_estimate() -> None:
+    """Linear layers of i inputs and o outputs have i o weights and o biases."""
+    net = MLPConfig(widths=(8,), batch_norm=False)
+    small = _with(model=VAEConfig(latent_dim=2, net=net))
+    encoder, decoder = (64 * 8 + 8) + (8 * 4 + 4), (2 * 8 + 8) + (8 * 64 + 64)
+    assert small.count_weights() == encoder + decoder
+    check_memory([small], 16 * (encoder + decoder))
+    with pytest.raises(ValueError, match=r"latent dimension 2 has 1,156 weights, .* or more"):
+        check_memory([small], 16 * (encoder + decoder) - 1)
+    large = _with(model=VAEConfig(latent_dim=2 * 10**9, net=net))
+    with pytest.raises(ValueError, match=r"needs 7\d\d\.\d GiB or more; a trial can have 8.0 GiB"):
+        check_memory([small, large], 8 * 2**30)
+
+
+def test_networks_that_torch_cannot_size_are_refused() -> None:
+    wide = MLPConfig(widths=(2**31 - 1, 2**31 - 1, 2**31 - 1))
+    with pytest.raises(ValueError, match="cannot be built"):
+        _with(model=VAEConfig(latent_dim=2**31 - 1, net=wide))
 
 
 def test_a_sampler_that_the_family_cannot_run_is_refused_before_training() -> None:
