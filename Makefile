@@ -9,12 +9,14 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile -c constra
 ARGS ?=
 HOST ?= 127.0.0.1
 PORT ?= 5000
+ROUNDS ?= 10
+SEED ?= 0
 GENAE_HOME ?= $(HOME)/.genae
 TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
 # The torch package to install. For a GPU machine see "With a GPU" in docs/clusters.md.
 TORCH ?= torch
 
-.PHONY: setup sweep check test test-faults lint docs ui explorer watch up down clean
+.PHONY: setup sweep check test test-faults soak lint docs ui explorer watch up down clean
 
 setup: $(STAMP)
 
@@ -56,6 +58,11 @@ test: $(STAMP)
 test-faults: $(STAMP)
 	@echo "test-faults: pytest $(ARGS)"
 	@$(BIN)/python -m pytest -m faults $(ARGS)
+
+# Small sweeps, of which random processes are killed at random times. A round takes about a minute.
+soak: $(STAMP)
+	@echo "soak: $(ROUNDS) rounds from seed $(SEED)"
+	@PYTHONPATH=tests $(BIN)/python tests/soak.py --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 lint: $(STAMP)
 	@echo "lint: ruff, mypy"

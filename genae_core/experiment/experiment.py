@@ -75,7 +75,7 @@ class Experiment:
             ValueError: The networks do not fit the images, or are too large for torch.
         """
         try:
-            return _count_weights(self.model, self.data.shape)
+            return _count_weights(self.model, self.data.shape)  # type: ignore[arg-type]  # frozen
         except (RuntimeError, OverflowError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"the model {self.model} cannot be built: {reason}") from None
