@@ -11,8 +11,8 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 ROUNDS ?= 10
 SEED ?= 0
-GENAE_HOME ?= $(HOME)/.genae
-TRACKING_URI ?= sqlite:///$(GENAE_HOME)/mlflow.db
+# The store that `make ui` shows. Without one, it is mlflow.db in GENAE_HOME.
+TRACKING_URI ?=
 # The torch package to install. For a GPU machine see "With a GPU" in docs/clusters.md.
 TORCH ?= torch
 
@@ -75,9 +75,12 @@ docs: $(STAMP)
 	@echo "docs: build/site/index.html"
 
 ui: $(STAMP)
-	@echo "ui: http://$(HOST):$(PORT) shows $(TRACKING_URI); Ctrl-C ends it"
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
-		--host $(HOST) --port $(PORT) --workers 1 --backend-store-uri "$(TRACKING_URI)"
+	@uri="$(TRACKING_URI)"; \
+	test -n "$$uri" || uri=$$($(BIN)/python -c 'from genae_core.config.home import default_store; \
+		print(default_store())') || exit 1; \
+	echo "ui: http://$(HOST):$(PORT) shows $$uri; Ctrl-C ends it"; \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
+		--host $(HOST) --port $(PORT) --workers 1 --backend-store-uri "$$uri"
 
 explorer: $(STAMP)
 	@$(BIN)/python dashboards/explorer/latest.py $(ARGS)

@@ -16,6 +16,7 @@ import tyro
 
 from genae_core.config.cli import cli
 from genae_core.config.home import home, secret_file
+from genae_core.config.places import locate_fields
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,6 +29,9 @@ class Options:
     """A file below cluster/."""
     values: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """NAME=VALUE for each {{NAME}} of the file."""
+
+    def __post_init__(self) -> None:
+        locate_fields(self, "file")
 
 
 def names(text: str) -> set[str]:

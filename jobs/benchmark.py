@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
+from genae_core.config.places import locate_fields
 
 ALONE = ("train", "replicas", "chain", "fcd", "precision")  # without Ray and MLflow, on a GPU too
 Suite = Literal[
@@ -72,6 +73,7 @@ class Options:
     """train, replicas, chain, fcd and precision: the device on which they run."""
 
     def __post_init__(self) -> None:
+        locate_fields(self, "json")
         require_positive_int(repeats=self.repeats, images=self.images)
 
 
@@ -115,7 +117,7 @@ def describe_machine(device: str) -> dict[str, str | int | None]:
 def main(options: Options) -> int:
     """Run the suites, print their rows, and write them."""
     if options.json is not None:
-        folder = options.json.absolute().parent
+        folder = options.json.parent
         require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(options.json))
     has_device = options.device == "cpu" or torch.cuda.is_available()
     require(has_device, "torch sees no GPU; use --device cpu", device=options.device)

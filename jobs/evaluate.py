@@ -25,9 +25,11 @@ from tqdm import tqdm
 from genae_core.config import require, require_gpus, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.home import home
+from genae_core.config.places import locate_fields
 from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
+from genae_core.data.roots import choose_root
 from genae_core.data.storage import Folder
 from genae_core.evaluation.chain_parts import PortableChain, read_portable_chain
 from genae_core.evaluation.references import ReferenceData
@@ -47,7 +49,8 @@ FEW = 20_000  # this process measures fewer samples before a cluster would have 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DataOptions):
-    """The flags of this job. The flags about data are for a checkpoint; a run knows its data."""
+    """The flags of this job. The flags about data are for a checkpoint; a run knows its data, and
+    takes only --data-root, where its files are now, and --shards."""
 
     source: Annotated[str, tyro.conf.Positional]
     """Id of an MLflow run, or the folder of a checkpoint."""
@@ -72,6 +75,7 @@ class Options(DataOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        locate_fields(self, "out", "tracking_uri")
         require_positive_int(num_samples=self.num_samples)
         require_gpus(gpus_per_worker=self.gpus_per_worker)
 
@@ -128,7 +132,7 @@ def main(options: Options) -> int:
             print(f"warning: {warning}")
     if options.out is not None:
         text = to_strict_json(_to_json(options, report))
-        Folder(options.out.absolute().parent).write(options.out.name, text.encode())
+        Folder(options.out.parent).write(options.out.name, text.encode())
     print(f"{time.perf_counter() - began:.1f} s")
     return 0
 
@@ -137,8 +141,7 @@ def _check_out(out: Path | None) -> None:
     """Raise ValueError if the results could not be written."""
     if out is not None:
         require(not out.exists(), "--out must not exist yet", out=out)
-        folder = out.absolute().parent
-        require(folder.is_dir(), f"--out: there is no folder {folder}", out=out)
+        require(out.parent.is_dir(), f"--out: there is no folder {out.parent}", out=out)
 
 
 def _load_subject(options: Options) -> Subject:
@@ -150,14 +153,18 @@ def _load_subject(options: Options) -> Subject:
         chain = dataclasses.replace(chain, record=record, num_chains=None)
         # A checkpoint alone does not say what data and classifier belong to it.
         origin = dataset_recipe(options) if source.experiment is None else source.experiment
+        data = origin.data
+        if source.experiment is not None and options.shards is None:
+            data = choose_root(data, options.data_root)
         device = "cuda" if options.gpus_per_worker > 0 else "cpu"
         portable = read_portable_chain(source.folder, chain, device=device)
         loading = LoadOptions(
             shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
         )
-        splits = load_splits(origin.data, home(), loading)
+        splits = load_splits(data, home(), loading)
+        source.warn_of_other_images(splits)
         portable = portable._replace(fitted_prior=source.fitted_prior(chain, splits))
-    return Subject(portable, origin.data, splits, origin.classifier)
+    return Subject(portable, data, splits, origin.classifier)
 
 
 def _load_classifier(subject: Subject) -> Classifier:

@@ -17,12 +17,19 @@ import tyro
 from tqdm import tqdm
 
 from genae_core.config.cli import cli
+from genae_core.config.places import locate_fields
 from genae_core.data.base import DataConfig, Source
 from genae_core.data.celeba import CelebAConfig
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.parts import ChosenMapper, PartMapper
-from genae_core.data.preparation import MAX_REJECTED, REJECTED, FinishedShard, prepare
+from genae_core.data.preparation import (
+    FORMER_REJECTED,
+    MAX_REJECTED,
+    REJECTED,
+    FinishedShard,
+    prepare,
+)
 from genae_core.data.shards import Manifest, Shard, ShardSpec
 from genae_core.data.storage import Folder
 from genae_core.data.svhn import SVHNConfig
@@ -61,6 +68,9 @@ class Options:
     """State that every node can open local paths, e.g. over NFS. Without it, only this node works
     on local paths."""
 
+    def __post_init__(self) -> None:
+        locate_fields(self, "raw", "out")
+
 
 def config_of(options: Options) -> DataConfig:
     """The dataset's config. Raises ValueError for flags that the dataset does not have."""
@@ -82,6 +92,12 @@ def config_of(options: Options) -> DataConfig:
     else:
         data = ImageFolderConfig(root=raw, size=size, split_seed=seed)
     return data if options.crop is None else replace(data, crop=options.crop)
+
+
+def _list_of_rejected(out: Folder) -> str:
+    """The path of the list of unusable files, which a folder of version 0.1 has by another
+    name."""
+    return out.path_of(FORMER_REJECTED if out.exists(FORMER_REJECTED) else REJECTED)
 
 
 class Progress:
@@ -123,7 +139,7 @@ class Progress:
         splits = ("train", "val", "test")
         counts = ", ".join(f"{manifest.rows(split):,} {split}" for split in splits)
         print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")
-        print(f" (see {out.path_of(REJECTED)})" if manifest.rejected else "")
+        print(f" (see {_list_of_rejected(out)})" if manifest.rejected else "")
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
         work = f"{self.ray_seconds:.1f} s to start Ray, {stages} s of the workers' time"
         print(f"{total:.1f} s: {work if self.seconds else 'nothing was left to decode'}")

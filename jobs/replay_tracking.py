@@ -15,11 +15,12 @@ from tyro.conf import Positional
 
 from genae_core.config import require_amount
 from genae_core.config.cli import cli
-from genae_core.config.home import home
+from genae_core.config.places import locate_fields
 from genae_core.sweep.sweep_folder import JOURNALS, MANIFEST, lock
 from genae_core.tracking.delivery import deliver_all
 from genae_core.tracking.journal import pending_journals
 from genae_core.tracking.mlflow_store import StoreError, Tracker
+from genae_core.tracking.moved_home import artifacts_folder
 from genae_core.tracking.store_uri import redact, resolve_uri
 
 
@@ -36,12 +37,13 @@ class Options:
     """The job gives up after these seconds without a success. The rest stays on disk."""
 
     def __post_init__(self) -> None:
+        locate_fields(self, "folder", "tracking_uri")
         require_amount(patience=self.patience)
 
 
 def main(options: Options) -> int:
     """Deliver, and return 0 if everything was delivered, else 1."""
-    folder = options.folder.expanduser().absolute()
+    folder = options.folder
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         study, uri = manifest["study"], options.tracking_uri or manifest["tracking_uri"]
@@ -56,7 +58,7 @@ def main(options: Options) -> int:
         print(f"{len(runs)} runs have something to deliver to {redact(uri)}", flush=True)
         if not runs:
             return 0
-        tracker = Tracker.create(resolve_uri(uri), study, home() / "mlartifacts")
+        tracker = Tracker.create(resolve_uri(uri), study, artifacts_folder())
         undelivered = deliver_all(tracker, journals, options.patience)
         try:
             tracker.close_sweep(folder.name, {path.name for path in undelivered})

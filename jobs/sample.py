@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from genae_core.config import require_gpus, require_positive_int
 from genae_core.config.cli import cli
+from genae_core.config.places import locate_fields
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
 from genae_core.evaluation.chain_parts import read_portable_chain
@@ -53,6 +54,9 @@ class Options:
     """Seed of the chains (default: the run's; for a checkpoint 0)."""
     tracking_uri: str | None = None
     """MLflow store of the run (default: mlflow.db in GENAE_HOME)."""
+    data_root: str | None = None
+    """Folder or URI of the run's images if they have moved. Only chains that start from a fitted
+    prior need them."""
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction lets several workers share one GPU."""
     ray_address: str | None = None
@@ -63,6 +67,7 @@ class Options:
     on local paths."""
 
     def __post_init__(self) -> None:
+        locate_fields(self, "out", "tracking_uri", "data_root")
         require_positive_int(num_samples=self.num_samples)
         require_gpus(gpus_per_worker=self.gpus_per_worker)
 
@@ -74,7 +79,8 @@ def make_job(options: Options, source: TrainedModel) -> SamplingJob:
         raise ValueError("a checkpoint recommends no number of steps: give --steps")
     chain = source.chain_with(options.batch_norm, options.seed)
     device = "cuda" if options.gpus_per_worker > 0 else "cpu"
-    portable = read_portable_chain(source.folder, chain, source.fitted_prior(chain), device)
+    prior = source.fitted_prior(chain, data_root=options.data_root)
+    portable = read_portable_chain(source.folder, chain, prior, device)
     return sampling_job(portable, steps, Folder(options.out), options.format)
 
 

@@ -26,6 +26,7 @@ from genae_core import config
 from genae_core.cluster import local_node as node
 from genae_core.cluster.upload import Checkout
 from genae_core.config.cli import cli
+from genae_core.config.places import local_path, locate_fields
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -69,6 +70,7 @@ class Options:
     """Print the job's log, and return its exit code."""
 
     def __post_init__(self) -> None:
+        locate_fields(self, "token")
         config.require(len(self.command) > 0, "give a script after --", command=self.command)
         config.require_amount(max_mib=self.max_mib)
         for word in self.command:
@@ -105,7 +107,7 @@ def connect(options: Options) -> "JobSubmissionClient":
     is_local = local is not None and address == local.address.replace("127.0.0.1", host)
     token = _find_token(options, is_local)
     if token is not None:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token.absolute())}
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         os.environ.pop("RAY_AUTH_TOKEN", None)
     for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
         os.environ.pop(name, None)  # Ray would prefer these to the address that it is passed.
@@ -165,7 +167,7 @@ def _find_token(options: Options, is_local: bool) -> Path | None:
     """
     token = options.token or (node.token_file() if is_local else None)
     variable = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    token = token or (Path(variable).expanduser() if variable else None)
+    token = token or (local_path(variable, "RAY_AUTH_TOKEN_PATH") if variable else None)
     if token is not None:
         if not token.is_file():
             raise ValueError(f"there is no token file {token}")

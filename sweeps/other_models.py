@@ -16,6 +16,7 @@ from typing import Any
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.home import home
+from genae_core.config.places import locate_fields
 from genae_core.data.load import load_splits
 from genae_core.data.storage import Folder
 from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
@@ -44,9 +45,10 @@ class Options(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        locate_fields(self, "data_root", "json")
         require_positive_int(samples=self.samples)
         if self.json is not None:
-            folder = self.json.absolute().parent
+            folder = self.json.parent
             require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(self.json))
 
 
@@ -83,7 +85,7 @@ def main(options: Options) -> int:
                 for result in chain_results
             }
         text = to_strict_json({**curves, "floor": floor})
-        Folder(options.json.absolute().parent).write(options.json.name, text.encode())
+        Folder(options.json.parent).write(options.json.name, text.encode())
     return 0
 
 

@@ -23,6 +23,7 @@ import tyro
 from genae_core.config import require, require_positive_int
 from genae_core.config.cli import cli
 from genae_core.config.home import home
+from genae_core.config.places import locate_fields
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.mnist import MNISTConfig
 from genae_core.experiment.experiment import Experiment
@@ -78,6 +79,9 @@ class Options:
     print: Annotated[bool, tyro.conf.arg(name="print")] = False
     """Only print the trials that would run."""
 
+    def __post_init__(self) -> None:
+        locate_fields(self, "data_root", "json", "shards", "tracking_uri")
+
 
 def study_options(options: Options) -> StudyOptions:
     """The flags that all studies have, with the values of this study."""
@@ -99,7 +103,7 @@ def main(options: Options) -> int:
     """Train the table's families with each seed, and print the paper's values beside ours."""
     require_positive_int(seeds=options.seeds, samples=options.samples)
     if options.json is not None:
-        folder = options.json.absolute().parent
+        folder = options.json.parent
         require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(options.json))
     study = study_options(options)
     recipe = dataset_recipe(study)

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from contracts import scripts
 from contracts.scripts import environment
 from stored import make
 from stored.make import COMMON, CUT, PREPARE, SEARCH, digest_of, runs_of, samples_of
-from stored.unpack import HERE, unpack
+from stored.unpack import ARCHIVE, HERE, WRITTEN_AT, unpack
 
 # The Python names that the tests need: where a module moves, this section follows.
 from genae_core.config.serialize import flatten, from_dict, to_dict
@@ -41,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LATENT_DIM_PY, SEARCH_PY = "sweeps/latent_dim.py", "sweeps/search.py"
 PREPARE_DATA, SAMPLE = "jobs/prepare_data.py", "jobs/sample.py"
 EVALUATE, REPLAY = "jobs/evaluate.py", "jobs/replay_tracking.py"
+RELOCATE = "jobs/relocate_home.py"
 EXPLORER = "dashboards/explorer/build.py"
 
 EXPECTED: dict[str, Any] = json.loads((HERE / "expected.json").read_text())
@@ -254,6 +256,53 @@ def test_a_stored_model_is_measured(source: str, here: Path, tmp_path: Path, exa
     assert not exact or report == expected
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree of the test's own, which is GENAE_HOME but not the working folder."""
+    root = unpack(tmp_path / "tree")
+    monkeypatch.setenv("GENAE_HOME", str(root / "home"))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("sweeps", "jobs"):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+    return root
+
+
+def test_a_run_with_a_relative_root_is_measured_from_another_folder(
+    elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That version stored the root as it was typed. The images are the same, whatever their
+    root."""
+    source = next(source for source in EXPECTED["evaluated"] if "/" not in source)
+    options: dict[str, Any] = {"source": source, "num_samples": 60}
+    with pytest.raises(
+        ValueError, match="relative root 'images': start the command in the folder"
+    ):
+        job(EVALUATE, **options)
+    out = tmp_path / "report.json"
+    job(EVALUATE, **options, data_root="tree/images", out=out)
+    printed = capsys.readouterr().out
+    assert "not those of the run" not in printed and "training the FCD's" not in printed
+    floor = EXPECTED["evaluated"][source]["floor"]
+    assert json.loads(out.read_text())["floor"] == pytest.approx(floor, rel=1e-3)
+
+
+def test_a_home_that_was_moved_is_used_after_its_new_place_is_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    options = {"source": id_of(FINISHED[0]), "num_samples": 30, "steps": 2, "out": "out"}
+    with pytest.raises(ValueError, match=f"relocate_home.py {WRITTEN_AT}/home"):
+        job(SAMPLE, **options)
+    job(RELOCATE, old=Path(WRITTEN_AT, "home"))
+    job(SAMPLE, **options)
+    assert (tmp_path / "out" / "part-00000.parquet").is_file()
+    manifests = [path.read_text() for path in (tmp_path / "home" / "sweeps").glob("*/sweep.json")]
+    assert manifests and not any(WRITTEN_AT in text for text in manifests)
+
+
 def test_a_page_of_stored_sweeps_is_built(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     job(EXPLORER, sweep=("finished", "chains"), out=out)
@@ -321,9 +370,8 @@ def test_unfinished_shards_are_finished(tree: Path) -> None:
         if name.endswith(".parquet"):
             assert digest_of((folder / name).read_bytes()) == digest
             assert (folder / name).read_bytes() == (tree / "shards" / name).read_bytes()
-    manifest, stored = (
-        json.loads((tree / n / "manifest.json").read_text()) for n in ("shards-cut", "shards")
-    )
+    names = ("shards-cut/_manifest.json", "shards/manifest.json")
+    manifest, stored = (json.loads((tree / name).read_text()) for name in names)
     assert without_name(manifest.pop("preprocessing")) == without_name(stored.pop("preprocessing"))
     assert manifest == stored
 
@@ -341,7 +389,7 @@ def test_unfinished_samples_are_finished(
     first = (out / "part-00000.parquet").read_bytes()
     job(SAMPLE, source=str(here / "grey"), num_samples=count, steps=1, out=str(out))
     assert "5,100 samples, 5,000 of them are already written" in capsys.readouterr().out
-    manifest, expected = json.loads((out / "samples.json").read_text()), EXPECTED["samples-cut"]
+    manifest, expected = json.loads((out / ".samples.json").read_text()), EXPECTED["samples-cut"]
     assert (out / "part-00000.parquet").read_bytes() == first
     assert hashlib.sha256(first).hexdigest() == manifest["parts"][0]["files"]["part-00000.parquet"]
     assert manifest["parts"][0] == expected["parts"][0]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from genae_core.config.cli import cli
 from genae_core.config.home import default_store
+from genae_core.config.places import is_sqlite, locate_fields, sqlite_path
 from genae_core.report.explorer.page import MAX_MB, build
 from genae_core.tracking.store_uri import resolve_uri
 
@@ -32,18 +33,21 @@ class Options:
     """The largest size of the file in MB. To stay below it, the page leaves out pictures, and says
     how many are left out."""
 
+    def __post_init__(self) -> None:
+        locate_fields(self, "out", "tracking_uri")
+
 
 def check_options(options: Options) -> str:
     """Return the store's URI. Raises ValueError, before anything is read, if a flag is wrong."""
     if options.out.exists() and not options.overwrite:
         raise ValueError(f"{options.out} exists already; give --overwrite to replace it")
-    if not options.out.absolute().parent.is_dir():
-        raise ValueError(f"the folder {options.out.absolute().parent} does not exist")
+    if not options.out.parent.is_dir():
+        raise ValueError(f"the folder {options.out.parent} does not exist")
     if not options.max_mb > 0:
         raise ValueError(f"--max-mb must be > 0, got max_mb={options.max_mb}")
     uri = resolve_uri(options.tracking_uri or default_store())
     # MLflow would make a new store if there is none.
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    if is_sqlite(uri) and not sqlite_path(uri).is_file():
         raise ValueError(f"there is no store at {uri}; give --tracking-uri")
     return uri
 

@@ -27,6 +27,7 @@ from genae_core import config
 from genae_core.cluster import local_node as node
 from genae_core.config.cli import cli
 from genae_core.config.home import private_folder, secret_file
+from genae_core.config.places import locate_fields
 
 HERE = Path(__file__).resolve().parent
 START_S = 180  # the longest wait for an answer, which suits a busy machine too
@@ -65,6 +66,7 @@ class Options:
     """Days for which Prometheus keeps its data."""
 
     def __post_init__(self) -> None:
+        locate_fields(self, "discovery", "grafana")
         for name in ("prometheus_port", "grafana_port"):
             port, flag = getattr(self, name), f"--{name.replace('_', '-')}"
             config.require(1024 <= port < 65536, f"{flag} must be 1024 to 65535", port=port)
@@ -243,7 +245,7 @@ def _copy_targets(options: Options) -> None:
 def _grafana_folder(options: Options) -> Path:
     """Return the folder of Grafana. Raises ValueError if it is not installed."""
     if options.grafana is not None:
-        places = [options.grafana.absolute()]
+        places = [options.grafana]
     else:
         command = shutil.which("grafana")
         unpacked = Path(command).resolve().parents[1] if command else PACKAGED

@@ -6,14 +6,16 @@ import secrets
 import subprocess
 from pathlib import Path
 
+from genae_core.config.places import local_path, sqlite_uri
+
 
 def home() -> Path:
     """The absolute path of the folder, which is created if it is missing.
 
     Raises:
-        ValueError: The folder cannot be created.
+        ValueError: The folder cannot be created, or the variable is no local path.
     """
-    folder = Path(os.environ.get("GENAE_HOME") or "~/.genae").expanduser().absolute()
+    folder = local_path(os.environ.get("GENAE_HOME") or "~/.genae", "GENAE_HOME")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -23,7 +25,7 @@ def home() -> Path:
 
 def default_store() -> str:
     """The tracking URI that is used if none is passed: the SQLite file mlflow.db in GENAE_HOME."""
-    return f"sqlite:///{home() / 'mlflow.db'}"
+    return sqlite_uri(home() / "mlflow.db")
 
 
 def private_folder(name: str) -> Path:

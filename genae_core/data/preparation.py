@@ -15,15 +15,18 @@ from filelock import FileLock
 
 from genae_core import config
 from genae_core.config import require
+from genae_core.config.differences import first_difference
 from genae_core.data.base import DataConfig, Rejected, Source
 from genae_core.data.file_source import UNREADABLE
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
     MANIFEST,
     SPLITS,
+    WHERE,
     Manifest,
     Shard,
     ShardSpec,
+    find_manifest,
     manifest_of,
     plan,
     preprocessing_of,
@@ -32,8 +35,8 @@ from genae_core.data.shards import (
 )
 from genae_core.data.storage import Folder
 
-PLAN = "plan.json"
-REJECTED = "rejected.csv"
+PLAN, REJECTED = "_plan.json", "_rejected.csv"
+FORMER_PLAN, FORMER_REJECTED = "plan.json", "rejected.csv"  # the names up to version 0.1
 MAX_REJECTED = 0.001
 
 
@@ -76,7 +79,7 @@ def prepare(
         data: The dataset's config.
         out: The folder of the shards; it must hold nothing else.
         max_rejected: The fraction of the files, in [0, 1], that may be unusable. The unusable
-            files are listed in rejected.csv.
+            files are listed in _rejected.csv.
         mapper: Makes the shards, here or on a cluster.
         on_plan: Is called once, with the source, the shards to make, and the shards that an
             earlier call made.
@@ -92,7 +95,7 @@ def prepare(
     """
     require(0 <= max_rejected <= 1, "max_rejected must be in [0, 1]", max_rejected=max_rejected)
     with _lock(out):
-        if out.exists(MANIFEST):
+        if find_manifest(out) is not None:
             manifest = read_manifest(out)
             _check_manifest(data, manifest, out)
             return manifest
@@ -143,6 +146,11 @@ def _make_shard(job: PreparationPlan, spec: ShardSpec) -> FinishedShard:
 
 def _receipt_name(file: str) -> str:
     """The name of a shard's receipt, the file that marks the shard as finished."""
+    return f"_{file}.json"
+
+
+def _former_receipt_name(file: str) -> str:
+    """The name of a receipt up to version 0.1."""
     return f"{file}.json"
 
 
@@ -152,9 +160,11 @@ def _load_finished(partial: Folder, spec: ShardSpec) -> Shard | None:
     A shard that lacks files which could not be read is made again, since the permissions may have
     been repaired or a disk may answer again.
     """
-    if not (partial.exists(_receipt_name(spec.file)) and partial.exists(spec.file)):
+    names = (_receipt_name(spec.file), _former_receipt_name(spec.file))
+    receipt = next((name for name in names if partial.exists(name)), None)
+    if receipt is None or not partial.exists(spec.file):
         return None
-    values = json.loads(partial.read(_receipt_name(spec.file)))
+    values = json.loads(partial.read(receipt))
     rejected = tuple(Rejected(*pair) for pair in values.pop("rejected"))
     if any(row.reason.startswith(UNREADABLE) for row in rejected):
         return None
@@ -166,7 +176,9 @@ def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
     """Write the manifest. On a disk, rename the partial folder to its final name."""
     for shard in manifest.shards:
         partial.delete(_receipt_name(shard.file))
-    partial.delete(PLAN)
+        partial.delete(_former_receipt_name(shard.file))
+    for name in (PLAN, FORMER_PLAN, FORMER_REJECTED):
+        partial.delete(name)
     partial.write(MANIFEST, manifest.to_json().encode())
     if out.local is not None:
         partial.delete_unfinished()
@@ -195,15 +207,25 @@ def _check_free(out: Folder) -> None:
 
 
 def _write_plan(data: DataConfig, source: Source, specs: list[ShardSpec], partial: Folder) -> None:
-    """Write the plan. Raises ValueError if the folder holds another plan."""
+    """Write the plan. Raises ValueError if the folder holds another plan.
+
+    The plan does not depend on where the files are, because `source.stamp` identifies them.
+    """
     values = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
-    text = json.dumps(values, indent=1)
-    if not partial.exists(PLAN):
-        partial.write(PLAN, text.encode())
-    elif config.canonicalize(json.loads(partial.read(PLAN))) != json.loads(text):
+    name = next((name for name in (PLAN, FORMER_PLAN) if partial.exists(name)), None)
+    if name is None:
+        partial.write(PLAN, json.dumps(values, indent=1).encode())
+        return
+    before = config.canonicalize(json.loads(partial.read(name)))
+    now = json.loads(json.dumps(values))
+    for plan_values in (before, now):
+        for field in WHERE:
+            plan_values["data"].pop(field, None)
+    difference = first_difference(before, now)
+    if difference is not None:
         raise ValueError(
-            f"{partial.uri} holds the unfinished shards of other files or settings "
-            f"(see {PLAN}); delete it, or choose another folder"
+            f"{partial.uri} holds the unfinished shards of other files or settings (see {name}): "
+            f"{difference}; delete the folder, or choose another one"
         )
 
 
@@ -245,7 +267,7 @@ def _check_splits(manifest: Manifest, partial: Folder) -> None:
 
 
 def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> None:
-    """Write rejected.csv, with the name and the reason of each unusable file, sorted by name."""
+    """Write _rejected.csv, with the name and the reason of each unusable file, sorted by name."""
     rejected = list(source.rejected)
     for shard in shards:
         rejected += shard.rejected

@@ -22,9 +22,12 @@ from genae_core.data.base import DataConfig, Rejected, Rows, Source
 from genae_core.data.storage import FileWriter, Folder
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+# pyarrow, pandas and Spark read a folder of Parquet files and pass over names that begin with "_".
+MANIFEST = "_manifest.json"
+FORMER_MANIFEST = "manifest.json"  # the name up to version 0.1
 SHARD_BYTES = 128 * 2**20
 GROUP_BYTES = 8 * 2**20  # the size of a row group, which a stream reads as a whole
+WHERE = ("root", "download")  # the fields of a config that say where the files are
 IMAGE, LABEL, ATTRIBUTES, NAME = "image", "label", "attributes", "name"
 
 
@@ -229,7 +232,7 @@ def _writer(file: FileWriter, schema: Any) -> Any:
 def preprocessing_of(data: DataConfig) -> dict[str, Any]:
     """The part of a dataset's config that decides the images, as JSON values."""
     values = json.loads(config.to_json(data))
-    return {name: value for name, value in values.items() if name not in ("root", "download")}
+    return {name: value for name, value in values.items() if name not in WHERE}
 
 
 def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manifest:
@@ -255,11 +258,18 @@ def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manife
     )
 
 
+def find_manifest(folder: Folder) -> str | None:
+    """The name of the manifest's file in a folder; None if there is none."""
+    names = (MANIFEST, FORMER_MANIFEST)
+    return next((name for name in names if folder.exists(name)), None)
+
+
 def read_manifest(folder: Folder) -> Manifest:
     """The manifest. Raises ValueError if it is missing, malformed or of another format."""
-    path = folder.path_of(MANIFEST)
+    name = find_manifest(folder) or MANIFEST
+    path = folder.path_of(name)
     try:
-        values = json.loads(folder.read(MANIFEST))
+        values = json.loads(folder.read(name))
     except FileNotFoundError:
         raise ValueError(
             f"{folder.uri} holds no finished dataset: there is no {MANIFEST}; prepare it with "

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from genae_core.config import require
+from genae_core.config.places import is_uri, locate, split_uri
 
 
 class FileStat(NamedTuple):
@@ -57,23 +57,22 @@ class Listing(NamedTuple):
 
 
 class Folder:
-    """The folder at a local path or a URI. The constructor does not access the disk or the store.
+    """The folder at a local path or a URI. The constructor changes nothing on a disk or a store.
 
     Every method raises OSError, with the name of the file, if the disk, the store or its
     permissions do not allow the operation.
 
     Args:
-        uri: A local path, or a URI such as s3://BUCKET/folder.
+        uri: A local path, or a URI such as s3://BUCKET/folder or file:///tmp/a%20b. The URI of a
+            store may have options of its pyarrow filesystem, such as ?region=eu-west-1.
 
     Raises:
-        ValueError: The path is empty.
+        ValueError: The path is empty or names no place; see `config.places.locate`.
     """
 
     def __init__(self, uri: str | Path) -> None:
-        text = str(uri)
-        require(text.strip() != "", "a folder needs a path or a URI", path=text)
-        self.local = None if "://" in text else Path(text).expanduser().absolute()
-        self.uri = str(self.local) if self.local is not None else text.rstrip("/")
+        self.uri = locate(uri, "a folder")
+        self.local = None if is_uri(self.uri) else Path(self.uri)
         self._store: tuple[Any, str] | None = None
 
     def __repr__(self) -> str:
@@ -83,11 +82,11 @@ class Folder:
         return Folder, (self.uri,)  # Each process opens its own connection.
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(f"{self.uri}/{name}")
+        return Folder(self.path_of(name))
 
     def path_of(self, name: str) -> str:
-        """The path or URI of a file, for messages."""
-        return f"{self.uri}/{name}"
+        """The path or URI of a file."""
+        return f"{self.uri}/{name}" if self.local is not None else split_uri(self.uri).join(name)
 
     def exists(self, name: str = "") -> bool:
         """Whether the folder holds `name`; without a name, whether the folder itself exists."""
@@ -290,7 +289,7 @@ class Folder:
             from pyarrow.fs import FileSystem
 
             try:
-                filesystem, base = FileSystem.from_uri(self.uri)
+                filesystem, base = FileSystem.from_uri(split_uri(self.uri).quote())
             except (ValueError, OSError) as error:
                 raise ValueError(
                     f"{self.uri}: expected a local path, s3://BUCKET/... or gs://BUCKET/...: "

@@ -20,6 +20,7 @@ from torch import nn
 
 from genae_core import config
 from genae_core.config import require, require_positive_int
+from genae_core.config.differences import first_difference
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import to_tensor_array
 from genae_core.data.storage import Folder
@@ -27,7 +28,10 @@ from genae_core.evaluation.chain_parts import LoadedChain, Part, PortableChain, 
 from genae_core.training import checkpoint
 
 Format = Literal["parquet", "png"]
-PLAN, MANIFEST = "plan.json", "samples.json"
+# Hugging Face's datasets takes every file of a folder for Parquet whose name does not begin with a
+# dot, unless the names of the Parquet files name splits, as those of shards do.
+PLAN, MANIFEST = ".plan.json", ".samples.json"
+FORMER_PLAN, FORMER_MANIFEST = "plan.json", "samples.json"  # the names up to version 0.1
 PART_BYTES = 2**26  # most bytes of pixels in a part, unless one sub-batch is larger
 
 
@@ -112,8 +116,9 @@ def draw_samples(
     """
     require_positive_int(num_samples=num_samples)
     out, plan = job.out, _plan(job, num_samples)
-    if out.exists(MANIFEST):
-        manifest: dict[str, Any] = json.loads(out.read(MANIFEST))
+    finished = next((name for name in (MANIFEST, FORMER_MANIFEST) if out.exists(name)), None)
+    if finished is not None:
+        manifest: dict[str, Any] = json.loads(out.read(finished))
         _check_same(manifest["plan"], plan, out)
         on_plan(num_samples, num_samples)
         return manifest
@@ -216,8 +221,12 @@ def _plan(job: SamplingJob, num_samples: int) -> dict[str, Any]:
 
 def _claim(plan: dict[str, Any], out: Folder) -> None:
     """Write the plan. Raises ValueError if the folder holds another plan or other files."""
-    if out.exists(PLAN):
-        _check_same(json.loads(out.read(PLAN)), plan, out)
+    name = next((name for name in (PLAN, FORMER_PLAN) if out.exists(name)), None)
+    if name is not None:
+        _check_same(json.loads(out.read(name)), plan, out)
+        if name == FORMER_PLAN:
+            out.write(PLAN, out.read(name))
+            out.delete(name)
         return
     empty = not out.exists() or not out.files()
     require(empty, "the folder for the samples must be empty; choose another one", out=out.uri)
@@ -226,7 +235,6 @@ def _claim(plan: dict[str, Any], out: Folder) -> None:
 
 def _check_same(stored: dict[str, Any], plan: dict[str, Any], out: Folder) -> None:
     """Raise ValueError if the stored plan differs from this one."""
-    if config.canonicalize(stored) != config.canonicalize(plan):
-        raise ValueError(
-            f"{out.uri} holds other samples (see {PLAN} or {MANIFEST}): choose another folder"
-        )
+    difference = first_difference(config.canonicalize(stored), config.canonicalize(plan))
+    if difference is not None:
+        raise ValueError(f"{out.uri} holds other samples: {difference}; choose another folder")

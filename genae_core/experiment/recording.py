@@ -73,7 +73,7 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
             mixing = replace_non_finite(result.mixing)
             (folder / "mixing.json").write_text(json.dumps(mixing, indent=1))
         if result.latent:
-            (folder / LATENT).write_text(json.dumps(result.latent))
+            (folder / LATENT).write_text(json.dumps(replace_non_finite(result.latent)))
 
 
 def save_sprite(picture: Picture, path: Path) -> None:

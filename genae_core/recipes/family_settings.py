@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from genae_core.config import require
+from genae_core.config.places import locate
 from genae_core.models.base import AdamConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.recipes.families import FAMILIES, Parts, family_config, shared_fields
 from genae_core.recipes.settings import parse_setting, settings_of
 
+CHECKPOINT = "finished"  # the setting of two-stage families that names a folder
 EXAMPLE = Parts(net=MLPConfig(), critic=CriticConfig(), optimizer=AdamConfig(), noise=0.5)
 
 
@@ -50,7 +52,9 @@ def settings_by_family(
             raise ValueError(_unknown(name, families))
         for family, kind in kinds.items():
             if kind is not None:
-                values[family][name] = parse_setting(name, text, kind)
+                value = parse_setting(name, text, kind)
+                is_place = name == CHECKPOINT and value is not None
+                values[family][name] = locate(value, f"--set {name}") if is_place else value
     for family, settings in values.items():
         if settings:  # the config refuses a value that is out of range
             noise = EXAMPLE.noise if FAMILIES[family].noise == "needed" else 0.0

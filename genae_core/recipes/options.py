@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from genae_core.config import require
+from genae_core.config.places import locate_fields
 from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
 from genae_core.recipes.family_settings import settings_by_family
 from genae_core.sweep.options import LaunchOptions, ShardOptions
@@ -33,6 +34,10 @@ class DataOptions(ShardOptions):
     smoke: bool = False
     """Run for a few minutes only, with fewer images, epochs and cells. This shows that the study
     runs; the results mean nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        locate_fields(self, "data_root")
 
 
 @dataclass(frozen=True, kw_only=True)

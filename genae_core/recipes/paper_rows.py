@@ -1,9 +1,10 @@
 """The rows of a table of paper_tables.py: the paper's value beside the value measured here."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from genae_core.config import to_strict_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,5 +51,5 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write the rows as a JSON list, and print the path."""
-    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    path.write_text(to_strict_json([asdict(row) for row in rows]))
     print(f"rows:   {path}")

@@ -7,13 +7,14 @@ from typing import Any
 
 from genae_core import config
 from genae_core.config import require
-from genae_core.config.home import default_store, home
+from genae_core.config.home import default_store
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.search_space import LATENT_DIMS, usual_cell
 from genae_core.sweep.cells import coordinates
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
+from genae_core.tracking.moved_home import artifacts_folder
 
 
 def best_run(curves: list[StoredRun], sweep: str) -> StoredRun:
@@ -47,8 +48,7 @@ def describe_cell(run: StoredRun) -> str:
 
 def study_store(tracking_uri: str) -> Tracker:
     """The store of the runs of model_family.py."""
-    home().mkdir(parents=True, exist_ok=True)
-    return Tracker.create(tracking_uri, "model_family", home() / "mlartifacts")
+    return Tracker.create(tracking_uri, "model_family", artifacts_folder())
 
 
 def known_cells(options: StudyOptions, sweep: str) -> list[tuple[dict[str, Any], float]]:

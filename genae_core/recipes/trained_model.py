@@ -6,8 +6,10 @@ from typing import Literal, NamedTuple
 
 from genae_core import config
 from genae_core.config.home import default_store, home
+from genae_core.config.places import is_uri, locate
 from genae_core.data.base import Splits
 from genae_core.data.load import load_splits
+from genae_core.data.roots import choose_root
 from genae_core.distributions.base import Distribution
 from genae_core.evaluation.chains import fit_prior
 from genae_core.experiment.experiment import Experiment
@@ -26,12 +28,14 @@ class TrainedModel(NamedTuple):
         chain: The run's chain config; for a checkpoint, the config of the published chain.
         steps: The number of steps that the run recommends; None if it recommends none.
         experiment: The run's experiment; None for a checkpoint.
+        data_sha256: The sha256 (hex) of the run's images; None if it is not known.
     """
 
     folder: Path
     chain: ChainConfig
     steps: int | None
     experiment: Experiment | None
+    data_sha256: str | None = None
 
     def chain_with(
         self, batch_norm: Literal["batch", "running"] | None, seed: int | None
@@ -42,14 +46,23 @@ class TrainedModel(NamedTuple):
             chain = dataclasses.replace(chain, batch_norm=batch_norm)
         return chain if seed is None else dataclasses.replace(chain, seed=seed)
 
+    def warn_of_other_images(self, splits: Splits) -> None:
+        """Print a warning if the images are not those of the run."""
+        if self.data_sha256 not in (None, splits.sha256):
+            print(
+                f"warning: these images are not those of the run: their sha256 is {splits.sha256} "
+                f"and the run's is {self.data_sha256}"
+            )
+
     def fitted_prior(
-        self, chain: ChainConfig, splits: Splits | None = None
+        self, chain: ChainConfig, splits: Splits | None = None, data_root: str | None = None
     ) -> Distribution | None:
         """The fitted prior of a chain, fitted again to the codes of the run's training images.
 
         Args:
             chain: The chain's config.
             splits: The images of the run; None reads them.
+            data_root: The root of the run's files if they have moved, to read the images.
 
         Returns:
             The fitted prior; None if the chain starts from the model's own prior.
@@ -57,7 +70,9 @@ class TrainedModel(NamedTuple):
         if chain.fitted_prior is None or self.experiment is None:
             return None
         data = self.experiment.data
-        splits = splits or load_splits(data, home())
+        if splits is None:
+            splits = load_splits(choose_root(data, data_root), home())
+            self.warn_of_other_images(splits)
         model = checkpoint.load_model(self.folder)
         return fit_prior(model, chain, splits, binarize=data.binarize, device="cpu")
 
@@ -77,8 +92,9 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
         ValueError: There is no such folder; or the run does not exist, has not finished, or does
             not belong to a genae sweep.
     """
-    if Path(source).exists():
-        return TrainedModel(Path(source), ChainConfig(sampler=EncodeDecode()), None, None)
+    folder = locate(source, "the checkpoint or run")
+    if not is_uri(folder) and Path(folder).exists():
+        return TrainedModel(Path(folder), ChainConfig(sampler=EncodeDecode()), None, None)
     if "/" in source:
         raise ValueError(
             f"there is no folder {source}; give the folder of a checkpoint, or an MLflow run id"
@@ -94,9 +110,10 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
     names = [a.path for run in owners for a in tracker.client.list_artifacts(run.info.run_id)]
     if "checkpoint" not in names or "experiment.json" not in names:
         raise ValueError(f"run {source} has no checkpoint: it does not belong to a genae sweep")
-    folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
+    checkpoint_folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
     text = tracker.fetch(source, "experiment.json", scratch).read_text()
     experiment: Experiment = config.from_json(text)
     recommended = run.data.metrics.get("fcd_recommended_step")
     steps = None if recommended is None else int(recommended)
-    return TrainedModel(folder, experiment.chains[0], steps, experiment)
+    data_sha256 = run.data.tags.get("data_sha256")
+    return TrainedModel(checkpoint_folder, experiment.chains[0], steps, experiment, data_sha256)

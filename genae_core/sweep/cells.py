@@ -41,13 +41,15 @@ def cell_experiment(
 
     Args:
         params: The cell, with its experiment if a search proposed it.
-        cells: The resolved experiments of a grid, by cell_key.
+        cells: The resolved experiments of a grid, by cell_key; for a search, only the first one.
         splits: The images, for which the experiment of a search is resolved here.
         compute: How the networks compute, if the experiment leaves it open.
     """
     if EXPERIMENT in params:
         proposed: Experiment = config.from_json(params[EXPERIMENT])
-        experiment = resolve(proposed, splits)
+        # A resumed search keeps the data root of its start, because run keys depend on it.
+        data = next(iter(cells.values())).data
+        experiment = resolve(dataclasses.replace(proposed, data=data), splits)
     else:
         experiment = cells[cell_key(params)]
     return dataclasses.replace(experiment, compute=experiment.compute or compute)

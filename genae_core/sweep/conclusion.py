@@ -1,5 +1,6 @@
 """The end of a sweep: it delivers what is still on disk, and writes and prints the results."""
 
+import shlex
 from pathlib import Path
 
 from genae_core.config.home import default_store
@@ -68,7 +69,7 @@ def _print_places(place: SweepPlace, undelivered: dict[Path, str]) -> None:
         print(
             f"not delivered: what was logged of {len(undelivered)} runs waits in "
             f"{folder / JOURNALS}: {reason}\n"
-            f"to deliver it: python jobs/replay_tracking.py {folder}"
+            f"to deliver it: python jobs/replay_tracking.py {shlex.quote(str(folder))}"
         )
 
 
@@ -76,4 +77,4 @@ def _how_to_see(uri: str) -> str:
     if uri.startswith("http"):
         return f"open {redact(uri)}"
     default = uri == default_store()
-    return "make ui" if default else f"make ui TRACKING_URI={redact(uri)}"
+    return "make ui" if default else f"make ui TRACKING_URI={shlex.quote(redact(uri))}"

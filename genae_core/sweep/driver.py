@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from genae_core import config
+from genae_core.data.roots import locate_root
 from genae_core.report.summary_run import publish
 from genae_core.sweep import autotune, preparation, ray_cluster, sweep_folder
 from genae_core.sweep.cells import cell_label
@@ -36,7 +37,7 @@ def run_sweep(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with ExitStack() as stack:
         try:
-            plan = make_plan()
+            plan = _locate_data(make_plan())
             for cell in plan.cells.values():
                 config.to_dict(cell)  # raises now if the config could not be read again
             if options.print:
@@ -56,6 +57,16 @@ def run_sweep(
         outcome = run_trials(prepared)
         ray_cluster.disconnect()
         return _conclude(prepared, outcome, on_end)
+
+
+def _locate_data(plan: Plan) -> Plan:
+    """The plan with absolute data roots, so that its runs can be read from another folder."""
+    data = next(iter(plan.cells.values())).data
+    located = locate_root(data)
+    if located == data:
+        return plan
+    cells = {key: replace(cell, data=located) for key, cell in plan.cells.items()}
+    return plan._replace(cells=cells)
 
 
 def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
@@ -79,11 +90,15 @@ def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -
     name = options.name or sweep_folder.new_name(study)
     folder = sweep_folder.folder_of(name, options)
     tracker = sweep_folder.open_store(study, folder, plan.cells, options)
+    data = next(iter(plan.cells.values())).data
+    if options.resume:
+        cells, data = sweep_folder.keep_places(folder, plan.cells)
+        plan = plan._replace(cells=cells)
     stack.enter_context(sweep_folder.lock(folder))
     _join_ray(tracker.uri, options)
     place = SweepPlace(study, name, folder, tracker)
     parallel = _trials_at_a_time(options, plan.max_trials)
-    sweep, splits, classifier = preparation.prepare(place, plan.cells, parallel, options)
+    sweep, splits, classifier = preparation.prepare(place, plan.cells, data, parallel, options)
     if options.gpus_per_trial == "auto":
         fraction = autotune.choose_gpu_fraction(folder, sweep, splits, classifier, options)
         options = replace(options, gpus_per_trial=fraction)

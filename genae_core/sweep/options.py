@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from genae_core import config
+from genae_core.config.places import locate_fields
 from genae_core.experiment.precision import Precision
 
 
@@ -26,6 +27,7 @@ class ShardOptions:
         return None if self.memory_budget is None else int(self.memory_budget * 2**30)
 
     def __post_init__(self) -> None:
+        locate_fields(self, "shards")
         config.require_finite(0, max_rejected=self.max_rejected)
         config.require(
             self.max_rejected <= 1, "--max-rejected must be <= 1", max_rejected=self.max_rejected
@@ -120,6 +122,7 @@ class LaunchOptions(ShardOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        locate_fields(self, "storage", "tracking_uri")
         config.require(len(self.seeds) > 0, "--seeds must name at least one", seeds=self.seeds)
         config.require(
             len(set(self.seeds)) == len(self.seeds), "--seeds must differ", seeds=self.seeds

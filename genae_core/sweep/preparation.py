@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from genae_core.config.home import code_version, home
-from genae_core.data.base import Splits
+from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.preparation import PreparationPlan
+from genae_core.data.roots import root_of
 from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
@@ -32,18 +33,23 @@ FEW_PIXELS = 2**25
 
 
 def prepare(
-    place: SweepPlace, cells: dict[str, Experiment], parallel: int, options: LaunchOptions
+    place: SweepPlace,
+    cells: dict[str, Experiment],
+    data: DataConfig,
+    parallel: int,
+    options: LaunchOptions,
 ) -> tuple[Sweep, Splits, Classifier]:
     """Read the data, resolve the experiments, and load the classifier or train it.
 
+    data: How to read the images of all cells. In a resumed sweep they may have moved.
     parallel: The number of trials at a time, which share the memory budget if they stream images.
     """
     if not options.joins and options.gpus == 0:
         check_memory(cells.values(), _memory_of_a_trial(options))
     alone = not options.joins or ray_cluster.single_node_fits(options.trial_resources, parallel)
     finished = _finished_runs(place) if options.resume else {}
-    data = next(iter(cells.values())).data
-    splits = _load_data(cells, parallel, options)
+    splits = _load_data(data, parallel, options)
+    _check_moved_data(place, next(iter(cells.values())).data, data, splits)
     resolved = {key: resolve(cell, splits) for key, cell in cells.items()}
     for warning in sorted({text for cell in resolved.values() for text in warnings_of(cell)}):
         print(f"warning: {warning}")
@@ -72,7 +78,7 @@ def prepare(
         rungs=RUNGS if options.asha else (),
         states=str(place.folder / STATES),
         journals=str(place.folder / JOURNALS),
-        mirror=f"{mirror.uri}/{STATES}" if mirror else None,
+        mirror=(mirror / STATES).uri if mirror else None,
         finished=finished,
         linger=0.0 if alone or options.shared_storage else LINGER_S,
         checkpoint_seconds=options.checkpoint_seconds,
@@ -86,7 +92,25 @@ def _finished_runs(place: SweepPlace) -> dict[str, float]:
     return place.tracker.finished_fcds(place.name)
 
 
-def _load_data(cells: dict[str, Experiment], parallel: int, options: LaunchOptions) -> Splits:
+def _check_moved_data(
+    place: SweepPlace, stored: DataConfig, present: DataConfig, splits: Splits
+) -> None:
+    """Raise ValueError if a resumed sweep reads other images than those it was started with."""
+    before, now = root_of(stored), root_of(present)
+    if before == now:
+        return
+    digests = {run.data.tags.get("data_sha256") for run in place.tracker.find(sweep=place.name)}
+    if digests - {None, splits.sha256}:
+        raise ValueError(
+            f"--resume: data.root was {before!r} when the sweep was started and is {now!r} now, "
+            f"and the images are not the same (sha256 {max(digests - {None}, key=str)} then, "
+            f"{splits.sha256} now); give the --data-root with the images of the sweep, or another "
+            "--name"
+        )
+    print(f"note: the images of the sweep are read from {now}; it was started with {before}")
+
+
+def _load_data(data: DataConfig, parallel: int, options: LaunchOptions) -> Splits:
     loading = LoadOptions(
         shards=options.shards,
         max_rejected=options.max_rejected,
@@ -94,7 +118,7 @@ def _load_data(cells: dict[str, Experiment], parallel: int, options: LaunchOptio
         readers=parallel,
     )
     splits = load_splits(
-        next(iter(cells.values())).data,
+        data,
         home(),
         options=loading,
         mapper=_shard_mapper(options),

@@ -5,6 +5,7 @@ reads from the folder and the store which cells it has tried.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import secrets
@@ -18,7 +19,12 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from genae_core import config
+from genae_core.config.differences import first_difference
 from genae_core.config.home import default_store, home
+from genae_core.config.places import is_same_place, is_uri, locate
+from genae_core.data.base import DataConfig
+from genae_core.data.roots import root_of
+from genae_core.data.shards import WHERE
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
 from genae_core.sweep.cells import Params, cell_key
@@ -26,6 +32,7 @@ from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import PreparedSweep
 from genae_core.tracking import mlflow_store, store_uri
 from genae_core.tracking.delivery import deliver_all
+from genae_core.tracking.moved_home import artifacts_folder
 
 MANIFEST, LOCK = "sweep.json", ".lock"
 STOPPED = "stopped.jsonl"  # the cells that a scheduler has stopped
@@ -42,13 +49,13 @@ def new_name(study: str) -> str:
 def folder_of(name: str, options: LaunchOptions) -> Path:
     """The folder of a sweep's own files on this machine."""
     storage = None if mirror_of(name, options) else options.storage
-    return Path(storage or home() / "sweeps").expanduser().absolute() / name
+    return Path(storage or home() / "sweeps") / name
 
 
 def mirror_of(name: str, options: LaunchOptions) -> Folder | None:
     """The copy of the sweep's folder on a store, if --storage is a URI."""
-    storage = options.storage or ""
-    return Folder(storage) / name if "://" in storage else None
+    storage = options.storage
+    return Folder(storage) / name if storage is not None and is_uri(storage) else None
 
 
 def open_store(
@@ -78,9 +85,9 @@ def open_store(
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(exists)
     uri_now = store_uri.redact(tracker.uri)
-    uri_before = before.get("tracking_uri", uri_now)
+    uri_before: str = before.get("tracking_uri", uri_now)
     config.require(
-        options.tracking_uri is not None or uri_before == uri_now,
+        options.tracking_uri is not None or store_uri.is_same_store(uri_before, uri_now),
         f"--resume: the sweep was started with --tracking-uri {uri_before}; give it again, or the "
         "present address of the store",
     )
@@ -89,7 +96,7 @@ def open_store(
 
 def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
     uri = store_uri.resolve_uri(options.tracking_uri or default_store())
-    return mlflow_store.Tracker.create(uri, study, home() / "mlartifacts")
+    return mlflow_store.Tracker.create(uri, study, artifacts_folder())
 
 
 def _check_same(
@@ -112,12 +119,57 @@ def _check_same(
         if cell["compute"] is not None:
             cell["compute"].setdefault("cuda_graphs", False)
     for key in sorted({*before["cells"], *now["cells"]}):
-        if before["cells"].get(key) != now["cells"].get(key):
+        stored, present = before["cells"].get(key), now["cells"].get(key)
+        if stored is None or present is None:
+            difference = "it is new" if stored is None else "the present flags do not name it"
+        else:
+            difference = first_difference(_without_place(stored), _without_place(present)) or ""
+        if difference:
             raise ValueError(
                 f"--resume: cell {key} is not what the sweep in {folder} was started "
-                "with; give the same flags, or another --name"
+                f"with: {difference}; give the same flags, or another --name"
             )
     return before
+
+
+def _without_place(cell: dict[str, Any]) -> dict[str, Any]:
+    """The JSON values of an experiment without the place of the images, which may have moved.
+
+    The checkpoint of a finished autoencoder must be the same, however its place is spelled.
+    """
+    data = {name: value for name, value in cell["data"].items() if name not in WHERE}
+    model = dict(cell["model"])
+    if isinstance(model.get("finished"), str):
+        model["finished"] = locate(model["finished"])
+    return {**cell, "data": data, "model": model}
+
+
+def keep_places(
+    folder: Path, cells: dict[str, Experiment]
+) -> tuple[dict[str, Experiment], DataConfig]:
+    """The experiments of a resumed sweep as it was started, and the config to read its images.
+
+    Run keys depend on how places were spelled, so the experiments keep the stored spelling. The
+    images are read from the present root if that is another place.
+
+    Args:
+        folder: The folder of the sweep.
+        cells: The experiments that the present flags make; `open_store` has checked them.
+
+    Returns:
+        The experiments and the data config. The data configs differ if the images have moved.
+    """
+    stored_cells = json.loads((folder / MANIFEST).read_text())["cells"]
+    stored: DataConfig = config.from_dict(next(iter(stored_cells.values()))["data"])
+    present = next(iter(cells.values())).data
+    kept = {}
+    for key, cell in cells.items():
+        model = config.from_dict(stored_cells[key]["model"])
+        same = (stored, model) == (cell.data, cell.model)
+        kept[key] = cell if same else dataclasses.replace(cell, data=stored, model=model)
+    before, now = root_of(stored), root_of(present)
+    moved = before is not None and now is not None and not is_same_place(before, now)
+    return kept, present if moved else stored
 
 
 def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str, Any]:
@@ -143,6 +195,19 @@ def write_manifest(prepared: PreparedSweep) -> None:
     Folder(place.folder).write(MANIFEST, text.encode())
     if mirror := mirror_of(place.name, options):
         mirror.write(MANIFEST, text.encode())
+
+
+def replace_store(folder: Path, before: str, now: str) -> bool:
+    """Enter another tracking URI in a sweep's manifest. Returns whether it had the one before."""
+    try:
+        about = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False  # not the folder of a sweep that can be resumed
+    if not store_uri.is_same_store(about.get("tracking_uri", ""), before):
+        return False
+    about["tracking_uri"] = now
+    Folder(folder).write(MANIFEST, (json.dumps(about, indent=1) + "\n").encode())
+    return True
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from genae_core.tracking.moved_home import check_place
 from genae_core.tracking.store_uri import is_local, redact
 
 CHAIN_METRICS = ("fcd_val", "fcd", "fcd_ratio")
@@ -98,7 +99,8 @@ class Tracker:
             artifacts: The folder in which a local store keeps files. A server has its own.
 
         Raises:
-            ValueError: The store cannot be opened, or the experiment was deleted.
+            ValueError: The store cannot be opened, the experiment was deleted, or GENAE_HOME was
+                moved.
         """
         try:
             client = MlflowClient(uri)
@@ -111,6 +113,7 @@ class Tracker:
                     f"the MLflow experiment {experiment!r} was deleted: restore it "
                     "with `mlflow experiments restore`, or use another store"
                 )
+            check_place(uri, existing.artifact_location)
             return cls(uri, existing.experiment_id)
         except MlflowException as error:
             raise ValueError(
@@ -294,14 +297,19 @@ class Tracker:
         )
 
     def get_run(self, run_id: str) -> Any:
-        """Return MLflow's own run object. Raises ValueError if there is no run with this id."""
+        """Return MLflow's own run object.
+
+        Raises ValueError if there is no run with this id, or if GENAE_HOME was moved.
+        """
         try:
-            return self.client.get_run(run_id)
+            run = self.client.get_run(run_id)
         except MlflowException as error:
             raise ValueError(
                 f"no run {run_id!r} in {redact(self.uri)}: {redact(str(error))}; give the id that "
                 "the MLflow UI shows, and --tracking-uri if it is in another store"
             ) from None
+        check_place(self.uri, run.info.artifact_uri)
+        return run
 
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
         """Copy an artifact of a run, a file or a folder, below `folder`, and return its path."""

@@ -3,7 +3,8 @@
 import re
 import urllib.error
 import urllib.request
-from pathlib import Path
+
+from genae_core.config.places import is_same_place, is_sqlite, locate_store, sqlite_path
 
 TIMEOUT_S = 10
 
@@ -33,13 +34,12 @@ def resolve_uri(uri: str) -> str:
         ValueError: The folder of an SQLite file does not exist, MLflow no longer writes this kind
             of store, or the server does not answer within TIMEOUT_S.
     """
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).expanduser().absolute()
-        if not path.parent.is_dir():
-            raise ValueError(
-                f"--tracking-uri: the folder {path.parent} does not exist; make it first"
-            )
-        return f"sqlite:///{path}"
+    if is_sqlite(uri):
+        uri = locate_store(uri)
+        folder = sqlite_path(uri).parent
+        if not folder.is_dir():
+            raise ValueError(f"--tracking-uri: the folder {folder} does not exist; make it first")
+        return uri
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
         return uri
@@ -51,9 +51,16 @@ def resolve_uri(uri: str) -> str:
     return uri
 
 
+def is_same_store(one: str, other: str) -> bool:
+    """Return whether two tracking URIs name the same store, however its path is spelled."""
+    if is_sqlite(one) and is_sqlite(other):
+        return is_same_place(str(sqlite_path(one)), str(sqlite_path(other)))
+    return one == other
+
+
 def is_local(uri: str) -> bool:
     """Return whether only this machine can reach the store."""
-    return uri.startswith("sqlite:")
+    return uri.startswith(("sqlite:", "sqlite+"))
 
 
 def _check_server(uri: str) -> None:

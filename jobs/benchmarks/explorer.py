@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from genae_core.config.places import sqlite_uri
 from genae_core.evaluation.image_grids import SIDE, sprite, strip
 from genae_core.experiment.recording import LATENT, SPRITE, save_sprite
 from genae_core.report.explorer.page import MB, BuildSummary, build
@@ -66,7 +67,7 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
         raise ValueError("the suite explorer needs playwright: install genae[dev]") from None
     if chromium is None:
         raise ValueError("the suite explorer needs a chromium on the PATH")
-    uri = f"sqlite:///{scratch / 'mlflow.db'}"
+    uri = sqlite_uri(scratch / "mlflow.db")
     print(f"logging {MANY + FEW:,} generated runs ...", flush=True)
     tracker = Tracker.create(uri, "explorer", scratch / "artifacts")
     looks = [_look(number, scratch / f"look{number}") for number in range(LOOKS)]

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from genae_core.config import to_strict_json
+from genae_core.config.places import sqlite_uri
 from genae_core.evaluation.chains import ChainResult
 from genae_core.evaluation.image_grids import Picture
 from genae_core.experiment.recording import record_chain, record_training
@@ -75,7 +76,7 @@ def server(folder: Path) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--backend-store-uri", sqlite_uri(folder / "mlflow.db")]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     uri, deadline = f"http://127.0.0.1:{port}", time.monotonic() + START_S

@@ -112,13 +112,13 @@ def test_a_job_that_stopped_publishes_nothing_and_goes_on(
     out = Folder(f"{store}/stopped")
     with pytest.raises(KeyboardInterrupt):
         prepare(data, out, on_shard=_interrupt)
-    assert out.exists("train-00000.parquet") and not out.exists("manifest.json")
+    assert out.exists("train-00000.parquet") and not out.exists("_manifest.json")
     made: list[str] = []
     prepare(data, out, on_shard=lambda done: made.append(done.shard.file))
     assert sorted(made) == ["test-00000.parquet", "val-00000.parquet"]
     assert {file.name for file in out.files()} == {
-        "manifest.json",
-        "rejected.csv",
+        "_manifest.json",
+        "_rejected.csv",
         *(f"{split}-00000.parquet" for split in ("train", "val", "test")),
     }
 
@@ -154,5 +154,5 @@ def test_objects_of_any_name_and_content_are_read_or_rejected(
         raw.write(name, wrong)
     manifest = prepare(ImageFolderConfig(root=raw.uri, size=32), Folder(tmp_path / "out"), 0.9)
     assert (manifest.rows_in, manifest.rejected) == (len(good) + len(bad), len(bad))
-    lines = (tmp_path / "out" / "rejected.csv").read_text().splitlines()
+    lines = (tmp_path / "out" / "_rejected.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["name", "'-eps.png", "cut.png", "empty.png"]

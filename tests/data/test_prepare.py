@@ -60,8 +60,8 @@ def test_what_goes_in_comes_out(data: ImageFolderConfig, tmp_path: Path) -> None
     out = tmp_path / "out"
     manifest = prepare(data, Folder(out))
     assert sorted(contents(out)) == [
-        "manifest.json",
-        "rejected.csv",
+        "_manifest.json",
+        "_rejected.csv",
         "test-00000.parquet",
         *(f"train-{n:05d}.parquet" for n in range(5)),
         "val-00000.parquet",
@@ -212,7 +212,7 @@ def test_unusable_images_are_listed_and_stop_the_job_beyond_the_limit(
     with pytest.raises(ValueError, match="5 of 64 files are unusable"):
         prepare(data, out, max_rejected=4.9 / 64)
     manifest = prepare(data, out, max_rejected=5 / 64)
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "rejected.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "_rejected.csv").read_text())))
     assert {row["name"] for row in rows} == wanted and len(rows) == 5
     assert all("not a whole image" in row["reason"] for row in rows)
     assert manifest.rejected == 5
@@ -277,13 +277,13 @@ def test_a_changed_shard_is_refused(data: ImageFolderConfig, tmp_path: Path) -> 
     ],
 )
 def test_a_malformed_or_newer_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "_manifest.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_manifest(Folder(tmp_path))
 
 
 def test_without_a_manifest_there_is_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no finished dataset: there is no manifest.json"):
+    with pytest.raises(ValueError, match="holds no finished dataset: there is no _manifest.json"):
         read_manifest(Folder(tmp_path))
 
 
@@ -323,7 +323,7 @@ def test_the_identity_depends_on_the_pixels_and_not_on_their_place(
     moved = ImageFolderConfig(root=str(tmp_path / "moved"), size=32)
     prepare(moved, Folder(tmp_path / "two"))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    about = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    about = json.loads((tmp_path / "one" / "_manifest.json").read_text())
     assert str(tmp_path) not in json.dumps(about)
 
 
@@ -336,7 +336,7 @@ def test_a_spreadsheet_runs_no_name_as_a_formula(tmp_path: Path) -> None:
     data = ImageFolderConfig(root=str(tmp_path / "raw"), size=32)
     with pytest.raises(ValueError, match="of 7 files are unusable"):
         prepare(data, Folder(tmp_path / "out"), max_rejected=0.9)
-    with (tmp_path / "out.partial" / "rejected.csv").open(newline="") as file:
+    with (tmp_path / "out.partial" / "_rejected.csv").open(newline="") as file:
         cells = [row["name"] for row in csv.DictReader(file)]
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
     restored = {unescape_name(cell.removeprefix("'")) for cell in cells}

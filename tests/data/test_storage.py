@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
     config = ImageFolderConfig(root=str(tmp_path), size=32)
     with pytest.raises(ValueError, match="1 of 4 files are unusable"):
         prepare(config, Folder(tmp_path / "out"))
-    listed = (tmp_path / "out.partial" / "rejected.csv").read_text()
+    listed = (tmp_path / "out.partial" / "_rejected.csv").read_text()
     assert listed == "name,reason\nb/,cannot be listed: Permission denied\n"
     with pytest.raises(PermissionError):
         Folder(tmp_path / "b").files()
@@ -147,7 +147,7 @@ def test_a_tree_of_all_of_these_is_prepared(tmp_path: Path) -> None:
         "image_folder: 1 links to folders are passed over, because they lead to a folder that is "
         "read already, or back to one that holds them: cats/all."
     )
-    assert (tmp_path / "out" / "rejected.csv").read_text() == (
+    assert (tmp_path / "out" / "_rejected.csv").read_text() == (
         "name,reason\n"
         "cats/dangling.png,cannot be read: No such file or directory\n"
         "cats/long.png,cannot be read: it is a device and no regular file\n"

@@ -1,6 +1,9 @@
 """Every command in the documentation would be accepted, and a misspelt one is noticed."""
 
+import contextlib
+import dataclasses
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from documented import (
@@ -18,6 +21,8 @@ from documented import (
     script_module,
 )
 
+from genae_core.config.places import sqlite_path
+
 SCRIPT_NAMES = [str(script.relative_to(ROOT)) for script in SCRIPTS]
 LANGUAGES = {"sh", "python", "text", ""}
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -26,6 +31,36 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 @pytest.mark.parametrize("script", SCRIPTS, ids=SCRIPT_NAMES)
 def test_every_script_has_options(script: Path) -> None:
     assert script_module(script).Options
+
+
+# Flags that are text and name a place. A flag of the type Path always names one.
+PLACES = {"data_root", "out", "raw", "shards", "storage", "tracking_uri"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=SCRIPT_NAMES)
+def test_every_flag_that_names_a_place_is_made_absolute(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options_class = script_module(script).Options
+    kinds = get_type_hints(options_class)
+    options = object.__new__(options_class)
+    places: dict[str, Any] = {}
+    for field in dataclasses.fields(options_class):
+        value = None if field.default is dataclasses.MISSING else field.default
+        if Path in (kinds[field.name], *get_args(kinds[field.name])):
+            value = places[field.name] = Path("~/a?b/../%20")
+        elif field.name in PLACES:
+            value = "sqlite:///~/%2520" if field.name == "tracking_uri" else "~/a?b/../%20"
+            places[field.name] = value
+        object.__setattr__(options, field.name, value)
+    with contextlib.suppress(Exception):  # some flags have no value
+        options.__post_init__()
+    for name in places:
+        value = getattr(options, name)
+        path = sqlite_path(value) if name == "tracking_uri" else Path(value)
+        assert path == tmp_path / "%20", name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

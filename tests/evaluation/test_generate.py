@@ -110,7 +110,7 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_bytes(
     out = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
         draw_samples(_job(folder, out), 30, stopping)
-    assert not (out / "samples.json").exists()
+    assert not (out / ".samples.json").exists()
     draw_samples(_job(folder, out), 30, counting)
     assert numbers == [2, 3]
     written = [path for path in (tmp_path / "whole").rglob("*.*") if path.is_file()]
@@ -119,7 +119,7 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_bytes(
         assert (out / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
     numbers.clear()
     again = draw_samples(_job(folder, out), 30, counting)  # all parts exist, so none is made
-    assert not numbers and again == json.loads((out / "samples.json").read_text())
+    assert not numbers and again == json.loads((out / ".samples.json").read_text())
 
 
 def test_png_files_are_the_same_images(folder: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_all_that_decides_the_samples_is_in_the_plan(folder: Path, tmp_path: Pat
     job = _job(folder, tmp_path / "out", fitted_prior=ExPostMixture(components=2))
     priors = [ExPostMixture(components=2).fit(Draw(n).normal((50, 2)), Draw(0)) for n in (0, 1)]
     draw_samples(_changed(job, fitted_prior=priors[0]), 9)
-    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    plan = json.loads((tmp_path / "out" / ".plan.json").read_text())
     assert plan["device"] == "cpu" and plan["law"]["law"] == "GaussianMixture"
     for other in (
         _changed(job, fitted_prior=priors[1]),

@@ -56,7 +56,7 @@ def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{COUNT} files: 300 train, 50 val, 50 test; 0 rejected" in done.stdout
     assert re.search(r"s to start Ray, read [\d.]+, decode [\d.]+, write [\d.]+ s", done.stdout)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert manifest["dataset"] == "image_folder" and manifest["shape"] == [3, 64, 64]
 
     again = job("image_folder", "--raw", str(photos), "--out", str(tmp_path / "out"))
@@ -75,7 +75,7 @@ def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
     accepted = job(*flags, "--max-rejected", "0.01")
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
     assert "3 rejected" in accepted.stdout
-    with (tmp_path / "other" / "rejected.csv").open() as file:
+    with (tmp_path / "other" / "_rejected.csv").open() as file:
         names = {row["name"].split(".")[0] for row in csv.DictReader(file)}
     assert names == {"007", "070", "300"}
 
@@ -96,7 +96,7 @@ def test_a_disk_that_refuses_a_worker_is_told(photos: Path, tmp_path: Path) -> N
     ("flags", "message"),
     [
         (("image_folder", "--raw", "nowhere"), "there is no folder"),
-        (("celeba", "--raw", "nowhere"), "the data root 'nowhere' is no folder"),
+        (("celeba", "--raw", "nowhere"), "/nowhere' is no folder; expected img_align_celeba"),
         (("mnist", "--raw", "nowhere", "--extra"), "--extra is only for svhn"),
         (("svhn", "--raw", "nowhere", "--crop", "0.5"), "--crop is only for celeba"),
         (("image_folder", "--raw", "nowhere", "--max-rejected", "2"), "--max-rejected must be in"),

@@ -68,7 +68,7 @@ def test_a_killed_job_goes_on_without_duplicates(model: Path, tmp_path: Path) ->
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     ready = len(list((cut / ".done").glob("part-*.json")))
-    assert 0 < ready and not (cut / "samples.json").exists()
+    assert 0 < ready and not (cut / ".samples.json").exists()
     again = job(tmp_path, *flags, "--out", str(cut))
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{MANY:,} samples, 0 of them" not in again.stdout

@@ -3,13 +3,26 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from contracts.databases import new_store
 
+from genae_core.config import to_json
+from genae_core.config.home import default_store
+from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.experiment.experiment import Experiment
+from genae_core.models.ae import AEConfig
+from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.nets.base import ComputeConfig
-from genae_core.sweep import sweep_folder
+from genae_core.recipes.family_settings import settings_by_family
+from genae_core.sweep import driver, preparation, sweep_folder
+from genae_core.sweep.cells import EXPERIMENT, cell_experiment
 from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.plan import Plan, SweepPlace
+from genae_core.sweep.runs import run_key
 from genae_core.testing import tiny
+from genae_core.tracking import mlflow_store
 
 
 @pytest.fixture
@@ -58,5 +71,133 @@ def test_cells_that_say_how_they_compute_are_those_of_before(folder: Path) -> No
     sweep_folder._check_same(folder, cells, options)
     about["cells"]["last"]["compute"]["channels_last"] = False
     (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
-    with pytest.raises(ValueError, match="cell last is not what the sweep"):
+    reason = r"cell last is not what .*: compute.channels_last was False and is True now; give the"
+    with pytest.raises(ValueError, match=reason):
         sweep_folder._check_same(folder, cells, options)
+
+
+def experiment_at(root: str, **fields: Any) -> Experiment:
+    """An experiment whose images lie at a root."""
+    data = ImageFolderConfig(root=root, size=32, **fields)
+    channels = dataclasses.replace(tiny.experiment().classifier, channels=(4,))
+    return dataclasses.replace(tiny.experiment(), data=data, classifier=channels)
+
+
+def test_another_spelling_of_the_root_is_the_same_sweep(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The experiments keep the spelling of the start, because the run keys depend on it."""
+    options = LaunchOptions(name="s", resume=True)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path)
+    for stored in ("photos", "./photos/", str(tmp_path / "photos") + "/", "link"):
+        started = experiment_at(stored)
+        about = sweep_folder._what_decides({"cell": started}, options)
+        (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+        cells = {"cell": experiment_at(str(tmp_path / "photos"))}
+        sweep_folder._check_same(folder, cells, options)
+        kept, data = sweep_folder.keep_places(folder, cells)
+        assert kept == {"cell": started} and data == started.data
+        key = run_key("s", started, started.chains[0])
+        assert run_key("s", kept["cell"], started.chains[0]) == key
+
+
+def test_the_checkpoint_of_a_finished_autoencoder_may_be_spelled_otherwise(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = LaunchOptions(name="s", resume=True)
+    relative, absolute, other = (
+        dataclasses.replace(
+            tiny.experiment(),
+            model=FlowAEConfig(autoencoder=AEConfig(latent_dim=2), finished=path),
+        )
+        for path in ("ae/", str(tmp_path / "ae"), "other")
+    )
+    about = sweep_folder._what_decides({"cell": relative}, options)
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    sweep_folder._check_same(folder, {"cell": absolute}, options)
+    assert sweep_folder.keep_places(folder, {"cell": absolute})[0] == {"cell": relative}
+    with pytest.raises(ValueError, match="model.finished was '.*/ae' and is '.*/other' now"):
+        sweep_folder._check_same(folder, {"cell": other}, options)
+    (value,) = settings_by_family(["finished=ae/"], ["flow_ae"]).values()
+    assert value == {"finished": str(tmp_path / "ae")}
+
+
+def test_a_resume_names_the_field_that_differs_and_both_values(
+    folder: Path, tmp_path: Path
+) -> None:
+    options = LaunchOptions(name="s", resume=True)
+    about = sweep_folder._what_decides({"cell": experiment_at("/photos")}, options)
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="data.split_seed was 0 and is 3 now"):
+        sweep_folder._check_same(folder, {"cell": experiment_at("/photos", split_seed=3)}, options)
+    with pytest.raises(ValueError, match="cell other is not what .* with: it is new"):
+        both = {"cell": experiment_at("/photos"), "other": experiment_at("/photos")}
+        sweep_folder._check_same(folder, both, options)
+    with pytest.raises(ValueError, match="cell cell is not what .* the present flags do not name"):
+        sweep_folder._check_same(folder, {}, options)
+    # The images may have moved: their digest decides, after they are read.
+    moved = {"cell": experiment_at("/elsewhere")}
+    sweep_folder._check_same(folder, moved, options)
+    kept, data = sweep_folder.keep_places(folder, moved)
+    assert kept == {"cell": experiment_at("/photos")} and data == moved["cell"].data
+
+
+@pytest.mark.parametrize(("sha256", "refused"), [("a" * 64, False), ("b" * 64, True)])
+def test_moved_images_are_taken_if_they_are_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str], sha256: str, refused: bool
+) -> None:
+    new_store(folder.parents[1])
+    tracker = mlflow_store.Tracker.create(default_store(), "study", folder.parents[1] / "files")
+    tracker.start("key", "name", {"sweep": "s", "data_sha256": "a" * 64}, {}, 1000)
+    place = SweepPlace("study", "s", folder, tracker)
+    stored, present = experiment_at("/photos").data, experiment_at("/moved").data
+    splits = tiny.splits()._replace(sha256=sha256)
+    preparation._check_moved_data(place, stored, stored, splits)
+    if refused:
+        with pytest.raises(ValueError, match="data.root was '/photos' .* and is '/moved' now"):
+            preparation._check_moved_data(place, stored, present, splits)
+    else:
+        preparation._check_moved_data(place, stored, present, splits)
+        assert "are read from /moved; it was started with /photos" in capsys.readouterr().out
+
+
+def test_a_resumed_search_trains_with_the_root_of_its_start() -> None:
+    started, present = experiment_at("photos"), experiment_at("/here/photos")
+    params = {"family": "vae", EXPERIMENT: to_json(present)}
+    splits = tiny.splits()
+    experiment = cell_experiment(params, {"first": started}, splits, ComputeConfig())
+    assert experiment.data == started.data
+
+
+def test_the_roots_of_a_plan_are_absolute_when_they_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    searcher: Any = None
+    plan = driver._locate_data(Plan([{}], {"cell": experiment_at("photos")}, searcher, 1))
+    assert plan.cells == {"cell": experiment_at(str(tmp_path / "photos"))}
+    assert driver._locate_data(plan) is plan
+    digits = Plan([{}], {"cell": tiny.experiment()}, searcher, 1)
+    assert driver._locate_data(digits) is digits
+
+
+def test_flags_that_name_places_are_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    options = LaunchOptions(
+        name="s", storage="~/a b", tracking_uri="sqlite:///x?y.db", shards="file:///s%20/"
+    )
+    assert sweep_folder.folder_of("s", options) == tmp_path / "me" / "a b" / "s"
+    assert sweep_folder.mirror_of("s", options) is None
+    assert options.tracking_uri == f"sqlite+pysqlite:///{tmp_path}/x%3Fy.db"
+    assert options.shards == "/s "
+    mirror = sweep_folder.mirror_of(
+        "s", LaunchOptions(name="s", storage="s3://b/my sweeps?region=x")
+    )
+    assert mirror is not None and mirror.uri == "s3://b/my sweeps/s?region=x"
+    assert (mirror / "states").uri == "s3://b/my sweeps/s/states?region=x"

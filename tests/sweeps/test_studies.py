@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from contracts import scripts
+from contracts.readers import read_files, read_folder
 from running import ONE, ROOT, client_of, environment, run, run_alone, trials_of
 
 from genae_core import config
@@ -81,6 +83,16 @@ def test_secrets_of_the_environment_are_in_no_log_param_or_artifact(
     for value in SECRETS.values():
         assert value not in printed
         assert not [path for path in files if value.encode() in path.read_bytes()]
+
+
+def test_every_file_of_a_sweep_is_opened_by_its_own_reader(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    folders = [path for path in home.iterdir() if path.is_dir() and path.name != "sweeps"]
+    folders += [path for path in (home / "sweeps").glob("*/*") if not path.name.startswith("tune")]
+    counts = sum((read_files(folder) for folder in folders), Counter())
+    assert {".png", ".avif", ".webp", ".json", ".parquet", ".npy", ".safetensors"} <= {*counts}
+    (shards,) = (path for path in (home / "shards").iterdir() if path.name[0] != ".")
+    assert len(set(read_folder(shards).values())) == 1
 
 
 def test_it_says_where_the_time_went(swept: tuple[Path, str]) -> None:

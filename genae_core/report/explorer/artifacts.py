@@ -1,13 +1,12 @@
 """The files of runs: they are read from this machine's disk, or fetched if they are not there."""
 
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from genae_core.tracking.mlflow_store import StoreError, Tracker
+from genae_core.tracking.moved_home import check_place, folder_of_files
 
 READERS = 8  # threads that read at a time, because over HTTP most of the time is waiting
 
@@ -33,10 +32,15 @@ class Artifacts:
         self.folders: dict[str, Path] = {}
 
     def locate(self, run: Any) -> None:
-        """Remember the folder of MLflow's run if its artifacts are on this machine's disk."""
-        parts = urllib.parse.urlparse(run.info.artifact_uri or "")
-        if parts.scheme in ("", "file") and parts.path:
-            self.folders[run.info.run_id] = Path(urllib.request.url2pathname(parts.path))
+        """Remember the folder of MLflow's run if its artifacts are on this machine's disk.
+
+        Raises ValueError if GENAE_HOME was moved, so that the folder is another one.
+        """
+        location = run.info.artifact_uri or ""
+        check_place(self.tracker.uri, location)
+        folder = folder_of_files(location)
+        if folder is not None:
+            self.folders[run.info.run_id] = folder
 
     def list_files(self, run_id: str, folder: str = "") -> list[Artifact]:
         """Return the files in a folder of the run's artifacts, by name.
