@@ -34,8 +34,12 @@ from genae_core.data.storage import Folder
 from genae_core.evaluation.chain_parts import PortableChain, read_portable_chain
 from genae_core.evaluation.references import ReferenceData
 from genae_core.evaluation.streaming import EvaluationReport, StepMetrics, measure
-from genae_core.metrics.classifier import Classifier, ClassifierConfig
-from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
+from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.metrics.classifier_cache import (
+    CheckedClassifier,
+    checked_classifier,
+    load_classifier,
+)
 from genae_core.metrics.fcd import few_images_warning
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
@@ -81,22 +85,30 @@ class Options(DataOptions):
 
 
 class Subject(NamedTuple):
-    """A trained model's chain, and the data to compare its samples with."""
+    """A trained model's chain, and the data to compare its samples with.
+
+    is_run: Whether the model is of a run, whose classifier was chosen when it was made.
+    """
 
     chain: PortableChain
     data: DataConfig
     splits: Splits
     classifier: ClassifierConfig
+    is_run: bool
 
 
-def table(report: EvaluationReport) -> str:
-    """The metrics with their standard errors, one row for each step."""
+def table(report: EvaluationReport, blind: bool = False) -> str:
+    """The metrics with their standard errors, one row for each step.
+
+    blind: Whether the classifier measures nothing, so that there is no ratio to real images.
+    """
     has_refusals = any(step.accepted is not None for step in report.steps)
     has_classes = any(step.classes for step in report.steps)
     head = ["step", "FCD", "FCD/real", "kernel distance"]
     rows = [head + ["class entropy"] * has_classes + ["accepted"] * has_refusals]
     for step in report.steps:
-        ratio = f"{step.fcd.value / report.floor:.2f}" if report.floor > 0 else "-"
+        has_ratio = report.floor > 0 and not blind
+        ratio = f"{step.fcd.value / report.floor:.2f}" if has_ratio else "n/a"
         row = [str(step.step), _with_error(step.fcd), ratio, _with_error(step.kid)]
         row += [f"{step.class_entropy:.3f}"] if has_classes else []
         rows.append(row + ([f"{step.accepted:.3f}"] if has_refusals else []))
@@ -114,11 +126,14 @@ def main(options: Options) -> int:
     began = time.perf_counter()
     _check_out(options.out)
     subject = _load_subject(options)
-    data = ReferenceData(subject.splits, _load_classifier(subject), subject.data.binarize)
+    checked = _check_classifier(subject)
+    classifier = load_classifier(checked.folder)
+    data = ReferenceData(subject.splits, classifier, subject.data.binarize)
     report = _measure(options, subject.chain, data)
     print(
         f"{report.num_samples:,} samples against {report.num_real:,} test images of "
-        f"{subject.data.name}; real training images: FCD {report.floor:.4g}\n{table(report)}"
+        f"{subject.data.name}; real training images: FCD {report.floor:.4g}\n"
+        f"{table(report, checked.ruler.is_blind)}\nruler: {checked.ruler.line}"
     )
     warnings = [few_images_warning(report.num_samples, data.classifier.top.in_features)]
     sub_batch = subject.chain.chain.sub_batch
@@ -131,7 +146,7 @@ def main(options: Options) -> int:
         if warning:
             print(f"warning: {warning}")
     if options.out is not None:
-        text = to_strict_json(_to_json(options, report))
+        text = to_strict_json({**_to_json(options, report), "ruler": checked.ruler.line})
         Folder(options.out.parent).write(options.out.name, text.encode())
     print(f"{time.perf_counter() - began:.1f} s")
     return 0
@@ -164,21 +179,28 @@ def _load_subject(options: Options) -> Subject:
         splits = load_splits(data, home(), loading)
         source.warn_of_other_images(splits)
         portable = portable._replace(fitted_prior=source.fitted_prior(chain, splits))
-    return Subject(portable, data, splits, origin.classifier)
+    is_run = source.experiment is not None
+    return Subject(portable, data, splits, origin.classifier, is_run)
 
 
-def _load_classifier(subject: Subject) -> Classifier:
-    """Load the dataset's classifier, or train it, and print its accuracy."""
-    name = subject.data.name
-    folder, about = cached_classifier(
+def _check_classifier(subject: Subject) -> CheckedClassifier:
+    """Load the dataset's classifier, or train it, and print its accuracy.
+
+    A run keeps the classifier that it was made with. Raises ValueError if another one is blind.
+    """
+    checked = checked_classifier(
         subject.classifier,
         data=subject.data,
         splits=subject.splits,
         folder=home() / "classifiers",
-        on_train=lambda: print(f"training the FCD's classifier of {name}, once ...", flush=True),
+        retrain=not subject.is_run,
+        say=lambda text: print(text, flush=True),
     )
-    print(f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images")
-    return load_classifier(folder)
+    accuracy = f"{checked.about['accuracy']:.2%} accurate on held-out images"
+    print(f"classifier {checked.folder.name}: {accuracy}")
+    if not subject.is_run:
+        checked.require_sound()
+    return checked
 
 
 def _measure(options: Options, chain: PortableChain, data: ReferenceData) -> EvaluationReport:

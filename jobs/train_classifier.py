@@ -1,4 +1,4 @@
-"""Train the FCD's classifier of a dataset.
+"""Train the FCD's classifier of a dataset, and check what it can measure.
 
 A sweep does the same if the classifier is missing.
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.data.load import LoadOptions, load_splits
-from genae_core.metrics.classifier_cache import cached_classifier
+from genae_core.metrics.classifier_cache import checked_classifier
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
 
@@ -22,7 +22,10 @@ class Options(DataOptions):
 
 
 def main(options: Options) -> int:
-    """Train the classifier if it is missing, and print its accuracy and its folder."""
+    """Train the classifier if it is missing, and print its accuracy, its ruler and its folder.
+
+    Raises ValueError if it is blind.
+    """
     recipe = dataset_recipe(options)
     loading = LoadOptions(
         shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
@@ -31,16 +34,19 @@ def main(options: Options) -> int:
     for note in splits.notes:
         print(f"note: {note}")
     held_out = len(splits.val.images) + len(splits.test.images)
-    folder, about = cached_classifier(
+    checked = checked_classifier(
         recipe.classifier,
         data=recipe.data,
         splits=splits,
         folder=home() / "classifiers",
-        on_train=lambda: print(f"training on {len(splits.train.images)} images ...", flush=True),
+        say=lambda text: print(text, flush=True),
     )
+    checked.require_sound()
+    about = checked.about
     print(
         f"{about['accuracy']:.2%} accurate on {held_out} held-out images ({about['task']}), "
-        f"{about['config']['feature_width']} features, sha256 {about['sha256']}\n{folder}"
+        f"{checked.config.feature_width} features, sha256 {about['sha256']}\n"
+        f"ruler:  {checked.ruler.line}\n{checked.folder}"
     )
     return 0
 

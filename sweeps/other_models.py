@@ -19,7 +19,7 @@ from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.data.load import load_splits
 from genae_core.data.storage import Folder
-from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
+from genae_core.metrics.classifier_cache import checked_classifier, load_classifier
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import DataOptions
@@ -56,16 +56,16 @@ def main(options: Options) -> int:
     """Train, wrap, sample and compare each of the models."""
     recipe = dataset_recipe(DataOptions(dataset="mnist", data_root=options.data_root))
     splits = load_splits(recipe.data, home())
-    folder, about = cached_classifier(
+    checked = checked_classifier(
         recipe.classifier,
         data=recipe.data,
         splits=splits,
         folder=home() / "classifiers",
-        on_train=lambda: print("training the FCD's classifier, once ...", flush=True),
+        say=lambda text: print(text, flush=True),
     )
-    classifier = load_classifier(folder)
-    accuracy = f"{about['accuracy']:.2%} accurate on held-out images"
-    print(f"classifier {folder.name}: {accuracy}", flush=True)
+    checked.require_sound()
+    classifier = load_classifier(checked.folder)
+    print(f"classifier {checked.folder.name}\nruler:  {checked.ruler.line}", flush=True)
     half = min(len(splits.val.images), len(splits.test.images))
     chain = ChainConfig(
         sampler=EncodeDecode(),
@@ -76,7 +76,7 @@ def main(options: Options) -> int:
     chains = (chain, replace(chain, fitted_prior=ExPostMixture()))
     results = dict(sample_models(options, splits, recipe.data.shape, classifier, chains))
     floor = next(iter(results.values()))[0].floor
-    print(f"\n{results_table(results)}\nreal images: {floor:.1f}")
+    print(f"\n{results_table(results)}\nreal images: {floor:.1f}\nruler: {checked.ruler.line}")
     if options.json is not None:
         curves: dict[str, Any] = {}
         for name, chain_results in results.items():
@@ -84,7 +84,7 @@ def main(options: Options) -> int:
                 chain_label(result.config): {"fcd": result.fcd, **result.curves}
                 for result in chain_results
             }
-        text = to_strict_json({**curves, "floor": floor})
+        text = to_strict_json({**curves, "floor": floor, "ruler": checked.ruler.line})
         Folder(options.json.parent).write(options.json.name, text.encode())
     return 0
 

@@ -33,6 +33,7 @@ from genae_core.recipes.search_space import (
     usual_cell,
 )
 from genae_core.recipes.study import print_settings
+from genae_core.report.tables import is_blind
 from genae_core.sweep.launcher import launch
 from genae_core.sweep.optuna_search import Measurement, SearchSpace, search
 from genae_core.tracking.mlflow_store import Tracker
@@ -66,6 +67,9 @@ def main(options: Options) -> int:
 
     def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
         run = best_run(tracker.read_runs(sweep), sweep)
+        if is_blind(run):
+            print("\nbest:   n/a: the FCD's classifier measures nothing")
+            return
         best["search"] = stored_experiment(tracker, run)
         (folder / "best.json").write_text(config.to_json(best["search"]) + "\n")
         print(

@@ -28,12 +28,11 @@ from genae_core.evaluation.references import (
     ReferenceData,
     References,
     as_data,
-    features_of,
     fit_gaussian,
     fit_references,
-    seeded_indices,
 )
 from genae_core.evaluation.step_statistics import StepStatistics
+from genae_core.metrics.classifier_features import features_of, seeded_indices
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
 from genae_core.models.base import encode_all
 from genae_core.samplers.config import ChainConfig

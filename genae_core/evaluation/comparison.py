@@ -11,7 +11,8 @@ from torch import Tensor
 
 from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.references import ReferenceData, features_of, seeded_indices
+from genae_core.evaluation.references import ReferenceData
+from genae_core.metrics.classifier_features import features_of, seeded_indices
 from genae_core.metrics.estimate import Estimate, mean_of
 from genae_core.metrics.kid import kernel_distance
 from genae_core.metrics.latent_gap import measure_latent_gap

@@ -107,10 +107,12 @@ def _diagnose_mixing(subject: EvaluatedChain) -> Diagnosis:
     mixing = {k: measure_mixing(trace.z[: k + 1]) for k in record if k + 1 >= FEWEST}
     rhat = []
     for k in record:
-        largest = np.nanmax(mixing[k].rhat, initial=-math.inf) if k in mixing else math.nan
-        rhat.append(float(largest))
+        values = mixing[k].rhat[~np.isnan(mixing[k].rhat)] if k in mixing else np.zeros(0)
+        rhat.append(float(values.max()) if len(values) else math.nan)
     final = mixing[record[-1]]
-    scalars = {"rhat_max": rhat[-1], "ess_min": float(np.nanmin(final.ess, initial=math.inf))}
+    sizes = final.ess[~np.isnan(final.ess)]
+    ess = float(sizes.min()) if len(sizes) else math.nan
+    scalars = {"rhat_max": rhat[-1], "ess_min": ess}
     parts: dict[str, Any] = {name: values.tolist() for name, values in final._asdict().items()}
     if task_name(subject.data.splits) == "classes":
         num_classes = subject.data.classifier.top.out_features

@@ -4,7 +4,6 @@ Shapes: N images, F features, C channels, H rows, W columns.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +12,10 @@ from torch import Tensor
 
 from genae_core.data.base import Split, Splits
 from genae_core.metrics.classifier import Classifier
-from genae_core.metrics.fcd import Gaussian, frechet_distance
+from genae_core.metrics.classifier_features import fit_features
+from genae_core.metrics.fcd import Gaussian, floor_distance
 from genae_core.training.batches import to_pixels
 from genae_core.training.checkpoint import weights_digest
-
-READ = 500  # images that are read at once
-# Images that pass the classifier at once on a CPU. Their maps fit its cache, which saves a third
-# of the time.
-CPU_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def fit_references(data: ReferenceData, count: int) -> References:
     val, test, train = (
         fit_gaussian(data, split, count) for split in (splits.val, splits.test, splits.train)
     )
-    references = References(val, test, frechet_distance(train, test))
+    references = References(val, test, floor_distance(train, test))
     if splits.sha256:
         _CACHE[key] = references
     return references
@@ -91,27 +86,9 @@ _CACHE: dict[tuple[str, str, str, int, bool, str], References] = {}
 
 def fit_gaussian(data: ReferenceData, split: Split, count: int) -> Gaussian:
     """Fit a Gaussian to the features of `count` seeded images of a split."""
-    index = seeded_indices(len(split.images), count)
-    gaussian = Gaussian(data.classifier.top.in_features)
-    for first in range(0, count, READ):
-        images = data.pixels(split, index[first : first + READ])
-        gaussian.update(features_of(data.classifier, images))
-    return gaussian
-
-
-def features_of(classifier: Classifier, x: Tensor) -> Tensor:
-    """The features [N, F] of images [N, C, H, W]."""
-    size = CPU_BATCH if x.device.type == "cpu" else len(x)
-    with torch.no_grad():
-        return torch.cat([classifier.features(part) for part in torch.split(x, size)])
+    return fit_features(data.classifier, split, count, data.binarize, data.device)
 
 
 def as_data(mean: Tensor, binarize: bool) -> Tensor:
     """The means of p(x|z) as the classifier sees data, thresholded if the data are."""
     return (mean > 0.5).float() if binarize else mean
-
-
-def seeded_indices(size: int, count: int) -> NDArray[np.int64]:
-    """The indices of `count` out of `size` images; every call returns the same indices."""
-    index: NDArray[Any] = np.random.default_rng(0).permutation(size)[:count]
-    return index

@@ -23,17 +23,12 @@ from genae_core.evaluation.chain_parts import (
     check_starts_from_prior,
     split_into_parts,
 )
-from genae_core.evaluation.references import (
-    ReferenceData,
-    as_data,
-    features_of,
-    fit_gaussian,
-    seeded_indices,
-)
+from genae_core.evaluation.references import ReferenceData, as_data, fit_gaussian
 from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier_features import features_of, seeded_indices
 from genae_core.metrics.classifier_task import task_name
 from genae_core.metrics.estimate import BLOCK, FEWEST, Estimate, mean_of
-from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
+from genae_core.metrics.fcd import Gaussian, floor_distance, frechet_estimate
 from genae_core.metrics.kid import polynomial_mmd
 
 # Fewest parts, if there are enough sub-batches; they are the blocks of the standard errors.
@@ -107,7 +102,7 @@ class StepMetrics(NamedTuple):
     @property
     def class_entropy(self) -> float:
         """The entropy of the classes in nats; log K if all are equally frequent."""
-        return -sum(p * math.log(p) for p in self.classes if p > 0)
+        return 0.0 - sum(p * math.log(p) for p in self.classes if p > 0)
 
 
 class EvaluationReport(NamedTuple):
@@ -188,11 +183,13 @@ def measure(
         )
         for step in chain.record
     ]
-    return EvaluationReport(num_samples, num_test, frechet_distance(train, test), steps)
+    return EvaluationReport(num_samples, num_test, floor_distance(train, test), steps)
 
 
 def _check(source: PortableChain, data: ReferenceData, num_samples: int) -> None:
     """Raise ValueError if these samples cannot be measured."""
+    real = min(len(data.splits.train.images), len(data.splits.test.images))
+    require(real >= 2, "the FCD needs at least 2 training and 2 test images", images=real)
     require_positive_int(num_samples=num_samples)
     width = data.classifier.top.in_features
     fewest = fewest_samples(width)

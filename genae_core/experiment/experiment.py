@@ -12,7 +12,7 @@ import torch
 from genae_core.config import register, require, require_int
 from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
-from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width
+from genae_core.metrics.classifier import ClassifierConfig, resolve_feature_width
 from genae_core.metrics.fcd import few_images_warning
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
@@ -129,19 +129,12 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
     """
     half = min(len(splits.val.images), len(splits.test.images))
     chains = tuple(_resolved_chain(chain, splits, half) for chain in experiment.chains)
-    width = experiment.classifier.feature_width or choose_feature_width(half)
-    require(
-        width <= max(1, half // 4),
-        "feature_width must be at most a quarter of the smaller "
-        f"half of the reference images ({half})",
-        feature_width=width,
-    )
+    classifier = resolve_feature_width(experiment.classifier, half)
     _check_training_images(experiment, splits, min(chain.num_chains or 0 for chain in chains) // 2)
     _check_labels(experiment, splits)
     for chain in experiment.chains:
         check_sampler(experiment.model, chain, experiment.data.shape)
     check_finished(experiment.model)
-    classifier = dataclasses.replace(experiment.classifier, feature_width=width)
     return dataclasses.replace(experiment, chains=chains, classifier=classifier)
 
 

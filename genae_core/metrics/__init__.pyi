@@ -1,6 +1,7 @@
 from .classifier import Classifier as Classifier
 from .classifier import ClassifierConfig as ClassifierConfig
 from .classifier_cache import cached_classifier as cached_classifier
+from .classifier_cache import checked_classifier as checked_classifier
 from .classifier_cache import load_classifier as load_classifier
 from .classifier_training import train_classifier as train_classifier
 from .fcd import Gaussian as Gaussian
@@ -11,3 +12,5 @@ from .latent_gap import measure_latent_gap as measure_latent_gap
 from .mixing import measure_mixing as measure_mixing
 from .parzen import log_likelihood as log_likelihood
 from .precision_recall import measure_prdc as measure_prdc
+from .ruler import Ruler as Ruler
+from .ruler import measure_ruler as measure_ruler

@@ -3,7 +3,7 @@
 Shapes: B batch, C channels, H rows, W columns, F features, K classes or attributes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Phase, Player, Stage
 from genae_core.nets.base import Shape
 from genae_core.training.config import TrainingConfig
+
+# A recipe that gives a blind classifier is tried once more with this many times the epochs and
+# the features, and at least LEAST_WIDTH features. A repeated sweep finds the same classifier by
+# this rule, so it does not change.
+LONGER, WIDER, LEAST_WIDTH = 4, 2, 64
 
 
 @register("classifier")
@@ -69,6 +74,42 @@ def choose_feature_width(num_reference: int) -> int:
     """
     width = min(128, num_reference // 4, max(16, num_reference // 10))
     return max(1, width - width % 8 if width >= 8 else width)
+
+
+def resolve_feature_width(config: ClassifierConfig, num_reference: int) -> ClassifierConfig:
+    """The recipe with a feature_width, for reference halves of `num_reference` images.
+
+    Raises ValueError for a width of more than a quarter of the images, unless it is the one of
+    `strengthen`.
+    """
+    width = config.feature_width or choose_feature_width(num_reference)
+    require(
+        width <= max(1, num_reference // 4) or width == stronger_width(num_reference),
+        "feature_width must be at most a quarter of the smaller "
+        f"half of the reference images ({num_reference})",
+        feature_width=width,
+    )
+    return replace(config, feature_width=width)
+
+
+def stronger_width(num_reference: int) -> int:
+    """F of the second recipe (see `strengthen`): twice the usual F, and at least 64."""
+    return max(WIDER * choose_feature_width(num_reference), LEAST_WIDTH)
+
+
+def strengthen(config: ClassifierConfig, num_reference: int) -> ClassifierConfig:
+    """The recipe that is tried once if the classifier of `config` is blind (see `Ruler`).
+
+    It has four times as many epochs, and `stronger_width` features for reference halves of
+    `num_reference` images. These may be more than a quarter of the images: the few features that
+    a few images allow may all be 0, and an FCD with more bias is then better than none.
+    """
+    assert config.feature_width is not None, "resolve feature_width first"
+    return replace(
+        config,
+        feature_width=max(config.feature_width, stronger_width(num_reference)),
+        training=replace(config.training, epochs=LONGER * config.training.epochs),
+    )
 
 
 class Classifier(nn.Module):

@@ -1,30 +1,128 @@
-"""The trained classifiers on disk: each recipe is trained once for each dataset."""
+"""The trained classifiers on disk: each recipe is trained once for each dataset, and checked."""
 
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from genae_core.config import from_dict, identity, to_dict
-from genae_core.data.base import DataConfig, Split, Splits, fingerprint
-from genae_core.metrics.classifier import Classifier, ClassifierConfig, choose_feature_width
-from genae_core.metrics.classifier_task import task_name, task_split
-from genae_core.metrics.classifier_training import accuracy, train_classifier
+from genae_core.data.base import DataConfig, Splits, fingerprint
+from genae_core.metrics.classifier import (
+    Classifier,
+    ClassifierConfig,
+    choose_feature_width,
+    resolve_feature_width,
+    strengthen,
+)
+from genae_core.metrics.classifier_training import train_classifier
+from genae_core.metrics.ruler import Ruler, measure_ruler
 from genae_core.training import checkpoint
 
 # The version of the classifier's recipe. Increase it if the same config would train other weights.
 VERSION = 1
 
 
+class CheckedClassifier(NamedTuple):
+    """A trained classifier, and what it can measure.
+
+    Attributes:
+        folder: The classifier's folder.
+        about: Its description (see `cached_classifier`).
+        config: The recipe that it was trained by.
+        ruler: What it can measure.
+        before: What the classifier of the first recipe can measure, if that one was blind and
+            this one is the second attempt.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    config: ClassifierConfig
+    ruler: Ruler
+    before: Ruler | None = None
+
+    def require_sound(self) -> None:
+        """Raise ValueError with all figures and the remedies if the ruler is blind."""
+        if not self.ruler.is_blind:
+            return
+        attempts = [self.ruler] if self.before is None else [self.before, self.ruler]
+        figures = "".join(
+            f"\n  attempt {number}: {ruler.line}" for number, ruler in enumerate(attempts, 1)
+        )
+        classes = ""
+        if self.ruler.task == "classes":
+            classes = (
+                ", or fewer classes with more images each. If the classes have few images each, "
+                "put all images into one folder: without classes, the classifier learns by how "
+                "much an image is turned"
+            )
+        raise ValueError(
+            f"the classifier of {self.about['dataset']} cannot measure samples, so an FCD would "
+            f"mean nothing:{figures}\n"
+            f"Use more images that differ{classes}. Or change the classifier's training with "
+            "--classifier-epochs and --classifier-width."
+        )
+
+
 def recipe_key(config: ClassifierConfig, data: str, binarize: bool) -> str:
     """The sha256 of what decides the weights: the recipe, the data's sha256, and `binarize`."""
     recipe = [VERSION, identity(config), data, binarize]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def checked_classifier(
+    config: ClassifierConfig,
+    data: DataConfig,
+    splits: Splits,
+    folder: Path,
+    retrain: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+) -> CheckedClassifier:
+    """Find or train the classifier of a dataset, and try `strengthen` once if it is blind.
+
+    The second recipe depends on the first recipe and the data alone, so a sweep that is repeated
+    uses the same classifier.
+
+    Args:
+        config: The recipe; `choose_feature_width` chooses a feature_width of None.
+        data: The dataset's config.
+        splits: The dataset.
+        folder: The folder of all classifiers.
+        retrain: Whether to try the second recipe.
+        say: Called with a message for people before each training.
+
+    Returns:
+        The classifier with its ruler, which may be blind.
+
+    Raises:
+        ValueError: The stored classifier is broken, or the recipe has too many features.
+    """
+
+    def check(recipe: ClassifierConfig) -> CheckedClassifier:
+        home, about = cached_classifier(
+            recipe,
+            data=data,
+            splits=splits,
+            folder=folder,
+            on_train=lambda: say(f"training the FCD's classifier of {data.name}, once ..."),
+        )
+        return CheckedClassifier(home, about, from_dict(about["config"]), Ruler(**about["ruler"]))
+
+    half = min(len(splits.val.images), len(splits.test.images))
+    # A recipe that is kept was checked when it was chosen.
+    first = check(resolve_feature_width(config, half) if retrain else config)
+    if not (first.ruler.is_blind and retrain):
+        return first
+    stronger = strengthen(first.config, half)
+    say(
+        f"the classifier is blind: {'; '.join(first.ruler.faults)}. It is trained once more, with "
+        f"{stronger.training.epochs} instead of {first.config.training.epochs} epochs and "
+        f"{stronger.feature_width} instead of {first.config.feature_width} features"
+    )
+    return check(stronger)._replace(before=first.ruler)
 
 
 def cached_classifier(
@@ -47,7 +145,8 @@ def cached_classifier(
 
     Returns:
         The classifier's folder, and its description: among others the dataset, the sha256 of data,
-        recipe and weights, the task, and the accuracy on the held-out images.
+        recipe and weights, the task, the accuracy on the held-out images, and the figures of its
+        `Ruler`. A classifier that an earlier version stored without them is measured now.
 
     Raises:
         ValueError: The stored classifier is broken.
@@ -64,21 +163,23 @@ def cached_classifier(
         origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
         about = _description(model, splits, data.binarize)
         checkpoint.write(home, model.state_dict(), {**origin, **about})
-    return home, checkpoint.read(home)[1]
+    about = checkpoint.read(home)[1]
+    if about.get("ruler", {}).keys() != set(Ruler._fields):
+        ruler = measure_ruler(load_classifier(home, device), splits, data.binarize)
+        about["ruler"] = ruler._asdict()
+    return home, about
 
 
 def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
-    """What a classifier's checkpoint says about its architecture, task and accuracy."""
-    val, test = task_split(splits, splits.val), task_split(splits, splits.test)
-    held_out = Split(
-        np.concatenate([val.images, test.images]), np.concatenate([val.labels, test.labels])
-    )
+    """What a classifier's checkpoint says about its architecture, and about what it measures."""
+    ruler = measure_ruler(model, splits, binarize)
     return {
         "config": to_dict(model.config),
         "shape": list(splits.train.images.shape[1:]),
         "num_outputs": model.top.out_features,
-        "task": task_name(splits),
-        "accuracy": accuracy(model, held_out, binarize),
+        "task": ruler.task,
+        "accuracy": ruler.accuracy,
+        "ruler": ruler._asdict(),
     }
 
 

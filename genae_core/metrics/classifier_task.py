@@ -41,3 +41,11 @@ def task_split(splits: Splits, split: Split) -> Split:
     if turns is None:
         return split
     return Split(rotate(np.asarray(split.images), turns), turns)
+
+
+def held_out_split(splits: Splits) -> Split:
+    """The images that the classifier has not learned: both halves of the reference images."""
+    val, test = task_split(splits, splits.val), task_split(splits, splits.test)
+    return Split(
+        np.concatenate([val.images, test.images]), np.concatenate([val.labels, test.labels])
+    )

@@ -50,8 +50,8 @@ def train_classifier(
     return model
 
 
-def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
-    """The fraction of correct predictions; all attributes count alike."""
+def correct_predictions(model: Classifier, split: Split, binarize: bool) -> NDArray[np.bool_]:
+    """Whether each prediction is correct: [N], or [N, A] with A attributes."""
     device = next(model.parameters()).device
     correct = []
     for first in range(0, len(split.images), 1000):
@@ -59,5 +59,10 @@ def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
         with torch.no_grad():
             logits = model(to_pixels(split.images[first : first + 1000], binarize, device)).cpu()
         prediction = logits.argmax(1) if y.ndim == 1 else logits > 0
-        correct.append((prediction.numpy() == y).reshape(-1))
-    return float(np.concatenate(correct).mean())
+        correct.append(prediction.numpy() == y)
+    return np.concatenate(correct)
+
+
+def accuracy(model: Classifier, split: Split, binarize: bool) -> float:
+    """The fraction of correct predictions; all attributes count alike."""
+    return float(correct_predictions(model, split, binarize).mean())

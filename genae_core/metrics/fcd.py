@@ -19,6 +19,11 @@ from genae_core.metrics.estimate import Estimate, jackknife
 
 Array = NDArray[np.float64]
 
+# A distance below this fraction of the total variance is a rounding error. The distance of a
+# Gaussian to itself is about 1e-8 of it for each feature; that of n images of each side is at
+# least 2 / n.
+ROUNDING = 1e-6
+
 
 class Gaussian:
     """The mean [F] and covariance [F, F] of features that come in batches, in float64.
@@ -36,7 +41,7 @@ class Gaussian:
         self._scatter: Array = np.zeros((num_features, num_features))
 
     def update(self, features: Tensor) -> None:
-        """Add features [B, F]. Raises FloatingPointError if one is not finite."""
+        """Add features [B, F]. Raises FloatingPointError if one or a moment is not finite."""
         if len(features) == 0:
             return
         # torch computes the product, on the features' device. On a CPU, numpy's threads would
@@ -51,11 +56,17 @@ class Gaussian:
         centred = batch - centre
         mean, scatter = (moment.cpu().numpy() for moment in (centre, centred.T @ centred))
         count = self.count + len(batch)
-        shift = mean - self.mean
-        weight = self.count * len(batch) / count
-        self._scatter += scatter + weight * np.outer(shift, shift)
-        self.mean = self.mean + shift * (len(batch) / count)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift = mean - self.mean
+            weight = self.count * len(batch) / count
+            self._scatter += scatter + weight * np.outer(shift, shift)
+            self.mean = self.mean + shift * (len(batch) / count)
         self.count = count
+        if not np.isfinite(self._scatter).all():
+            raise FloatingPointError(
+                "the variance of the classifier's features of the samples is not finite: the "
+                "chain has left the range of floating-point numbers"
+            )
 
     def merge(self, other: "Gaussian", sign: int = 1) -> "Gaussian":
         """The Gaussian of the images of both; with sign -1, without the images of `other`."""
@@ -149,3 +160,15 @@ def frechet_distance(p: Gaussian, q: Gaussian) -> float:
     overlap = np.sqrt(np.linalg.eigvalsh(root @ q.covariance @ root).clip(min=0)).sum()
     traces = np.trace(p.covariance) + np.trace(q.covariance)
     return float(max(0.0, shift @ shift + traces - 2 * overlap))
+
+
+def floor_distance(p: Gaussian, q: Gaussian) -> float:
+    """The Frechet distance between two sets of real images; 0 if it is only a rounding error.
+
+    The result divides other distances, so a rounding error must not pass for a value.
+
+    Raises ValueError if a set has fewer than two images.
+    """
+    distance = frechet_distance(p, q)
+    total = np.trace(p.covariance) + np.trace(q.covariance)
+    return distance if distance > ROUNDING * total else 0.0

@@ -3,12 +3,12 @@
 Shapes: N latent codes of each distribution, D latent dimension.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from genae_core.config import require
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
 from genae_core.metrics.estimate import Estimate, blocks, mean_of
@@ -41,22 +41,23 @@ def measure_latent_gap(z: Tensor, other: Tensor, coupled: int = 1) -> Gap:
         coupled: The number of consecutive rows that depend on one another.
 
     Returns:
-        Both distances: the means and standard errors over the blocks.
+        Both distances: the means and standard errors over the blocks. The MMD is NaN if `other`
+        is a single point, which has no scale.
 
     Raises:
-        ValueError: A side has fewer than ten codes, or `other` is a single point.
+        ValueError: A side has fewer than ten codes.
     """
     pairs = blocks(z, other, "a latent gap", coupled)
     scale = float(other.std(0).square().mean().sqrt())
-    require(scale > 0, "the other distribution must not be a point", standard_deviation=scale)
-    mmd = MMD(bandwidth=scale)
     directions = Draw(0, "directions", device=z.device).normal((z.shape[1], DIRECTIONS))
     directions = directions / directions.norm(dim=0)
     sliced = []
     for a, b in pairs:
         difference = (a @ directions).sort(0).values - (b @ directions).sort(0).values
         sliced.append(difference.square().mean())
-    return Gap(
-        mmd=mean_of(torch.stack([mmd.between(a, b) for a, b in pairs])),
-        sliced_wasserstein=mean_of(torch.stack(sliced)),
-    )
+    if scale > 0:
+        mmd = MMD(bandwidth=scale)
+        gap = mean_of(torch.stack([mmd.between(a, b) for a, b in pairs]))
+    else:
+        gap = Estimate(math.nan, math.nan)
+    return Gap(mmd=gap, sliced_wasserstein=mean_of(torch.stack(sliced)))

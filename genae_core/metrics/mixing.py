@@ -37,8 +37,9 @@ def measure_mixing(z: Tensor) -> Mixing:
         z: The latent codes of all chains at all steps, [T, B, D].
 
     Returns:
-        R-hat, effective sample size and autocorrelation time; NaN for a dimension that never
-        moves.
+        R-hat, effective sample size and autocorrelation time. They are NaN for a dimension in
+        which all draws are equal. If each chain stays where it began, R-hat is infinite, and the
+        other two are NaN.
 
     Raises:
         ValueError: There are fewer than 4 steps or 2 chains.
@@ -47,9 +48,10 @@ def measure_mixing(z: Tensor) -> Mixing:
     require(steps >= FEWEST, f"R-hat needs at least {FEWEST} steps of each chain", steps=steps)
     require(chains >= 2, "R-hat needs at least 2 chains", chains=chains)
     values = z.double().cpu().numpy()
-    moves = values.std((0, 1)) > 0
+    differs, moves = np.ptp(values, (0, 1)) > 0, (np.ptp(values, 0) > 0).any(0)
     library: Any = array_stats  # it has no types
     rhat, ess = (np.full(z.shape[2], np.nan) for _ in range(2))
+    rhat[differs & ~moves] = np.inf
     if moves.any():
         moving = values[:, :, moves]
         rhat[moves] = library.rhat(moving, chain_axis=1, draw_axis=0)

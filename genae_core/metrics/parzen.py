@@ -34,10 +34,15 @@ def log_densities(blocks: Iterable[Tensor], images: Tensor, bandwidths: Sequence
         bandwidths: The K values of sigma, in units of the pixels.
 
     Raises:
-        ValueError: There are no samples, or a bandwidth is not positive.
+        ValueError: There are no samples or no images, or a bandwidth is not positive and finite.
     """
     scales = torch.tensor(list(bandwidths), dtype=torch.float64, device=images.device)
-    require(bool((scales > 0).all()), "bandwidths must be > 0", bandwidths=list(bandwidths))
+    require(
+        bool(((scales > 0) & scales.isfinite()).all()),
+        "bandwidths must be > 0 and finite",
+        bandwidths=list(bandwidths),
+    )
+    require(len(images) > 0, "a Parzen log-likelihood needs images", images=len(images))
     total = torch.full((len(scales), len(images)), -math.inf, device=images.device).double()
     squares = images.square().sum(1)
     count = 0
@@ -72,7 +77,8 @@ def log_likelihood(blocks: Iterable[Tensor], images: Tensor, bandwidth: float) -
         The mean in nats, and its standard error over the images.
 
     Raises:
-        ValueError: There are no samples or the bandwidth is not positive.
+        ValueError: There are no samples or no images, or the bandwidth is not positive and
+            finite.
     """
     values = log_densities(blocks, images, [bandwidth])[0]
     return LogLikelihood(*mean_of(values))

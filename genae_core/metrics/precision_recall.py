@@ -4,6 +4,7 @@ Kynkaanniemi et al. 2019, section 2 (precision, recall); Naeem et al. 2020, sect
 coverage). Shapes: N real and M generated images, F features.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,10 @@ from genae_core.config import require, require_positive_int
 from genae_core.metrics.estimate import Estimate, mean_of
 
 BLOCK = 1_000  # rows of a distance matrix at a time
+# torch computes distances from products, which rounds those of equal rows to about 3e-4 of the
+# rows' length. Distances below this fraction of it are computed again from differences.
+NEAR = 3e-3
+UNKNOWN = Estimate(math.nan, math.nan)
 
 
 class PRDC(NamedTuple):
@@ -35,6 +40,10 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
     of real images in the ball of a generated one. Density is the mean number of real balls around
     a generated image, divided by k. Coverage is the fraction of real balls that hold a generated
     image. The standard errors treat the balls as fixed.
+
+    If the balls of all real images have radius 0, because each has k duplicates, they cannot tell
+    samples apart. Precision, density and coverage are then NaN. If those of all generated images
+    have radius 0, the recall is the fraction of real images that are equal to a generated one.
 
     Args:
         real: Features [N, F] of real images.
@@ -61,11 +70,13 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for first in range(0, len(real), BLOCK):
         rows = slice(first, first + BLOCK)
-        distance = torch.cdist(real[rows], generated)
+        distance = distances(real[rows], generated)
         inside = distance <= real_radius[rows, None]
         around += inside.sum(0)
         covered[rows] = inside.any(1)
         recalled[rows] = (distance <= generated_radius).any(1)
+    if not (real_radius > 0).any():
+        return PRDC(UNKNOWN, mean_of(recalled.float()), UNKNOWN, UNKNOWN)
     return PRDC(
         precision=mean_of((around > 0).float()),
         recall=mean_of(recalled.float()),
@@ -76,8 +87,27 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
 
 def radii(features: Tensor, neighbours: int) -> Tensor:
     """The distance of each row of [N, F] to its k-th nearest other row, [N]."""
-    distances = []
-    for block in torch.split(features, BLOCK):
-        # The smallest distance of a row is 0, to itself. It is skipped.
-        distances.append(torch.cdist(block, features).kthvalue(neighbours + 1, dim=1).values)
-    return torch.cat(distances)
+    result = []
+    for number, block in enumerate(torch.split(features, BLOCK)):
+        itself = torch.arange(len(block)) + number * BLOCK
+        result.append(distances(block, features, itself).kthvalue(neighbours, dim=1).values)
+    return torch.cat(result)
+
+
+def distances(a: Tensor, b: Tensor, itself: Tensor | None = None) -> Tensor:
+    """The distances [N, M] of the rows of [N, F] from those of [M, F]; equal rows have distance 0.
+
+    itself: for each row of `a`, the row of `b` that is the same image, [N]. Its distance is
+    infinite.
+    """
+    result = torch.cdist(a, b)
+    rows = torch.arange(len(a))
+    if itself is not None:
+        result[rows, itself] = math.inf
+    length = max(float(a.norm(dim=1).max()), float(b.norm(dim=1).max()))
+    near = (result < NEAR * length).any(1)
+    if near.any():
+        result[near] = torch.cdist(a[near], b, compute_mode="donot_use_mm_for_euclid_dist")
+        if itself is not None:
+            result[rows, itself] = math.inf
+    return result

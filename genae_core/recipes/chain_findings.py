@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from genae_core.report.intervals import interval
+from genae_core.report.tables import is_blind
 from genae_core.tracking.mlflow_store import StoredRun
 
 COMPARISON = {
@@ -26,6 +27,8 @@ def describe_chains(
         chains: The runs of each chain by label, in the order of their seeds.
         labels: The labels of all chains of the study, the published chain first.
     """
+    if any(is_blind(run) for runs in chains.values() for run in runs):
+        return f"{model}: the FCD's classifier measures nothing, so the FCDs say nothing."
     present = [label for label in labels if label in chains]
     sentences = [_describe_published(model, present[0], chains[present[0]])]
     sentences += _describe_best_other(present, chains)
@@ -69,13 +72,16 @@ def _describe_best_other(
 
     winner = min(others, key=validation_fcd)
     fcd, best = _scalars(chains[winner], "fcd_best"), _scalars(published, "fcd_best")
+    relation = COMPARISON[_sign(fcd, best)] if len(fcd) > 1 else "The best other, of one seed"
     return [
-        f"{COMPARISON[_sign(fcd, best)]}: {winner}, {_mean(fcd)} at step "
+        f"{relation}: {winner}, {_mean(fcd)} at step "
         f"{_best_steps(chains[winner])}{_difference(fcd, best)} against the first chain's best."
     ]
 
 
 def _verdict(end: list[float], start: list[float], best: list[float], last: int) -> str:
+    if len(end) == 1:
+        return "one seed does not settle whether the steps help or hurt"
     if _sign(end, start) > 0:
         return f"{last} steps leave the samples worse than none"
     if _sign(end, best) > 0 and _sign(best, start) < 0:
@@ -90,10 +96,11 @@ def _verdict(end: list[float], start: list[float], best: list[float], last: int)
 def _sign(values: Sequence[float], others: Sequence[float]) -> int:
     """1 if the 95 % interval of the paired difference is above 0, -1 if it is below 0, else 0.
 
-    With one seed there is no interval, and the result is the sign of the difference.
+    With one seed there is no interval, and the result is 0.
     """
-    mean, low, high = _paired(values, others)
-    low, high = mean if low is None else low, mean if high is None else high
+    _, low, high = _paired(values, others)
+    if low is None or high is None:
+        return 0
     return 1 if low > 0 else -1 if high < 0 else 0
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from genae_core.recipes.chain_findings import describe_chains
 from genae_core.recipes.chain_samplers import Refusal
 from genae_core.report.formatting import decimals
-from genae_core.report.tables import align_columns
+from genae_core.report.tables import align_columns, ruler_lines, share_rulers
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 # The metrics by their names in MLflow, with their titles in the table.
@@ -78,20 +78,21 @@ def write_results(
         labels: The labels of the study's chains, the published chain first.
         refusals: The chains that do not apply to a model, by its family and latent dimension.
     """
-    curves = tracker.read_runs(sweep, NAMES)
+    curves = share_rulers(tracker.read_runs(sweep, NAMES))
     runs = group_runs(curves)
     if not runs:
         return
     write_csv(runs, folder / "steps.csv")
-    text = table(runs, labels, refusals)
+    finished = [run for run in curves if run.status == "FINISHED"]
+    text = "\n".join([table(runs, labels, refusals), *ruler_lines(finished)])
     findings = "\n\n".join(
         describe_chains(str(model), chains, labels) for model, chains in runs.items()
     )
     (folder / "steps.txt").write_text(text + "\n")
     (folder / "findings.txt").write_text(findings + "\n")
     print(f"\n{text}\n\n{findings}\n")
-    for run in curves:
-        if run.status == "FINISHED" and run.tags["stage"] == "model":
+    for run in finished:
+        if run.tags["stage"] == "model":
             for name in FILES:
                 tracker.log_files(run.run_id, folder / name, "study")
     print(f"steps:  {folder / 'steps.csv'} (every metric at every recorded step)")

@@ -74,6 +74,18 @@ def dataset_recipe(options: DataOptions) -> Recipe:
     Raises:
         ValueError: The flags do not fit the dataset.
     """
+    recipe = _recipe_of_dataset(options)
+    classifier, training = recipe.classifier, recipe.classifier.training
+    if options.classifier_epochs is not None:
+        training = replace(training, epochs=options.classifier_epochs)
+    classifier = replace(classifier, training=training)
+    if options.classifier_width is not None:
+        classifier = replace(classifier, feature_width=options.classifier_width)
+    return replace(recipe, classifier=classifier)
+
+
+def _recipe_of_dataset(options: DataOptions) -> Recipe:
+    """The recipe of the chosen dataset, without the flags about the classifier."""
     if options.dataset == "digits":
         require(
             options.data_root is None,

@@ -12,7 +12,8 @@ from genae_core.recipes.paper_rows import Row
 from genae_core.recipes.pictures import images_of, model_of
 from genae_core.report.intervals import interval
 from genae_core.report.plots import Cloud, scatter
-from genae_core.tracking.mlflow_store import StoredRun, Tracker
+from genae_core.report.tables import is_blind
+from genae_core.tracking.mlflow_store import RULER, StoredRun, Tracker
 
 LATENT_DIM = 10
 # The name in the paper, the FCD there, and the family here. The paper has no FCD for the spline.
@@ -56,7 +57,8 @@ def flowae_rows(curves: list[StoredRun]) -> list[Row]:
                     low=low,
                     high=high,
                     n=len(runs),
-                    fcd_ratio=mean / floor if floor > 0 else None,
+                    fcd_ratio=mean / floor if floor > 0 and not any(map(is_blind, runs)) else None,
+                    ruler=runs[0].tags.get(RULER),
                 )
             )
     return rows

@@ -29,6 +29,12 @@ class DataOptions(ShardOptions):
     """Folder or URI of the dataset's official files, or of your own images."""
     split_seed: int = 0
     """Seed of the random choice of the splits, if the dataset has no splits of its own."""
+    classifier_epochs: int | None = None
+    """Passes over the training images in the training of the FCD's classifier (default: the
+    dataset's recipe)."""
+    classifier_width: int | None = None
+    """Features of the FCD's classifier, at most a quarter of the smaller half of the reference
+    images (default: as many as suit the number of reference images)."""
     download: bool = False
     """Download missing official files into --data-root with torchvision."""
     smoke: bool = False

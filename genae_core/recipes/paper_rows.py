@@ -19,6 +19,7 @@ class Row:
         high: The upper end of the interval; None without an interval.
         n: The number of seeds.
         fcd_ratio: The mean divided by the FCD of real training images; None for other metrics.
+        ruler: What the FCD's classifier can measure (see `Ruler`); None for other metrics.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Row:
     high: float | None = None
     n: int
     fcd_ratio: float | None = None
+    ruler: str | None = None
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -47,6 +49,8 @@ def print_rows(rows: Sequence[Row]) -> None:
             "paper: another classifier, so another scale; "
             "/ real: divided by the FCD of real images"
         )
+    for ruler in dict.fromkeys(row.ruler for row in rows if row.ruler is not None):
+        print(f"ruler: {ruler}")
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from genae_core.metrics.ruler import BLIND, is_blind_line
 from genae_core.report.formatting import decimals, format_value
-from genae_core.tracking.mlflow_store import StoredRun
+from genae_core.tracking.mlflow_store import RULER, StoredRun
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
+CLASSIFIER = "classifier_sha256"  # the tag with the sha256 of the classifier's weights
 PANEL_AXIS = "latent_dim"  # the plot has a column of panels for each value of this axis
 
 Value = str | int | float | bool
@@ -59,12 +61,13 @@ def format_table(runs: Iterable[StoredRun]) -> str:
 
     Each row is one cell and chain config. "best" is the FCD at the step that was chosen on
     validation, and "at step" the median of these steps over seeds. The ratios to "real" divide by
-    the FCD of real training images, so that 1.0 is the floor.
+    the FCD of real training images, so that 1.0 is the floor. The lines below the table say what
+    the classifier can measure. If it is blind, no FCD is the best.
 
     Args:
         runs: The runs of a sweep. Runs that have not finished are left out.
     """
-    groups = group_seeds(runs)
+    groups = group_seeds(share_rulers(runs))
     several_chains = len({group.chain for group in groups}) > 1
     axes = sorted({name for group in groups for name, _ in group.cell})
     head = [
@@ -86,6 +89,14 @@ def format_table(runs: Iterable[StoredRun]) -> str:
         start = [run.scalars["fcd_step0"] for run in members]
         floor = [run.scalars["fcd_floor"] for run in members]
         best_step = statistics.median(run.scalars["fcd_best_step"] for run in members)
+        results = [
+            _mean_and_sd(best),
+            f"{best_step:g}",
+            _ratio(best, start, 2),
+            _ratio(start, floor, 1),
+            _ratio(best, floor, 1),
+        ]
+        blind = any(is_blind(run) for run in members)
         rows.append(
             [
                 group.family,
@@ -93,14 +104,50 @@ def format_table(runs: Iterable[StoredRun]) -> str:
                 *([group.chain] if several_chains else []),
                 str(len(members)),
                 *(_mean_and_sd([run.chain["fcd"].get(step) for run in members]) for step in STEPS),
-                _mean_and_sd(best),
-                f"{best_step:g}",
-                _ratio(best, start, 2),
-                _ratio(start, floor, 1),
-                _ratio(best, floor, 1),
+                *(["n/a"] * len(results) if blind else results),
             ]
         )
-    return align_columns(rows)
+    members = [run for group in groups.values() for run in group]
+    return "\n".join([align_columns(rows), *ruler_lines(members)])
+
+
+def share_rulers(runs: Iterable[StoredRun]) -> list[StoredRun]:
+    """Return the runs, in which those of the same classifier have the same tag with its ruler.
+
+    Runs of earlier versions lack the tag until the classifier is measured for a later run.
+    """
+    runs = list(runs)
+    known = {
+        run.tags[CLASSIFIER]: run.tags[RULER]
+        for run in runs
+        if RULER in run.tags and CLASSIFIER in run.tags
+    }
+    shared = []
+    for run in runs:
+        line = known.get(run.tags.get(CLASSIFIER, ""))
+        tags = {RULER: line} if line is not None else {}
+        shared.append(run._replace(tags={**tags, **run.tags}))
+    return shared
+
+
+def ruler_lines(runs: Iterable[StoredRun]) -> list[str]:
+    """Return lines that say what the classifiers of these runs can measure (see `Ruler`)."""
+    rulers = dict.fromkeys(_ruler_of(run) for run in share_rulers(runs))
+    return [f"ruler: {line}" for line in rulers]
+
+
+def is_blind(run: StoredRun) -> bool:
+    """Whether the run's classifier is known to measure nothing."""
+    return is_blind_line(_ruler_of(run))
+
+
+def _ruler_of(run: StoredRun) -> str:
+    """Return the line of the run's ruler. Earlier versions have stored only the floor."""
+    if RULER in run.tags:
+        return run.tags[RULER]
+    if run.scalars.get("fcd_floor", 1) > 0:
+        return "not checked by the version that made these runs"
+    return f"{BLIND}: real images have no FCD above 0"
 
 
 def format_times(runs: Iterable[StoredRun], slots: int, seconds: float) -> str:
@@ -144,9 +191,9 @@ def align_columns(rows: list[list[str]]) -> str:
 
 
 def _ratio(values: list[float], others: list[float], digits: int) -> str:
-    """Return the ratio of the two means, or a dash if the second mean is 0."""
+    """Return the ratio of the two means, or n/a if the second mean is 0."""
     other = statistics.mean(others)
-    return f"{statistics.mean(values) / other:.{digits}f}" if other > 0 else "-"
+    return f"{statistics.mean(values) / other:.{digits}f}" if other > 0 else "n/a"
 
 
 def _mean_and_sd(values: list[float | None] | list[float]) -> str:

@@ -1,5 +1,6 @@
 """What all trials of a sweep share: the data, the classifier and the complete experiments."""
 
+import dataclasses
 import math
 import shlex
 import sys
@@ -15,14 +16,25 @@ from genae_core.data.preparation import PreparationPlan
 from genae_core.data.roots import root_of
 from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
 from genae_core.metrics.classifier import Classifier
-from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
+from genae_core.metrics.classifier_cache import (
+    CheckedClassifier,
+    checked_classifier,
+    load_classifier,
+)
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.schedulers import RUNGS
-from genae_core.sweep.sweep_folder import JOURNALS, STATES, deliver, mirror_of
+from genae_core.sweep.sweep_folder import (
+    JOURNALS,
+    STATES,
+    deliver,
+    mirror_of,
+    stored_classifier,
+)
+from genae_core.tracking.mlflow_store import RULER
 from genae_core.tracking.store_uri import redact
 
 # A trial on another node waits at its end for at most these seconds, until the tracking store has
@@ -51,9 +63,12 @@ def prepare(
     splits = _load_data(data, parallel, options)
     _check_moved_data(place, next(iter(cells.values())).data, data, splits)
     resolved = {key: resolve(cell, splits) for key, cell in cells.items()}
-    for warning in sorted({text for cell in resolved.values() for text in warnings_of(cell)}):
+    cell = next(iter(resolved.values()))
+    checked = check_classifier(place, cell, splits, options)
+    used = [dataclasses.replace(one, classifier=checked.config) for one in resolved.values()]
+    for warning in sorted({text for one in used for text in warnings_of(one)}):
         print(f"warning: {warning}")
-    folder, about = _classifier(next(iter(resolved.values())), splits)
+    about = checked.about
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     mirror = mirror_of(place.name, options)
     sweep = Sweep(
@@ -69,6 +84,7 @@ def prepare(
             "classifier_sha256": about["sha256"],
             "classifier_recipe": about["recipe"],
             "classifier_accuracy": f"{about['accuracy']:.4f}",
+            RULER: checked.ruler.line,
         },
         seeds=options.seeds,
         cells=resolved,
@@ -82,8 +98,9 @@ def prepare(
         finished=finished,
         linger=0.0 if alone or options.shared_storage else LINGER_S,
         checkpoint_seconds=options.checkpoint_seconds,
+        classifier=checked.config if checked.config != cell.classifier else None,
     )
-    return sweep, splits, load_classifier(folder)
+    return sweep, splits, load_classifier(checked.folder)
 
 
 def _finished_runs(place: SweepPlace) -> dict[str, float]:
@@ -129,23 +146,35 @@ def _load_data(data: DataConfig, parallel: int, options: LaunchOptions) -> Split
     return splits
 
 
-def _classifier(cell: Experiment, splits: Splits) -> tuple[Path, dict[str, Any]]:
-    """The folder of the FCD's classifier, and its identity."""
-    data = cell.data
-    folder, about = cached_classifier(
-        cell.classifier,
-        data=data,
+def check_classifier(
+    place: SweepPlace, cell: Experiment, splits: Splits, options: LaunchOptions
+) -> CheckedClassifier:
+    """The FCD's classifier, which can measure samples. Raises ValueError if it is blind.
+
+    A resumed sweep keeps the classifier that it was started with. Versions that did not check it
+    may have started sweeps with a blind one; those go on with a warning.
+    """
+    stored = stored_classifier(place.folder) if options.resume else None
+    checked = checked_classifier(
+        stored or cell.classifier,
+        data=cell.data,
         splits=splits,
         folder=home() / "classifiers",
-        on_train=lambda: print(
-            f"training the FCD's classifier of {data.name}, once ...", flush=True
-        ),
+        retrain=not options.resume,
+        say=lambda text: print(text, flush=True),
     )
+    if not options.resume:
+        checked.require_sound()
     print(
-        f"classifier {folder.name}: {about['accuracy']:.2%} accurate on held-out images "
-        f"({about['task']})"
+        f"classifier {checked.folder.name}: {checked.about['accuracy']:.2%} accurate on held-out "
+        f"images ({checked.ruler.task})\nruler:  {checked.ruler.line}"
     )
-    return folder, about
+    if checked.ruler.is_blind:
+        print(
+            "warning: the sweep was started by a version that did not check its classifier. The "
+            "FCDs of a blind classifier mean nothing; start another sweep to get a better one"
+        )
+    return checked
 
 
 def _shard_mapper(options: LaunchOptions) -> PartMapper:

@@ -17,6 +17,7 @@ from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.recording import record_chain, record_training
 from genae_core.experiment.trial import TrialResult
+from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.report.formatting import class_words
 from genae_core.samplers.config import ChainConfig
@@ -53,6 +54,7 @@ class Sweep:
         checkpoint_seconds: The seconds between two snapshots of a training.
         compute: How the networks compute, if an experiment leaves it open.
         stack_seeds: Whether the seeds of a cell are trained as one stacked model.
+        classifier: The recipe of the classifier, if it is not the one of the experiments.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Sweep:
     checkpoint_seconds: float
     compute: ComputeConfig = ComputeConfig()
     stack_seeds: bool = False
+    classifier: ClassifierConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from genae_core.data.roots import root_of
 from genae_core.data.shards import WHERE
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
+from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.sweep.cells import Params, cell_key
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import PreparedSweep
@@ -189,6 +190,7 @@ def write_manifest(prepared: PreparedSweep) -> None:
         "gpus_per_trial": options.gpus_per_trial,
         "compute": asdict(sweep.compute),
         "together": sweep.stack_seeds,
+        "classifier": config.to_dict(prepared.classifier.config),
         **_what_decides(prepared.plan.cells, options),
     }
     text = json.dumps(about, indent=1) + "\n"
@@ -208,6 +210,16 @@ def replace_store(folder: Path, before: str, now: str) -> bool:
     about["tracking_uri"] = now
     Folder(folder).write(MANIFEST, (json.dumps(about, indent=1) + "\n").encode())
     return True
+
+
+def stored_classifier(folder: Path) -> ClassifierConfig | None:
+    """The recipe of the classifier that a sweep was started with.
+
+    It is None for sweeps of versions that did not check their classifier.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text())
+    stored = manifest.get("classifier")
+    return None if stored is None else config.from_dict(stored)
 
 
 @contextlib.contextmanager

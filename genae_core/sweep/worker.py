@@ -112,6 +112,8 @@ class _CellTrial:
         sweep = self.sweep
         self.sender = sender_to(sweep.uri, sweep.experiment_id)
         self.cell = cell_experiment(self.params, sweep.cells, self.splits, sweep.compute)
+        if sweep.classifier is not None:
+            self.cell = dataclasses.replace(self.cell, classifier=sweep.classifier)
         self.best_fcds: list[float] = []
         self.step_seconds: list[float] = []
         self.rungs = list(sweep.rungs)

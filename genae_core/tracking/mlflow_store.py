@@ -38,6 +38,7 @@ IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
 # Tags of runs whose seed was trained together with other seeds: the number of these seeds, and
 # whether they were one stacked model.
 SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
+RULER = "ruler"  # the tag with the line of the classifier's ruler
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
 METRICS_PER_CALL = 1000  # MLflow's limit

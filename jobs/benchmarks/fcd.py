@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from genae_core.data.torchvision_import import torchvision_datasets
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.references import features_of
 from genae_core.metrics.classifier import Classifier, ClassifierConfig
+from genae_core.metrics.classifier_features import features_of
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 
 from .chain import high_water, run_alone, time_interleaved

@@ -11,16 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from genae_core.data.base import Splits
+from genae_core.data.base import Splits, take
 from genae_core.data.parts import map_here
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.chain_parts import Part, PortableChain
-from genae_core.evaluation.references import ReferenceData, features_of, fit_gaussian
+from genae_core.evaluation.references import ReferenceData, fit_gaussian
 from genae_core.evaluation.streaming import EvaluationReport, StepMetrics, measure
 from genae_core.experiment.experiment import resolve
 from genae_core.experiment.trial import run_trial
 from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier_features import features_of
 from genae_core.metrics.classifier_training import train_classifier
+from genae_core.metrics.estimate import Estimate
 from genae_core.metrics.fcd import Gaussian, frechet_distance
 from genae_core.metrics.kid import polynomial_mmd
 from genae_core.samplers.config import ChainConfig
@@ -203,6 +205,17 @@ def test_bad_input(of: Measure, splits: Splits) -> None:
         of(count=9)
     with pytest.raises(ValueError, match="this chain starts from images"):
         of(dataclasses.replace(CHAIN, sampler=Reconstruction()))
+
+
+def test_one_test_image_is_too_few(source: PortableChain, data: ReferenceData) -> None:
+    splits = data.splits._replace(test=take(data.splits.test, np.arange(1)))
+    with pytest.raises(ValueError, match="at least 2 training and 2 test images, got images=1"):
+        measure(source, dataclasses.replace(data, splits=splits), COUNT)
+
+
+def test_the_entropy_of_one_class_is_zero() -> None:
+    step = StepMetrics(0, Estimate(1.0, 1.0), Estimate(1.0, 1.0), [0.0, 1.0], None)
+    assert f"{step.class_entropy:.3f}" == "0.000"
 
 
 def test_a_model_of_other_images_is_refused(source: PortableChain, data: ReferenceData) -> None:

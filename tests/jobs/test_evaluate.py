@@ -11,6 +11,8 @@ from contracts import scripts
 from contracts.scripts import environment
 
 from genae_core.distributions.rng import Draw
+from genae_core.evaluation.streaming import EvaluationReport, StepMetrics
+from genae_core.metrics.estimate import Estimate
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.training.checkpoint import save_model
@@ -79,6 +81,14 @@ def test_few_samples_give_warnings_and_no_errors(
 
     (step,) = json.loads(out.read_text(), parse_constant=refused)["steps"]
     assert step["fcd"] > 0 and step["fcd_se"] is None and step["kid_se"] is None
+
+
+def test_without_a_ruler_there_is_no_ratio_to_real_images(job: ModuleType) -> None:
+    steps = [StepMetrics(0, Estimate(8.0, 1.0), Estimate(1.0, 1.0), [], None)]
+    report = EvaluationReport(100, 100, 2.0, steps)
+    assert "4.00" in job.table(report) and "n/a" not in job.table(report)
+    for table in (job.table(report, blind=True), job.table(report._replace(floor=0.0))):
+        assert "n/a" in table and "4.00" not in table
 
 
 def test_a_file_that_cannot_be_written_is_said_before_any_work(

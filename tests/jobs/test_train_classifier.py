@@ -21,6 +21,7 @@ def test_it_trains_once_to_at_least_97_percent_on_digits(tmp_path: Path) -> None
     match = re.search(r"([\d.]+)% accurate on 720 held-out images \(classes\), 32 features", first)
     assert match is not None, first
     assert float(match[1]) >= 97
-    assert "training on" in first
-    assert "training on" not in second
+    assert "training the FCD's classifier of digits" in first
+    assert "training the" not in second
+    assert "ruler:  sound: " in first and " features vary on 360 real images, floor " in first
     assert first.splitlines()[-1] == second.splitlines()[-1]

@@ -94,6 +94,21 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
     )
 
 
+def test_one_seed_settles_nothing() -> None:
+    ((model, chains),) = group_runs([run for run in runs() if run.tags["seed"] == "0"]).items()
+    said = describe_chains(str(model), chains, LABELS)
+    assert "one seed does not settle whether the steps help or hurt" in said
+    assert "The best other, of one seed: encode decode, ex post mixture" in said
+    assert "Worse" not in said and "Lower" not in said
+
+
+def test_a_blind_classifier_says_nothing() -> None:
+    ((model, chains),) = group_runs(runs()).items()
+    chains[LABELS[0]][0].tags["ruler"] = "blind: no feature varies"
+    said = describe_chains(str(model), chains, LABELS)
+    assert said == "VAE-10: the FCD's classifier measures nothing, so the FCDs say nothing."
+
+
 def test_what_does_not_apply_is_a_row_with_its_reason() -> None:
     known = [run for run in runs() if run.tags["chain"] != LABELS[1]]
     refused = {("VAE", 10): [Refusal(LABELS[1], "it corrupts nothing: at all")]}

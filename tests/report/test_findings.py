@@ -2,6 +2,7 @@
 
 import pytest
 
+from genae_core.report.explorer.data import page_data
 from genae_core.report.explorer.findings import describe, headlines
 from genae_core.report.explorer.gather import FinishedRun
 from genae_core.report.explorer.summaries import SettingSummary, summarise
@@ -11,7 +12,12 @@ STEPS = [0, 1, 5]
 
 
 def run(
-    seed: int, fcd: list[float], chosen: int, family: str = "VAE", images: int = 100
+    seed: int,
+    fcd: list[float],
+    chosen: int,
+    family: str = "VAE",
+    images: int = 100,
+    ruler: str = "sound: it measures",
 ) -> FinishedRun:
     scalars = {
         "fcd_step0": fcd[0],
@@ -26,7 +32,9 @@ def run(
         "cell": '{"latent_dim": 2}',
         "chain": "encode decode, batch BN",
         "seed": str(seed),
+        "latent_dim": "2",
         "sweep": "s",
+        "ruler": ruler,
     }
     chain = {"fcd": dict(zip(STEPS, fcd, strict=True))}
     stored = StoredRun(f"{family}{seed}{images}", "FINISHED", tags, {}, scalars, chain)
@@ -82,3 +90,28 @@ def test_headlines_over_all_settings() -> None:
 def test_fcds_of_unequal_numbers_of_images_are_not_compared() -> None:
     scales = {s.scale for s in summarise([run(0, [9, 8, 7], 1), run(0, [9, 8, 7], 1, "VAE", 50)])}
     assert scales == {"digits, 100 images", "digits, 50 images"}
+
+
+def test_the_findings_end_with_what_the_classifier_can_measure() -> None:
+    assert headlines(summarise(HELPED))[-1] == "Ruler: sound: it measures."
+
+
+def test_nothing_is_found_with_a_blind_classifier() -> None:
+    """Neither a verdict, nor a best step, nor a lowest FCD; the numbers stay."""
+    line = "blind: no feature varies"
+    blind = [run(seed, [9.0, 1.0, 5.0], 1, ruler=line) for seed in (0, 1, 2)]
+    summary = summary_of(*blind)
+    assert summary.verdict == "blind" and not summary.worsens
+    assert describe(summary) == "The classifier measures nothing, so the FCDs say nothing."
+    assert headlines([summary]) == [f"Ruler: {line}."]
+    page = page_data("sqlite:///x", [summary], blind, [])
+    (setting,) = page["settings"]
+    assert setting["best"] == setting["change"] == (None, None, None)
+    assert setting["bestStep"] is None
+    assert all("fcd_best" not in row["scalars"] for row in page["runs"])
+    assert page["runs"][0]["values"]["fcd"] == [9.0, 1.0, 5.0]
+    both = headlines([*summarise(HELPED), summary])
+    assert "The lowest FCD is 51.0" in both[1] and both[-2:] == [
+        "Ruler: sound: it measures.",
+        f"Ruler: {line}.",
+    ]

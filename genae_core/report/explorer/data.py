@@ -15,8 +15,12 @@ from genae_core.report.explorer.summaries import (
     round_for_page,
     setting_curves,
 )
+from genae_core.report.tables import is_blind
 from genae_core.tracking.store_uri import redact
 
+UNKNOWN = (None, None, None)  # an interval that was not measured
+# What is chosen by the FCD.
+CHOICE_SCALARS = ("fcd_best", "fcd_best_step", "fcd_recommended_step")
 RUN_SCALARS = (*SCALARS, "fcd_recommended_step", "training_seconds")
 
 
@@ -70,9 +74,9 @@ def _setting_rows(
             "runs": [number[run.stored.run_id] for run in summary.runs],
             "roles": {role: number[run_id] for role, run_id in rank_seeds(summary).items()},
             "start": summary.start,
-            "best": summary.best,
-            "change": summary.change,
-            "bestStep": summary.best_step,
+            "best": UNKNOWN if summary.blind else summary.best,
+            "change": UNKNOWN if summary.blind else summary.change,
+            "bestStep": None if summary.blind else summary.best_step,
             "verdict": summary.verdict,
             "words": describe(summary),
         }
@@ -81,8 +85,9 @@ def _setting_rows(
 
 
 def _run_row(run: FinishedRun) -> dict[str, Any]:
-    """Return what the page holds of a run."""
+    """Return what the page holds of a run. A blind classifier has chosen no step."""
     scalars = run.stored.scalars
+    omitted = CHOICE_SCALARS if is_blind(run.stored) else ()
     return {
         "id": run.stored.run_id,
         "experiment": run.experiment_id,
@@ -96,7 +101,7 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
         "scalars": {
             name: scalars[name]
             for name in RUN_SCALARS
-            if math.isfinite(scalars.get(name, math.nan))
+            if name not in omitted and math.isfinite(scalars.get(name, math.nan))
         },
         "sampled": run.sprite is not None,
     }

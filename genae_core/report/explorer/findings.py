@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from genae_core.report.explorer.summaries import SettingSummary
 from genae_core.report.formatting import decimals, format_value
 from genae_core.report.intervals import Interval
+from genae_core.report.tables import ruler_lines
 
 VERDICTS = {
     "better": "The chain helps.",
@@ -17,6 +18,8 @@ VERDICTS = {
 
 def describe(summary: SettingSummary) -> str:
     """Return the result of a setting in sentences, with 95 % intervals over seeds."""
+    if summary.blind:
+        return "The classifier measures nothing, so the FCDs say nothing."
     n = len(summary.runs)
     start = _with_interval(summary.start)
     if n == 1:
@@ -50,9 +53,17 @@ def describe(summary: SettingSummary) -> str:
 def headlines(summaries: Sequence[SettingSummary]) -> list[str]:
     """Return what holds over all settings of one scale, one paragraph per finding.
 
+    The last paragraphs say what the classifier can measure. If it measures nothing for some
+    settings, nothing else is said about these.
+
     Args:
         summaries: At least one setting, all of the same scale.
     """
+    rulers = ruler_lines(run.stored for summary in summaries for run in summary.runs)
+    lines = [_capitalise(f"{line}.") for line in rulers]
+    summaries = [summary for summary in summaries if not summary.blind]
+    if not summaries:
+        return lines
     paragraphs = [_count_verdicts(summaries), _lowest_fcd(summaries)]
     improved = [summary for summary in summaries if summary.verdict == "better"]
     if improved:
@@ -62,7 +73,7 @@ def headlines(summaries: Sequence[SettingSummary]) -> list[str]:
         paragraphs.append(
             f"In {_count(worsened, 'setting')} the last recorded step is worse than step 0."
         )
-    return paragraphs
+    return [*paragraphs, *lines]
 
 
 def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from genae_core.experiment.recording import LATENT, SPRITE
 from genae_core.report.explorer.artifacts import READERS, Artifact, Artifacts
+from genae_core.report.tables import share_rulers
 from genae_core.tracking.mlflow_store import StoredRun, StoreError, Tracker
 from genae_core.tracking.store_uri import redact
 
@@ -111,8 +112,10 @@ def gather(
         artifacts.locate(run)
     with ThreadPoolExecutor(READERS) as pool:
         results = list(pool.map(lambda run: _read(run, artifacts), runs))
+    finished = [result for result in results if isinstance(result, FinishedRun)]
+    stored = share_rulers(result.stored for result in finished)
     return (
-        [result for result in results if isinstance(result, FinishedRun)],
+        [run._replace(stored=one) for run, one in zip(finished, stored, strict=True)],
         [result for result in results if isinstance(result, RunWithoutResult)],
     )
 

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from genae_core.report.explorer.gather import FinishedRun
 from genae_core.report.formatting import class_words, format_value
 from genae_core.report.intervals import Interval, interval
-from genae_core.report.tables import SeedGroup, group_seeds
+from genae_core.report.tables import SeedGroup, group_seeds, is_blind
 
 FACETS = ("latent_dim", "prior", "noise")  # coordinates of a cell that have a control on the page
 
@@ -45,6 +45,11 @@ class SettingSummary(NamedTuple):
     drift: Interval | None
 
     @property
+    def blind(self) -> bool:
+        """Whether a run's classifier measures nothing, so that its FCDs are no result."""
+        return any(is_blind(run.stored) for run in self.runs)
+
+    @property
     def best_step(self) -> float:
         """The lower median of the steps that the seeds chose, which is always a recorded step."""
         return statistics.median_low(run.stored.scalars["fcd_best_step"] for run in self.runs)
@@ -54,8 +59,10 @@ class SettingSummary(NamedTuple):
         """Whether the chain helps, by the interval of the change.
 
         "better" and "worse" mean that the interval excludes 0, "unclear" that it includes 0 or
-        does not exist, and "none" that every seed chose step 0.
+        does not exist, "none" that every seed chose step 0, and "blind" that nothing was measured.
         """
+        if self.blind:
+            return "blind"
         if all(run.stored.scalars["fcd_best_step"] == 0 for run in self.runs):
             return "none"
         _, low, high = self.change
@@ -66,7 +73,9 @@ class SettingSummary(NamedTuple):
     @property
     def worsens(self) -> bool:
         """Whether the last step is worse than step 0, by the interval of the difference."""
-        return self.drift is not None and self.drift[1] is not None and self.drift[1] > 0
+        if self.blind or self.drift is None or self.drift[1] is None:
+            return False
+        return self.drift[1] > 0
 
 
 def summarise(runs: Sequence[FinishedRun]) -> list[SettingSummary]:

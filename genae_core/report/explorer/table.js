@@ -13,11 +13,16 @@ const COLUMNS = [
   ["start", "FCD without MCMC", (s) => (state.seed === "mean" ? s.start : one(s, "fcd_step0")), withInterval],
   ["best", "FCD at the chosen step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
   ["bestStep", "chosen step (median)", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
-  ["change", "change", (s) => (state.seed === "mean" ? s.change : [one(s, "fcd_best")[0] - one(s, "fcd_step0")[0], null, null]), withInterval],
+  ["change", "change", (s) => (state.seed === "mean" ? s.change : [gain(s), null, null]), withInterval],
   ["seconds", "training seconds", (s) => meanOf(scalar(s, "training_seconds")), (v) => (v === null ? "–" : v.toFixed(0))],
 ];
 const ROWS_PER_PART = 20; // rows that follow the step together
 const one = (s, name) => [scalar(s, name)[0], null, null];
+// A blind classifier has chosen no best step.
+const gain = (s) => {
+  const change = scalar(s, "fcd_best")[0] - scalar(s, "fcd_step0")[0];
+  return Number.isFinite(change) ? change : null;
+};
 const runsOf = (s) => (state.seed === "mean" ? s.runs.map((r) => data.runs[r]) : [runOfSeed(s)]);
 const plain = (value) => (Array.isArray(value) ? value[0] : value);
 

@@ -1,0 +1,77 @@
+"""The FCD's classifier is checked before the first trial of a sweep."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genae_core import config
+from genae_core.data.base import Split, Splits
+from genae_core.experiment.experiment import Experiment, resolve
+from genae_core.metrics.classifier import strengthen
+from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.plan import SweepPlace
+from genae_core.sweep.preparation import check_classifier
+from genae_core.sweep.sweep_folder import MANIFEST
+from genae_core.testing import tiny
+
+
+@pytest.fixture
+def blind() -> tuple[Experiment, Splits]:
+    """An experiment on white images, on which nothing can be measured."""
+    whites = [
+        Split(np.full((count, 1, 8, 8), 255, np.uint8), np.arange(count) % 2)
+        for count in (120, 40, 40)
+    ]
+    splits = Splits(*whites)
+    return resolve(tiny.experiment(), splits), splits
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlace:
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    tracker: Any = None
+    return SweepPlace("study", "sweep", folder, tracker)
+
+
+def write_manifest(place: SweepPlace, **more: Any) -> None:
+    (place.folder / MANIFEST).write_text(json.dumps({"study": "study", **more}))
+
+
+RESUMED = LaunchOptions(name="sweep", resume=True)
+
+
+def test_a_sweep_with_a_blind_classifier_is_refused(
+    blind: tuple[Experiment, Splits], place: SweepPlace
+) -> None:
+    with pytest.raises(ValueError, match="cannot measure samples") as error:
+        check_classifier(place, *blind, LaunchOptions())
+    assert "attempt 1: blind: " in str(error.value) and "attempt 2: blind: " in str(error.value)
+
+
+def test_a_sweep_of_an_earlier_version_goes_on_with_its_blind_classifier(
+    blind: tuple[Experiment, Splits], place: SweepPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(place)
+    checked = check_classifier(place, *blind, RESUMED)
+    assert checked.config == blind[0].classifier and checked.ruler.is_blind
+    printed = capsys.readouterr().out
+    assert "ruler:  blind: " in printed
+    assert "warning: the sweep was started by a version that did not check" in printed
+
+
+def test_a_resumed_sweep_keeps_the_classifier_that_it_was_started_with(
+    place: SweepPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = tiny.splits()
+    cell = resolve(tiny.experiment(), splits)
+    quick = dataclasses.replace(cell.classifier.training, epochs=1)
+    stronger = strengthen(dataclasses.replace(cell.classifier, training=quick), tiny.HALF)
+    write_manifest(place, classifier=config.to_dict(stronger))
+    assert check_classifier(place, cell, splits, RESUMED).config == stronger
+    assert capsys.readouterr().out.count("training the FCD's") == 1
