@@ -26,6 +26,7 @@ from genae_core.config import require, require_gpus, require_positive_int, to_st
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
+from genae_core.config.redaction import redact_uri
 from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
@@ -124,6 +125,7 @@ def _with_error(estimate: tuple[float, float]) -> str:
 def main(options: Options) -> int:
     """Measure with a progress bar, print the table, and write the JSON file."""
     began = time.perf_counter()
+    ray_cluster.check_cluster(options.ray_address)
     _check_out(options.out)
     subject = _load_subject(options)
     checked = _check_classifier(subject)
@@ -232,7 +234,7 @@ def _measure(options: Options, chain: PortableChain, data: ReferenceData) -> Eva
 def _to_json(options: Options, report: EvaluationReport) -> dict[str, Any]:
     """The report as JSON values."""
     steps = [_step_to_json(step) for step in report.steps]
-    return {"source": options.source, **report._asdict(), "steps": steps}
+    return {"source": redact_uri(options.source), **report._asdict(), "steps": steps}
 
 
 def _step_to_json(step: StepMetrics) -> dict[str, Any]:

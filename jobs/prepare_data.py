@@ -149,6 +149,7 @@ class Progress:
 def main(options: Options) -> int:
     """Prepare the shards with a progress bar, and print the time of each stage."""
     began = time.perf_counter()
+    ray_cluster.check_cluster(options.ray_address)
     data = config_of(options)
     out = Folder(options.out)
     progress = Progress(data)

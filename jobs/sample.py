@@ -87,6 +87,7 @@ def make_job(options: Options, source: TrainedModel) -> SamplingJob:
 def main(options: Options) -> int:
     """Draw the samples that are missing, with a progress bar."""
     began = time.perf_counter()
+    ray_cluster.check_cluster(options.ray_address)
     with tempfile.TemporaryDirectory() as scratch:
         source = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
         job = make_job(options, source)

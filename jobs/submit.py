@@ -26,7 +26,9 @@ from genae_core import config
 from genae_core.cluster import local_node as node
 from genae_core.cluster.upload import Checkout
 from genae_core.config.cli import cli
+from genae_core.config.network import check_url
 from genae_core.config.places import local_path, locate_fields
+from genae_core.config.redaction import redact_uri
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -36,7 +38,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage stat
 # The checkout that this script belongs to is sent, whichever one is installed.
 CHECKOUT = Checkout(Path(__file__).resolve().parents[1])
 SECRET = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|(^|_)(API|ACCESS)?_?KEY(_|$)", re.IGNORECASE)
-PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STOPPED = 130  # the exit code that a shell gives to a program that Ctrl-C ended
 STOP_S = 90  # the time that a stopped job has to end
@@ -74,7 +75,7 @@ class Options:
         config.require(len(self.command) > 0, "give a script after --", command=self.command)
         config.require_amount(max_mib=self.max_mib)
         for word in self.command:
-            if PASSWORD_IN_URL.search(word):
+            if redact_uri(word) != word:
                 raise ValueError(
                     "a flag holds a password, and Ray shows a job's flags: set it in the "
                     "cluster's environment instead (MLFLOW_TRACKING_USERNAME, "
@@ -83,7 +84,7 @@ class Options:
         for name in self.env:
             if name not in os.environ:
                 raise ValueError(f"--env {name}: there is no such variable")
-            if SECRET.search(name) or PASSWORD_IN_URL.search(os.environ[name]):
+            if SECRET.search(name) or redact_uri(value := os.environ[name]) != value:
                 raise ValueError(
                     f"--env {name}: Ray logs these values and shows them; give secrets to the "
                     "cluster's nodes instead (see cluster/README.md)"
@@ -117,6 +118,7 @@ def connect(options: Options) -> "JobSubmissionClient":
     from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
 
     try:
+        check_url(f"{address}/api/version")  # Ray's client would wait without a limit.
         return JobSubmissionClient(address)
     except AuthenticationError:
         hint = f"the one in {token} is not its token" if token else "give its file with --token"
@@ -273,7 +275,7 @@ def _commands(address: str, job: str) -> str:
     """Return the two commands that follow and stop the job, with the variables that they need."""
     names = [n for n in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH") if n in os.environ]
     ray = " ".join([*(f"{n}={shlex.quote(os.environ[n])}" for n in names), "ray job"])
-    flags = f"--address {address} {job}"
+    flags = f"--address {redact_uri(address)} {job}"
     return f"follow it: {ray} logs --follow {flags}\nstop it:   {ray} stop {flags}"
 
 

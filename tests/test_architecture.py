@@ -177,6 +177,19 @@ def test_no_script_edits_the_search_path() -> None:
             assert "sys.path" not in path.read_text(), path
 
 
+def test_every_script_ends_at_the_one_door_for_errors() -> None:
+    """`cli` prints an error as one message; nothing else may stand at the end of a script."""
+    scripts = 0
+    for top in ("sweeps", "jobs", "cluster", "dashboards"):
+        for path in set((ROOT / top).rglob("*.py")) - set((ROOT / "jobs/benchmarks").glob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+                    scripts += 1
+                    ending = "\n".join(map(ast.unparse, node.body))
+                    assert ending == "sys.exit(cli(Options, main, __doc__))", path
+    assert scripts > 15, "the walk no longer finds the scripts"
+
+
 def test_nothing_reads_or_writes_pickles() -> None:
     for path in _modules().values():
         calls = [

@@ -1,16 +1,24 @@
-"""The command line of every script: its flags and its errors."""
+"""The command line of every script: its flags, and the one place at which its errors end."""
 
+import contextlib
+import dataclasses
+import functools
+import io
+import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
+
+from genae_core.config.errors import DEBUG, print_error
+from genae_core.config.redaction import redact, redact_uri
 
 T = TypeVar("T")
 
 
 def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
-    """Parse the flags and run `main`.
+    """Parse the flags and run `main`. No error leaves as a traceback, unless --debug asks for it.
 
     Args:
         options: The dataclass of the flags.
@@ -18,16 +26,50 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
         description: The help text above the flags.
 
     Returns:
-        The exit status of `main`. It is 2 after a ValueError, an OSError or an error of the
-        MLflow store; the error's message is then printed without passwords.
+        The exit status of `main`. After an error it is the status of `print_error`, which prints
+        the error's message.
     """
     try:
-        return main(tyro.cli(options, description=description))
-    except Exception as error:
-        # The module is loaded only in scripts that use MLflow.
-        tracking: Any = sys.modules.get("genae_core.tracking.mlflow_store")
-        expected = (ValueError, OSError, *([tracking.StoreError] if tracking else []))
-        if not isinstance(error, expected):
-            raise
-        print(f"error: {tracking.redact(str(error)) if tracking else error}", file=sys.stderr)
-        return 2
+        values: Any = _parse(with_debug(options), description)
+        if values.debug:
+            os.environ[DEBUG] = "1"  # for the processes that the script starts, too
+        return main(values)
+    except (Exception, KeyboardInterrupt) as error:
+        return print_error(error)
+
+
+@functools.cache
+def with_debug(options: type[Any]) -> type[Any]:
+    """The dataclass of a script's flags, and the flag --debug that every script has."""
+    text = f"Show the traceback of an error, as {DEBUG}=1 does."
+    debug = ("debug", Annotated[bool, tyro.conf.arg(help=text)], False)
+    return dataclasses.make_dataclass(
+        options.__name__,
+        [debug],
+        bases=(options,),
+        namespace={"__module__": options.__module__},
+        frozen=True,
+        kw_only=True,
+    )
+
+
+def _parse(options: type[T], description: str | None) -> T:
+    """Parse the flags.
+
+    What tyro prints about a wrong flag repeats it, perhaps in several lines. If a flag holds a
+    password, the flags are therefore parsed again without it, and what is printed then is shown.
+    """
+    words = sys.argv[1:]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(options, description=description, args=words)
+    except SystemExit:
+        without_passwords = [redact_uri(word) for word in words]
+        if without_passwords != words:
+            printed = io.StringIO()
+            with contextlib.redirect_stderr(printed), contextlib.suppress(SystemExit):
+                tyro.cli(options, description=description, args=without_passwords)
+        raise
+    finally:
+        print(redact(printed.getvalue()), end="", file=sys.stderr)

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from genae_core.config.former_names import FORMER_FIELDS
+from genae_core.config.redaction import redact_values
 from genae_core.config.registry import KEY, canonical_name, class_of, former_name, name_of
 from genae_core.config.types import check_types
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The config as nested dicts, lists and primitives.
+    """The config as nested dicts, lists and primitives, without the passwords of URIs.
+
+    What is read back looks for a missing password in the environment.
 
     Args:
         config: An instance of a registered class.
@@ -29,8 +32,8 @@ def to_dict(config: Any) -> dict[str, Any]:
         ValueError: The class of a config is not registered, so it could not be loaded again.
         TypeError: A config cannot hold one of the values.
     """
-    fields = {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    return {KEY: name_of(type(config)), **fields}
+    values: dict[str, Any] = redact_values(_to_dict(config))
+    return values
 
 
 def from_dict(data: dict[str, Any]) -> Any:
@@ -82,6 +85,8 @@ def canonicalize(value: Any) -> Any:
 def identity(config: Any) -> dict[str, Any]:
     """`to_dict` as version 0.1 wrote it. Run keys and cache keys are hashes over it.
 
+    It holds passwords, so it must not be stored itself.
+
     Args:
         config: An instance of a registered class.
 
@@ -92,7 +97,7 @@ def identity(config: Any) -> dict[str, Any]:
         ValueError: As for `to_dict`.
         TypeError: As for `to_dict`.
     """
-    former: dict[str, Any] = _rename_all(to_dict(config), former_name, _former_field)
+    former: dict[str, Any] = _rename_all(_to_dict(config), former_name, _former_field)
     return former
 
 
@@ -185,15 +190,21 @@ def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
             for position, item in enumerate(value):
                 visit(f"{name}.{position}", item)
         else:
-            flat[name] = json.dumps(_to_plain(value)) if isinstance(value, tuple) else value
+            plain = redact_values(_to_plain(value))
+            flat[name] = json.dumps(plain) if isinstance(value, tuple) else plain
 
     visit("", config)
     return flat
 
 
+def _to_dict(config: Any) -> dict[str, Any]:
+    fields = {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {KEY: name_of(type(config)), **fields}
+
+
 def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return to_dict(value)
+        return _to_dict(value)
     if isinstance(value, tuple):
         return [_to_plain(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genae_core import config
+from genae_core.config.redaction import redact_values
 from genae_core.data.base import DataConfig, Source, Splits
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.preparation import MAX_REJECTED, prepare
@@ -63,7 +64,9 @@ def load_splits(
         folder = Folder(options.shards)
         _check_dataset(data, folder)
     else:
-        key = json.dumps([config.identity(data), data.stamp()], sort_keys=True)
+        # A password says nothing about the images.
+        about = redact_values(config.identity(data))
+        key = json.dumps([about, data.stamp()], sort_keys=True)
         name = f"{data.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         folder = Folder(home / "shards" / name)
 

@@ -54,7 +54,7 @@ def open_shards(
     splits = {name: _map_split(copy, name) for name in mapped}
     notes = list(manifest.notes)
     if budget is not None and streamed:
-        images = StreamedImages(folder.uri, manifest, budget // readers)
+        images = StreamedImages(folder.address, manifest, budget // readers)
         splits["train"] = Split(images, images.labels())
         notes.append(
             f"{manifest.dataset}: the training images take {size / 2**30:.1f} GiB, more than the "

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from genae_core.config.places import is_uri, locate, split_uri
+from genae_core.config.redaction import drop_redacted_login, is_redacted, redact, redact_uri
+from genae_core.data.endpoint import check_endpoint
 
 
 class FileStat(NamedTuple):
@@ -66,27 +68,37 @@ class Folder:
         uri: A local path, or a URI such as s3://BUCKET/folder or file:///tmp/a%20b. The URI of a
             store may have options of its pyarrow filesystem, such as ?region=eu-west-1.
 
+    Attributes:
+        uri: The path or the URI without its password, for messages and for what is stored.
+        address: The path or the URI as it is opened. It may hold a password.
+
     Raises:
         ValueError: The path is empty or names no place; see `config.places.locate`.
     """
 
     def __init__(self, uri: str | Path) -> None:
-        self.uri = locate(uri, "a folder")
-        self.local = None if is_uri(self.uri) else Path(self.uri)
+        # With its password, which only the library that opens the store may see.
+        self.address = locate(uri, "a folder")
+        self.local = None if is_uri(self.address) else Path(self.address)
+        self.uri = self.address if self.local is not None else redact_uri(self.address)
         self._store: tuple[Any, str] | None = None
 
     def __repr__(self) -> str:
         return f"Folder({self.uri!r})"
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
-        return Folder, (self.uri,)  # Each process opens its own connection.
+        return Folder, (self.address,)  # Each process opens its own connection.
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.path_of(name))
+        return Folder(self._join(self.address, name))
 
     def path_of(self, name: str) -> str:
-        """The path or URI of a file."""
-        return f"{self.uri}/{name}" if self.local is not None else split_uri(self.uri).join(name)
+        """The path or URI of a file, without a password."""
+        return self._join(self.uri, name)
+
+    def _join(self, base: str, name: str) -> str:
+        """The path or URI of a file below this folder, which is spelled `base`."""
+        return f"{base}/{name}" if self.local is not None else split_uri(base).join(name)
 
     def exists(self, name: str = "") -> bool:
         """Whether the folder holds `name`; without a name, whether the folder itself exists."""
@@ -288,15 +300,31 @@ class Folder:
         if self._store is None:
             from pyarrow.fs import FileSystem
 
+            address = drop_redacted_login(self.address)
+            check_endpoint(address)
             try:
-                filesystem, base = FileSystem.from_uri(split_uri(self.uri).quote())
-            except (ValueError, OSError) as error:
+                filesystem, base = FileSystem.from_uri(split_uri(address).quote())
+            except (ValueError, OSError, NotImplementedError) as error:
                 raise ValueError(
                     f"{self.uri}: expected a local path, s3://BUCKET/... or gs://BUCKET/...: "
-                    f"{error}"
-                ) from None
+                    f"{redact(str(error))}"
+                ) from error
+            if is_redacted(self.address):
+                self._check_access(filesystem, base)
             self._store = filesystem, base.rstrip("/")
         return self._store
+
+    def _check_access(self, filesystem: Any, base: str) -> None:
+        """Raise ValueError if the environment has no credentials in place of those of a stored
+        URI, which are not stored."""
+        try:
+            filesystem.get_file_info(base)
+        except OSError as error:
+            raise ValueError(
+                f"{self.uri} was stored without its password, and the environment has no "
+                "credentials that open it: give the whole address again (--data-root), or set "
+                f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: {redact(str(error))}"
+            ) from error
 
 
 class _Place(NamedTuple):
@@ -405,8 +433,10 @@ class FileWriter:
 
 
 class _AddFileName:
-    """A context that adds the name of the file to an OSError, if the error lacks it as many of
-    pyarrow's do."""
+    """A context that raises an error of pyarrow as an OSError with the name of the file.
+
+    Many of pyarrow's OSErrors lack the name, and its other errors are of many kinds.
+    """
 
     def __init__(self, full_path: str) -> None:
         self.full_path = full_path
@@ -416,4 +446,6 @@ class _AddFileName:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError) and error.filename is None:
-            raise type(error)(f"{self.full_path}: {error}") from None
+            raise type(error)(f"{self.full_path}: {redact(str(error))}") from None
+        if isinstance(error, Exception) and type(error).__module__.startswith("pyarrow"):
+            raise OSError(f"{self.full_path}: {redact(str(error))}") from error

@@ -15,6 +15,7 @@ from genae_core.recipes.search_space import LATENT_DIMS, usual_cell
 from genae_core.sweep.cells import coordinates
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.tracking.moved_home import artifacts_folder
+from genae_core.tracking.store_uri import resolve_uri
 
 
 def best_run(curves: list[StoredRun], sweep: str) -> StoredRun:
@@ -64,7 +65,7 @@ def known_cells(options: StudyOptions, sweep: str) -> list[tuple[dict[str, Any],
     Raises:
         ValueError: The sweep has no finished run, or is on another dataset.
     """
-    uri = options.tracking_uri or default_store()
+    uri = resolve_uri(options.tracking_uri or default_store())
     curves = study_store(uri).read_runs(sweep)
     dataset = dataset_recipe(options).data.name
     other = best_run(curves, sweep).tags["dataset"]

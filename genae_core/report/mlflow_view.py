@@ -12,19 +12,18 @@ import colorsys
 import hashlib
 import html
 import json
-import os
 import re
 import statistics
 import time
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 from genae_core.config import require
+from genae_core.config.redaction import redact
 from genae_core.tracking.mlflow_store import IMAGE_KEY, Tracker
-from genae_core.tracking.store_uri import TIMEOUT_S, redact
+from genae_core.tracking.store_check import server_version
 
 TESTED_VERSIONS = ("3.16", "3.18")  # the first and the last MLflow whose page showed the view
 UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is not a server
@@ -71,12 +70,7 @@ def _version(uri: str) -> str:
     """Return the version of the MLflow that shows the store: the server's, or the local one."""
     if not uri.startswith("http"):
         return metadata.version("mlflow")
-    request = urllib.request.Request(f"{uri.rstrip('/')}/version")
-    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        login = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}".encode()
-        request.add_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-        return str(answer.read(100).decode())
+    return server_version(uri)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
+from genae_core.config.redaction import redact
 from genae_core.report import mlflow_view
 from genae_core.report.explorer.page import build
 from genae_core.tracking.mlflow_store import Tracker
-from genae_core.tracking.store_uri import redact
 
 PAGE = "explorer.html"
 FILES = (PAGE, "table.txt", "curves.png")  # in the sweep's folder, copied into the summary run

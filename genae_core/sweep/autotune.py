@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from genae_core.config.redaction import redact
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.experiment.experiment import Experiment
@@ -95,7 +96,8 @@ def choose_compute(
         )
     except Exception as error:  # a trial may fail in the same way, and then fails alone
         name = _name_of(ways[0])
-        print(f"warning: the measurement failed, so the models use {name}: {error!r:.300}")
+        reason = redact(repr(error))[:300]
+        print(f"warning: the measurement failed, so the models use {name}: {reason}")
         return ways[0]
     return _print_choice(timings)
 
@@ -134,7 +136,8 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
             time_seeds, *arguments, cpus=threads, gpus=min(1.0, options.gpus)
         )
     except Exception as error:
-        print(f"warning: the measurement failed, so each seed trains alone: {error!r:.300}")
+        reason = redact(repr(error))[:300]
+        print(f"warning: the measurement failed, so each seed trains alone: {reason}")
         return False
     together = bool(stacked < CLEARLY_FASTER * in_turn)
     as_one = f"{1000 * stacked:.1f} ms as one"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from genae_core.data.parts import map_here
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.ray_cluster import import_ray
+from genae_core.sweep.ray_errors import translate_errors
 
 Job = TypeVar("Job")
 Part = TypeVar("Part")
@@ -45,6 +46,17 @@ class ClusterMapper:
         if self.node_local and ray_cluster.local_cpus() < 1:
             yield from map_here(function, job, parts, start)
             return
+        with translate_errors():
+            yield from self._map(function, job, parts, start)
+
+    def _map(
+        self,
+        function: Callable[[Any, Part], Result],
+        job: Job,
+        parts: Sequence[Part],
+        start: Callable[[Job], Any] | None,
+    ) -> Iterator[Result]:
+        """Yield the results of the workers, in the order in which they finish."""
         ray = import_ray()
         node = ray.get_runtime_context().get_node_id()
         selector = {"ray.io/node-id": node} if self.node_local else None

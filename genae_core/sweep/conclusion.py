@@ -4,12 +4,12 @@ import shlex
 from pathlib import Path
 
 from genae_core.config.home import default_store
+from genae_core.config.redaction import redact
 from genae_core.report import plots, tables
 from genae_core.sweep.plan import Outcome, PreparedSweep, SweepPlace
 from genae_core.sweep.sweep_folder import JOURNALS
 from genae_core.tracking.delivery import deliver_all
 from genae_core.tracking.mlflow_store import StoreError
-from genae_core.tracking.store_uri import redact
 
 
 def conclude(prepared: PreparedSweep, outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from genae_core import config
+from genae_core.config.redaction import redact
 from genae_core.data.roots import locate_root
 from genae_core.report.summary_run import publish
 from genae_core.sweep import autotune, preparation, ray_cluster, sweep_folder
@@ -21,7 +22,7 @@ from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.tune import run_trials
 from genae_core.tracking.mlflow_store import StoreError, Tracker
-from genae_core.tracking.store_uri import is_local, redact
+from genae_core.tracking.store_uri import is_local
 
 # Called with the store, the sweep's name and its folder.
 OnEnd = Callable[[Tracker, str, Path], None]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genae_core.config.home import code_version, home
+from genae_core.config.redaction import redact_uri
 from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
@@ -35,7 +36,6 @@ from genae_core.sweep.sweep_folder import (
     stored_classifier,
 )
 from genae_core.tracking.mlflow_store import RULER
-from genae_core.tracking.store_uri import redact
 
 # A trial on another node waits at its end for at most these seconds, until the tracking store has
 # what only that node's disk holds.
@@ -69,7 +69,6 @@ def prepare(
     for warning in sorted({text for one in used for text in warnings_of(one)}):
         print(f"warning: {warning}")
     about = checked.about
-    command = shlex.join([Path(sys.executable).name, *sys.argv])
     mirror = mirror_of(place.name, options)
     sweep = Sweep(
         name=place.name,
@@ -77,7 +76,7 @@ def prepare(
         experiment_id=place.tracker.experiment_id,
         tags={
             **code_version(),
-            "command": redact(command),
+            "command": command_without_secrets(),
             "study": place.study,
             "dataset": data.name,
             "data_sha256": about["data"],
@@ -94,13 +93,18 @@ def prepare(
         rungs=RUNGS if options.asha else (),
         states=str(place.folder / STATES),
         journals=str(place.folder / JOURNALS),
-        mirror=(mirror / STATES).uri if mirror else None,
+        mirror=(mirror / STATES).address if mirror else None,
         finished=finished,
         linger=0.0 if alone or options.shared_storage else LINGER_S,
         checkpoint_seconds=options.checkpoint_seconds,
         classifier=checked.config if checked.config != cell.classifier else None,
     )
     return sweep, splits, load_classifier(checked.folder)
+
+
+def command_without_secrets() -> str:
+    """The command of this process, as a shell would read it."""
+    return shlex.join([Path(sys.executable).name, *map(redact_uri, sys.argv)])
 
 
 def _finished_runs(place: SweepPlace) -> dict[str, float]:

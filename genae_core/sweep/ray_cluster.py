@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, TypeVar
 
+from genae_core.config.redaction import redact_uri
+from genae_core.sweep.ray_errors import check_address, one_line, translate_errors
+
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
@@ -32,9 +35,9 @@ def connect(address: str | None, num_cpus: int) -> int:
         ValueError: No cluster answers at the address.
     """
     ray = import_ray()
-    address = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
         return len(nodes())
+    address = check_cluster(address)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -50,13 +53,39 @@ def connect(address: str | None, num_cpus: int) -> int:
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = address or "this machine"
-        raise ValueError(
-            f"no Ray cluster could be used at {where}: {error or 'no answer'}; check "
-            "--ray-address, and RAY_AUTH_MODE and its token if the cluster requires one"
-        ) from None
+    except Exception as error:  # Ray raises errors of many kinds here.
+        raise _no_cluster(address or "this machine", error) from error
     return len(nodes())
+
+
+def check_cluster(address: str | None) -> str | None:
+    """Check that a cluster answers, before anything else is done.
+
+    Args:
+        address: The cluster to join. None means RAY_ADDRESS.
+
+    Returns:
+        The address of the cluster to join, or None if there is none.
+
+    Raises:
+        ValueError: No cluster answers at the address.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        return None
+    try:
+        check_address(address)
+    except Exception as error:  # Ray looks for the cluster of "auto".
+        raise _no_cluster(address, error) from error
+    return address
+
+
+def _no_cluster(where: str, error: Exception) -> ValueError:
+    """The error for people if there is no cluster."""
+    return ValueError(
+        f"no Ray cluster could be used at {redact_uri(where)}: {one_line(error)}; check "
+        "--ray-address, and RAY_AUTH_MODE and its token if the cluster requires one"
+    )
 
 
 def disconnect() -> None:
@@ -112,12 +141,14 @@ def single_node_fits(trial: dict[str, float], parallel: int) -> bool:
 
 def nodes() -> list[dict[str, float]]:
     """The resources of each node that is alive, e.g. {"CPU": 2.0, "GPU": 1.0}."""
-    return [node["Resources"] for node in import_ray().nodes() if node["Alive"]]
+    with translate_errors():
+        return [node["Resources"] for node in import_ray().nodes() if node["Alive"]]
 
 
 def resources() -> dict[str, float]:
     """The resources of the whole cluster, e.g. {"CPU": 2.0, "GPU": 1.0}."""
-    total: dict[str, float] = import_ray().cluster_resources()
+    with translate_errors():
+        total: dict[str, float] = import_ray().cluster_resources()
     return total
 
 
@@ -131,7 +162,8 @@ def call_once(
     ray = import_ray()
     # max_calls=1 gives the call its own process, so that it leaves nothing on a GPU.
     call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(function)
-    result: Result = ray.get(call.remote(*arguments))
+    with translate_errors():
+        result: Result = ray.get(call.remote(*arguments))
     return result
 
 
@@ -174,7 +206,8 @@ def object_store_bytes() -> float:
 def share(value: Value) -> Value:
     """Move the value's arrays to this node's shared memory; they become read-only views of it."""
     ray = import_ray()
-    result: Value = ray.get(ray.put(value))
+    with translate_errors():
+        result: Value = ray.get(ray.put(value))
     return result
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genae_core import config
+from genae_core.config.redaction import redact_values
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.recording import record_chain, record_training
@@ -236,10 +237,10 @@ def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
     """The key of a run: a hash of the sweep's name and everything that decides the run's result.
 
     Plain fp32 is left out, because earlier versions had no other choice. CUDA graphs are left out,
-    because they do not change the result. Configs are written as version 0.1 wrote them, so that
-    the keys stay equal.
+    because they do not change the result, and passwords, because they are not stored. Configs are
+    written as version 0.1 wrote them, so that the keys stay equal.
     """
-    about = config.identity(dataclasses.replace(experiment, chains=(chain,)))
+    about = redact_values(config.identity(dataclasses.replace(experiment, chains=(chain,))))
     compute = dataclasses.replace(experiment.compute or ComputeConfig(), cuda_graphs=False)
     if compute == ComputeConfig():
         del about["compute"]

@@ -22,6 +22,7 @@ from genae_core import config
 from genae_core.config.differences import first_difference
 from genae_core.config.home import default_store, home
 from genae_core.config.places import is_same_place, is_uri, locate
+from genae_core.config.redaction import redact, redact_values
 from genae_core.data.base import DataConfig
 from genae_core.data.roots import root_of
 from genae_core.data.shards import WHERE
@@ -85,7 +86,7 @@ def open_store(
     tracker = _tracker(study, options)
     if not options.resume and tracker.find(sweep=name):
         raise ValueError(exists)
-    uri_now = store_uri.redact(tracker.uri)
+    uri_now = redact(tracker.uri)
     uri_before: str = before.get("tracking_uri", uri_now)
     config.require(
         options.tracking_uri is not None or store_uri.is_same_store(uri_before, uri_now),
@@ -105,7 +106,9 @@ def _check_same(
 ) -> dict[str, Any]:
     """The manifest of the sweep to resume. Raises ValueError if it is missing or differs."""
     try:
-        before: dict[str, Any] = config.canonicalize(json.loads((folder / MANIFEST).read_text()))
+        text = (folder / MANIFEST).read_text()
+        # Version 0.1 stored the passwords of data roots.
+        before: dict[str, Any] = redact_values(config.canonicalize(json.loads(text)))
     except (OSError, json.JSONDecodeError):
         raise ValueError(
             f"--resume: there is no sweep in {folder}; leave out --resume to start it"
@@ -186,7 +189,7 @@ def write_manifest(prepared: PreparedSweep) -> None:
     place, sweep, options = prepared.place, prepared.sweep, prepared.options
     about = {
         "study": place.study,
-        "tracking_uri": store_uri.redact(place.tracker.uri),
+        "tracking_uri": redact(place.tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
         "compute": asdict(sweep.compute),
         "together": sweep.stack_seeds,

@@ -8,30 +8,53 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from genae_core.config.redaction import redact
 from genae_core.tracking.journal import (
     IMAGE_FILE,
+    SET_ASIDE,
+    START_FILE,
+    DamagedEventError,
     Event,
     pending_events,
     pending_journals,
     read_events,
 )
 from genae_core.tracking.mlflow_store import StartedRun, Tracker
-from genae_core.tracking.store_uri import redact
+from genae_core.tracking.store_errors import MissingRunError, StoreError
 
-RUN_FILE = "run.json"  # beside the events: the MLflow run to which they belong
 POLL_S = 0.5  # between two checks of a journal that is still being written
 PAUSES_S = (1.0, 30.0)  # after a failure: the first pause, and the longest after doubling
+# An event with large files may take longer than the patience: a slow network sends this much.
+BYTES_PER_SECOND = 2**20
+
+# What to do about a journal that no waiting helps.
+SET_ASIDE_HELP = "jobs/replay_tracking.py --set-aside moves it aside and delivers the others"
+MISSING_HELP = (
+    "jobs/replay_tracking.py --missing-runs recreate makes the run again, and --missing-runs "
+    "discard deletes what waits for it"
+)
 
 
 class DeliveryError(Exception):
-    """The store did not take an event, which is still on disk."""
+    """The store did not take an event, which is still on disk.
+
+    Attributes:
+        event: The folder of the event if it is the reason: it is damaged, or the store has
+            refused it. None if the store did not answer.
+        cause: The error behind it.
+    """
+
+    def __init__(self, reason: str, cause: Exception, event: Path | None = None) -> None:
+        super().__init__(reason)
+        self.cause, self.event = cause, event
 
 
-def deliver(tracker: Tracker, folder: Path) -> bool:
+def deliver(tracker: Tracker, folder: Path, on_event: Callable[[int], None] | None = None) -> bool:
     """Send the events that wait in one run's journal, and remove each event that the store has.
 
     If a delivery is interrupted before an event is removed, the event is sent again. The store
@@ -41,6 +64,7 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
     Args:
         tracker: The store.
         folder: The journal's folder.
+        on_event: Called before each event is sent, with the number of bytes of its files.
 
     Returns:
         Whether the last event was the end of the run.
@@ -50,12 +74,16 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
     """
     run: StartedRun | None = None
     ended = False
+    event: Event | None = None
     try:
-        for event in read_events(folder):
+        events = read_events(folder)
+        for event in events:
+            if on_event is not None:
+                files = (path for path in event.folder.rglob("*") if path.is_file())
+                on_event(sum(path.stat().st_size for path in files))
             if event.kind == "start":
-                run = tracker.start(key=folder.name, **event.fields)
-                _write_run(folder / RUN_FILE, run)
-            run = run or StartedRun(*json.loads((folder / RUN_FILE).read_text()))
+                run = _start(tracker, folder, event.fields)
+            run = run or _find_run(tracker, folder, events)
             _send(tracker, run, event)
             ended = event.kind == "finish"
             # The rename comes first, so that an interrupted removal leaves no broken event.
@@ -63,10 +91,61 @@ def deliver(tracker: Tracker, folder: Path) -> bool:
             shutil.rmtree(removed, ignore_errors=True)  # left by an interrupted delivery
             os.rename(event.folder, removed)
             shutil.rmtree(removed)
+    except DamagedEventError as error:
+        raise DeliveryError(f"{error}; {SET_ASIDE_HELP}", error, error.event) from None
+    except MissingRunError as error:
+        raise DeliveryError(f"{error}; {MISSING_HELP}", error) from None
     except Exception as error:  # a client, a store and a network can raise anything
-        reason = " ".join(redact(f"{type(error).__name__}: {error}").split())
-        raise DeliveryError(reason[:500]) from None
+        kind = "" if isinstance(error, StoreError) else f"{type(error).__name__}: "
+        reason = " ".join(redact(f"{kind}{error}").split())[:500]
+        wrong = isinstance(error, KeyError | TypeError | ValueError)  # the event's own values
+        if event is not None and (wrong or getattr(error, "refused", False)):
+            raise DeliveryError(f"{reason}; {SET_ASIDE_HELP}", error, event.folder) from None
+        raise DeliveryError(reason, error) from None
     return ended
+
+
+def deliver_within(tracker: Tracker, folder: Path, patience: float) -> DeliveryError | None:
+    """Deliver one journal as `deliver` does, and return its error.
+
+    Args:
+        tracker: The store.
+        folder: The journal's folder.
+        patience: The longest wait for one event. A call of the store may still be under way then.
+
+    Returns:
+        The error; None if everything was delivered.
+    """
+    attempt = _Attempt(tracker, folder)
+    if not attempt.wait(time.monotonic() + patience, time.monotonic):
+        return attempt.no_answer(patience)
+    return attempt.error
+
+
+def recreate_run(tracker: Tracker, folder: Path) -> None:
+    """Make the run of a journal again, whose run in the store was deleted.
+
+    A deleted run that MLflow still has is restored. Else a new run starts as the first one did.
+
+    Args:
+        tracker: The store.
+        folder: The journal's folder.
+
+    Raises:
+        StoreError: The store fails.
+    """
+    if tracker.restore(folder.name):
+        return
+    try:
+        fields = json.loads((folder / START_FILE).read_text())
+        tracker.start(key=folder.name, **fields)
+    except (OSError, ValueError, TypeError) as error:
+        if isinstance(error, StoreError):
+            raise
+        # Journals of earlier versions do not say how the run was started.
+        tags = {"sweep": folder.parent.parent.name}
+        now = int(1000 * time.time())
+        tracker.start(key=folder.name, name=folder.name, tags=tags, params={}, time=now)
 
 
 def deliver_all(
@@ -82,7 +161,8 @@ def deliver_all(
     Args:
         tracker: The store.
         folder: The folder of the sweep's journals.
-        patience: After these seconds without a success, the rest is given up.
+        patience: After these seconds without a success, the rest is given up, even if a call of
+            the store still waits for its answer.
         say: Called with a message at the first failure.
         clock: Returns the time in seconds.
         sleep: Waits for a number of seconds.
@@ -93,25 +173,86 @@ def deliver_all(
     queue, reasons = deque(pending_journals(folder)), dict[Path, str]()
     last_success, pause = clock(), PAUSES_S[0]
     while queue and clock() - last_success <= patience:
-        try:
-            deliver(tracker, queue[0])
-        except DeliveryError as error:
-            if not reasons:
-                say(f"waiting for the tracking store: {error}")
-            reasons[queue[0]] = str(error)
-            queue.rotate(-1)  # The fault may lie in this journal alone, so try another one.
-            # The last attempt is made when the patience ends, even if the pauses are long by then.
-            sleep(min(pause, max(0.1, patience - (clock() - last_success))))
-            pause = min(2 * pause, PAUSES_S[1])
-        else:
+        attempt = _Attempt(tracker, queue[0])
+        if not attempt.wait(last_success + patience, clock):
+            reasons[queue[0]] = str(attempt.no_answer(patience))
+            break  # The last call may still be under way.
+        if attempt.error is None:
             queue.popleft()
             last_success, pause = clock(), PAUSES_S[0]
+            continue
+        if not reasons:
+            say(f"waiting for the tracking store: {attempt.error}")
+        reasons[queue[0]] = str(attempt.error)
+        if attempt.delivered:
+            last_success = clock()
+        queue.rotate(-1)  # The fault may lie in this journal alone, so try another one.
+        # The last attempt is made when the patience ends, even if the pauses are long by then.
+        sleep(min(pause, max(0.1, patience - (clock() - last_success))))
+        pause = min(2 * pause, PAUSES_S[1])
     for path in folder.glob("*"):
-        if path not in queue:
+        if path not in queue and not (path / SET_ASIDE).exists():
             shutil.rmtree(path, ignore_errors=True)
-    if not queue:
+    if not queue and not any(folder.glob("*")):
         shutil.rmtree(folder, ignore_errors=True)
     return {journal: reasons.get(journal, "not tried") for journal in queue}
+
+
+class _Attempt:
+    """The delivery of one journal in a thread, since a call of the store may never return.
+
+    Args:
+        tracker: The store.
+        folder: The journal's folder.
+    """
+
+    def __init__(self, tracker: Tracker, folder: Path) -> None:
+        self.tracker, self.folder = tracker, folder
+        self.error: DeliveryError | None = None
+        self.begun = 0  # events
+        self.allowance = 0.0  # seconds for the files of the present event
+        self.thread = threading.Thread(target=self._deliver, daemon=True, name="delivery")
+        self.thread.start()
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the store has taken an event."""
+        return self.begun > 1
+
+    def wait(self, deadline: float, clock: Callable[[], float]) -> bool:
+        """Wait for the end of the delivery.
+
+        Args:
+            deadline: The time at which the patience ends if the first event is not delivered by
+                then. Each further event has as long a time.
+            clock: Returns the time in seconds.
+
+        Returns:
+            Whether the delivery has ended, by success or by an error.
+        """
+        patience, begun = deadline - clock(), 1
+        while self.thread.is_alive():
+            if self.begun > begun:
+                begun, deadline = self.begun, clock() + patience
+            if clock() > deadline + self.allowance:
+                return False
+            self.thread.join(0.05)
+        return True
+
+    def no_answer(self, patience: float) -> DeliveryError:
+        """The error of a delivery that has not ended."""
+        error = TimeoutError(f"the store did not answer for {patience:g} s")
+        return DeliveryError(str(error), error)
+
+    def _deliver(self) -> None:
+        try:
+            deliver(self.tracker, self.folder, self._on_event)
+        except DeliveryError as error:
+            self.error = error
+
+    def _on_event(self, size: int) -> None:
+        self.allowance = size / BYTES_PER_SECOND
+        self.begun += 1
 
 
 class BackgroundSender:
@@ -205,8 +346,24 @@ def _send(tracker: Tracker, run: StartedRun, event: Event) -> None:
         tracker.finish(run.run_id, **event.fields)
 
 
-def _write_run(path: Path, run: StartedRun) -> None:
-    """Write the run's id and start. The file is written completely or not at all."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(list(run)))
-    os.replace(partial, path)
+def _start(tracker: Tracker, folder: Path, fields: dict[str, Any]) -> StartedRun:
+    """Start or continue the run of a journal, and keep how it was started."""
+    run = tracker.start(key=folder.name, **fields)
+    partial = folder / f".{START_FILE}"
+    partial.write_text(json.dumps(fields))
+    os.replace(partial, folder / START_FILE)
+    return run
+
+
+def _find_run(tracker: Tracker, folder: Path, events: list[Event]) -> StartedRun:
+    """The run of a journal whose start was delivered earlier. The store knows it by its key.
+
+    If the run was deleted since, and a later event starts it again, it is started now.
+    """
+    try:
+        return tracker.started(folder.name)
+    except MissingRunError:
+        starts = [event for event in events if event.kind == "start"]
+        if not starts:
+            raise
+        return _start(tracker, folder, starts[-1].fields)

@@ -22,6 +22,17 @@ from genae_core.config import require
 EVENT_FILE = "event.json"  # in the folder of each event, beside the files that belong to it
 IMAGE_FILE = "picture.npy"  # in the folder of an event of the kind "image"
 DONE_FILE = "done.json"  # beside the events of a run that has finished
+START_FILE = "start.json"  # beside the events: how the run was started, once the store knows it
+SET_ASIDE = "set-aside"  # beside the events: the folder of those that can never be delivered
+# The fields of each kind of event.
+FIELDS = {
+    "start": {"name", "tags", "params", "time"},
+    "tags": {"tags"},
+    "metrics": {"rows"},
+    "image": {"step"},
+    "files": set(),
+    "finish": {"status", "reason", "time"},
+}
 
 MetricRow = tuple[str, float, int]  # the name, the value and the step of a metric
 
@@ -38,6 +49,18 @@ class Event(NamedTuple):
     folder: Path
     kind: str
     fields: dict[str, Any]
+
+
+class DamagedEventError(ValueError):
+    """An event has another form than genae writes.
+
+    Attributes:
+        event: The folder of the event.
+    """
+
+    def __init__(self, event: Path, reason: Exception) -> None:
+        super().__init__(f"{event} is not an event as genae writes it: {reason!r}")
+        self.event = event
 
 
 class Journal:
@@ -127,7 +150,7 @@ def read_events(folder: Path) -> list[Event]:
     """Read the events that wait in a run's journal, oldest first.
 
     Raises:
-        ValueError: An event has another form than genae writes.
+        DamagedEventError: An event has another form than genae writes.
     """
     events = []
     for path in sorted(pending_events(folder)):
@@ -136,10 +159,20 @@ def read_events(folder: Path) -> list[Event]:
             links = [file for file in path.rglob("*") if file.is_symlink()]
             require(not links, "an event holds files and no links", links=len(links))
             fields = json.loads((path / EVENT_FILE).read_text())
-            events.append(Event(path, fields.pop("kind"), fields))
+            kind = fields.pop("kind")
+            require(set(fields) == FIELDS[kind], f"the fields of {kind} differ", fields=fields)
+            events.append(Event(path, kind, fields))
         except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is not an event as genae writes it: {error!r}") from None
+            raise DamagedEventError(path, error) from None
     return events
+
+
+def set_aside(event: Path) -> Path:
+    """Move an event out of the way of the later ones, and return its new place."""
+    aside = event.parent / SET_ASIDE
+    aside.mkdir(exist_ok=True)
+    number = len(list(aside.iterdir())) + 1
+    return event.rename(aside / f"{number:06}-{event.name}")
 
 
 def pending_events(folder: Path) -> list[Path]:

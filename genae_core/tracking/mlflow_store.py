@@ -1,37 +1,30 @@
-"""The MLflow store of one experiment. This is the only module that imports mlflow.
+"""The MLflow store of one experiment. The package `tracking` alone imports mlflow.
 
 One MLflow run is one combination of cell, seed and chain config. Every call goes through
 MlflowClient with an explicit run id, because the global run of MLflow's fluent API would be shared
 by all trials of a process.
 """
 
-import logging
-import os
+import functools
 import tempfile
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# MLflow reads these variables when it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# The journal keeps every event on disk, so a failed call need not be repeated for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-for _logger in ("alembic", "mlflow.store.db.utils", "mlflow.utils.uri"):
-    logging.getLogger(_logger).setLevel(logging.WARNING)
-
 import mlflow.entities as entities
 import numpy as np
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from genae_core.config.redaction import redact, redact_uri
 from genae_core.tracking.moved_home import check_place
-from genae_core.tracking.store_uri import is_local, redact
+from genae_core.tracking.store_check import check_store
+from genae_core.tracking.store_errors import MissingRunError, translate_errors
+from genae_core.tracking.store_errors import StoreError as StoreError
+from genae_core.tracking.store_uri import is_local
 
 CHAIN_METRICS = ("fcd_val", "fcd", "fcd_ratio")
 IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
@@ -42,10 +35,6 @@ RULER = "ruler"  # the tag with the line of the classifier's ruler
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
 METRICS_PER_CALL = 1000  # MLflow's limit
-
-# The error that MLflow raises when a store cannot be read or written. Other packages catch it
-# under this name, so that they need not import mlflow.
-StoreError = MlflowException
 
 
 class StartedRun(NamedTuple):
@@ -75,6 +64,31 @@ class StoredRun(NamedTuple):
     chain: dict[str, dict[int, float]]
 
 
+class _Client:
+    """MLflow's client, which raises every error as a StoreError.
+
+    Args:
+        uri: The tracking URI.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        with translate_errors(uri):
+            self._client = MlflowClient(uri)
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._client, name)
+        if not callable(member):
+            return member
+
+        @functools.wraps(member)
+        def call(*arguments: Any, **named: Any) -> Any:
+            with translate_errors(self.uri):
+                return member(*arguments, **named)
+
+        return call
+
+
 class Tracker:
     """Writes and reads the runs of one MLflow experiment.
 
@@ -86,7 +100,7 @@ class Tracker:
     def __init__(self, uri: str, experiment_id: str) -> None:
         self.uri = uri
         self.experiment_id = experiment_id
-        self.client = MlflowClient(uri)
+        self.client = _Client(uri)
 
     @classmethod
     def create(cls, uri: str, experiment: str, artifacts: Path) -> "Tracker":
@@ -100,28 +114,25 @@ class Tracker:
             artifacts: The folder in which a local store keeps files. A server has its own.
 
         Raises:
-            ValueError: The store cannot be opened, the experiment was deleted, or GENAE_HOME was
-                moved.
+            StoreError: The store cannot be opened, or does not answer as MLflow does.
+            ValueError: The experiment was deleted, or GENAE_HOME was moved.
         """
-        try:
-            client = MlflowClient(uri)
-            existing = client.get_experiment_by_name(experiment)
-            if existing is None:
-                location = artifacts.as_uri() if is_local(uri) else None
-                return cls(uri, client.create_experiment(experiment, location))
-            if existing.lifecycle_stage != "active":
-                raise ValueError(
-                    f"the MLflow experiment {experiment!r} was deleted: restore it "
-                    "with `mlflow experiments restore`, or use another store"
-                )
-            check_place(uri, existing.artifact_location)
-            return cls(uri, existing.experiment_id)
-        except MlflowException as error:
+        client = _Client(uri)
+        existing = client.get_experiment_by_name(experiment)
+        if existing is None:
+            location = artifacts.as_uri() if is_local(uri) else None
+            experiment_id = client.create_experiment(experiment, location)
+        elif existing.lifecycle_stage == "deleted":
             raise ValueError(
-                f"the tracking store {redact(uri)} cannot be opened: {redact(str(error))}"
-            ) from None
-        except OSError as error:
-            raise ValueError(f"the tracking store {redact(uri)}: {error}") from None
+                f"the MLflow experiment {experiment!r} was deleted: restore it "
+                "with `mlflow experiments restore`, or use another store"
+            )
+        else:
+            check_place(uri, existing.artifact_location)
+            experiment_id = existing.experiment_id
+        if not experiment_id:
+            raise StoreError(_no_answer(uri, "the experiment"))
+        return cls(uri, experiment_id)
 
     def find(self, **tags: str) -> list[entities.Run]:
         """Return all runs that have these tags, oldest first."""
@@ -129,7 +140,7 @@ class Tracker:
         runs: list[entities.Run] = []
         token = None
         while True:
-            page = self.client.search_runs(
+            page: Any = self.client.search_runs(
                 [self.experiment_id],
                 query,
                 max_results=1000,
@@ -150,7 +161,8 @@ class Tracker:
             key: What identifies the run. It becomes the tag "key".
             name: The run's name in the UI.
             tags: The tags of a new run.
-            params: The params to log.
+            params: The params to log. A param that the run has keeps its value, because MLflow
+                does not change params.
             time: The start of a new run, in milliseconds since 1970.
 
         Returns:
@@ -169,11 +181,64 @@ class Tracker:
             run = self.client.create_run(
                 self.experiment_id, start_time=time, run_name=name, tags=all_tags
             )
-        pairs = [entities.Param(name, value) for name, value in params.items()]
+            if not run.info.run_id:
+                raise StoreError(_no_answer(self.uri, "the new run"))
+        run_id = str(run.info.run_id)
+        missing = [name for name in params if name not in run.data.params]
+        pairs = [entities.Param(name, params[name]) for name in missing]
         for first in range(0, len(pairs), PARAMS_PER_CALL):
-            batch = pairs[first : first + PARAMS_PER_CALL]
-            self.client.log_batch(run.info.run_id, params=batch)
-        return StartedRun(str(run.info.run_id), int(run.info.start_time))
+            self.client.log_batch(run_id, params=pairs[first : first + PARAMS_PER_CALL])
+        stored = self._stored(run_id)
+        complete = (
+            stored.data.tags.get("key") == key and params.keys() <= stored.data.params.keys()
+        )
+        self._check(complete, "the params")
+        return StartedRun(run_id, int(run.info.start_time))
+
+    def started(self, key: str) -> StartedRun:
+        """Find the run with this key.
+
+        Raises:
+            MissingRunError: There is none.
+        """
+        runs = self.find(key=key)
+        if not runs:
+            deleted = self._deleted(key)
+            what = f"its run {deleted[-1].info.run_id} was deleted in" if deleted else "no run in"
+            raise MissingRunError(f"{what} {redact_uri(self.uri)}")
+        return StartedRun(str(runs[-1].info.run_id), int(runs[-1].info.start_time))
+
+    def restore(self, key: str) -> bool:
+        """Restore the deleted run with this key. Returns whether there was one."""
+        deleted = self._deleted(key)
+        if deleted:
+            self.client.restore_run(deleted[-1].info.run_id)
+        return bool(deleted)
+
+    def _deleted(self, key: str) -> list[entities.Run]:
+        """The deleted runs with this key, oldest first."""
+        return list(
+            self.client.search_runs(
+                [self.experiment_id],
+                f"tags.`key` = '{key}'",
+                run_view_type=entities.ViewType.DELETED_ONLY,
+                order_by=["attributes.start_time ASC"],
+            )
+        )
+
+    def _stored(self, run_id: str) -> entities.Run:
+        """The run as the store holds it, to compare it with what was sent."""
+        run: entities.Run = self.client.get_run(run_id)
+        self._check(run.info.run_id == run_id, "the run")
+        return run
+
+    def _check(self, stored: bool, what: str) -> None:
+        """Raise StoreError if the store has answered that it took something, and lacks it.
+
+        Something between this program and the store may answer every call with success.
+        """
+        if not stored:
+            raise StoreError(_no_answer(self.uri, what))
 
     def log_metrics(self, run: StartedRun, rows: Sequence[tuple[str, float, int]]) -> None:
         """Log metrics as (name, value, step).
@@ -186,6 +251,10 @@ class Tracker:
         for first in range(0, len(metrics), METRICS_PER_CALL):
             batch = metrics[first : first + METRICS_PER_CALL]
             self.client.log_batch(run.run_id, metrics=batch)
+            stored = self._stored(run.run_id).data.to_proto().metrics
+            steps = {metric.key: metric.step for metric in stored}
+            present = all(steps.get(each.key, each.step - 1) >= each.step for each in batch)
+            self._check(present, "the metrics")
 
     def log_image(self, run: StartedRun, image: NDArray[np.uint8], step: int) -> None:
         """Log an image, uint8 [H, W, 3], for the image grid of MLflow's UI.
@@ -200,13 +269,14 @@ class Tracker:
             picture.save(Path(scratch) / f"{name}.png")
             thumbnail = ImageOps.contain(picture, (THUMBNAIL_PX, THUMBNAIL_PX))
             thumbnail.save(Path(scratch) / f"{name}+compressed.webp")
-            self.client.log_artifacts(run.run_id, scratch, "images")
+            self.log_files(run.run_id, Path(scratch), "images")
         self.client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, True)
 
     def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags of a run."""
         for name, value in tags.items():
             self.client.set_tag(run_id, name, value)
+        self._check(tags.keys() <= self._stored(run_id).data.tags.keys(), "the tags")
 
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Log values without a step, with the present time. The run may have ended already."""
@@ -218,6 +288,17 @@ class Tracker:
         """Copy a file, or everything in a folder, into a folder of the run's artifacts."""
         log = self.client.log_artifact if path.is_file() else self.client.log_artifacts
         log(run_id, str(path), folder)
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        base = path.parent if path.is_file() else path
+        sizes: dict[str, dict[str, int | None]] = {}  # by folder, then by path
+        for file in files:
+            place = "/".join([*([folder] if folder else []), file.relative_to(base).as_posix()])
+            parent = place.rpartition("/")[0]
+            if parent not in sizes:
+                listed = self.client.list_artifacts(run_id, parent or None)
+                sizes[parent] = {info.path: info.file_size for info in listed}
+            size = sizes[parent].get(place, -1)
+            self._check(size in (None, file.stat().st_size), f"the file {place}")
 
     def finish(
         self, run_id: str, status: str = "FINISHED", reason: str = "", time: int | None = None
@@ -233,6 +314,7 @@ class Tracker:
         if reason:
             self.client.set_tag(run_id, "error", redact(reason)[:4000])
         self.client.set_terminated(run_id, status, time)
+        self._check(self._stored(run_id).info.status == status, "the run's end")
 
     def close_sweep(self, sweep: str, undelivered: Collection[str] = ()) -> None:
         """Clean up the runs of a sweep whose trials have all ended.
@@ -245,6 +327,7 @@ class Tracker:
             undelivered: The keys of runs with events that still wait for delivery. These runs
                 are left alone.
         """
+        check_store(self.uri)  # A dead server would be asked for a minute.
         by_key: dict[str, entities.Run] = {}
         runs = [run for run in self.find(sweep=sweep) if run.data.tags["key"] not in undelivered]
         for run in sorted(runs, key=lambda run: run.info.status == "FINISHED"):
@@ -304,9 +387,11 @@ class Tracker:
         """
         try:
             run = self.client.get_run(run_id)
-        except MlflowException as error:
+        except StoreError as error:
+            if not error.refused:
+                raise
             raise ValueError(
-                f"no run {run_id!r} in {redact(self.uri)}: {redact(str(error))}; give the id that "
+                f"no run {run_id!r} in {redact_uri(self.uri)}: {error}; give the id that "
                 "the MLflow UI shows, and --tracking-uri if it is in another store"
             ) from None
         check_place(self.uri, run.info.artifact_uri)
@@ -315,3 +400,11 @@ class Tracker:
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
         """Copy an artifact of a run, a file or a folder, below `folder`, and return its path."""
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
+
+
+def _no_answer(uri: str, what: str) -> str:
+    """The message about a server that answers, but not with what it was asked for."""
+    return (
+        f"the tracking store {redact_uri(uri)} answers, but without {what}: check that the "
+        "address is MLflow's, and what stands between"
+    )

@@ -1,28 +1,14 @@
-"""The address of a tracking store: its checks, and its text without passwords."""
+"""The address of a tracking store."""
 
-import re
-import urllib.error
-import urllib.request
+from urllib.parse import urlsplit
 
 from genae_core.config.places import is_same_place, is_sqlite, locate_store, sqlite_path
-
-TIMEOUT_S = 10
-
-
-def redact(text: str) -> str:
-    """Replace the passwords of all URLs in the text.
-
-    Args:
-        text: Any text, such as an error message.
-
-    Returns:
-        The text with `***` in place of each password.
-    """
-    return re.sub(r"(://[^/@:\s]*):[^/\s]+@", r"\1:***@", text)
+from genae_core.config.redaction import redact_uri
+from genae_core.tracking.store_check import check_store
 
 
 def resolve_uri(uri: str) -> str:
-    """Check a tracking URI and make its SQLite path absolute.
+    """Check a tracking URI and its store, and make an SQLite path absolute.
 
     Args:
         uri: sqlite:///PATH, http(s)://HOST:PORT, or another database that MLflow knows.
@@ -32,22 +18,23 @@ def resolve_uri(uri: str) -> str:
 
     Raises:
         ValueError: The folder of an SQLite file does not exist, MLflow no longer writes this kind
-            of store, or the server does not answer within TIMEOUT_S.
+            of store, or the address is malformed.
+        StoreError: The store does not answer within some seconds, or cannot be opened.
     """
     if is_sqlite(uri):
         uri = locate_store(uri)
         folder = sqlite_path(uri).parent
         if not folder.is_dir():
             raise ValueError(f"--tracking-uri: the folder {folder} does not exist; make it first")
-        return uri
-    if uri.startswith(("http://", "https://")):
-        _check_server(uri)
-        return uri
-    if "://" not in uri or uri.startswith("file:"):
+    elif "://" not in uri or uri.startswith("file:"):
         raise ValueError(
             "--tracking-uri must be sqlite:///PATH, http(s)://HOST:PORT or another "
-            f"database that MLflow knows, got {uri!r}: MLflow no longer writes its file store"
+            f"database that MLflow knows, got {redact_uri(uri)!r}: MLflow no longer writes its "
+            "file store"
         )
+    elif not is_local(uri):
+        _check_address(uri)
+    check_store(uri)
     return uri
 
 
@@ -63,15 +50,17 @@ def is_local(uri: str) -> bool:
     return uri.startswith(("sqlite:", "sqlite+"))
 
 
-def _check_server(uri: str) -> None:
-    """Raise ValueError if no server answers at the URI."""
+def _check_address(uri: str) -> None:
+    """Raise ValueError if a URI is malformed. Its parts may be pieces of a password."""
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=TIMEOUT_S) as answer:
-            answer.read()
-    except urllib.error.HTTPError:
-        return  # A server is there. Missing permissions show when the experiment is created.
-    except (OSError, ValueError) as error:
+        split = urlsplit(uri)
+        valid = split.port is None or split.port > 0
+        valid = valid and (split.hostname is not None or not uri.startswith("http"))
+    except ValueError:
+        valid = False
+    if not valid or any(letter.isspace() for letter in uri):
         raise ValueError(
-            f"--tracking-uri {redact(uri)} does not answer: {error}; start the "
-            "server or check the address"
-        ) from None
+            f"--tracking-uri {redact_uri(uri)!r} is no valid address: write "
+            "http://USER:PASSWORD@HOST:PORT, with signs such as / ? # @ and spaces of a password "
+            "as %2F %3F %23 %40 %20"
+        )

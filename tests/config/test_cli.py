@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from genae_core.config.cli import cli
+from genae_core.config.errors import DEBUG
 from genae_core.tracking import mlflow_store
 
 
@@ -33,10 +34,72 @@ def test_an_error_of_the_user_is_one_message_without_passwords(
     assert printed.err.startswith("error: http://me:***@host/") and "hunter2" not in printed.err
 
 
-def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("a bug"), AssertionError(), RuntimeError("two\nlines"), RecursionError("deep")],
+)
+def test_a_bug_is_one_message_that_asks_for_a_report(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def main(options: Options) -> int:
-        raise KeyError("a bug")
+        raise error
+
+    monkeypatch.delenv(DEBUG, raising=False)
+    monkeypatch.setattr("sys.argv", ["script"])
+    assert cli(Options, main, "What it does.") == 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "Traceback" not in printed
+    assert f"did not expect: {type(error).__name__}" in printed
+    assert "report" in printed and "--debug" in printed
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+@pytest.mark.parametrize("kind", [ValueError, KeyError])
+def test_debug_shows_the_traceback_without_passwords(
+    how: str,
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(options: Options) -> int:
+        raise kind("http://me:hunter2@host/")
+
+    # setenv first, so that monkeypatch removes what the flag sets.
+    monkeypatch.setenv(DEBUG, "1" if how == "variable" else "")
+    monkeypatch.setattr("sys.argv", ["script", *(["--debug"] if how == "flag" else [])])
+    assert cli(Options, main, "What it does.") == (2 if kind is ValueError else 1)
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "in main" in printed and "hunter2" not in printed
+
+
+def test_ctrl_c_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(options: Options) -> int:
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("sys.argv", ["script"])
-    with pytest.raises(KeyError):
-        cli(Options, main, "What it does.")
+    assert cli(Options, main, "What it does.") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_flag_that_does_not_exist_is_repeated_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["script", "--traking-uri", "http://me:hunter2@host/"])
+    with pytest.raises(SystemExit) as end:
+        cli(Options, lambda options: 0, "What it does.")
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert "traking-uri" in printed and "hunter2" not in printed
+
+
+def test_a_package_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(options: Options) -> int:
+        raise ModuleNotFoundError("No module named 'ray'", name="ray")
+
+    monkeypatch.setattr("sys.argv", ["script"])
+    assert cli(Options, main, "What it does.") == 2
+    assert "the package ray is not installed: pip install" in capsys.readouterr().err

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import tyro
 
+from genae_core.config.cli import with_debug
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
@@ -171,7 +173,7 @@ def check_script(name: str, arguments: list[str]) -> None:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-            options = tyro.cli(module.Options, args=arguments)
+            options = tyro.cli(with_debug(module.Options), args=arguments)
     except (SystemExit, ValueError) as error:
         text = f"{name} {shlex.join(arguments)} is not accepted: {error}\n{printed.getvalue()}"
         raise DocumentationError(text) from None
@@ -203,7 +205,7 @@ def all_flags() -> set[str]:
     for path in SCRIPTS:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            tyro.cli(script_module(path).Options, args=["--help"])
+            tyro.cli(with_debug(script_module(path).Options), args=["--help"])
         flags |= set(re.findall(r"--[a-z][\w-]*", printed.getvalue()))
     return flags
 

@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
+from genae_core.config.redaction import redact
 from genae_core.report.explorer.embedding import rank_seeds
 from genae_core.report.explorer.findings import describe, headlines
 from genae_core.report.explorer.gather import SCALARS, FinishedRun, RunWithoutResult
@@ -16,7 +17,6 @@ from genae_core.report.explorer.summaries import (
     setting_curves,
 )
 from genae_core.report.tables import is_blind
-from genae_core.tracking.store_uri import redact
 
 UNKNOWN = (None, None, None)  # an interval that was not measured
 # What is chosen by the FCD.

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from genae_core.config.redaction import redact
 from genae_core.experiment.recording import LATENT, SPRITE
 from genae_core.report.explorer.artifacts import READERS, Artifact, Artifacts
 from genae_core.report.tables import share_rulers
 from genae_core.tracking.mlflow_store import StoredRun, StoreError, Tracker
-from genae_core.tracking.store_uri import redact
 
 TAGS = ("family", "cell", "chain", "seed", "latent_dim")
 SCALARS = ("fcd_step0", "fcd_best", "fcd_best_step", "fcd_floor")

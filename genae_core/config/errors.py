@@ -1,0 +1,63 @@
+"""The one message that a user reads about an error, and the exit status that goes with it."""
+
+import os
+import sys
+import traceback
+
+from genae_core.config.redaction import redact
+
+DEBUG = "GENAE_DEBUG"  # the environment variable that shows tracebacks, as --debug does
+# What a user can set right: a wrong flag, a missing file, a store or a cluster that does not
+# answer. The packages behind which a library stands turn its errors into these.
+EXPECTED = (ValueError, OSError)
+
+
+def print_error(error: BaseException) -> int:
+    """Print one message about an error, without passwords and without a traceback.
+
+    With --debug or GENAE_DEBUG=1 the traceback follows.
+
+    Args:
+        error: The error that ends the program.
+
+    Returns:
+        The exit status: 2 for an error that the user can set right, 130 after Ctrl-C, and 1 for an
+        error that nobody foresaw.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        message, status = "interrupted", 130
+    elif isinstance(error, EXPECTED):
+        message, status = f"error: {_text(error)}", 2
+    elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("genae"):
+        name = error.name or str(error)
+        message = f"error: the package {name} is not installed: pip install 'genae[sweep]'"
+        status = 2
+    elif isinstance(error, MemoryError):
+        message, status = f"error: there is not enough memory: {_text(error)}", 1
+    else:
+        message, status = _report(error), 1
+    print(redact(message), file=sys.stderr)
+    if shows_tracebacks():
+        lines = traceback.format_exception(error)
+        print(redact("".join(lines)).rstrip(), file=sys.stderr)
+    return status
+
+
+def shows_tracebacks() -> bool:
+    """Return whether the user asked for tracebacks."""
+    return os.environ.get(DEBUG, "") not in ("", "0")
+
+
+def _text(error: BaseException) -> str:
+    """The message of an error, or the name of its class if it has no message."""
+    return str(error).strip() or type(error).__name__
+
+
+def _report(error: BaseException) -> str:
+    """The message about an error that nobody foresaw, in one line of whole sentences."""
+    words = " ".join(redact(str(error)).split())  # before it is cut, which may take away an "@"
+    reason = type(error).__name__ + (f": {words[:500]}" if words else "")
+    return (
+        f"error: genae met an error that it did not expect: {reason}. Please report it to the "
+        f"maintainers, with the traceback that --debug or {DEBUG}=1 shows."
+    )

@@ -1,0 +1,54 @@
+"""Short questions to addresses at which nothing answers."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from genae_core.config import network
+from genae_core.config.network import check_port, within
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(5)
+        yield int(listener.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "ANSWER_S", 0.3)
+
+
+def test_a_closed_port_an_unknown_host_and_a_silent_port(silent: int) -> None:
+    cases = [
+        ("127.0.0.1", 1, b"", "refused"),
+        ("no-such-host.invalid", 1, b"", "no host of this name"),
+        ("127.0.0.1", silent, b"hello", "no answer within 0.3 s"),
+    ]
+    for host, port, greeting, reason in cases:
+        began = time.monotonic()
+        with pytest.raises(ConnectionError, match=f"nothing answers at {host}:{port}.*{reason}"):
+            check_port(host, port, greeting)
+        assert time.monotonic() - began < 2
+    assert check_port("127.0.0.1", silent) == b""
+
+
+def test_a_name_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """socket.create_connection has no limit for it."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: threading.Event().wait(5))
+    with pytest.raises(ConnectionError, match="no answer within 0.3 s"):
+        check_port("host", 1)
+
+
+def test_within_returns_and_raises_what_the_function_does() -> None:
+    assert within(5, max, 1, 2) == 2
+    with pytest.raises(ZeroDivisionError):
+        within(5, lambda: 1 // 0)
+    with pytest.raises(TimeoutError):
+        within(0.01, time.sleep, 1)
