@@ -39,7 +39,7 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
 
 
 @functools.cache
-def with_debug(options: type[Any]) -> type[Any]:
+def with_debug(options: Any) -> Any:
     """The dataclass of a script's flags, and the flag --debug that every script has."""
     text = f"Show the traceback of an error, as {DEBUG}=1 does."
     debug = ("debug", Annotated[bool, tyro.conf.arg(help=text)], False)
