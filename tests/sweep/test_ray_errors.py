@@ -36,8 +36,13 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
                 for reply in replies[1:]:
                     connection.sendall(reply)
 
-        threading.Thread(target=serve, daemon=True).start()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
         yield replies
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        for connection in kept:
+            connection.close()
 
 
 @pytest.mark.parametrize(
