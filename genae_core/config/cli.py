@@ -30,7 +30,8 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
         the error's message.
     """
     try:
-        values: Any = _parse(with_debug(options), description)
+        flags: Any = options
+        values: Any = _parse(with_debug(flags), description)
         if values.debug:
             os.environ[DEBUG] = "1"  # for the processes that the script starts, too
         return main(values)
