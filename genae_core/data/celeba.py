@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from genae_core.config import register, require, require_int
 from genae_core.data.base import Rejected, Source
 from genae_core.data.celeba_lists import note_skipped, read_attributes, split_names
-from genae_core.data.file_source import FileSource, note_links, reject_unreadable
+from genae_core.data.file_source import FileSource, note_passed_over, reject_unreadable
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.names import escape_name
 from genae_core.data.official_files import Layout, check_source, locate, stamp
@@ -108,7 +108,7 @@ class CelebAConfig:
             crop=self.crop,
             aspect=WIDTH / HEIGHT,
             label_names=rows.names,
-            notes=(*notes, *cut_notes, *note_links("celeba", listing)),
+            notes=(*notes, *cut_notes, *note_passed_over("celeba", listing)),
             rejected=(
                 *reject_unreadable(listing),
                 *(Rejected(escape_name(name), f"has no row in {ATTRIBUTES}") for name in rowless),

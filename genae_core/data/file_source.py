@@ -35,15 +35,28 @@ def reject_unreadable(listing: Listing) -> tuple[Rejected, ...]:
     return tuple(Rejected(escape_name(name), reason) for name, reason in listing.unreadable)
 
 
-def note_links(dataset: str, listing: Listing) -> list[str]:
-    """A list with the note that links to folders are passed over; empty if there are none."""
-    links = [escape_name(name) for name in listing.skipped_links]
-    first = ", ".join(links[:3]) + (" and so on" if len(links) > 3 else "")
-    note = (
-        f"{dataset}: {len(links):,} links to folders are passed over, because they lead to a "
-        f"folder that is read already, or back to one that holds them: {first}."
-    )
-    return [note] if links else []
+def note_passed_over(dataset: str, listing: Listing) -> list[str]:
+    """The notes about folders and links that are passed over; none if there are none."""
+    notes = []
+    if listing.skipped_links:
+        notes.append(
+            f"{dataset}: {len(listing.skipped_links):,} links to folders are passed over, because "
+            "they lead to a folder that is read already, or back to one that holds them: "
+            f"{_name_first(listing.skipped_links)}."
+        )
+    if listing.unreadable:
+        names = [name for name, _ in listing.unreadable]
+        notes.append(
+            f"{dataset}: {len(names):,} folders cannot be listed and are passed over, with "
+            f"whatever they hold: {_name_first(names)}."
+        )
+    return notes
+
+
+def _name_first(names: Sequence[str]) -> str:
+    """The first three names, in words."""
+    first = ", ".join(escape_name(name) for name in names[:3])
+    return first + (" and so on" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from genae_core.config import register, require, require_int
 from genae_core.data.base import Source
-from genae_core.data.file_source import FileSource, note_links, reject_unreadable
+from genae_core.data.file_source import FileSource, note_passed_over, reject_unreadable
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.names import escape_name
 from genae_core.data.official_files import check_source, draw_split_indices, stamp
@@ -19,6 +19,8 @@ ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig:
     """The images below a folder, cut by a seed into 6/8 train, 1/8 val and 1/8 test.
+
+    Transparent pixels are laid on a white ground.
 
     Args:
         root: A path or a URI. If every image lies in a subfolder, the topmost subfolder is the
@@ -87,7 +89,7 @@ class ImageFolderConfig:
             size=self.size,
             crop=self.crop,
             label_names=classes,
-            notes=(note, *note_links("image_folder", listing)),
+            notes=(note, *note_passed_over("image_folder", listing)),
             rejected=reject_unreadable(listing),
         )
 

@@ -10,6 +10,7 @@ from contracts.pictures import (
     EXIF_HEADER,
     Damaged,
     add_exif,
+    add_segments,
     damage,
     decode_jpeg,
     encode,
@@ -20,6 +21,7 @@ from contracts.pictures import (
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from genae_core.data import images
 from genae_core.data.file_source import FileSource
 from genae_core.data.images import centre_crop, decode
 from genae_core.data.pillow_decoding import FORMATS
@@ -121,6 +123,26 @@ def test_defects_of_exif_do_not_hide_how_a_picture_is_turned(defect: str) -> Non
     for kind in ("PNG", "WEBP"):
         content = encode(picture, kind, exif=EXIF_HEADER + block, lossless=True)
         assert not differ(decode(content, 32, 1.0), wanted), kind
+
+
+def test_the_orientation_is_read_behind_large_segments() -> None:
+    jpeg = seed_files()["plain.jpg"]
+    exif = EXIF_HEADER + tiff_block(orientation(6))
+    content = add_segments(jpeg, b"A" * 60_000, b"B" * 60_000, exif)
+    assert not differ(decode(content, 32, 1.0), np.rot90(decode_jpeg(jpeg), -1))
+
+
+def test_a_jpeg_of_many_scans_is_decoded_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each scan passes over the whole picture, so thousands of them take hours."""
+    jpeg = seed_files()["progressive.jpg"]
+    start, end = jpeg.rindex(b"\xff\xda"), jpeg.rindex(b"\xff\xd9")
+    content = jpeg[:end] + 100 * jpeg[start:end] + jpeg[end:]
+    calls: list[bytes] = []
+    monkeypatch.setattr(images.DECODING, "read_square", lambda *call: calls.append(call[0]))
+    with pytest.raises(TypeError):  # The stand-in answers nothing.
+        decode(content, 32, 1.0)
+    assert calls == [content]
+    assert decode(jpeg, 32, 1.0).shape == (40, 40, 3) and calls == [content]
 
 
 @pytest.mark.parametrize(

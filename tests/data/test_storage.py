@@ -1,5 +1,6 @@
 """Listing and reading what may lie in a user's folder."""
 
+import io
 import os
 import socket
 from pathlib import Path
@@ -15,6 +16,7 @@ from genae_core.data.celeba_lists import read_partition
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.names import escape_name, unescape_name
 from genae_core.data.preparation import prepare
+from genae_core.data.shard_images import open_shards
 from genae_core.data.storage import Folder, Unreadable
 
 PNG = encode(paint(1), "PNG")
@@ -80,6 +82,10 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
         prepare(config, Folder(tmp_path / "out"))
     listed = (tmp_path / "out.partial" / "_rejected.csv").read_text()
     assert listed == "name,reason\nb/,cannot be listed: Permission denied\n"
+    assert config.source().notes[1] == (
+        "image_folder: 1 folders cannot be listed and are passed over, with whatever they hold: "
+        "b/."
+    )
     with pytest.raises(PermissionError):
         Folder(tmp_path / "b").files()
     assert Folder(tmp_path / "nowhere").files() == []
@@ -125,19 +131,19 @@ def test_a_pipe_that_replaces_a_file_is_not_waited_for(
 
 
 def test_a_tree_of_all_of_these_is_prepared(tmp_path: Path) -> None:
-    root = tmp_path / "raw"
+    root, out = tmp_path / LATIN / "raw", tmp_path / DOGS / "out"
     fill(root, *(f"cats/{number}.png" for number in range(6)), f"cats/{LATIN}", "cats/a\nb\\.png")
     fill(root, *(f"{DOGS}/{number}.png" for number in range(6)))
     os.mkfifo(root / "cats" / "pipe.png")
     (root / "cats" / "dangling.png").symlink_to("nowhere")
     (root / "cats" / "all").symlink_to("..")
     (root / "cats" / "text.png").write_bytes(b"no picture")
-    (root / "cats" / "long.png").symlink_to("/dev/zero")
+    (root / "cats" / "zeros.png").symlink_to("/dev/zero")
     config = ImageFolderConfig(root=str(root), size=32)
     notes: list[str] = []
     manifest = prepare(
         config,
-        Folder(tmp_path / "out"),
+        Folder(out),
         0.5,
         on_plan=lambda source, *_: notes.extend(source.notes),
     )
@@ -147,21 +153,25 @@ def test_a_tree_of_all_of_these_is_prepared(tmp_path: Path) -> None:
         "image_folder: 1 links to folders are passed over, because they lead to a folder that is "
         "read already, or back to one that holds them: cats/all."
     )
-    assert (tmp_path / "out" / "_rejected.csv").read_text() == (
+    assert (out / "_rejected.csv").read_text() == (
         "name,reason\n"
         "cats/dangling.png,cannot be read: No such file or directory\n"
-        "cats/long.png,cannot be read: it is a device and no regular file\n"
         "cats/pipe.png,cannot be read: it is a named pipe and no regular file\n"
         'cats/text.png,"not an image of a known format (AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF, '
         'WEBP)"\n'
+        "cats/zeros.png,cannot be read: it is a device and no regular file\n"
     )
     read = [
         name
         for shard in manifest.shards
-        for name in pq.read_table(tmp_path / "out" / shard.file).column("name").to_pylist()
+        for name in pq.read_table(io.BytesIO((out / shard.file).read_bytes()))
+        .column("name")
+        .to_pylist()
     ]
     assert {r"cats/caf\xe9.png", r"cats/a\x0ab\\.png", r"h\xfcnde/0.png"} <= set(read)
     assert all((root / unescape_name(name)).is_file() for name in read)
+    splits = open_shards(Folder(out), tmp_path / "cache")
+    assert len(splits.train.images) == manifest.rows("train")
 
 
 @pytest.mark.parametrize(
