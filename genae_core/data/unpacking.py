@@ -1,9 +1,11 @@
 """Unpacking of compressed files, within a limit: a file of 2 MB may unpack to gigabytes."""
 
+import contextlib
 import gzip
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 
 PIECE = 2**20
 # Pictures rarely shrink to a fifth. A file of constant bytes shrinks to a thousandth.
@@ -39,16 +41,22 @@ def check_mat(content: bytes, path: str) -> None:
     while position + 8 <= len(content):
         kind, size = struct.unpack_from(f"{order}II", content, position)
         position += 8
-        packed = content[position : position + size] if kind == MAT_COMPRESSED else b""
-        inflater = zlib.decompressobj()
-        while packed and not inflater.eof:
-            try:
-                unpacked += len(inflater.decompress(packed, PIECE))
-            except zlib.error:
-                break
-            packed = inflater.unconsumed_tail
-            _check_growth(unpacked, len(content), path)
+        if kind == MAT_COMPRESSED:
+            for length in _inflate(content, position, position + size):
+                unpacked += length
+                _check_growth(unpacked, len(content), path)
         position += size
+
+
+def _inflate(content: bytes, start: int, end: int) -> Iterator[int]:
+    """Unpack a part of a content, and yield the length of each piece of at most PIECE bytes."""
+    inflater = zlib.decompressobj()
+    with contextlib.suppress(zlib.error):
+        for first in range(start, min(end, len(content)), PIECE):
+            packed = content[first : min(end, first + PIECE)]
+            while packed and not inflater.eof:
+                yield len(inflater.decompress(packed, PIECE))
+                packed = inflater.unconsumed_tail
 
 
 def _check_growth(unpacked: int, packed: int, path: str) -> None:
