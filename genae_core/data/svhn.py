@@ -1,14 +1,13 @@
 """The cropped digits of SVHN (format 2), which are read from its MATLAB files."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.io import loadmat, whosmat
 
 from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split
 from genae_core.data.images import check_size
+from genae_core.data.matlab import read_arrays
 from genae_core.data.official_files import (
     Layout,
     check_digest,
@@ -20,7 +19,6 @@ from genae_core.data.official_files import (
     stamp,
 )
 from genae_core.data.storage import Folder
-from genae_core.data.unpacking import check_mat
 
 SIDE = 32
 OFFICIAL = {  # the number of images and the md5 of each file
@@ -28,7 +26,6 @@ OFFICIAL = {  # the number of images and the md5 of each file
     "test_32x32.mat": (26_032, "eb5a983be6a315427106f1b164d9cef3"),
     "extra_32x32.mat": (531_131, "a93ce644f1a588dc4d68dda5feec44a7"),
 }
-NUMBERS = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "single", "double"}
 EXTRA = "extra_32x32.mat"
 LAYOUT = Layout("svhn", ("", "svhn"), ("train_32x32.mat", "test_32x32.mat"))
 LAYOUT_EXTRA = LAYOUT._replace(files=(*LAYOUT.files, EXTRA))
@@ -105,19 +102,10 @@ def _read_mat(folder: Folder, name: str) -> Split:
     Raises ValueError if the file is incomplete or has another content.
     """
     path, raw = folder.path_of(name), folder.read(name)
-    check_mat(raw, path)
     try:
-        kinds = {variable: kind for variable, _, kind in whosmat(io.BytesIO(raw))}
-        # Other kinds, such as cells within cells, are not read at all.
-        objects = [key for key in ("X", "y") if kinds.get(key, "uint8") not in NUMBERS]
-        content = {} if objects else loadmat(io.BytesIO(raw), variable_names=("X", "y"))
-    except Exception as error:  # scipy also raises the errors of zlib and struct.
-        raise ValueError(
-            f"{path} is not a whole MATLAB 5 file ({type(error).__name__}: {error}); was a "
-            "download interrupted?"
-        ) from error
-    for key in objects:
-        raise ValueError(f"{path}: {key} must be numbers in an array, got objects: {kinds[key]}")
+        content = read_arrays(raw, ("X", "y"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a whole MATLAB 5 file as SVHN has: {error}") from None
     if absent := [key for key in ("X", "y") if key not in content]:
         raise ValueError(f"{path} lacks {' and '.join(absent)}; a whole file has X and y")
     pixels, labels = content["X"], content["y"]
