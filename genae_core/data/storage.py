@@ -168,8 +168,7 @@ class Folder:
             import pyarrow
 
             _open_regular(self.path_of(name)).close()
-            # As bytes, because pyarrow refuses a text that is not UTF-8.
-            return pyarrow.OSFile(os.fsencode(self.path_of(name)), "rb")
+            return pyarrow.OSFile(self.path_of(name), "rb")
         filesystem, base = self._open()
         with _AddFileName(self.path_of(name)):
             return filesystem.open_input_file(f"{base}/{name}")
