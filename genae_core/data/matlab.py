@@ -73,6 +73,8 @@ def read_arrays(content: bytes, names: tuple[str, ...]) -> dict[str, NDArray[np.
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     require(order is not None, "a MATLAB 5 file says IM or MI at byte 126", bytes=content[126:128])
     assert order is not None
+    (version,) = struct.unpack_from(f"{order}H", content, 124)
+    require(version == 0x100, "a MATLAB 5 file has version 256; save it with -v7", version=version)
     arrays: dict[str, NDArray[np.generic]] = {}
     position, unpacked = HEADER, 0
     while position < len(content):
@@ -85,7 +87,7 @@ def read_arrays(content: bytes, names: tuple[str, ...]) -> dict[str, NDArray[np.
                 check_growth(unpacked + len(whole), len(content))
             unpacked += len(whole)
             element = _element(memoryview(whole), 0, order)
-        if element.kind == MATRIX:
+        if element.kind == MATRIX and len(element.content):
             name, array = _array(element.content, order, names)
             if array is not None:
                 arrays[name] = array

@@ -87,3 +87,12 @@ def test_a_cut_file_says_so() -> None:
     head = content[:128] + struct.pack("<2I", 15, len(packed))
     with pytest.raises(ValueError, match="ends within a compressed element"):
         read_arrays(head + packed, ("X",))
+
+
+def test_a_file_of_another_version_says_how_to_save_it() -> None:
+    """MATLAB 7.3 files are HDF5 files behind a header of MATLAB 5."""
+    content = (
+        b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM".ljust(388, b"\0") + b"\x89HDF\r\n\x1a\n"
+    )
+    with pytest.raises(ValueError, match="version 256; save it with -v7, got version=512"):
+        read_arrays(content, ("X",))
