@@ -1,11 +1,15 @@
 """Shards and samples, finished or not, opened by pyarrow, pandas and Hugging Face's datasets."""
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from contracts.readers import read_files, read_folder
+from contracts.store import s3
 from PIL import Image
+from pyarrow.fs import S3FileSystem
 
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.preparation import prepare
@@ -71,6 +75,18 @@ def test_samples_are_opened_before_and_after_they_are_complete(
     draw_samples(job, COUNT)
     assert read_folder(tmp_path / "samples") == all_readers(COUNT)
     assert read_files(tmp_path / "samples") == {".parquet": 3, ".json": 3 + 2}
+
+
+def test_samples_on_a_store_are_opened_under_an_odd_name(job: SamplingJob) -> None:
+    with s3("bucket"):
+        out = Folder("s3://bucket/a b?c#d%25é/samples")
+        with pytest.raises(KeyboardInterrupt):
+            draw_samples(job._replace(out=out), COUNT, on_part=stop)
+        draw_samples(job._replace(out=Folder(out.uri)), COUNT)
+        # pyarrow's own file system takes names and not URIs.
+        system = S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"])
+        table = pq.read_table("bucket/a b?c#d%é/samples", filesystem=system)
+        assert table.num_rows == COUNT
 
 
 def test_png_samples_are_opened(job: SamplingJob, tmp_path: Path) -> None:
