@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genae_core import config
+from genae_core.config.places import local_path
 from genae_core.config.redaction import redact_values
 from genae_core.data.base import DataConfig, Source, Splits
 from genae_core.data.parts import PartMapper, map_here
@@ -60,6 +61,7 @@ def load_splits(
         OSError: A disk or a store fails.
     """
     options = options or LoadOptions()
+    home = local_path(home, "home")
     if options.shards is not None:
         folder = Folder(options.shards)
         _check_dataset(data, folder)

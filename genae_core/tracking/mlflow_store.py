@@ -19,6 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from genae_core.config.places import local_path
 from genae_core.config.redaction import redact, redact_uri
 from genae_core.tracking.moved_home import check_place
 from genae_core.tracking.store_check import check_store
@@ -120,7 +121,7 @@ class Tracker:
         client = _Client(uri)
         existing = client.get_experiment_by_name(experiment)
         if existing is None:
-            location = artifacts.as_uri() if is_local(uri) else None
+            location = local_path(artifacts).as_uri() if is_local(uri) else None
             experiment_id = client.create_experiment(experiment, location)
         elif existing.lifecycle_stage == "deleted":
             raise ValueError(

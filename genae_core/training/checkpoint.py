@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from genae_core import config
 from genae_core.config import require
+from genae_core.config.places import local_path
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import GenerativeModel
 from genae_core.models.config import ModelConfig, check_model_config
@@ -111,7 +112,11 @@ def save_model(
     check_model_config(model_config)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors["draw"] = draw.generator.get_state()
-    write(folder, tensors, {"model": config.to_dict(model_config), "shape": list(shape)})
+    write(
+        local_path(folder, "a checkpoint"),
+        tensors,
+        {"model": config.to_dict(model_config), "shape": list(shape)},
+    )
 
 
 def load_model(folder: Path) -> GenerativeModel:
@@ -126,6 +131,7 @@ def load_model(folder: Path) -> GenerativeModel:
     Raises:
         ValueError: The checkpoint is missing, broken, changed, or not of a generative model.
     """
+    folder = local_path(folder, "a checkpoint")
     return restore_model(*read(folder), str(folder))
 
 
@@ -148,6 +154,7 @@ def restore_model(
 
 def load_model_config(folder: Path) -> ModelConfig:
     """Load the config of the model in a checkpoint. Raises ValueError as `load_model` does."""
+    folder = local_path(folder, "a checkpoint")
     return _config_of(_read_description(folder), str(folder))
 
 

@@ -141,6 +141,13 @@ def test_shards_of_version_0_1_are_read_and_continued(here: Path) -> None:
     assert names == {"_manifest.json", "_rejected.csv"}
 
 
+def test_the_library_takes_places_as_a_user_types_them(here: Path) -> None:
+    data = ImageFolderConfig(root="~/raw", size=32)
+    splits = load_splits(data, Path("~/home"), LoadOptions(), say=lambda _: None)
+    assert splits.sha256 and not (here / "~").exists()
+    assert {path.name for path in (here / "home").iterdir()} == {"shards", "cache"}
+
+
 def test_a_stored_root_is_read_from_its_folder_and_elsewhere_the_flag_wins(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

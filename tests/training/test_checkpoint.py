@@ -131,6 +131,16 @@ def test_a_model_is_read_with_its_config_buffers_and_stream(tmp_path: Path) -> N
     assert torch.equal(resumed.normal((5,)), draw.normal((5,)))
 
 
+def test_the_folder_is_taken_as_a_user_types_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _saved(Path("~/a b?"))
+    assert (tmp_path / "a b?" / WEIGHTS).is_file()
+    for spelling in (Path("~/a b?"), (tmp_path / "a b?").as_uri()):
+        load_model(spelling)  # type: ignore[arg-type]  # a library's user passes texts too
+
+
 def test_loading_twice_gives_the_same_weights(tmp_path: Path) -> None:
     _saved(tmp_path / "one")
     one, other = load_model(tmp_path / "one"), load_model(tmp_path / "one")
