@@ -42,7 +42,11 @@ def main(options: Options) -> int:
     database = sqlite_path(uri)
     new = database.parent
     folder = new / ARTIFACTS
-    require(folder.is_dir(), f"there is no folder {folder} with the files of the runs")
+    if not folder.is_dir():
+        raise ValueError(
+            f"there is no folder {folder} with the files of the runs; set GENAE_HOME to the new "
+            "place of the home"
+        )
     count = relocate(database, options.old / ARTIFACTS, folder)
     before = sqlite_uri(options.old / database.name)
     changed = sum(replace_store(path, before, uri) for path in (home() / "sweeps").glob("*"))
