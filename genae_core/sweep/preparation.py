@@ -117,7 +117,7 @@ def _check_moved_data(
     place: SweepPlace, stored: DataConfig, present: DataConfig, splits: Splits
 ) -> None:
     """Raise ValueError if a resumed sweep reads other images than those it was started with."""
-    before, now = root_of(stored), root_of(present)
+    before, now = (redact_uri(root_of(data) or "") for data in (stored, present))
     if before == now:
         return
     digests = {run.data.tags.get("data_sha256") for run in place.tracker.find(sweep=place.name)}

@@ -22,7 +22,7 @@ from genae_core import config
 from genae_core.config.differences import first_difference
 from genae_core.config.home import default_store, home
 from genae_core.config.places import is_same_place, is_uri, locate
-from genae_core.config.redaction import redact, redact_values
+from genae_core.config.redaction import is_redacted, redact, redact_uri, redact_values
 from genae_core.data.base import DataConfig
 from genae_core.data.roots import root_of
 from genae_core.data.shards import WHERE
@@ -172,8 +172,11 @@ def keep_places(
         same = (stored, model) == (cell.data, cell.model)
         kept[key] = cell if same else dataclasses.replace(cell, data=stored, model=model)
     before, now = root_of(stored), root_of(present)
-    moved = before is not None and now is not None and not is_same_place(before, now)
-    return kept, present if moved else stored
+    if before is None or now is None:
+        return kept, stored
+    same = is_same_place(redact_uri(before), redact_uri(now))
+    # The present root may hold the password that the stored one has lost.
+    return kept, stored if same and not is_redacted(before) else present
 
 
 def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[str, Any]:

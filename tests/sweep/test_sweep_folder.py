@@ -103,6 +103,24 @@ def test_another_spelling_of_the_root_is_the_same_sweep(
         assert run_key("s", kept["cell"], started.chains[0]) == key
 
 
+def test_a_root_is_read_with_the_present_password(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = LaunchOptions(name="s", resume=True)
+    about = sweep_folder._what_decides({"cell": experiment_at("s3://key:***@b/x/")}, options)
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    cells = {"cell": experiment_at("s3://key:secret@b/x")}
+    kept, data = sweep_folder.keep_places(folder, cells)
+    assert kept["cell"].data == experiment_at("s3://key:***@b/x/").data
+    assert data == cells["cell"].data
+    new_store(folder.parents[1])
+    tracker = mlflow_store.Tracker.create(default_store(), "study", folder.parents[1] / "files")
+    place = SweepPlace("study", "s", folder, tracker)
+    preparation._check_moved_data(place, kept["cell"].data, data, tiny.splits())
+    printed = capsys.readouterr().out
+    assert "s3://key:***@b/x" in printed and "secret" not in printed
+
+
 def test_the_checkpoint_of_a_finished_autoencoder_may_be_spelled_otherwise(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
