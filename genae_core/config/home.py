@@ -1,11 +1,11 @@
 """The folder in which genae keeps its files: GENAE_HOME, by default ~/.genae."""
 
-import contextlib
 import os
 import secrets
 import subprocess
 from pathlib import Path
 
+from genae_core.config.make_once import make_alone
 from genae_core.config.places import local_path, sqlite_uri
 
 
@@ -41,11 +41,21 @@ def secret_file(path: Path, size: int = 32) -> Path:
 
     The first call creates the file. No other user can read it.
     """
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(size))
+    if not _holds_text(path):
+        with make_alone(path):
+            if not _holds_text(path):
+                partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(handle, "w") as file:
+                    file.write(secrets.token_hex(size))
+                    file.flush()
+                    os.fsync(handle)
+                partial.replace(path)
     return path
+
+
+def _holds_text(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def code_version() -> dict[str, str]:

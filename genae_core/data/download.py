@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from genae_core.config.make_once import make_alone
 from genae_core.data.torchvision_import import torchvision_datasets
 
 
@@ -42,8 +43,8 @@ def fetch(name: str, root: Path, expected: str) -> None:
             quota of the host.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        DOWNLOADERS[name](torchvision_datasets(), root)
+        with make_alone(root / name):  # torchvision passes over files that are complete
+            DOWNLOADERS[name](torchvision_datasets(), root)
     except Exception as error:
         raise ValueError(
             f"could not download {name}: {type(error).__name__}: {error}; put the files in their "

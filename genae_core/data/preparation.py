@@ -6,16 +6,15 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from genae_core import config
 from genae_core.config import require
 from genae_core.config.differences import first_difference
+from genae_core.config.make_once import make_alone
 from genae_core.data.base import DataConfig, Rejected, Source
 from genae_core.data.file_source import UNREADABLE
 from genae_core.data.parts import PartMapper, map_here
@@ -94,7 +93,7 @@ def prepare(
         OSError: A disk or a store fails.
     """
     require(0 <= max_rejected <= 1, "max_rejected must be in [0, 1]", max_rejected=max_rejected)
-    with _lock(out):
+    with contextlib.nullcontext() if out.local is None else make_alone(out.local):
         if find_manifest(out) is not None:
             manifest = read_manifest(out)
             _check_manifest(data, manifest, out)
@@ -285,15 +284,3 @@ def _cell(text: str) -> str:
     its first apostrophe, such a cell is the text.
     """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "'")) else text
-
-
-@contextlib.contextmanager
-def _lock(out: Folder) -> Iterator[None]:
-    """Let one call at a time work on a disk. A second call waits until the first one ends."""
-    if out.local is None:
-        yield
-        return
-    lock: Any = Path(out.uri).with_name(f".{Path(out.uri).name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        yield

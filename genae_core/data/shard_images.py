@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from genae_core.config import require
+from genae_core.config.make_once import make_alone
 from genae_core.data.base import Split, Splits
 from genae_core.data.shards import Manifest, ShardReader, read_manifest
 from genae_core.data.storage import Folder
@@ -67,18 +67,17 @@ def open_shards(
 def _copy_to_node(manifest: Manifest, folder: Folder, cache: Path, names: tuple[str, ...]) -> Path:
     """Copy the splits that the cache lacks, and return the folder with their array files."""
     copy = cache / f"{manifest.dataset}-{manifest.sha256()[:16]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{copy.name}.lock"):
-        for split in names:
-            if not (copy / split).is_dir():
-                _copy_split(manifest, folder, copy, split)
+    for split in names:
+        if not (copy / split).is_dir():
+            with make_alone(copy / split):
+                if not (copy / split).is_dir():
+                    _copy_split(manifest, folder, copy, split)
     return copy
 
 
 def _copy_split(manifest: Manifest, folder: Folder, target: Path, split: str) -> None:
     """Copy a split from its shards to array files, completely or not at all."""
-    target.mkdir(exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target, prefix=f".{split}-"))
+    partial = Path(tempfile.mkdtemp(dir=target, prefix=f".{split}.partial-"))
     try:
         rows, first = manifest.rows(split), 0
         shape = (rows, *manifest.shape)

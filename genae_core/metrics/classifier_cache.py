@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from genae_core.config import from_dict, identity, to_dict
+from genae_core.config.make_once import make_alone
 from genae_core.data.base import DataConfig, Splits, fingerprint
 from genae_core.metrics.classifier import (
     Classifier,
@@ -135,6 +136,8 @@ def cached_classifier(
 ) -> tuple[Path, dict[str, Any]]:
     """Find the trained classifier of a recipe and a dataset, or train and store it.
 
+    If several processes need it, one of them trains it, and the others wait.
+
     Args:
         config: The recipe; `choose_feature_width` chooses a feature_width of None.
         data: The dataset's config, which gives its name and whether pixels are thresholded.
@@ -158,11 +161,13 @@ def cached_classifier(
     key = recipe_key(config, data_sha256, data.binarize)
     home = folder / f"{data.name}-{key[:16]}"
     if not home.is_dir():
-        on_train()
-        model = train_classifier(config, splits, data.binarize, device)
-        origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
-        about = _description(model, splits, data.binarize)
-        checkpoint.write(home, model.state_dict(), {**origin, **about})
+        with make_alone(home):
+            if not home.is_dir():
+                on_train()
+                model = train_classifier(config, splits, data.binarize, device)
+                origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
+                about = _description(model, splits, data.binarize)
+                checkpoint.write(home, model.state_dict(), {**origin, **about})
     about = checkpoint.read(home)[1]
     if about.get("ruler", {}).keys() != set(Ruler._fields):
         ruler = measure_ruler(load_classifier(home, device), splits, data.binarize)

@@ -37,7 +37,7 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
         OSError: The disk fails or is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
