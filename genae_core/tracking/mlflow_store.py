@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import mlflow.entities as entities
 import numpy as np
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from genae_core.config.places import local_path
 from genae_core.config.redaction import redact, redact_uri
 from genae_core.tracking.moved_home import check_place
 from genae_core.tracking.store_check import check_store
+from genae_core.tracking.store_creation import make_if_missing, open_alone
 from genae_core.tracking.store_errors import MissingRunError, translate_errors
 from genae_core.tracking.store_errors import StoreError as StoreError
 from genae_core.tracking.store_uri import is_local
@@ -75,6 +77,7 @@ class _Client:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         with translate_errors(uri):
+            make_if_missing(uri, _make_database)
             self._client = MlflowClient(uri)
 
     def __getattr__(self, name: str) -> Any:
@@ -107,7 +110,7 @@ class Tracker:
     def create(cls, uri: str, experiment: str, artifacts: Path) -> "Tracker":
         """Open the experiment, and make the database and the experiment if they are missing.
 
-        The driver calls this once, before any trial opens the store.
+        Several processes may do so at the same time.
 
         Args:
             uri: The tracking URI.
@@ -118,11 +121,18 @@ class Tracker:
             StoreError: The store cannot be opened, or does not answer as MLflow does.
             ValueError: The experiment was deleted, or GENAE_HOME was moved.
         """
-        client = _Client(uri)
+        with open_alone(uri):
+            client = _Client(uri)
         existing = client.get_experiment_by_name(experiment)
         if existing is None:
             location = local_path(artifacts).as_uri() if is_local(uri) else None
-            experiment_id = client.create_experiment(experiment, location)
+            try:
+                experiment_id = client.create_experiment(experiment, location)
+            except StoreError:
+                existing = client.get_experiment_by_name(experiment)
+                if existing is None:
+                    raise
+                experiment_id = existing.experiment_id  # another launch was faster
         elif existing.lifecycle_stage == "deleted":
             raise ValueError(
                 f"the MLflow experiment {experiment!r} was deleted: restore it "
@@ -401,6 +411,17 @@ class Tracker:
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
         """Copy an artifact of a run, a file or a folder, below `folder`, and return its path."""
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
+
+
+def _make_database(uri: str) -> None:
+    """Make a database with all tables of MLflow, and close it."""
+    # The module takes half a second to import.
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+
+    store = SqlAlchemyStore(  # type: ignore[no-untyped-call]
+        uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    )
+    store.engine.dispose()
 
 
 def _no_answer(uri: str, what: str) -> str:

@@ -18,6 +18,7 @@ from mlflow.utils.rest_utils import http_request
 from genae_core.config.network import ANSWER_S, check_port, within
 from genae_core.config.places import is_sqlite, sqlite_path
 from genae_core.config.redaction import redact_uri
+from genae_core.tracking.store_creation import state_of
 from genae_core.tracking.store_errors import StoreError, translate_errors
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -83,7 +84,8 @@ def _check_file(uri: str) -> None:
         header = file.read(16)
     if header and header != SQLITE_HEADER:
         raise StoreError(f"{path} is no SQLite database: choose another file")
-    link = f"file:{quote(str(path))}?mode=ro"
+    # A connection that may write also undoes what a killed process has left half written.
+    link = f"file:{quote(str(path))}?mode=rw"
     with contextlib.closing(sqlite3.connect(link, uri=True, timeout=LOCK_S)) as connection:
         connection.isolation_level = None
         try:
@@ -96,11 +98,8 @@ def _check_file(uri: str) -> None:
             raise StoreError(
                 f"{path} is damaged ({error}): put a backup in its place, or choose another store"
             ) from error
-        if names and "alembic_version" not in names:
-            raise StoreError(
-                f"{path} holds tables, but not those of MLflow: choose another file, or delete it "
-                "if an interrupted start has left it"
-            )
+        if names and "alembic_version" not in names and state_of(path) == "made":
+            raise StoreError(f"{path} holds tables, but not those of MLflow: choose another file")
         _check_size(path)
 
 
