@@ -6,7 +6,6 @@ refuses to start while the sweep is running, because the trials then deliver by 
   python jobs/replay_tracking.py ~/.genae/sweeps/NAME
 """
 
-import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from genae_core.config import require, require_amount
 from genae_core.config.cli import cli
 from genae_core.config.places import locate_fields
 from genae_core.config.redaction import is_redacted, redact
-from genae_core.sweep.sweep_folder import JOURNALS, MANIFEST, lock
+from genae_core.sweep.sweep_folder import JOURNALS, MANIFEST, lock, read_manifest
 from genae_core.tracking.delivery import deliver_all, deliver_within, recreate_run
 from genae_core.tracking.journal import pending_journals, set_aside
 from genae_core.tracking.mlflow_store import Tracker
@@ -55,14 +54,16 @@ class Options:
 def main(options: Options) -> int:
     """Deliver, and return 0 if everything was delivered, else 1."""
     folder = options.folder
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        study, uri = manifest["study"], options.tracking_uri or manifest["tracking_uri"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    manifest = read_manifest(folder) or {}
+    study, uri = manifest.get("study"), options.tracking_uri or manifest.get("tracking_uri")
+    if study is None or uri is None:
         raise ValueError(
-            f"{folder} is not the folder of a sweep; give the folder that the sweep printed after "
-            f'"files:" ({error!r})'
-        ) from None
+            f"{folder / MANIFEST} is missing or damaged; start the sweep again with --name "
+            f"{folder.name} --resume, which delivers too"
+            if (folder / JOURNALS).is_dir()
+            else f"{folder} is not the folder of a sweep; give the folder that the sweep printed "
+            'after "files:"'
+        )
     require(
         not is_redacted(uri),
         "the sweep's store has a password, which is not on disk: give its whole address with "

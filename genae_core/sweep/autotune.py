@@ -4,7 +4,6 @@ It measures how many trials a GPU holds, in which way the models compute fastest
 seeds of a cell train faster as one stacked model.
 """
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from genae_core.nets.base import ComputeConfig
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.runs import Sweep
-from genae_core.sweep.sweep_folder import MANIFEST
+from genae_core.sweep.sweep_folder import read_manifest
 
 
 def choose_gpu_fraction(
@@ -40,10 +39,9 @@ def choose_gpu_fraction(
     A resumed sweep keeps the fraction that it began with. Raises ValueError if the measured trial
     fails.
     """
-    if options.resume:
-        before = _manifest(folder).get("gpus_per_trial")
-        if before is not None:
-            return float(before)
+    before = _manifest(folder, options).get("gpus_per_trial")
+    if before is not None:
+        return float(before)
     print("measuring how many trials a GPU holds, once ...", flush=True)
     cell = _largest(sweep, splits)
     # A captured graph has memory of its own.
@@ -75,9 +73,9 @@ def choose_compute(
     A resumed sweep keeps the way that it began with. Raises ValueError if --precision is bf16 and
     the hardware does not compute in it.
     """
-    if options.resume:
+    if manifest := _manifest(folder, options):
         # A sweep of a version without this choice computed in plain fp32.
-        before = ComputeConfig(**_manifest(folder).get("compute", {}))
+        before = ComputeConfig(**manifest.get("compute", {}))
         return replace(before, cuda_graphs=before.cuda_graphs and options.cuda_graphs)
     gpu = options.gpus > 0
     # What this process's CPU can do says nothing about a GPU, or about a cluster's other nodes.
@@ -118,8 +116,8 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
 
     "auto" measures which is faster, and a resumed sweep keeps its choice.
     """
-    if options.resume:
-        return bool(_manifest(folder).get("together", False))
+    if manifest := _manifest(folder, options):
+        return bool(manifest.get("together", False))
     if options.seeds_together != "auto" or len(options.seeds) == 1:
         return options.seeds_together == "yes"
     if isinstance(splits.train.images, StreamedImages):
@@ -148,9 +146,9 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
     return together
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    return manifest
+def _manifest(folder: Path, options: LaunchOptions) -> dict[str, Any]:
+    """The manifest of the sweep that is resumed; empty for a new sweep, or if it is not whole."""
+    return (options.resume and read_manifest(folder)) or {}
 
 
 def _largest(sweep: Sweep, splits: Splits) -> Experiment:

@@ -65,27 +65,35 @@ def open_store(
 ) -> mlflow_store.Tracker:
     """Open the tracking store, and make it if it is missing.
 
-    Raises ValueError if the name of a new sweep exists, or if a resumed sweep is not the same.
+    A sweep whose sweep.json was lost or damaged can still be resumed. Its flags can then not be
+    compared, but a run's key says whether a run is the same.
+
+    Raises ValueError if the name of a new sweep exists, if there is no sweep to resume, or if it
+    is not the same.
     """
     name = folder.name
-    mirror = mirror_of(name, options)
-    before: dict[str, Any] = {}
-    if options.resume:
-        if mirror is not None and not (folder / MANIFEST).exists() and mirror.exists(MANIFEST):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / MANIFEST).write_bytes(mirror.read(MANIFEST))
-        before = _check_same(folder, cells, options)
-    exists = (
+    exists = ValueError(
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
     )
-    # A launch that was killed before it had prepared anything leaves only the lock.
-    used = any(path.name != LOCK for path in folder.glob("*"))
-    if not options.resume and (used or (mirror and mirror.exists(MANIFEST))):
-        raise ValueError(exists)
+    before = _check_same(folder, cells, options) if options.resume else {}
+    used = _is_used(folder, options)
+    if used and not options.resume:
+        raise exists
     tracker = _tracker(study, options)
-    if not options.resume and tracker.find(sweep=name):
-        raise ValueError(exists)
+    used = used or bool(tracker.find(sweep=name))
+    if used and not options.resume:
+        raise exists
+    if options.resume and not used:
+        raise ValueError(
+            f"--resume: there is no sweep in {folder}; leave out --resume to start it"
+        )
+    if options.resume and not before:
+        print(
+            f"warning: {folder / MANIFEST} is missing or damaged, so nothing tells whether these "
+            "are the flags that the sweep was started with. What was trained with these flags is "
+            "continued, and everything else is trained anew."
+        )
     uri_now = redact(tracker.uri)
     uri_before: str = before.get("tracking_uri", uri_now)
     config.require(
@@ -96,6 +104,30 @@ def open_store(
     return tracker
 
 
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The content of a sweep's sweep.json; None if the file is missing or is not whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    whole = isinstance(manifest, dict) and {"seeds", "cells"} <= manifest.keys()
+    return manifest if whole else None
+
+
+def _is_used(folder: Path, options: LaunchOptions) -> bool:
+    """Whether a sweep of this name has begun.
+
+    A launch that was killed before its first trial leaves only its lock, and perhaps a sweep.json
+    that is not whole.
+    """
+    mirror = mirror_of(folder.name, options)
+    return (
+        read_manifest(folder) is not None
+        or any(not path.name.startswith((".", MANIFEST)) for path in folder.glob("*"))
+        or (mirror is not None and mirror.exists(MANIFEST))
+    )
+
+
 def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
     uri = store_uri.resolve_uri(options.tracking_uri or default_store())
     return mlflow_store.Tracker.create(uri, study, artifacts_folder())
@@ -104,15 +136,18 @@ def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
 def _check_same(
     folder: Path, cells: dict[str, Experiment], options: LaunchOptions
 ) -> dict[str, Any]:
-    """The manifest of the sweep to resume. Raises ValueError if it is missing or differs."""
-    try:
-        text = (folder / MANIFEST).read_text()
-        # Version 0.1 stored the passwords of data roots.
-        before: dict[str, Any] = redact_values(config.canonicalize(json.loads(text)))
-    except (OSError, json.JSONDecodeError):
-        raise ValueError(
-            f"--resume: there is no sweep in {folder}; leave out --resume to start it"
-        ) from None
+    """The manifest of the sweep to resume; empty if it is missing or not whole.
+
+    Raises ValueError if the sweep differs.
+    """
+    mirror = mirror_of(folder.name, options)
+    if mirror is not None and read_manifest(folder) is None and mirror.exists(MANIFEST):
+        Folder(folder).write(MANIFEST, mirror.read(MANIFEST))
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return {}
+    # Version 0.1 stored the passwords of data roots.
+    before: dict[str, Any] = redact_values(config.canonicalize(manifest))
     now = _what_decides(cells, options)
     if before["seeds"] != now["seeds"]:
         raise ValueError(
@@ -158,14 +193,18 @@ def keep_places(
 
     Args:
         folder: The folder of the sweep.
-        cells: The experiments that the present flags make; `open_store` has checked them.
+        cells: The experiments that the present flags make; `open_store` has checked them. They
+            stay as they are if sweep.json is missing or not whole.
 
     Returns:
         The experiments and the data config. The data configs differ if the images have moved.
     """
-    stored_cells = json.loads((folder / MANIFEST).read_text())["cells"]
-    stored: DataConfig = config.from_dict(next(iter(stored_cells.values()))["data"])
     present = next(iter(cells.values())).data
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return cells, present
+    stored_cells = manifest["cells"]
+    stored: DataConfig = config.from_dict(next(iter(stored_cells.values()))["data"])
     kept = {}
     for key, cell in cells.items():
         model = config.from_dict(stored_cells[key]["model"])
@@ -207,9 +246,8 @@ def write_manifest(prepared: PreparedSweep) -> None:
 
 def replace_store(folder: Path, before: str, now: str) -> bool:
     """Enter another tracking URI in a sweep's manifest. Returns whether it had the one before."""
-    try:
-        about = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
+    about = read_manifest(folder)
+    if about is None:
         return False  # not the folder of a sweep that can be resumed
     if not store_uri.is_same_store(about.get("tracking_uri", ""), before):
         return False

@@ -16,18 +16,20 @@ from genae_core.models.ae import AEConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.recipes.family_settings import settings_by_family
-from genae_core.sweep import driver, preparation, sweep_folder
+from genae_core.sweep import autotune, driver, preparation, sweep_folder
 from genae_core.sweep.cells import EXPERIMENT, cell_experiment
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan, SweepPlace
 from genae_core.sweep.runs import run_key
 from genae_core.testing import tiny
 from genae_core.tracking import mlflow_store
+from genae_core.tracking.mlflow_store import Tracker
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path))
+    new_store(tmp_path)
     folder = sweep_folder.folder_of("s", LaunchOptions(name="s"))
     folder.mkdir(parents=True)
     return folder
@@ -44,6 +46,46 @@ def test_a_launch_that_was_killed_while_it_prepared_leaves_the_name_free(folder:
     (folder / "table.txt").touch()
     with pytest.raises(ValueError, match="'s' exists; choose another --name"):
         open_store(folder)
+
+
+@pytest.mark.parametrize("content", ["", '{"seeds": [0], "cel', "[]", "{}"])
+def test_a_kill_while_the_manifest_is_written_leaves_a_sweep_that_can_be_started(
+    folder: Path, content: str
+) -> None:
+    (folder / sweep_folder.LOCK).touch()
+    (folder / f".{sweep_folder.MANIFEST}.123").write_text('{"seeds": [0], "cel')
+    if content:
+        (folder / sweep_folder.MANIFEST).write_text(content)
+    with pytest.raises(ValueError, match="there is no sweep in .* leave out --resume to start it"):
+        open_store(folder, resume=True)
+    open_store(folder)
+
+
+def test_a_sweep_whose_manifest_is_damaged_is_resumed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / sweep_folder.MANIFEST).write_text('{"seeds": [0], "cel')
+    (folder / sweep_folder.STATES).mkdir()
+    with pytest.raises(ValueError, match="'s' exists; .* continue it with --name s --resume"):
+        open_store(folder)
+    open_store(folder, resume=True)
+    assert f"warning: {folder / 'sweep.json'} is missing or damaged" in capsys.readouterr().out
+    # Such a sweep does not know what was measured when it began.
+    assert sweep_folder.read_manifest(folder) is None
+    options = LaunchOptions(name="s", resume=True)
+    assert autotune._manifest(folder, options) == {}
+
+
+def test_a_sweep_whose_folder_is_lost_is_resumed_from_its_runs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.rmdir()
+    store = Tracker.create(new_store(tmp_path), "study", tmp_path / "mlartifacts")
+    store.start("key", "a run", {"sweep": "s"}, {}, 0)
+    with pytest.raises(ValueError, match="'s' exists; .* continue it with --name s --resume"):
+        open_store(folder)
+    open_store(folder, resume=True)
+    assert "is missing or damaged" in capsys.readouterr().out
 
 
 def test_a_resume_asks_for_the_store_that_the_sweep_was_started_with(
