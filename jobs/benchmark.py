@@ -18,7 +18,6 @@ neither Ray nor MLflow.
 """
 
 import importlib
-import os
 import platform
 import sys
 import tempfile
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
+from genae_core.config.machine import usable_cpus, usable_memory
 from genae_core.config.places import locate_fields
 
 ALONE = ("train", "replicas", "chain", "fcd", "precision")  # without Ray and MLflow, on a GPU too
@@ -105,7 +105,8 @@ def describe_machine(device: str) -> dict[str, str | int | None]:
     ]
     return {
         "cpu": names[0] if names else platform.processor(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_cpus(),
+        "memory": usable_memory(),  # bytes
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "system": platform.platform(),

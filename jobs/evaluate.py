@@ -10,7 +10,6 @@ samples.
 
 import dataclasses
 import math
-import os
 import sys
 import tempfile
 import time
@@ -214,7 +213,7 @@ def _measure(options: Options, chain: PortableChain, data: ReferenceData) -> Eva
         if options.num_samples <= FEW and not needs_cluster:
             return map_here
         stack.callback(ray_cluster.disconnect)
-        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
+        ray_cluster.connect(options.ray_address)
         return ClusterMapper(num_gpus=options.gpus_per_worker)
 
     with ExitStack() as stack:

@@ -6,7 +6,6 @@ If the job is stopped, start it again with the same flags, and it continues.
   python jobs/prepare_data.py image_folder --raw s3://BUCKET/images --out s3://BUCKET/shards
 """
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -125,7 +124,7 @@ class Progress:
     def connect(self, address: str | None) -> None:
         """Join or start a cluster, and measure how long this takes."""
         began = time.perf_counter()
-        ray_cluster.connect(address, os.cpu_count() or 1)
+        ray_cluster.connect(address)
         self.ray_seconds = time.perf_counter() - began
 
     def add(self, finished: FinishedShard) -> None:

@@ -8,7 +8,6 @@ are the same samples.
   python jobs/sample.py CHECKPOINT_FOLDER --num-samples 100 --steps 5 --format png --out DIR
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -103,7 +102,7 @@ def main(options: Options) -> int:
         if len(parts) == 1 and options.ray_address is None and options.gpus_per_worker == 0:
             return map_here  # Ray takes longer to start than one part to finish
         stack.callback(ray_cluster.disconnect)
-        ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
+        ray_cluster.connect(options.ray_address)
         return ClusterMapper(node_local=local, num_gpus=options.gpus_per_worker)
 
     with ExitStack() as stack:

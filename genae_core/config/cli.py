@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from threadpoolctl import ThreadpoolController
 
 from genae_core.config.errors import DEBUG, print_error
+from genae_core.config.machine import usable_cpus
 from genae_core.config.redaction import redact, redact_uri
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
         values: Any = _parse(with_debug(flags), description)
         if values.debug:
             os.environ[DEBUG] = "1"  # for the processes that the script starts, too
+        _limit_threads()
         return main(values)
     except (Exception, KeyboardInterrupt) as error:
         return print_error(error)
@@ -74,3 +77,18 @@ def _parse(options: type[T], description: str | None) -> T:
         raise
     finally:
         print(redact(printed.getvalue()), end="", file=sys.stderr)
+
+
+def _limit_threads() -> None:
+    """Let this process compute with at most as many threads as it may use CPUs.
+
+    Its libraries do not know the quota of a control group, and a thread for each CPU of a large
+    machine is many times slower.
+    """
+    cpus = usable_cpus()
+    torch = sys.modules.get("torch")  # every script that computes has imported it
+    if torch is not None and torch.get_num_threads() > cpus:
+        torch.set_num_threads(cpus)
+    for library in ThreadpoolController().lib_controllers:  # of NumPy, SciPy and scikit-learn
+        if library.num_threads > cpus:
+            library.set_num_threads(cpus)

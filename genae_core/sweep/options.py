@@ -20,7 +20,7 @@ class ShardOptions:
     """Largest fraction of the files that may be unusable as images, in [0, 1]."""
     memory_budget: float | None = None
     """GiB of training images that a node may hold; a larger set is streamed (default: half of
-    Ray's object store, or half of the memory without Ray)."""
+    Ray's object store; without Ray the images are read from the disk as they are needed)."""
 
     @property
     def budget_bytes(self) -> int | None:

@@ -4,9 +4,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from genae_core.cluster.node_memory import divide_memory
+from genae_core.config.home import secret_file
+from genae_core.config.machine import usable_cpus
 from genae_core.config.redaction import redact_uri
 from genae_core.sweep.ray_errors import check_address, one_line, translate_errors
 
@@ -23,13 +27,13 @@ _OPEN_RESULTS: list[Any] = []  # results of Ray Data that are not read to their 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data by default
 
 
-def connect(address: str | None, num_cpus: int) -> int:
+def connect(address: str | None, num_cpus: int | None = None) -> int:
     """Join a cluster, or start one on this machine. Returns the number of nodes.
 
     Args:
         address: The cluster to join. None means RAY_ADDRESS; if that is not set, a new cluster
-            with `num_cpus` CPUs is started.
-        num_cpus: The number of CPUs of a new cluster.
+            is started, with the memory that is free for this process.
+        num_cpus: The number of CPUs of a new cluster; None takes all that this process may use.
 
     Raises:
         ValueError: No cluster answers at the address.
@@ -46,9 +50,13 @@ def connect(address: str | None, num_cpus: int) -> int:
             # imported, so its constant changes too; new processes read the variable.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+            memory = divide_memory()
+            _make_token()
             ray.init(
                 address="local",
-                num_cpus=num_cpus,
+                num_cpus=usable_cpus() if num_cpus is None else num_cpus,
+                object_store_memory=memory.object_store,
+                _memory=memory.tasks,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
@@ -86,6 +94,17 @@ def _no_cluster(where: str, error: Exception) -> ValueError:
         f"no Ray cluster could be used at {redact_uri(where)}: {one_line(error)}; check "
         "--ray-address, and RAY_AUTH_MODE and its token if the cluster requires one"
     )
+
+
+def _make_token() -> None:
+    """Make the token of Ray's own clusters of this user, if Ray would make it now.
+
+    Several launches may need it first at the same time. Ray then overwrites the token that another
+    launch uses already.
+    """
+    variables = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if not any(os.environ.get(name) for name in variables):
+        secret_file(Path.home() / ".ray" / "auth_token")
 
 
 def disconnect() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import simplejpeg
 import torch
 from torch.nn import functional as F
@@ -168,6 +169,5 @@ def split_of(images: Any) -> Split:
 
 
 def unique_bytes() -> int:
-    """The memory of this process that no other process shares, in bytes (Linux)."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+    """The memory of this process that no other process shares, in bytes."""
+    return int(psutil.Process().memory_full_info().uss)

@@ -6,7 +6,6 @@ Each arm is a process of its own, because Ray and Tune read their settings when 
 import json
 import logging
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from .rows import Row
 
@@ -164,8 +165,7 @@ def _sleeping(trials: int, nodes: int, sleep: float, folder: Path) -> dict[str, 
 
 def _resident() -> int:
     """The memory of this process in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+    return int(psutil.Process().memory_info().rss)
 
 
 def main(arm: str, trials: str, *more: str) -> None:
