@@ -1,7 +1,7 @@
 """A sweep from its plan to its exit code: what the driver does before and after the trials."""
 
 import contextlib
-import os
+import math
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +18,7 @@ from genae_core.sweep import autotune, preparation, ray_cluster, sweep_folder
 from genae_core.sweep.cells import cell_label
 from genae_core.sweep.conclusion import conclude
 from genae_core.sweep.cost import projected_cost
+from genae_core.sweep.memory_limit import SMALLEST_TRIAL, measure_idle
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.tune import run_trials
@@ -90,13 +91,14 @@ def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -
     """
     name = options.name or sweep_folder.new_name(study)
     folder = sweep_folder.folder_of(name, options)
+    stack.enter_context(sweep_folder.lock(folder))
     tracker = sweep_folder.open_store(study, folder, plan.cells, options)
     data = next(iter(plan.cells.values())).data
     if options.resume:
         cells, data = sweep_folder.keep_places(folder, plan.cells)
         plan = plan._replace(cells=cells)
-    stack.enter_context(sweep_folder.lock(folder))
     _join_ray(tracker.uri, options)
+    _check_memory(options)
     place = SweepPlace(study, name, folder, tracker)
     parallel = _trials_at_a_time(options, plan.max_trials)
     sweep, splits, classifier = preparation.prepare(place, plan.cells, data, parallel, options)
@@ -169,7 +171,7 @@ def _seconds_of_earlier_runs(prepared: PreparedSweep) -> list[float]:
 
 def _join_ray(uri: str, options: LaunchOptions) -> None:
     """Join or start Ray. Raises ValueError if it cannot run these trials."""
-    nodes = ray_cluster.connect(options.ray_address, os.cpu_count() or 1)
+    nodes = ray_cluster.connect(options.ray_address)
     local = is_local(uri) and not options.shared_storage
     config.require(
         not (local and options.joins)
@@ -185,6 +187,23 @@ def _join_ray(uri: str, options: LaunchOptions) -> None:
         "nothing here holds a trial: lower --cpus-per-trial, --gpus-per-trial or "
         "--memory-per-trial, or join a cluster that will grow and set --trials-in-parallel",
         cluster=ray_cluster.resources(),
+    )
+
+
+def _check_memory(options: LaunchOptions) -> None:
+    """Raise ValueError if --memory-per-trial leaves a trial no memory beside its worker's own."""
+    if options.memory_per_trial is None:
+        return
+    print("measuring the memory of a worker without a trial, once ...", flush=True)
+    idle = ray_cluster.call_once(
+        measure_idle, options.gpus > 0, cpus=options.cpus_per_trial, gpus=min(1.0, options.gpus)
+    )
+    least = (idle + SMALLEST_TRIAL) / 2**30
+    config.require(
+        options.memory_per_trial >= least,
+        f"a worker takes {idle / 2**30:.2f} GiB before its first trial, so --memory-per-trial "
+        f"must be at least {math.ceil(100 * least) / 100:g}",
+        memory_per_trial=options.memory_per_trial,
     )
 
 

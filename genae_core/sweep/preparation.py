@@ -57,7 +57,7 @@ def prepare(
     parallel: The number of trials at a time, which share the memory budget if they stream images.
     """
     if not options.joins and options.gpus == 0:
-        check_memory(cells.values(), _memory_of_a_trial(options))
+        check_memory(cells.values(), _largest_memory())
     alone = not options.joins or ray_cluster.single_node_fits(options.trial_resources, parallel)
     finished = _finished_runs(place) if options.resume else {}
     splits = _load_data(data, parallel, options)
@@ -194,10 +194,11 @@ def _shard_mapper(options: LaunchOptions) -> PartMapper:
     return ChosenMapper(choose)
 
 
-def _memory_of_a_trial(options: LaunchOptions) -> float:
-    """The bytes of memory that a trial can have on this machine."""
-    if options.memory_per_trial is not None:
-        return options.memory_per_trial * 2**30
+def _largest_memory() -> float:
+    """The bytes of memory that a trial can have at most.
+
+    --memory-per-trial may be lower: a trial that needs more than that fails alone.
+    """
     return max(node.get("memory", math.inf) for node in ray_cluster.nodes())
 
 

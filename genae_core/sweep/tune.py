@@ -32,6 +32,14 @@ from genae_core.training.snapshot_folder import Preempted, request_stop
 
 # Tune's states of a trial, in words for people.
 STATES = {"RUNNING": "running", "PAUSED": "paused", "TERMINATED": "ended", "ERROR": "failed"}
+# What errors of PyTorch, its libraries and the system say if there is no memory left.
+OUT_OF_MEMORY = (
+    "OutOfMemory",
+    "allocate memory",
+    "bad_alloc",
+    "start new thread",
+    "could not create a memory",
+)
 NOTES = "notes"  # the key under which a trial reports its warnings
 
 
@@ -217,7 +225,7 @@ class BoardCallback(tune.Callback):
 def _describe(error: Exception) -> str:
     """The failure in words, with advice if the trial ran out of memory."""
     reason = f"{type(error).__name__}: {error}"
-    oom = isinstance(error, MemoryError) or "OutOfMemory" in reason or "allocate memory" in reason
+    oom = isinstance(error, MemoryError) or any(words in reason for words in OUT_OF_MEMORY)
     hint = "give it more with --memory-per-trial or --gpus-per-trial, or make the model smaller"
     return f"out of memory ({hint}): {reason}" if oom else reason
 

@@ -5,7 +5,6 @@ A trial may be repeated, because it does not run again what has finished.
 
 import contextlib
 import dataclasses
-import resource
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from genae_core.experiment.trial import replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.sweep.cells import Params, cell_experiment, cell_label
+from genae_core.sweep.memory_limit import limit_memory
 from genae_core.sweep.progress import write_progress
 from genae_core.sweep.prometheus import observe
 from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
@@ -65,10 +65,11 @@ def run_cell(
         FloatingPointError: A training or a chain left the range of floating-point numbers.
     """
     torch.set_num_threads(sweep.threads)
-    limit_memory(sweep.memory, sweep.gpus)
+    limit_gpu_memory(sweep.gpus)
     device = device_of(sweep.gpus)
-    trial = _CellTrial(params, sweep, splits, classifier.to(device), device, report, warn)
-    trial.run()
+    classifier = classifier.to(device)
+    with limit_memory(sweep.memory):
+        _CellTrial(params, sweep, splits, classifier, device, report, warn).run()
 
 
 def device_of(gpus: float) -> torch.device:
@@ -80,12 +81,8 @@ def device_of(gpus: float) -> torch.device:
     return torch.device("cuda" if gpus > 0 else "cpu")
 
 
-def limit_memory(limit: int | None, gpus: float) -> None:
-    """Make this process fail alone if it uses more than `limit` bytes of memory, or more than its
-    fraction of a GPU."""
-    if limit is not None:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+def limit_gpu_memory(gpus: float) -> None:
+    """Make this process fail alone if it uses more than its fraction of a GPU's memory."""
     if 0 < gpus < 1 and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(gpus)
 
