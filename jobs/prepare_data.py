@@ -104,12 +104,14 @@ class Progress:
 
     def __init__(self, data: DataConfig) -> None:
         self.data = data
+        self.notes: tuple[str, ...] = ()  # those that are printed already
         self.bar = tqdm(unit=" images", smoothing=0, disable=None, dynamic_ncols=True)
         self.seconds: dict[str, float] = {}
         self.ray_seconds = 0.0
 
     def show_plan(self, source: Source, todo: list[ShardSpec], done: list[Shard]) -> None:
         """Print the notes and the plan, and count the finished shards in the bar."""
+        self.notes = source.notes
         for note in source.notes:
             print(f"note: {note}")
         rows, finished_rows = sum(source.counts.values()), sum(shard.rows_in for shard in done)
@@ -135,10 +137,15 @@ class Progress:
 
     def report(self, manifest: Manifest, out: Folder, total: float) -> None:
         """Print the numbers of images, and the time of each stage."""
+        for note in manifest.notes:
+            if note not in self.notes:
+                print(f"note: {note}")
         splits = ("train", "val", "test")
         counts = ", ".join(f"{manifest.rows(split):,} {split}" for split in splits)
         print(f"{manifest.rows_in:,} files: {counts}; {manifest.rejected:,} rejected", end="")
-        print(f" (see {_list_of_rejected(out)})" if manifest.rejected else "")
+        copies = manifest.copies or 0
+        print(f", {copies:,} copies left out" if copies else "", end="")
+        print(f" (see {_list_of_rejected(out)})" if manifest.rejected or copies else "")
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
         work = f"{self.ray_seconds:.1f} s to start Ray, {stages} s of the workers' time"
         print(f"{total:.1f} s: {work if self.seconds else 'nothing was left to decode'}")

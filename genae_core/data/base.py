@@ -213,6 +213,8 @@ class ArraySource:
 def load(data: DataConfig) -> Splits:
     """Decode a whole dataset into the memory of this process.
 
+    `prepare` also leaves out training images that are held out; this function does not.
+
     Raises ValueError if the files are wrong as a whole or an image is unusable.
     """
     source = data.source()

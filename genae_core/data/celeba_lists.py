@@ -1,5 +1,7 @@
 """The two text lists of CelebA: the attributes, and the partition into splits."""
 
+import codecs
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,34 +24,40 @@ class Attributes(NamedTuple):
 
 
 def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
-    """Read the attribute list, whose values are -1 and 1. Return it with the notes about it.
+    """Read the attribute list, whose values are -1 and 1, or 0 and 1. Return it with notes.
 
-    The first line is the number of rows, and the second line names the attributes. A wrong number
-    of rows gives a note. Any other defect raises ValueError with the number of the line.
+    In the official list, the first line is the number of rows, and the second line names the
+    attributes. In Kaggle's table, the first line names the columns. A wrong number of rows gives a
+    note. Any other defect raises ValueError with the number of the line.
     """
     path = folder.path_of(name)
     lines = _lines(folder, name)
-    if len(lines) < 2 or not lines[0].strip().isdecimal():
+    is_table = bool(lines) and "," in lines[0]
+    start = 1 if is_table else 2
+    if not is_table and (len(lines) < 2 or not lines[0].strip().isdecimal()):
         raise ValueError(f"{path}, line 1: expected the number of images, then a line of names")
-    names = tuple(lines[1].split())
+    names = tuple(_words(lines[0])[1:] if is_table else lines[1].split())
     if len(names) != NUM_ATTRIBUTES:
         raise ValueError(
-            f"{path}, line 2: expected {NUM_ATTRIBUTES} attribute names, got {len(names)}"
+            f"{path}, line {start}: expected {NUM_ATTRIBUTES} attribute names, got {len(names)}"
         )
     rows: dict[str, NDArray[np.uint8]] = {}
-    for number, line in enumerate(lines[2:], start=3):
-        image, *values = line.split() or [""]
+    line_of: dict[str, int] = {}  # the first line with each value
+    for number, line in enumerate(lines[start:], start=start + 1):
+        image, *values = _words(line) or [""]
         if not image:
             continue
-        if len(values) != NUM_ATTRIBUTES or not set(values) <= {"-1", "1"}:
+        for value in set(values):
+            line_of.setdefault(value, number)
+        if len(values) != NUM_ATTRIBUTES or not _is_binary(line_of):
             raise ValueError(
                 f"{path}, line {number}: expected an image name and {NUM_ATTRIBUTES} values of -1 "
-                f"or 1, got {len(values)} values: {line[:60]!r}"
+                f"or 1 (or 0 or 1 in all lines), got {len(values)} values: {line[:60]!r}"
             )
         if image in rows:
             raise ValueError(f"{path}, line {number}: {escape_name(image)} has a row already")
         rows[image] = np.array([value == "1" for value in values], np.uint8)
-    count = int(lines[0])
+    count = len(rows) if is_table else int(lines[0])
     note = f"celeba: {name} announces {count:,} rows and has {len(rows):,}."
     return Attributes(names, rows), [] if count == len(rows) else [note]
 
@@ -57,12 +65,12 @@ def read_attributes(folder: Folder, name: str) -> tuple[Attributes, list[str]]:
 def read_partition(folder: Folder, name: str) -> dict[str, int]:
     """Read the partition, which maps each image name to 0 (train), 1 (val) or 2 (test).
 
-    Raises ValueError with the number of a malformed line.
+    It may be Kaggle's table. Raises ValueError with the number of a malformed line.
     """
     partition: dict[str, int] = {}
     for number, line in enumerate(_lines(folder, name), start=1):
-        words = line.split()
-        if not words:
+        words = _words(line)
+        if not words or (number == 1 and "," in line and words[-1:] == ["partition"]):
             continue
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
             raise ValueError(
@@ -71,6 +79,11 @@ def read_partition(folder: Folder, name: str) -> dict[str, int]:
             )
         partition[words[0]] = int(words[1])
     return partition
+
+
+def stem_of(name: str) -> str:
+    """The name of an image without its ending: the lists say .jpg also of the PNG files."""
+    return name.rpartition(".")[0].lower() or name.lower()
 
 
 class NamedParts(NamedTuple):
@@ -82,14 +95,15 @@ class NamedParts(NamedTuple):
 
 
 def split_names(names: list[str], folder: Folder, name: str, seed: int) -> NamedParts:
-    """Split image names by the official partition in the file `name`.
+    """Split image names by the official partition in the file `name`, if it exists.
 
     If a part of the partition has no image here, a seeded cut of 6/8, 1/8 and 1/8 replaces it.
     Raises ValueError for fewer than three images.
     """
     present = folder.exists(name)
     partition = read_partition(folder, name) if present else {}
-    part = np.array([partition.get(image, -1) for image in names])
+    by_stem = {stem_of(image): value for image, value in partition.items()}
+    part = np.array([by_stem.get(stem_of(image), -1) for image in names])
     parts = {split: np.flatnonzero(part == value) for value, split in enumerate(SPLITS)}
     if all(len(index) for index in parts.values()):
         unassigned = [names[i] for i in np.flatnonzero(part == -1)]
@@ -117,5 +131,19 @@ def note_skipped(names: list[str], what: str) -> list[str]:
 
 
 def _lines(folder: Folder, name: str) -> list[str]:
+    """The lines of a list, with or without a byte-order mark."""
+    content = folder.read(name, MAX_LIST_BYTES)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace").splitlines()
     # Bytes that are not UTF-8 become what they become in the names of a disk's files.
-    return folder.read(name, MAX_LIST_BYTES).decode("utf-8", errors="surrogateescape").splitlines()
+    return content.decode("utf-8-sig", errors="surrogateescape").splitlines()
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line, which are separated by commas or spaces."""
+    return [word.strip() for word in line.split(",")] if "," in line else line.split()
+
+
+def _is_binary(values: Iterable[str]) -> bool:
+    """Whether values are all of -1 and 1, or all of 0 and 1."""
+    return set(values) <= {"-1", "1"} or set(values) <= {"0", "1"}

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from genae_core import config
 from genae_core.config.places import local_path
 from genae_core.config.redaction import redact_values
@@ -13,7 +15,7 @@ from genae_core.data.base import DataConfig, Source, Splits
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.preparation import MAX_REJECTED, prepare
 from genae_core.data.shard_images import open_shards
-from genae_core.data.shards import Shard, ShardSpec, read_manifest
+from genae_core.data.shards import Manifest, Shard, ShardSpec, digest_pixels, read_manifest
 from genae_core.data.storage import Folder
 
 
@@ -64,7 +66,7 @@ def load_splits(
     home = local_path(home, "home")
     if options.shards is not None:
         folder = Folder(options.shards)
-        _check_dataset(data, folder)
+        manifest = _read_manifest_of(data, folder)
     else:
         # A password says nothing about the images.
         about = redact_values(config.identity(data))
@@ -80,21 +82,41 @@ def load_splits(
                 f"shards{ready} ..."
             )
 
-        prepare(
+        manifest = prepare(
             data,
             folder,
             max_rejected=options.max_rejected,
             mapper=mapper,
             on_plan=on_plan,
         )
-    return open_shards(folder, home / "cache", options.budget, options.readers)
+    splits = open_shards(folder, home / "cache", options.budget, options.readers)
+    if manifest.copies is not None:
+        return splits
+    return splits._replace(notes=(*splits.notes, *_note_old_copies(splits, folder)))
 
 
-def _check_dataset(data: DataConfig, folder: Folder) -> None:
-    """Raise ValueError unless the shards hold this dataset in this shape."""
+def _note_old_copies(splits: Splits, folder: Folder) -> list[str]:
+    """A list with the note that shards of an earlier version train on held-out images."""
+    if not isinstance(splits.train.images, np.ndarray):
+        return []  # Streamed images would have to be read an additional time.
+    held_out = {
+        digest_pixels(image) for split in (splits.val, splits.test) for image in split.images[:]
+    }
+    count = sum(digest_pixels(image) in held_out for image in splits.train.images)
+    note = (
+        f"{count:,} training images in {folder.uri} show the same pixels as held-out images. An "
+        "earlier version prepared them; this one leaves such images out: delete the folder, or "
+        "prepare the data again"
+    )
+    return [note] if count else []
+
+
+def _read_manifest_of(data: DataConfig, folder: Folder) -> Manifest:
+    """The manifest. Raises ValueError unless the shards hold this dataset in this shape."""
     manifest = read_manifest(folder)
     if (manifest.dataset, manifest.shape) != (data.name, data.shape):
         raise ValueError(
             f"{folder.uri} holds {manifest.dataset} of shape {manifest.shape}, but "
             f"{data.name} of shape {data.shape} is required"
         )
+    return manifest

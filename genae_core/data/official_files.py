@@ -1,8 +1,10 @@
 """Functions that find and check the official files of a dataset, and that cut splits."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,32 +13,51 @@ from numpy.typing import NDArray
 from genae_core.config import require
 from genae_core.data.base import Split, cut_in_halves
 from genae_core.data.download import fetch
+from genae_core.data.folder_tree import ARCHIVES, SYSTEM_FOLDERS, list_names
 from genae_core.data.storage import FileStat, Folder
 
+SURVEY_DEPTH = 4  # archives of archives do not nest deeper
 
-class Layout(NamedTuple):
+
+class Location(NamedTuple):
     """Where the files of a dataset lie.
 
     Attributes:
+        folder: The folder.
+        files: The path of each file, relative to the folder, by its official name.
+        notes: A sentence for the user if this is not the usual place.
+    """
+
+    folder: Folder
+    files: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class Layout(NamedTuple):
+    """Where the files of a dataset may lie.
+
+    Attributes:
         name: The name of the dataset.
-        folders: The possible folders, relative to the data root. The first one that holds all of
-            `files` is used.
-        files: The names of the files.
+        folders: The usual folders, relative to the data root. The first one that holds all of
+            `files` is used. If none does, the one folder below the root that holds them is used.
+        files: The official names of the files.
         endings: What may follow the name of a file, such as ".gz" for a packed one.
+        official_name: Turns another spelling of a file's name into the official one.
+        others: Parts of the names of folders that hold another dataset with the same file names.
+        signs: What the lower-case name of a file or folder says about what is there instead.
     """
 
     name: str
     folders: tuple[str, ...]
     files: tuple[str, ...]
     endings: tuple[str, ...] = ("",)
+    official_name: Callable[[str], str] = str
+    others: tuple[str, ...] = ()
+    signs: Mapping[str, str] = MappingProxyType({})
 
     def list_missing(self, folder: Folder) -> list[str]:
         """List the files that `folder` lacks."""
-        return [
-            file
-            for file in self.files
-            if not any(folder.exists(file + ending) for ending in self.endings)
-        ]
+        return [file for file in self.files if self._spelling(folder, file) is None]
 
     def describe(self, root: Folder) -> str:
         """Describe in words which files are expected where."""
@@ -45,13 +66,70 @@ class Layout(NamedTuple):
         return f"{', '.join(self.files)}{endings} in {places}"
 
     def list_folders(self, root: Folder) -> list[Folder]:
-        """List the folders that may hold the files."""
+        """List the usual folders."""
         return [self._at(root, name) for name in self.folders]
+
+    def open_usual(self, root: Folder) -> Location | None:
+        """The first usual folder that holds all files, or None."""
+        for folder in self.list_folders(root):
+            spellings = {file: self._spelling(folder, file) for file in self.files}
+            files = {file: name for file, name in spellings.items() if name is not None}
+            if len(files) == len(self.files):
+                return Location(folder, files)
+        return None
+
+    def group(self, paths: Iterable[str]) -> dict[str, dict[str, str]]:
+        """For each folder among paths that holds some of the files: their paths by official name.
+
+        A file may also lie in a folder that has its own name, as some archives unpack it.
+        """
+        folders: dict[str, dict[str, str]] = {}
+        for path in paths:
+            folder, _, base = path.rpartition("/")
+            name = self.official_name(base)
+            if name not in self.files:
+                continue
+            above, _, last = folder.rpartition("/")
+            group = folders.setdefault(above if self.official_name(last) == name else folder, {})
+            group.setdefault(name, path)
+        return folders
+
+    def is_other(self, folder: str) -> bool:
+        """Whether a folder's name says that it holds another dataset."""
+        return any(word in folder.lower() for word in self.others)
+
+    def _spelling(self, folder: Folder, file: str) -> str | None:
+        """The name of a file in a folder, with its ending; None if the folder lacks it."""
+        for name in (file + ending for ending in self.endings):
+            # Some archives unpack a file into a folder of its own name; `group` finds it there.
+            if folder.exists(name) and not folder.exists(f"{name}/{name}"):
+                return name
+        return None
 
     @staticmethod
     def _at(root: Folder, name: str) -> Folder:
         """The folder of this name below the data root; the root itself for an empty name."""
         return root / name if name else root
+
+
+def survey(root: Folder, depth: int = SURVEY_DEPTH) -> list[str]:
+    """List files in and below a folder, at most `depth` folders deep, relative to it.
+
+    Hidden files are left out, and so are folders that cannot be read and the content of folders
+    that programs make.
+    """
+    paths: list[str] = []
+    level = [""]
+    for _ in range(depth + 1):
+        below = []
+        for folder in level:
+            with contextlib.suppress(OSError):
+                folders, files = (root / folder if folder else root).children()
+                prefix = f"{folder}/" if folder else ""
+                paths += [prefix + name for name in files]
+                below += [prefix + name for name in folders if name.lower() not in SYSTEM_FOLDERS]
+        level = below
+    return paths
 
 
 def check_source(root: str, download: bool) -> None:
@@ -66,26 +144,87 @@ def check_flags(**values: object) -> None:
         require(isinstance(value, bool), f"{name} must be True or False", **{name: value})
 
 
-def locate(layout: Layout, root: str, download: bool) -> Folder:
+def locate(layout: Layout, root: str, download: bool) -> Location:
     """Find the folder that holds the files of a dataset.
 
     With `download`, missing files are downloaded first. If files are missing, it raises ValueError
-    with their names and the places where they belong.
+    with their names, the places where they belong, and what is nearly there.
     """
     base = Folder(root)
-    folders = layout.list_folders(base)
-    if download and all(layout.list_missing(folder) for folder in folders):
+    location = layout.open_usual(base) or find_elsewhere(layout, base)
+    if location is None and download:
         require(base.local is not None, "download needs a local root", root=root)
         fetch(layout.name, Path(base.uri), layout.describe(base))
-    for folder in folders:
-        if not layout.list_missing(folder):
-            return folder
+        location = layout.open_usual(base)
+    if location is None:
+        raise ValueError(explain_missing(layout, root))
+    return location
+
+
+def find_elsewhere(layout: Layout, base: Folder) -> Location | None:
+    """The one folder below the root that holds all files, or None.
+
+    Raises ValueError if several folders do.
+    """
+    groups = layout.group(survey(base))
+    complete = {
+        folder: files
+        for folder, files in groups.items()
+        if len(files) == len(layout.files) and not layout.is_other(folder)
+    }
+    if len(complete) > 1:
+        places = ", ".join(base.path_of(folder) for folder in sorted(complete))
+        raise ValueError(
+            f"{layout.name}: several folders below {base.uri} hold its files: {places}; give one "
+            "of them as the data root"
+        )
+    for folder, files in complete.items():
+        place = base / folder if folder else base
+        note = f"{layout.name}: the files are read from {place.uri}."
+        start = len(folder) + 1 if folder else 0
+        return Location(place, {name: path[start:] for name, path in files.items()}, (note,))
+    return None
+
+
+def explain_missing(layout: Layout, root: str) -> str:
+    """The message that files are missing, with what is nearly there."""
+    base = Folder(root)
     help_text = f"expected {layout.describe(base)}; put them there, or let --download fetch them"
     if base.local is not None and not base.local.is_dir():
-        raise ValueError(f"{layout.name}: the data root {root!r} is no folder; {help_text}")
+        return f"{layout.name}: the data root {root!r} is no folder; {help_text}"
+    folders = layout.list_folders(base)
     nearest = min(folders, key=lambda folder: len(layout.list_missing(folder)))
     lacking = ", ".join(layout.list_missing(nearest))
-    raise ValueError(f"{layout.name}: {nearest.uri} lacks {lacking}; {help_text}")
+    near = "; ".join(_describe_near(layout, base))
+    return f"{layout.name}: {nearest.uri} lacks {lacking}; {help_text}" + (
+        f". Nearly there: {near}" if near else ""
+    )
+
+
+def _describe_near(layout: Layout, base: Folder) -> list[str]:
+    """What lies below the root and is nearly what is missing."""
+    paths = survey(base)
+    sentences = []
+    for folder, files in sorted(layout.group(paths).items()):
+        place = (base / folder if folder else base).uri
+        if layout.is_other(folder):
+            sentences.append(
+                f"{place} holds files of these names, but is another dataset by its name"
+            )
+        elif len(files) < len(layout.files):
+            sentences.append(f"{place} holds only {', '.join(sorted(files))}")
+    parts = {part for path in paths for part in path.lower().split("/")}
+    sentences += [sentence for sign, sentence in layout.signs.items() if sign in parts]
+    packed = [path for path in paths if path.lower().endswith(ARCHIVES)]
+    if packed:
+        sentences.append(f"{list_names(packed, 3)} may have to be unpacked first")
+    last = base.uri.rpartition("/")[2]
+    if last in layout.files:
+        sentences.append(f"give the folder that holds {last} as the data root")
+    if not sentences:
+        entries = list(dict.fromkeys(path.partition("/")[0] for path in paths))
+        sentences.append(f"{base.uri} holds {list_names(entries, 5) or 'no files'}")
+    return sentences
 
 
 def stamp(files: Iterable[FileStat]) -> str:
@@ -96,13 +235,19 @@ def stamp(files: Iterable[FileStat]) -> str:
     return digest.hexdigest()
 
 
-def check_digest(path: str, content: bytes | bytearray, algorithm: str, expected: str) -> None:
-    """Raise ValueError unless the content has the official file's checksum (hex)."""
+def check_digest(
+    path: str, content: bytes | bytearray, algorithm: str, expected: str, look_alikes: str = ""
+) -> None:
+    """Raise ValueError unless the content has the official file's checksum (hex).
+
+    `look_alikes` names other datasets whose files have the same names and numbers of images.
+    """
     digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
     if digest != expected:
         raise ValueError(
             f"{path} has the official number of images but not the official content: expected "
             f"{algorithm} {expected}, found {digest}; fetch the file again"
+            + (f" (or is it {look_alikes}?)" if look_alikes else "")
         )
 
 

@@ -16,6 +16,7 @@ from genae_core.config import require
 from genae_core.config.differences import first_difference
 from genae_core.config.make_once import make_alone
 from genae_core.data.base import DataConfig, Rejected, Source
+from genae_core.data.copies import check_splits_keep_images, find_copies, note_copies
 from genae_core.data.file_source import UNREADABLE
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
@@ -25,10 +26,13 @@ from genae_core.data.shards import (
     Manifest,
     Shard,
     ShardSpec,
+    drop_rows,
     find_manifest,
+    group_rows,
     manifest_of,
     plan,
     preprocessing_of,
+    read_digests,
     read_manifest,
     write_shard,
 )
@@ -109,7 +113,9 @@ def prepare(
             done.append(finished.shard)
             on_shard(finished)
             _check_rejected(source, done, max_rejected, partial)
-        manifest = manifest_of(data, source, done)
+        done = _drop_copies(data, done, partial)
+        notes = (*source.notes, *note_copies(data.name, done))
+        manifest = manifest_of(data, source, done)._replace(notes=notes)
         _list_rejected(source, manifest.shards, partial)
         _check_splits(manifest, partial)
         _publish(manifest, partial, out)
@@ -139,8 +145,30 @@ def _divide(
 def _make_shard(job: PreparationPlan, spec: ShardSpec) -> FinishedShard:
     """Write a shard, and then the receipt that it is finished."""
     shard, seconds = write_shard(job.source, spec, job.folder, job.shape)
-    job.folder.write(_receipt_name(spec.file), json.dumps(shard._asdict()).encode())
+    _write_receipt(job.folder, shard)
     return FinishedShard(shard, seconds)
+
+
+def _drop_copies(data: DataConfig, shards: list[Shard], partial: Folder) -> list[Shard]:
+    """Leave out the images that are held out as well. Raises ValueError if a split ends empty.
+
+    Only the shards with such images are written again. A call that is stopped in between can be
+    repeated.
+    """
+    copies = find_copies(shards)
+    check_splits_keep_images(data.name, shards, copies)
+    kept = []
+    for shard in shards:
+        if shard.file in copies:
+            shard = drop_rows(shard, partial, copies[shard.file], group_rows(data.shape))
+            _write_receipt(partial, shard)
+        kept.append(shard)
+    return kept
+
+
+def _write_receipt(partial: Folder, shard: Shard) -> None:
+    """Write the receipt of a shard."""
+    partial.write(_receipt_name(shard.file), json.dumps(shard._asdict()).encode())
 
 
 def _receipt_name(file: str) -> str:
@@ -164,11 +192,16 @@ def _load_finished(partial: Folder, spec: ShardSpec) -> Shard | None:
     if receipt is None or not partial.exists(spec.file):
         return None
     values = json.loads(partial.read(receipt))
-    rejected = tuple(Rejected(*pair) for pair in values.pop("rejected"))
-    if any(row.reason.startswith(UNREADABLE) for row in rejected):
+    if any(reason.startswith(UNREADABLE) for _, reason in values["rejected"]):
         return None
-    shard = Shard(**values, rejected=rejected)
-    return shard if partial.sha256(spec.file) == shard.sha256 else None
+    for name in ("rejected", "copies"):
+        values[name] = tuple(Rejected(*pair) for pair in values.get(name, ()))
+    shard = Shard(**{**values, "digests": tuple(values.get("digests", ()))})
+    if partial.sha256(spec.file) != shard.sha256:
+        return None
+    if "digests" not in values:  # An earlier version made the shard.
+        shard = shard._replace(digests=read_digests(shard, partial))
+    return shard
 
 
 def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
@@ -247,11 +280,13 @@ def _check_rejected(
     rejected = len(source.rejected) + sum(len(shard.rejected) for shard in shards)
     if rejected > max_rejected * total:
         _list_rejected(source, shards, partial)
+        first = next(iter((*source.rejected, *(row for s in shards for row in s.rejected))))
         raise ValueError(
             f"{rejected:,} of {total:,} files are unusable so far, more than --max-rejected "
-            f"{max_rejected:g} allows; they are listed with their reasons in "
-            f"{partial.path_of(REJECTED)}. The finished shards are kept: repair the files and "
-            "start again, or pass a higher --max-rejected to continue without them"
+            f"{max_rejected:g} allows, such as {first.name} ({first.reason}); they are listed "
+            f"with their reasons in {partial.path_of(REJECTED)}. The finished shards are kept: "
+            "repair the files and start again, or pass a higher --max-rejected to continue "
+            "without them"
         )
 
 
@@ -266,10 +301,11 @@ def _check_splits(manifest: Manifest, partial: Folder) -> None:
 
 
 def _list_rejected(source: Source, shards: Sequence[Shard], partial: Folder) -> None:
-    """Write _rejected.csv, with the name and the reason of each unusable file, sorted by name."""
+    """Write _rejected.csv, with the name and the reason of each file that is unusable or a copy,
+    sorted by name."""
     rejected = list(source.rejected)
     for shard in shards:
-        rejected += shard.rejected
+        rejected += (*shard.rejected, *shard.copies)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Rejected._fields)

@@ -60,6 +60,10 @@ class Shard(NamedTuple):
         sha256: The sha256 (hex) of the file.
         source_sha256: The sha256 (hex) over the bytes of the source.
         rejected: The unusable source rows.
+        copies: The source rows that are left out, because they are copies of images that are held
+            out.
+        digests: The digest (hex) of the pixels of each row; empty in a manifest, where nothing
+            needs them.
     """
 
     file: str
@@ -70,6 +74,8 @@ class Shard(NamedTuple):
     sha256: str
     source_sha256: str
     rejected: tuple[Rejected, ...]
+    copies: tuple[Rejected, ...] = ()
+    digests: tuple[str, ...] = ()
 
 
 class Manifest(NamedTuple):
@@ -86,6 +92,8 @@ class Manifest(NamedTuple):
         shards: The shards.
         notes: As in `Splits`.
         genae: The version of genae that wrote the shards.
+        copies: The number of source rows that are left out, because they are copies of images
+            that are held out. None if the shards were made before genae looked for copies.
     """
 
     dataset: str
@@ -98,6 +106,7 @@ class Manifest(NamedTuple):
     shards: tuple[Shard, ...]
     notes: tuple[str, ...]
     genae: str
+    copies: int | None = None
 
     def shards_of(self, split: str) -> tuple[Shard, ...]:
         """The shards of a split, in order."""
@@ -116,7 +125,8 @@ class Manifest(NamedTuple):
         shards = []
         for shard in self.shards:
             values = shard._asdict()
-            del values["rejected"]
+            for name in ("rejected", "copies", "digests"):
+                del values[name]
             shards.append(values)
         return json.dumps({"format": FORMAT, **self._asdict(), "shards": shards}, indent=1) + "\n"
 
@@ -152,14 +162,14 @@ def write_shard(
     digest = hashlib.sha256()
     seconds = dict.fromkeys(("read", "decode", "write"), 0.0)
     rejected: list[Rejected] = []
-    num_usable = 0
+    digests: list[str] = []
     table = _table(source.read(spec.split, spec.first, spec.first))
     with folder.open_to_write(spec.file) as file, _writer(file, table.schema) as writer:
         for first in range(spec.first, spec.last, step):
             rows = source.read(spec.split, first, min(first + step, spec.last))
             digest.update(rows.digest.encode())
             rejected += rows.rejected
-            num_usable += len(rows.images)
+            digests += [digest_pixels(image) for image in rows.images]
             for stage, spent in rows.seconds.items():
                 seconds[stage] += spent
             began = time.perf_counter()
@@ -176,13 +186,56 @@ def write_shard(
         file=spec.file,
         split=spec.split,
         rows_in=spec.last - spec.first,
-        rows=num_usable,
+        rows=len(digests),
         bytes=file.bytes,
         sha256=file.digest.hexdigest(),
         source_sha256=digest.hexdigest(),
         rejected=tuple(rejected),
+        digests=tuple(digests),
     )
     return shard, seconds
+
+
+def digest_pixels(image: NDArray[np.uint8]) -> str:
+    """A digest (hex) of the pixels of an image, the same for the same pixels."""
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
+
+
+def read_digests(shard: Shard, folder: Folder) -> tuple[str, ...]:
+    """The digests of the rows of a shard, from its images."""
+    with ShardReader(folder, shard) as reader:
+        groups = (reader.images(group) for group in range(reader.groups))
+        return tuple(digest_pixels(image) for images in groups for image in images)
+
+
+def drop_rows(shard: Shard, folder: Folder, rows: dict[int, str], step: int) -> Shard:
+    """Write a shard again without some of its rows, completely or not at all.
+
+    Args:
+        shard: The shard.
+        folder: Its folder.
+        rows: The rows to leave out, and the reason of each.
+        step: The number of rows of a row group.
+
+    Returns:
+        The new shard, which lists the rows as copies.
+    """
+    with ShardReader(folder, shard) as reader:
+        table = reader.file.read(use_threads=False)
+    names = table.column(NAME).to_pylist()
+    kept = [row for row in range(shard.rows) if row not in rows]
+    table = table.take(kept)
+    with folder.open_to_write(shard.file) as file, _writer(file, table.schema) as writer:
+        for first in range(0, len(kept), step):
+            writer.write_table(table[first : first + step].combine_chunks())
+    copies = tuple(Rejected(names[row], reason) for row, reason in rows.items())
+    return shard._replace(
+        rows=len(kept),
+        bytes=file.bytes,
+        sha256=file.digest.hexdigest(),
+        copies=(*shard.copies, *copies),
+        digests=tuple(shard.digests[row] for row in kept),
+    )
 
 
 def _table(rows: Rows) -> Any:
@@ -241,9 +294,10 @@ def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manife
     shards = sorted(shards, key=lambda shard: (order.index(shard.split), shard.file))
     rows_in = sum(source.counts.values())
     rejected = sum(len(shard.rejected) for shard in shards)
+    copies = sum(len(shard.copies) for shard in shards)
     rows_out = sum(shard.rows for shard in shards)
-    lost = f"of {rows_in} rows, {rows_out} were written and {rejected} rejected"
-    assert rows_in == rows_out + rejected, lost
+    lost = f"of {rows_in} rows, {rows_out} were written, {rejected} rejected, {copies} copies"
+    assert rows_in == rows_out + rejected + copies, lost
     return Manifest(
         dataset=data.name,
         shape=data.shape,
@@ -252,9 +306,10 @@ def manifest_of(data: DataConfig, source: Source, shards: list[Shard]) -> Manife
         label_names=source.label_names,
         rows_in=rows_in + len(source.rejected),
         rejected=rejected + len(source.rejected),
-        shards=tuple(shards),
+        shards=tuple(shard._replace(digests=()) for shard in shards),
         notes=source.notes,
         genae=version("genae"),
+        copies=copies,
     )
 
 

@@ -51,11 +51,14 @@ class Listing(NamedTuple):
         skipped_links: The links to folders that are passed over, because they lead to a folder
             that is listed already or to one that contains the link.
         unreadable: The folders that cannot be listed.
+        hidden: The files and folders whose names begin with a dot; of a hidden folder, only
+            itself, with a last "/".
     """
 
     files: list[FileStat]
     skipped_links: list[str]
     unreadable: list[Unreadable]
+    hidden: list[str]
 
 
 class Folder:
@@ -128,12 +131,30 @@ class Folder:
         """
         listing = self._walk() if self.local is not None else self._list()
         matching = (
-            file
-            for file in listing.files
-            if (not endings or file.name.lower().endswith(endings))
-            and not f"/{file.name}".count("/.")
+            file for file in listing.files if not endings or file.name.lower().endswith(endings)
         )
         return listing._replace(files=sorted(matching))
+
+    def children(self) -> tuple[list[str], list[str]]:
+        """The names of the folders and of the files that lie directly in the folder, sorted.
+
+        Hidden ones are left out.
+        """
+        if self.local is not None:
+            with os.scandir(self.local) as entries:
+                pairs = [(entry.name, entry.is_dir()) for entry in entries]
+        else:
+            from pyarrow.fs import FileSelector, FileType
+
+            filesystem, base = self._open()
+            with _AddFileName(self.uri):
+                infos = filesystem.get_file_info(FileSelector(base, allow_not_found=True))
+            pairs = [(info.base_name, info.type == FileType.Directory) for info in infos]
+        visible = sorted(pair for pair in pairs if not pair[0].startswith("."))
+        return (
+            [name for name, is_folder in visible if is_folder],
+            [name for name, is_folder in visible if not is_folder],
+        )
 
     def read(self, name: str, limit: int | None = None) -> bytes:
         """Read the content of a file.
@@ -249,7 +270,7 @@ class Folder:
     def _walk(self) -> Listing:
         """What lies below a local folder."""
         assert self.local is not None
-        listing = Listing([], [], [])
+        listing = Listing([], [], [], [])
         root = _Place("", os.path.realpath(self.uri))
         visited: set[str] = set()  # the real paths
         folders, links = [root], deque[_Place]()
@@ -271,7 +292,9 @@ class Folder:
                 continue
             for entry in entries:
                 name = f"{place.name}/{entry.name}".lstrip("/")
-                if not _is_folder(entry):
+                if entry.name.startswith("."):
+                    listing.hidden.append(f"{name}/" if _is_folder(entry) else name)
+                elif not _is_folder(entry):
                     listing.files.append(_stat(entry, name))
                 elif entry.is_symlink():
                     links.append(_Place(name, os.path.realpath(entry.path), place.real))
@@ -293,7 +316,13 @@ class Folder:
             for file in listed
             if file.type == FileType.File
         ]
-        return Listing(files, [], [])
+        hidden = {file.name: _hidden_part(file.name) for file in files}
+        return Listing(
+            [file for file in files if hidden[file.name] is None],
+            [],
+            [],
+            sorted({part for part in hidden.values() if part is not None}),
+        )
 
     def _open(self) -> tuple[Any, str]:
         """pyarrow's filesystem for the URI, and the folder's path in it."""
@@ -346,10 +375,18 @@ class _Place(NamedTuple):
 
 
 def _scan(path: str) -> list[os.DirEntry[str]]:
-    """The entries of a local folder, sorted by name, without the hidden ones."""
+    """The entries of a local folder, sorted by name."""
     with os.scandir(path) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    return sorted(visible, key=lambda entry: entry.name)
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _hidden_part(name: str) -> str | None:
+    """The first part of a path whose name begins with a dot, with "/" if it is a folder."""
+    position = f"/{name}".find("/.")
+    if position < 0:
+        return None
+    end = name.find("/", position)
+    return name if end < 0 else name[: end + 1]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

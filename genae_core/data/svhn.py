@@ -10,6 +10,7 @@ from genae_core.data.images import check_size
 from genae_core.data.matlab import read_arrays
 from genae_core.data.official_files import (
     Layout,
+    Location,
     check_digest,
     check_flags,
     check_source,
@@ -27,7 +28,18 @@ OFFICIAL = {  # the number of images and the md5 of each file
     "extra_32x32.mat": (531_131, "a93ce644f1a588dc4d68dda5feec44a7"),
 }
 EXTRA = "extra_32x32.mat"
-LAYOUT = Layout("svhn", ("", "svhn"), ("train_32x32.mat", "test_32x32.mat"))
+LAYOUT = Layout(
+    "svhn",
+    ("", "svhn"),
+    ("train_32x32.mat", "test_32x32.mat"),
+    official_name=str.lower,
+    signs={
+        "digitstruct.mat": (
+            "digitStruct.mat belongs to format 1 of SVHN, whole house numbers; the cropped digits "
+            "are format 2"
+        )
+    },
+)
 LAYOUT_EXTRA = LAYOUT._replace(files=(*LAYOUT.files, EXTRA))
 
 
@@ -72,13 +84,13 @@ class SVHNConfig:
         return False
 
     def stamp(self) -> str:
-        layout, folder = self._locate()
-        return stamp(file for file in folder.files() if file.name in layout.files)
+        layout, (folder, names, _) = self._locate()
+        return stamp(file for file in folder.files() if file.name in names.values())
 
     def source(self) -> Source:
-        layout, folder = self._locate()
-        parts = {name: _read_mat(folder, name) for name in layout.files}
-        notes = tuple(
+        layout, (folder, names, place) = self._locate()
+        parts = {name: _read_mat(folder, names[name], name) for name in layout.files}
+        notes = place + tuple(
             partial_note("svhn", name, len(split.images), OFFICIAL[name][0])
             for name, split in parts.items()
             if len(split.images) != OFFICIAL[name][0]
@@ -90,18 +102,20 @@ class SVHNConfig:
         splits = split_reference("svhn", train, test)
         return ArraySource(splits, self.shape, self.stamp(), notes=notes)
 
-    def _locate(self) -> tuple[Layout, Folder]:
-        """The layout of the files, and the folder that holds them."""
+    def _locate(self) -> tuple[Layout, Location]:
+        """The layout of the files, and where they lie."""
         layout = LAYOUT_EXTRA if self.extra else LAYOUT
         return layout, locate(layout, self.root, self.download)
 
 
-def _read_mat(folder: Folder, name: str) -> Split:
+def _read_mat(folder: Folder, file: str, name: str) -> Split:
     """The images and labels of a file, whose images are [H, W, C, N] and whose digit 0 is 10.
+
+    Its official name decides which content is the official one.
 
     Raises ValueError if the file is incomplete or has another content.
     """
-    path, raw = folder.path_of(name), folder.read(name)
+    path, raw = folder.path_of(file), folder.read(file)
     try:
         content = read_arrays(raw, ("X", "y"))
     except ValueError as error:

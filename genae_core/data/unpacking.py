@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zipfile
 import zlib
 
 PIECE = 2**20
@@ -24,6 +25,16 @@ def unpack_gzip(content: bytes, path: str) -> bytearray:
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is not a whole gzip file that is read: {error}") from None
     return unpacked
+
+
+def check_zip(content: bytes) -> None:
+    """Check how much the files of a zip archive unpack to.
+
+    Raises ValueError if it is too much, and BadZipFile if it is no archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        # Reading stops at the size that the archive announces.
+        check_growth(sum(entry.file_size for entry in archive.infolist()), len(content))
 
 
 def check_growth(unpacked: int, packed: int) -> None:

@@ -145,10 +145,10 @@ def test_objects_of_any_name_and_content_are_read_or_rejected(
     photos: tuple[Path, Folder], store: str, tmp_path: Path
 ) -> None:
     raw = Folder(f"{store}/odd")
-    (content, *_) = (path.read_bytes() for path in photos[0].rglob("*.png"))
+    content, *contents = (path.read_bytes() for path in sorted(photos[0].rglob("*.png")))
     good = ("Zoë 猫.png", "a b+c%20d?e#f.png", "=1+1.png", "back\\slash.png", "c.png")
-    for name in good:
-        raw.write(name, content)
+    for name, picture in zip(good, contents, strict=False):
+        raw.write(name, picture)
     bad = {"-eps.png": b"%!PS-Adobe-3.0 EPSF-3.0\n", "empty.png": b"", "cut.png": content[:99]}
     for name, wrong in bad.items():
         raw.write(name, wrong)
