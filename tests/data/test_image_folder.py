@@ -1,5 +1,6 @@
 """A user's own folder of images."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_an_image_beside_class_folders_is_named(root: Path) -> None:
     draw(root / "stray.png", 0)
     with pytest.raises(ValueError, match="1 images, such as stray.png, lie beside the class"):
         ImageFolderConfig(root=str(root)).source()
+
+
+@pytest.mark.parametrize("folders", [("",), ("dark", "light")])
+def test_a_plain_folder_keeps_its_stamp_and_its_cut(tmp_path: Path, folders: list[str]) -> None:
+    """The keys of prepared data depend on them: derived here from their definitions."""
+    for number in range(24):
+        draw(tmp_path / folders[number % len(folders)] / f"{number:02}.png", number)
+    paths = sorted(tmp_path.rglob("*.png"))
+    names = [path.relative_to(tmp_path).as_posix() for path in paths]
+    stats = [
+        (n, p.stat().st_size, p.stat().st_mtime_ns) for n, p in zip(names, paths, strict=True)
+    ]
+    digest = hashlib.sha256("".join(map(repr, stats)).encode()).hexdigest()
+    data = ImageFolderConfig(root=str(tmp_path), split_seed=5)
+    assert data.stamp() == data.source().stamp == digest
+    order = np.random.default_rng(5).permutation(24)
+    cut = {"val": order[:3], "test": order[3:6], "train": order[6:]}
+    source = data.source()
+    for split, rows in cut.items():
+        assert source.names[split] == tuple(names[row] for row in sorted(rows))
 
 
 def test_the_stamp_follows_the_files(root: Path) -> None:
