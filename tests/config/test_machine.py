@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from genae_core.config import machine
+from genae_core.config import cli, machine
 from genae_core.config.machine import free_memory, usable_cpus, usable_memory
 
 GIB = 2**30
@@ -172,3 +174,20 @@ def test_affinity_limits_the_cpus() -> None:
 def test_this_machine_has_cpus_and_memory() -> None:
     assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
     assert 0 < free_memory() <= usable_memory() <= psutil.virtual_memory().total
+
+
+def test_a_script_computes_with_no_more_threads_than_cpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch.get_num_threads()
+    with threadpool_limits(3):
+        torch.set_num_threads(3)
+        try:
+            for cpus, threads in ((4, 3), (2, 2)):
+                monkeypatch.setattr(cli, "usable_cpus", lambda cpus=cpus: cpus)
+                cli._limit_threads()
+                assert torch.get_num_threads() == threads
+                blas = ThreadpoolController().select(user_api="blas").lib_controllers
+                assert {library.num_threads for library in blas} <= {threads}
+        finally:
+            torch.set_num_threads(before)

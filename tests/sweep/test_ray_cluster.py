@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,23 @@ def test_one_node_without_room_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> 
     assert not ray_cluster.single_node_fits(trial, 1)  # a head without CPUs
     set_nodes(monkeypatch, TWO, TWO)
     assert not ray_cluster.single_node_fits(trial, 2)
+
+
+def test_the_token_of_a_new_cluster_is_made_before_ray_would_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    token = tmp_path / ".ray" / "auth_token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "the user's own")
+    ray_cluster._make_token()
+    assert not token.exists()
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    ray_cluster._make_token()
+    text = token.read_text()
+    ray_cluster._make_token()
+    assert len(text) == 64 and token.read_text() == text
 
 
 ALONE = """
