@@ -103,6 +103,16 @@ class Folder:
         """The path or URI of a file below this folder, which is spelled `base`."""
         return f"{base}/{name}" if self.local is not None else split_uri(base).join(name)
 
+    def check_answers(self) -> None:
+        """Check that the store answers. Nothing happens for a local folder.
+
+        Raises:
+            ConnectionError: The server of the store does not answer within some seconds.
+            ValueError: No store can be opened at the URI.
+        """
+        if self.local is None:
+            self._open()
+
     def exists(self, name: str = "") -> bool:
         """Whether the folder holds `name`; without a name, whether the folder itself exists."""
         if self.local is not None:

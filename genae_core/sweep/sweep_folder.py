@@ -71,6 +71,9 @@ def open_store(
     Raises ValueError if the name of a new sweep exists, if there is no sweep to resume, or if it
     is not the same.
     """
+    roots = {root_of(cell.data) for cell in cells.values()}
+    for place in {options.shards, *roots} - {None}:
+        Folder(str(place)).check_answers()  # now, and not after Ray has started
     name = folder.name
     exists = ValueError(
         f"a sweep called {name!r} exists; choose another --name, or continue it with "

@@ -133,5 +133,6 @@ def _check_database(uri: str) -> None:
 
     def ask() -> None:
         engine.connect().close()
+        engine.dispose()  # It would keep the connection.
 
     within(ANSWER_S, ask)

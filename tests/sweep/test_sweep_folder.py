@@ -100,6 +100,17 @@ def test_a_resume_asks_for_the_store_that_the_sweep_was_started_with(
     open_store(folder, resume=True)  # of before the manifest named it
 
 
+def test_an_object_store_that_does_not_answer_is_named_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    cells = {"c": experiment_at("s3://bucket/images")}
+    for flags, named in (({"shards": "s3://shards/x"}, {}), ({}, cells)):
+        with pytest.raises(ConnectionError, match="nothing answers at http://127.0.0.1:1"):
+            options = LaunchOptions(name="s", **flags)
+            sweep_folder.open_store("study", folder, named, options)
+
+
 def test_cells_that_say_how_they_compute_are_those_of_before(folder: Path) -> None:
     """A sweep from before there were CUDA graphs, or any choice, is continued."""
     options = LaunchOptions(name="s", resume=True)

@@ -21,11 +21,20 @@ from mlflow.tracking import MlflowClient
 pytestmark = pytest.mark.faults
 
 FLAGS = ("--families", "aae", "--latent-dims", "2", "--epochs", "20", "--checkpoint-seconds", "0")
-ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+LATER = b"Retry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+ANSWERS = {
+    "500": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "503": b"HTTP/1.1 503 Service Unavailable\r\n" + LATER,
+    "429": b"HTTP/1.1 429 Too Many Requests\r\n" + LATER,
+    "{}": JSON + b"Content-Length: 2\r\n\r\n{}",
+    "half": JSON + b'Content-Length: 1000\r\n\r\n{"run": {"info"',
+}
 
 
 class Proxy:
-    """Stands before the server: passes a call on, answers 500, or takes it and never answers."""
+    """Stands before the server: passes a call on, gives another answer to it, or takes it and
+    never answers."""
 
     def __init__(self, server: Server) -> None:
         self.mode, self.refused = "pass", 0
@@ -36,9 +45,9 @@ class Proxy:
             def handle(self) -> None:
                 if proxy.mode != "pass":
                     proxy.refused += 1
-                if proxy.mode == "500":
+                if proxy.mode in ANSWERS:
                     self.request.recv(65536)
-                    self.request.sendall(ERROR)
+                    self.request.sendall(ANSWERS[proxy.mode])
                 elif proxy.mode == "silent":
                     while proxy.mode == "silent":
                         time.sleep(0.1)
@@ -144,19 +153,20 @@ def ended(process: Any, code: int = 0) -> str:
     return str(said)
 
 
-@pytest.mark.parametrize("mode", ["500", "silent"])
+@pytest.mark.parametrize("mode", [*ANSWERS, "silent"])
 def test_a_server_that_fails_for_a_while(
     home: Path, server: Server, proxy: Proxy, mode: str
 ) -> None:
-    process = start(home, f"while-{mode}", proxy.uri, timeout=3)
-    wait_for(home / "sweeps" / f"while-{mode}", "states/*/state-*")
+    name = f"while-{mode if mode != '{}' else 'empty'}"
+    process = start(home, name, proxy.uri, timeout=3)
+    wait_for(home / "sweeps" / name, "states/*/state-*")
     proxy.turn(mode)
-    wait_for(home / "sweeps" / f"while-{mode}", "journals/*/done.json")  # the trial has finished
+    wait_for(home / "sweeps" / name, "journals/*/done.json")  # the trial has finished
     time.sleep(5)
     proxy.turn("pass")
     ended(process)
     assert proxy.refused > 0
-    one_run(server, f"while-{mode}")
+    one_run(server, name)
 
 
 def test_a_server_that_is_killed_and_started_again(home: Path, server: Server) -> None:
