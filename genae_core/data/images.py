@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from genae_core.config import require
 from genae_core.data.decoding_process import DECODING
-from genae_core.data.pillow_decoding import check_pixels, square_side
+from genae_core.data.pillow_decoding import check_format, check_pixels, square_side
 
 SIZES = (32, 64)
 CHUNK = 512
@@ -65,6 +65,7 @@ def decode(
     if image is not None:
         square = centre_crop(image, square_side(image.shape[0], image.shape[1], crop))
     else:
+        check_format(content)  # here too, so that no process is started for other files
         height, width, pixels = DECODING.read_square(content, crop, MAX_PIXELS)
         _check_aspect(height, width, aspect, tolerance)
         side = square_side(height, width, crop)

@@ -13,7 +13,13 @@ import warnings
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    TiffImagePlugin,  # noqa: F401 - its import lets Pillow know the format, as does the next
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 # Pillow also opens formats for which it starts programs, such as EPS. These formats start none.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -30,6 +36,7 @@ UPRIGHT = {  # how to turn a picture upright, by the value of the tag
     8: Image.Transpose.ROTATE_90,
 }
 
+Image.preinit()  # lets Pillow know the other formats
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # A worker has one CPU.
 
 
@@ -50,6 +57,16 @@ class Square(NamedTuple):
 def square_side(height: int, width: int, crop: float) -> int:
     """The side in pixels of the square that is `crop` times as wide as the shorter side."""
     return max(1, round(crop * min(height, width)))
+
+
+def check_format(content: bytes) -> None:
+    """Raise ValueError if a file does not begin like one of `FORMATS`."""
+    begin = content[:16].ljust(16, b"\0")
+    for name in FORMATS:
+        _, accept = Image.OPEN.get(name, (None, None))
+        if accept is not None and accept(begin):
+            return
+    raise ValueError(f"not an image of a known format ({', '.join(FORMATS)})")
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -77,6 +94,7 @@ def read_square(content: bytes, crop: float, max_pixels: int) -> Square:
     Raises:
         ValueError: The content is no complete picture of `FORMATS` with 8 bits per channel.
     """
+    check_format(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of defects that are checked here.
@@ -87,8 +105,7 @@ def read_square(content: bytes, crop: float, max_pixels: int) -> Square:
             stored.load()
             picture = _lay_on_ground(_turn_upright(stored))
     except UnidentifiedImageError:
-        formats = ", ".join(FORMATS)
-        raise ValueError(f"not an image of a known format ({formats})") from None
+        raise ValueError("not a whole image: Pillow cannot identify it") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a whole image: {error}") from None
     width, height = picture.size

@@ -86,9 +86,13 @@ def test_most_formats_of_pillow_are_tried() -> None:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_another_format_is_refused_and_starts_no_program(kind: str, no_programs: None) -> None:
+    DECODING.stop()  # so that decoding would have to start a process
+    reason = r"not an image of a known format \(AVIF, BMP, GIF|not a whole image"
     for content in (FILES[kind], FILES[kind] + bytes(600)):
-        with pytest.raises(ValueError, match=r"not an image of a known format \(AVIF, BMP, GIF"):
+        with pytest.raises(ValueError, match=reason):
             read_square(content, 1.0, 10**8)
+        with pytest.raises(ValueError, match=reason):
+            decode(content, 32, 1.0)
 
 
 def test_under_any_name_it_is_a_rejected_row(
