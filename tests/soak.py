@@ -13,6 +13,7 @@ at which processes are killed depend on the machine, so a repetition may need se
 import argparse
 import contextlib
 import json
+import os
 import random
 import shlex
 import signal
@@ -39,7 +40,8 @@ STUDIES = {
     "latent_dim": ("--families", "aae", "vae", "--latent-dims", "2", "--epochs", "12"),
     "mcmc_steps": (
         *("--families", "dvae", "--latent-dims", "3", "--models", "dvae-3"),
-        *("--epochs", "12", "--record", "0", "1", "4"),
+        *("--epochs", "12", "--record", "0", "1", "--seeds", "0"),
+        *("--samplers", "encode_decode", "langevin"),
     ),
     "model_family": ("--families", "flow_ae", "ex_post_ae", "--epochs", "8", "--smoke"),
 }
@@ -231,9 +233,10 @@ def wait_until(
 
 
 def results(place: Place, name: str) -> dict[str, Any]:
-    """Per key of the sweep: its params, weights and numbers. Times are left out.
+    """Per run of the sweep, by its cell, chain and seed: its params, weights and numbers. Times
+    are left out.
 
-    Raises AssertionError if a key has several runs, or one that is not whole.
+    Raises AssertionError if there are several runs of one kind, or one that is not whole.
     """
     client = MlflowClient(place.server.uri)
     runs: list[Run] = []
@@ -241,8 +244,8 @@ def results(place: Place, name: str) -> dict[str, Any]:
         runs += client.search_runs([experiment.experiment_id], f"tags.sweep = '{name}'")
     by_key: dict[str, Any] = {}
     for run in runs:
-        key = run.data.tags["key"]
-        assert key not in by_key, f"several runs under the key {key}"
+        key = " ".join(run.data.tags[name] for name in ("cell", "chain", "seed"))
+        assert key not in by_key, f"several runs of {key}"
         assert run.info.status == "FINISHED" and "error" not in run.data.tags, run.info
         numbers = {}
         for metric in run.data.metrics:
@@ -272,13 +275,16 @@ def files_of(client: MlflowClient, run_id: str, folder: str = "") -> Iterator[st
         if file.is_dir:
             yield from files_of(client, run_id, file.path)
         else:
-            yield f"{file.path} {file.file_size > 0}"
+            # MLflow puts the time and a random number into the name of a picture of a step.
+            path = Path(file.path)
+            name = f"*{path.suffix}" if path.parent.name == "images" else path.name
+            yield f"{path.parent / name}, empty: {file.file_size == 0}"
 
 
 def differences(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
     """What of two sweeps' results differs, one line each."""
-    lines = [f"no run under the key {key}" for key in expected if key not in actual]
-    lines += [f"a run too many under the key {key}" for key in actual if key not in expected]
+    lines = [f"no run of {key}" for key in expected if key not in actual]
+    lines += [f"a run too many, of {key}" for key in actual if key not in expected]
     for key in expected.keys() & actual.keys():
         for what, value in expected[key].items():
             if actual[key][what] != value:
@@ -324,6 +330,7 @@ def soak(rounds: int, seed: int, home: Path) -> int:
 
 
 def main() -> int:
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
