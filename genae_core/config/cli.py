@@ -33,11 +33,13 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
     """
     try:
         flags: Any = options
-        values: Any = _parse(with_debug(flags), description)
-        if values.debug:
+        parsed: Any = _parse(with_debug(flags), description)
+        if parsed.debug:
             os.environ[DEBUG] = "1"  # for the processes that the script starts, too
         _limit_threads()
-        return main(values)
+        # The script gets its own class, which can be sent to other processes.
+        names = [field.name for field in dataclasses.fields(flags)]
+        return main(options(**{name: getattr(parsed, name) for name in names}))
     except (Exception, KeyboardInterrupt) as error:
         return print_error(error)
 

@@ -77,5 +77,8 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
 
 
 def save_sprite(picture: Picture, path: Path) -> None:
-    """Save the picture as AVIF, which needs a third of a PNG's bytes, as a page holds many."""
-    Image.fromarray(picture).save(path, quality=40, speed=8)
+    """Save the picture as AVIF, which needs a third of a PNG's bytes, as a page holds many.
+
+    The bytes depend on whether the encoder has one thread or several, so that is fixed.
+    """
+    Image.fromarray(picture).save(path, quality=40, speed=8, max_threads=2)

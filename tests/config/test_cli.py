@@ -1,5 +1,6 @@
 """The errors of the command line."""
 
+import pickle
 from dataclasses import dataclass
 
 import pytest
@@ -103,3 +104,19 @@ def test_a_package_that_is_missing_is_named(
     monkeypatch.setattr("sys.argv", ["script"])
     assert cli(Options, main, "What it does.") == 2
     assert "the package ray is not installed: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("--debug",)])
+def test_a_script_gets_its_own_class_which_can_be_sent_to_another_process(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[Options] = []
+
+    def main(options: Options) -> int:
+        received.append(pickle.loads(pickle.dumps(options)))
+        return 0
+
+    monkeypatch.setenv(DEBUG, "")
+    monkeypatch.setattr("sys.argv", ["script", "--count", "3", *words])
+    assert cli(Options, main, "What it does.") == 0
+    assert received == [Options(count=3)] and type(received[0]) is Options
