@@ -12,6 +12,8 @@ from genae_core.tracking.delivery import DeliveryError, deliver, deliver_all
 from genae_core.tracking.journal import EVENT_FILE, Journal, pending_events
 from genae_core.tracking.mlflow_store import Tracker
 
+MANIFEST = {"study": "study", "seeds": [0], "cells": {}}
+
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Tracker]:
@@ -27,7 +29,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Tracke
     uri = new_store(tmp_path)
     folder = tmp_path / "home" / "sweeps" / "s"
     (folder / "journals").mkdir(parents=True)
-    (folder / "sweep.json").write_text(json.dumps({"study": "study", "tracking_uri": uri}))
+    (folder / "sweep.json").write_text(json.dumps({**MANIFEST, "tracking_uri": uri}))
     return folder, Tracker.create(uri, "study", tmp_path / "artifacts")
 
 
@@ -126,7 +128,7 @@ def test_an_event_that_the_store_refuses_is_set_aside(
 
 def test_a_store_with_a_password_must_be_named_again(sweep: tuple[Path, Tracker]) -> None:
     folder, _ = sweep
-    about = {"study": "study", "tracking_uri": "http://me:***@host"}
+    about = {**MANIFEST, "tracking_uri": "http://me:***@host"}
     (folder / "sweep.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="give its whole address with --tracking-uri"):
         replay(folder)
