@@ -16,6 +16,7 @@ from pathlib import Path
 
 from genae_core import config
 from genae_core.config.cli import cli
+from genae_core.data import durable
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import FamilyName, StudyOptions
@@ -71,7 +72,7 @@ def main(options: Options) -> int:
             print("\nbest:   n/a: the FCD's classifier measures nothing")
             return
         best["search"] = stored_experiment(tracker, run)
-        (folder / "best.json").write_text(config.to_json(best["search"]) + "\n")
+        durable.write(folder / "best.json", config.to_json(best["search"]) + "\n")
         print(
             f"\nbest:   {describe_cell(run)}\n        FCD {run.scalars['fcd_val_best']:.1f} on "
             f"validation at step {run.scalars['fcd_best_step']:g}; its config is "

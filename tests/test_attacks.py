@@ -1,7 +1,6 @@
 """What an attacker put where genae reads is refused, and nothing of it runs."""
 
 import hashlib
-import json
 import os
 import pickle
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contracts.resealing import digest_of_file, reseal
 from PIL import Image
 
 from genae_core import config
+from genae_core.data import sealed
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.preparation import prepare
-from genae_core.data.shard_images import open_shards
+from genae_core.data.shard_images import DIGESTS, open_shards
 from genae_core.data.shards import MANIFEST
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
@@ -50,11 +51,6 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "saved"
 
 
-def rewrite(path: Path, **changes: Any) -> None:
-    about = json.loads(path.read_text())
-    path.write_text(json.dumps({**about, **changes}))
-
-
 def test_the_trap_works(mark: Path) -> None:
     pickle.loads(pickle.dumps(Trap(mark)))
     assert mark.exists()
@@ -68,7 +64,7 @@ def test_a_pickle_in_a_checkpoint_is_refused(saved: Path, mark: Path, zipped: bo
     else:
         weights.write_bytes(pickle.dumps(Trap(mark)))
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    rewrite(saved / checkpoint.DESCRIPTION, sha256=digest)
+    reseal(saved / checkpoint.DESCRIPTION, sha256=digest)
     with pytest.raises(ValueError, match="no safetensors"):
         checkpoint.load_model(saved)
     assert not mark.exists()
@@ -88,14 +84,14 @@ def test_a_pickle_in_a_checkpoint_is_refused(saved: Path, mark: Path, zipped: bo
     ],
 )
 def test_a_config_from_elsewhere_is_refused(saved: Path, path: str) -> None:
-    rewrite(saved / checkpoint.DESCRIPTION, model={config.KEY: path, "latent_dim": 2})
+    reseal(saved / checkpoint.DESCRIPTION, model={config.KEY: path, "latent_dim": 2})
     with pytest.raises(ValueError, match="no config"):
         checkpoint.load_model(saved)
 
 
 def test_a_config_that_is_no_models_is_refused(saved: Path) -> None:
     about = config.to_dict(MLPConfig())
-    rewrite(saved / checkpoint.DESCRIPTION, model=about)
+    reseal(saved / checkpoint.DESCRIPTION, model=about)
     with pytest.raises(
         ValueError, match="is not of a generative model: MLPConfig has no attribute"
     ):
@@ -129,7 +125,7 @@ def shards(tmp_path: Path) -> Path:
 def test_a_manifest_that_leads_elsewhere_is_refused(
     shards: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    rewrite(shards / MANIFEST, **changes)
+    reseal(shards / MANIFEST, **changes)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="is no manifest"):
         open_shards(Folder(shards), tmp_path / "cache")
@@ -148,17 +144,16 @@ def test_a_manifest_that_leads_elsewhere_is_refused(
 def test_a_shard_from_elsewhere_is_refused(
     shards: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    about = json.loads((shards / MANIFEST).read_text())
-    about["shards"][0].update(changes)
-    (shards / MANIFEST).write_text(json.dumps(about))
+    listed = sealed.read(shards / MANIFEST)["shards"]
+    reseal(shards / MANIFEST, shards=[{**listed[0], **changes}, *listed[1:]])
     with pytest.raises(ValueError, match="is no manifest"):
         open_shards(Folder(shards), tmp_path / "cache")
 
 
 def test_a_manifest_of_more_rows_than_there_are_is_refused(shards: Path, tmp_path: Path) -> None:
-    about = json.loads((shards / MANIFEST).read_text())
-    about["shards"][0]["rows"] += 1
-    (shards / MANIFEST).write_text(json.dumps(about))
+    listed = sealed.read(shards / MANIFEST)["shards"]
+    more = {**listed[0], "rows": listed[0]["rows"] + 1}
+    reseal(shards / MANIFEST, shards=[more, *listed[1:]])
     with pytest.raises(ValueError, match="shards hold"):
         open_shards(Folder(shards), tmp_path / "cache")
 
@@ -169,6 +164,7 @@ def test_an_array_of_objects_in_the_cache_is_not_unpickled(
     open_shards(Folder(shards), tmp_path / "cache")
     (labels,) = (tmp_path / "cache").glob("*/train/labels.npy")
     np.save(labels, np.array([Trap(mark)], dtype=object), allow_pickle=True)
+    reseal(labels.with_name(DIGESTS), **{labels.name: digest_of_file(labels)})
     with pytest.raises(ValueError, match="object"):
         open_shards(Folder(shards), tmp_path / "cache")
     assert not mark.exists()

@@ -5,9 +5,8 @@ import contextlib
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +14,8 @@ from genae_core import config
 from genae_core.config import require
 from genae_core.config.differences import first_difference
 from genae_core.config.make_once import make_alone
+from genae_core.config.messages import print_warning
+from genae_core.data import durable, sealed
 from genae_core.data.base import DataConfig, Rejected, Source
 from genae_core.data.copies import check_splits_keep_images, find_copies, note_copies
 from genae_core.data.file_source import UNREADABLE
@@ -103,8 +104,12 @@ def prepare(
             _check_manifest(data, manifest, out)
             return manifest
         _check_free(out)
-        source = data.source()
         partial = out if out.local is None else Folder(f"{out.uri}.partial")
+        if find_manifest(partial) is not None:  # a call was stopped while it published the shards
+            manifest = read_manifest(partial)
+            _check_manifest(data, manifest, partial)
+            return _publish(manifest, partial, out)
+        source = data.source()
         todo, done = _divide(data, source, partial)
         on_plan(source, todo, done)
         _check_rejected(source, done, max_rejected, partial)
@@ -118,8 +123,8 @@ def prepare(
         manifest = manifest_of(data, source, done)._replace(notes=notes)
         _list_rejected(source, manifest.shards, partial)
         _check_splits(manifest, partial)
-        _publish(manifest, partial, out)
-        return manifest
+        partial.write(MANIFEST, manifest.to_json().encode())
+        return _publish(manifest, partial, out)
 
 
 def _divide(
@@ -168,7 +173,7 @@ def _drop_copies(data: DataConfig, shards: list[Shard], partial: Folder) -> list
 
 def _write_receipt(partial: Folder, shard: Shard) -> None:
     """Write the receipt of a shard."""
-    partial.write(_receipt_name(shard.file), json.dumps(shard._asdict()).encode())
+    partial.write(_receipt_name(shard.file), sealed.to_text(shard._asdict()).encode())
 
 
 def _receipt_name(file: str) -> str:
@@ -191,32 +196,40 @@ def _load_finished(partial: Folder, spec: ShardSpec) -> Shard | None:
     receipt = next((name for name in names if partial.exists(name)), None)
     if receipt is None or not partial.exists(spec.file):
         return None
-    values = json.loads(partial.read(receipt))
-    if any(reason.startswith(UNREADABLE) for _, reason in values["rejected"]):
-        return None
-    for name in ("rejected", "copies"):
-        values[name] = tuple(Rejected(*pair) for pair in values.get(name, ()))
-    shard = Shard(**{**values, "digests": tuple(values.get("digests", ()))})
-    if partial.sha256(spec.file) != shard.sha256:
+    try:
+        values = sealed.from_text(partial.read(receipt), partial.path_of(receipt))
+        if any(reason.startswith(UNREADABLE) for _, reason in values["rejected"]):
+            return None
+        for name in ("rejected", "copies"):
+            values[name] = tuple(Rejected(*pair) for pair in values.get(name, ()))
+        shard = Shard(**{**values, "digests": tuple(values.get("digests", ()))})
+        rows = spec.last - spec.first
+        is_of_spec = (shard.file, shard.split, shard.rows_in) == (spec.file, spec.split, rows)
+        require(is_of_spec, f"{receipt} is not of this shard", file=shard.file)
+        digest = partial.sha256(spec.file)
+        require(digest == shard.sha256, f"its sha256 must be {shard.sha256}", sha256=digest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        print_warning(f"{partial.path_of(spec.file)} is made again: {error}")
         return None
     if "digests" not in values:  # An earlier version made the shard.
         shard = shard._replace(digests=read_digests(shard, partial))
     return shard
 
 
-def _publish(manifest: Manifest, partial: Folder, out: Folder) -> None:
-    """Write the manifest. On a disk, rename the partial folder to its final name."""
+def _publish(manifest: Manifest, partial: Folder, out: Folder) -> Manifest:
+    """Delete what the written manifest replaces. On a disk, rename the partial folder to its final
+    name. Returns the manifest."""
     for shard in manifest.shards:
         partial.delete(_receipt_name(shard.file))
         partial.delete(_former_receipt_name(shard.file))
     for name in (PLAN, FORMER_PLAN, FORMER_REJECTED):
         partial.delete(name)
-    partial.write(MANIFEST, manifest.to_json().encode())
-    if out.local is not None:
+    if partial.local is not None and out.local is not None:
         partial.delete_unfinished()
         with contextlib.suppress(FileNotFoundError):
             out.local.rmdir()  # The user may have made an empty folder.
-        os.rename(partial.uri, out.uri)
+        durable.publish(partial.local, out.local)
+    return manifest
 
 
 def _check_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> None:
@@ -242,13 +255,16 @@ def _write_plan(data: DataConfig, source: Source, specs: list[ShardSpec], partia
     """Write the plan. Raises ValueError if the folder holds another plan.
 
     The plan does not depend on where the files are, because `source.stamp` identifies them.
+    Without a readable plan nobody knows what the finished shards are of, so all are made again.
     """
     values = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
     name = next((name for name in (PLAN, FORMER_PLAN) if partial.exists(name)), None)
-    if name is None:
-        partial.write(PLAN, json.dumps(values, indent=1).encode())
+    before = None if name is None else _read_plan(partial, name)
+    if before is None:
+        for receipt in partial.files(".parquet.json"):
+            partial.delete(receipt.name)
+        partial.write(PLAN, sealed.to_text(values).encode())
         return
-    before = config.canonicalize(json.loads(partial.read(name)))
     now = json.loads(json.dumps(values))
     for plan_values in (before, now):
         for field in WHERE:
@@ -259,6 +275,18 @@ def _write_plan(data: DataConfig, source: Source, specs: list[ShardSpec], partia
             f"{partial.uri} holds the unfinished shards of other files or settings (see {name}): "
             f"{difference}; delete the folder, or choose another one"
         )
+
+
+def _read_plan(partial: Folder, name: str) -> dict[str, Any] | None:
+    """The plan of the finished shards; None, with a warning, if it is damaged."""
+    try:
+        stored = sealed.from_text(partial.read(name), partial.path_of(name))
+        require(isinstance(stored.get("data"), dict), f"{partial.path_of(name)} is damaged")
+    except ValueError as error:
+        print_warning(f"all shards are made again: {error}")
+        return None
+    canonical: dict[str, Any] = config.canonicalize(stored)
+    return canonical
 
 
 def _check_space(specs: list[ShardSpec], data: DataConfig, partial: Folder) -> None:

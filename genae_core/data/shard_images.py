@@ -3,7 +3,7 @@
 Shapes: N images, C channels, H rows, W columns, B requested indices.
 """
 
-import os
+import functools
 import shutil
 import tempfile
 from collections import OrderedDict
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from genae_core.config import require
 from genae_core.config.make_once import make_alone
+from genae_core.config.messages import print_warning
+from genae_core.data import durable, sealed
 from genae_core.data.base import Split, Splits
 from genae_core.data.shards import Manifest, ShardReader, read_manifest
 from genae_core.data.storage import Folder
@@ -23,6 +25,8 @@ from genae_core.distributions.rng import Draw
 
 # While a row group is read, memory holds it twice: Parquet's copy and genae's.
 READING_GROUPS = 2
+# The file in a split's copy with the sha256 of the array files.
+DIGESTS = "digests.json"
 
 
 def open_shards(
@@ -31,7 +35,8 @@ def open_shards(
     """Open the splits of prepared shards.
 
     The images are mapped read-only from a copy in `cache`. The first call on a node makes the copy
-    and checks it against the manifest. Labels are always in memory.
+    and checks it against the manifest. Later calls check that the copy has not changed, and else
+    make it again. Labels are always in memory.
 
     Args:
         folder: The folder of the shards.
@@ -68,11 +73,40 @@ def _copy_to_node(manifest: Manifest, folder: Folder, cache: Path, names: tuple[
     """Copy the splits that the cache lacks, and return the folder with their array files."""
     copy = cache / f"{manifest.dataset}-{manifest.sha256()[:16]}"
     for split in names:
-        if not (copy / split).is_dir():
+        if _fault_of(copy / split):
             with make_alone(copy / split):
-                if not (copy / split).is_dir():
+                fault = _fault_of(copy / split)
+                if fault and (copy / split).is_dir():
+                    print_warning(f"the copy {copy / split} is made again: {fault}")
+                    # A process that has mapped the old copy keeps it until it ends.
+                    shutil.rmtree(copy / split)
+                if fault:
                     _copy_split(manifest, folder, copy, split)
     return copy
+
+
+def _fault_of(folder: Path) -> str:
+    """Why a split's copy cannot be used: it is missing, or a file has changed since; else "".
+
+    A process computes the sha256 of a file once, at about 1 GB/s, which is less than the time in
+    which a sweep then sends the images to its workers.
+    """
+    try:
+        digests = sealed.read(folder / DIGESTS)
+        for name in ("images.npy", "labels.npy"):
+            stat = (folder / name).stat()
+            actual = _sha256_of(folder / name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            expected = digests.get(name)
+            require(actual == expected, f"the sha256 of {name} must be {expected}", sha256=actual)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+@functools.cache
+def _sha256_of(path: Path, *version: int) -> str:
+    """The sha256 of a version of a file, which its inode, size and time of change identify."""
+    return sealed.sha256_of(path)
 
 
 def _copy_split(manifest: Manifest, folder: Folder, target: Path, split: str) -> None:
@@ -93,8 +127,9 @@ def _copy_split(manifest: Manifest, folder: Folder, target: Path, split: str) ->
         require(first == rows, f"the {split} shards hold {first} rows", in_the_manifest=rows)
         images.flush()
         np.save(partial / "labels.npy", np.concatenate(labels), allow_pickle=False)
+        (partial / DIGESTS).write_text(sealed.to_text(sealed.digests_of(partial)))
         partial.chmod(0o755)
-        os.rename(partial, target / split)
+        durable.publish(partial, target / split)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

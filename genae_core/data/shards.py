@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core import config
+from genae_core.data import sealed
 from genae_core.data.base import DataConfig, Rejected, Rows, Source
 from genae_core.data.storage import FileWriter, Folder
 
@@ -121,14 +122,14 @@ class Manifest(NamedTuple):
         return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The text of the manifest's file."""
+        """The text of the manifest's file, which is sealed."""
         shards = []
         for shard in self.shards:
             values = shard._asdict()
             for name in ("rejected", "copies", "digests"):
                 del values[name]
             shards.append(values)
-        return json.dumps({"format": FORMAT, **self._asdict(), "shards": shards}, indent=1) + "\n"
+        return sealed.to_text({"format": FORMAT, **self._asdict(), "shards": shards})
 
 
 def group_rows(shape: tuple[int, int, int]) -> int:
@@ -320,19 +321,19 @@ def find_manifest(folder: Folder) -> str | None:
 
 
 def read_manifest(folder: Folder) -> Manifest:
-    """The manifest. Raises ValueError if it is missing, malformed or of another format."""
+    """The manifest. Raises ValueError if it is missing, damaged or of another format."""
     name = find_manifest(folder) or MANIFEST
     path = folder.path_of(name)
     try:
-        values = json.loads(folder.read(name))
+        values = sealed.from_text(folder.read(name), "it")
     except FileNotFoundError:
         raise ValueError(
             f"{folder.uri} holds no finished dataset: there is no {MANIFEST}; prepare it with "
             "jobs/prepare_data.py"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path} is no manifest: {error}") from None
-    version_of_format = values.pop("format", None) if isinstance(values, dict) else None
+        raise _no_manifest(path, folder, error) from None
+    version_of_format = values.pop("format", None)
     if version_of_format != FORMAT:
         raise ValueError(
             f"{path} has format {version_of_format!r}, and this genae reads {FORMAT}: "
@@ -343,9 +344,16 @@ def read_manifest(folder: Folder) -> Manifest:
         tuples = {name: tuple(values[name]) for name in ("shape", "label_names", "notes")}
         manifest = Manifest(**{**values, **tuples, "shards": shards})
         _check_manifest(manifest)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no manifest: {error}") from None
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise _no_manifest(path, folder, error) from None
     return manifest
+
+
+def _no_manifest(path: str, folder: Folder, error: Exception) -> ValueError:
+    """The error of a manifest that cannot be used."""
+    return ValueError(
+        f"{path} is no manifest: {error}; delete {folder.uri} and prepare the data again"
+    )
 
 
 def _check_manifest(manifest: Manifest) -> None:

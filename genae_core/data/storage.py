@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 
 from genae_core.config.places import is_uri, locate, split_uri
 from genae_core.config.redaction import drop_redacted_login, is_redacted, redact, redact_uri
+from genae_core.data import durable
 from genae_core.data.endpoint import check_endpoint
 
 
@@ -205,7 +206,8 @@ class Folder:
             return filesystem.open_input_file(f"{base}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file. Other processes see it completely or not at all."""
+        """Write a file. Other processes, and this one after a power cut, see it completely or
+        not at all."""
         with self.open_to_write(name) as file:
             file.write(content)
 
@@ -227,15 +229,14 @@ class Folder:
                 stream.write(buffer.getbuffer())
             return
         path = self.local / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(path.parent)
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with scratch.open("wb") as file:
                 yield FileWriter(file, full_path)
                 with _AddFileName(full_path):
                     file.flush()
-                    os.fsync(file.fileno())
-            scratch.replace(path)
+            durable.publish(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise

@@ -7,7 +7,6 @@ Shapes: N samples, C channels, H rows, W columns, D latent dimension.
 import dataclasses
 import hashlib
 import io
-import json
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
@@ -21,6 +20,8 @@ from torch import nn
 from genae_core import config
 from genae_core.config import require, require_positive_int
 from genae_core.config.differences import first_difference
+from genae_core.config.messages import print_warning
+from genae_core.data import sealed
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import to_tensor_array
 from genae_core.data.storage import Folder
@@ -97,7 +98,7 @@ def draw_samples(
     """Write samples to `job.out`, or continue where an earlier call stopped.
 
     A larger number of samples begins with the same samples. After an error, the finished parts
-    stay.
+    stay. A part whose files have changed since is made again, with a warning.
 
     Args:
         job: The model, the chain and the folder.
@@ -110,22 +111,22 @@ def draw_samples(
         The manifest, which is written last.
 
     Raises:
-        ValueError: `out` holds other samples or other files.
+        ValueError: `out` holds other samples or other files, or its plan is damaged.
         OSError: A disk or a store fails.
         FloatingPointError: A chain is not finite.
     """
     require_positive_int(num_samples=num_samples)
     out, plan = job.out, _plan(job, num_samples)
-    finished = next((name for name in (MANIFEST, FORMER_MANIFEST) if out.exists(name)), None)
-    if finished is not None:
-        manifest: dict[str, Any] = json.loads(out.read(finished))
+    manifest = _read_manifest(out)
+    if manifest is not None:
         _check_same(manifest["plan"], plan, out)
-        on_plan(num_samples, num_samples)
-        return manifest
+        if all(_is_whole(part, out) for part in manifest["parts"]):
+            on_plan(num_samples, num_samples)
+            return manifest
     _claim(plan, out)
     images = max(1, PART_BYTES // int(np.prod(job.source.description["shape"])))
     parts = split_into_parts(num_samples, job.source.chain.sub_batch, images)
-    todo = [part for part in parts if not out.exists(_receipt(part))]
+    todo = [part for part in parts if _finished(part, out) is None]
     on_plan(num_samples, num_samples - sum(part.num_chains for part in todo))
     try:
         for count in mapper(write_part, job, todo, start_worker) if todo else ():
@@ -135,9 +136,8 @@ def draw_samples(
             out.delete(PLAN)  # the folder is free again for a chain that does not diverge
         raise
     out.delete_unfinished()
-    files = [json.loads(out.read(_receipt(part))) for part in parts]
-    manifest = {"plan": plan, "parts": files}
-    out.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    manifest = {"plan": plan, "parts": [_read_receipt(part, out) for part in parts]}
+    out.write(MANIFEST, sealed.to_text(manifest).encode())
     return manifest
 
 
@@ -154,13 +154,48 @@ def write_part(worker: SamplingWorker, part: Part) -> int:
     write = _write_parquet if job.format == "parquet" else _write_png
     files = write(job.out, part, pixels, z)
     receipt = {"first": part.first, "last": part.last, "files": files}
-    job.out.write(_receipt(part), json.dumps(receipt).encode())
+    job.out.write(_receipt(part), sealed.to_text(receipt).encode())
     return len(pixels)
 
 
 def _receipt(part: Part) -> str:
     """The name of the receipt of a finished part, which lists its files and their sha256."""
     return f".done/part-{part.number:05}.json"
+
+
+def _read_receipt(part: Part, out: Folder) -> dict[str, Any]:
+    """The receipt of a finished part. Raises ValueError if it is damaged or of another part."""
+    path = out.path_of(_receipt(part))
+    receipt = sealed.from_text(out.read(_receipt(part)), path)
+    chains = (receipt.get("first"), receipt.get("last"))
+    require(chains == (part.first, part.last), f"{path} is of another part", chains=chains)
+    require(isinstance(receipt.get("files"), dict), f"{path} must list files")
+    return receipt
+
+
+def _finished(part: Part, out: Folder) -> dict[str, Any] | None:
+    """The receipt of a part that an earlier call wrote and that is whole, else None."""
+    if not out.exists(_receipt(part)):
+        return None
+    try:
+        receipt = _read_receipt(part, out)
+    except ValueError as error:
+        print_warning(f"the samples {part.first} to {part.last - 1} are made again: {error}")
+        return None
+    return receipt if _is_whole(receipt, out) else None
+
+
+def _is_whole(receipt: dict[str, Any], out: Folder) -> bool:
+    """Whether the files of a part are those that were written. Warns if they are not."""
+    for name, digest in receipt["files"].items():
+        actual = out.sha256(name) if out.exists(name) else "none"
+        if actual != digest:
+            print_warning(
+                f"{out.path_of(name)} is not the file that was written and is made again: its "
+                f"sha256 is {actual}, expected {digest}"
+            )
+            return False
+    return True
 
 
 def _write_parquet(
@@ -219,18 +254,38 @@ def _plan(job: SamplingJob, num_samples: int) -> dict[str, Any]:
     }
 
 
+def _read_manifest(out: Folder) -> dict[str, Any] | None:
+    """The manifest. None if there is none, or if it is damaged and must be made again."""
+    name = next((name for name in (MANIFEST, FORMER_MANIFEST) if out.exists(name)), None)
+    if name is None:
+        return None
+    try:
+        manifest = sealed.from_text(out.read(name), out.path_of(name))
+        for part in manifest["parts"]:
+            require(isinstance(part["files"], dict), "a part lists its files", part=part)
+        require(isinstance(manifest["plan"], dict), "a manifest holds the plan")
+    except (ValueError, KeyError, TypeError) as error:
+        print_warning(f"{out.path_of(name)} is made again: {error}")
+        return None
+    return manifest
+
+
 def _claim(plan: dict[str, Any], out: Folder) -> None:
     """Write the plan. Raises ValueError if the folder holds another plan or other files."""
     name = next((name for name in (PLAN, FORMER_PLAN) if out.exists(name)), None)
     if name is not None:
-        _check_same(json.loads(out.read(name)), plan, out)
+        try:
+            stored = sealed.from_text(out.read(name), out.path_of(name))
+        except ValueError as error:
+            raise ValueError(f"{error}; delete {out.uri}, or choose another folder") from None
+        _check_same(stored, plan, out)
         if name == FORMER_PLAN:
             out.write(PLAN, out.read(name))
             out.delete(name)
         return
     empty = not out.exists() or not out.files()
     require(empty, "the folder for the samples must be empty; choose another one", out=out.uri)
-    out.write(PLAN, json.dumps(plan, indent=1).encode())
+    out.write(PLAN, sealed.to_text(plan).encode())
 
 
 def _check_same(stored: dict[str, Any], plan: dict[str, Any], out: Folder) -> None:

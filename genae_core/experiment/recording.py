@@ -3,9 +3,8 @@
 Only this module knows both a chain's result and how it is stored.
 """
 
-import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genae_core.config import replace_non_finite
+from genae_core.data import sealed
 from genae_core.evaluation.chains import ChainResult
 from genae_core.evaluation.image_grids import Picture
 
@@ -25,8 +25,8 @@ class Record(Protocol):
     def log_metrics(self, rows: Iterable[tuple[str, float, int]]) -> None:
         """Log metrics as (name, value, step)."""
 
-    def log_image(self, image: NDArray[np.uint8], step: int) -> None:
-        """Log an image of the MCMC step, uint8 [H, W, 3]."""
+    def log_images(self, images: Sequence[NDArray[np.uint8]], steps: Sequence[int]) -> None:
+        """Log an image of each of these MCMC steps, uint8 [H, W, 3], all of one size."""
 
     def files(self) -> AbstractContextManager[Path]:
         """Yield a folder to fill with artifacts of the run."""
@@ -62,18 +62,18 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
     seconds = {"training_seconds": training_seconds, "evaluation_seconds": result.seconds}
     scalars = seconds | result.summary()
     record.log_metrics([*rows, *((name, value, 0) for name, value in scalars.items())])
-    for step, picture in zip(steps, result.grids, strict=True):
-        record.log_image(picture, step)
+    record.log_images(result.grids, steps)
     with record.files() as folder:
         Image.fromarray(result.strip).save(folder / "strip.png")
         save_sprite(result.sprite, folder / SPRITE)
         curve = replace_non_finite({"step": list(steps), **curves})
-        (folder / "curve.json").write_text(json.dumps(curve, indent=1))
+        (folder / "curve.json").write_text(sealed.to_text(curve))
         if result.mixing:
             mixing = replace_non_finite(result.mixing)
-            (folder / "mixing.json").write_text(json.dumps(mixing, indent=1))
+            (folder / "mixing.json").write_text(sealed.to_text(mixing))
         if result.latent:
-            (folder / LATENT).write_text(json.dumps(replace_non_finite(result.latent)))
+            latent = replace_non_finite(result.latent)
+            (folder / LATENT).write_text(sealed.to_text(latent, indent=None))
 
 
 def save_sprite(picture: Picture, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from genae_core.config import from_dict, identity, to_dict
+from genae_core.config import from_dict, identity, require, to_dict
 from genae_core.config.make_once import make_alone
 from genae_core.data.base import DataConfig, Splits, fingerprint
 from genae_core.metrics.classifier import (
@@ -152,7 +152,7 @@ def cached_classifier(
         `Ruler`. A classifier that an earlier version stored without them is measured now.
 
     Raises:
-        ValueError: The stored classifier is broken.
+        ValueError: The stored classifier is damaged, or is of another recipe.
     """
     if config.feature_width is None:
         half = min(len(splits.val.images), len(splits.test.images))
@@ -160,19 +160,45 @@ def cached_classifier(
     data_sha256 = splits.sha256 or fingerprint(splits)
     key = recipe_key(config, data_sha256, data.binarize)
     home = folder / f"{data.name}-{key[:16]}"
+    origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
     if not home.is_dir():
         with make_alone(home):
             if not home.is_dir():
                 on_train()
                 model = train_classifier(config, splits, data.binarize, device)
-                origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
                 about = _description(model, splits, data.binarize)
                 checkpoint.write(home, model.state_dict(), {**origin, **about})
-    about = checkpoint.read(home)[1]
+    try:
+        about = checkpoint.read(home)[1]
+        _check_description(about, origin)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(home, error) from None
     if about.get("ruler", {}).keys() != set(Ruler._fields):
         ruler = measure_ruler(load_classifier(home, device), splits, data.binarize)
         about["ruler"] = ruler._asdict()
     return home, about
+
+
+def _check_description(about: dict[str, Any], origin: dict[str, str]) -> None:
+    """Raise an error if a description lacks a value, or is of another origin."""
+    for name, value in origin.items():
+        require(about.get(name) == value, f"{name} must be {value}", **{name: about.get(name)})
+    accuracy = about.get("accuracy")
+    is_fraction = isinstance(accuracy, float | int) and 0 <= accuracy <= 1
+    require(is_fraction, "accuracy must be in [0, 1]", accuracy=accuracy)
+    for name, kind in {"task": str, "config": dict}.items():
+        require(isinstance(about.get(name), kind), f"{name} is missing or of another type")
+    require(isinstance(from_dict(about["config"]), ClassifierConfig), "config is another one")
+    ruler = about.get("ruler", {})
+    require(isinstance(ruler, dict), "ruler must hold figures", ruler=ruler)
+
+
+def _damaged(folder: Path, error: Exception) -> ValueError:
+    """The error of a stored classifier that cannot be used."""
+    return ValueError(
+        f"the classifier in {folder} is damaged: {error}; delete this folder, and the classifier "
+        "is trained again"
+    )
 
 
 def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
@@ -201,7 +227,10 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> Classif
     Raises:
         ValueError: A file is missing or broken.
     """
-    tensors, about = checkpoint.read(folder)
-    model = Classifier(from_dict(about["config"]), tuple(about["shape"]), about["num_outputs"])
-    model.load_state_dict(tensors)
+    try:
+        tensors, about = checkpoint.read(folder)
+        model = Classifier(from_dict(about["config"]), tuple(about["shape"]), about["num_outputs"])
+        model.load_state_dict(tensors)
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise _damaged(folder, error) from None
     return model.to(device).eval()

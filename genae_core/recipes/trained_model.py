@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from genae_core import config
+from genae_core.config import require
 from genae_core.config.home import default_store, home
 from genae_core.config.places import is_uri, locate
 from genae_core.data.base import Splits
@@ -15,6 +16,7 @@ from genae_core.evaluation.chains import fit_prior
 from genae_core.experiment.experiment import Experiment
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.sweep.runs import run_key
 from genae_core.tracking.mlflow_store import Tracker
 from genae_core.tracking.store_uri import resolve_uri
 from genae_core.training import checkpoint
@@ -113,6 +115,13 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
     checkpoint_folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
     text = tracker.fetch(source, "experiment.json", scratch).read_text()
     experiment: Experiment = config.from_json(text)
+    tags = run.data.tags
+    # The key is a digest of everything in the file that decides the result.
+    require(
+        tags.get("key") == run_key(tags.get("sweep", ""), experiment, experiment.chains[0]),
+        f"experiment.json of run {source} is damaged: it is not what the run's key was made of",
+        key=tags.get("key"),
+    )
     recommended = run.data.metrics.get("fcd_recommended_step")
     steps = None if recommended is None else int(recommended)
     data_sha256 = run.data.tags.get("data_sha256")

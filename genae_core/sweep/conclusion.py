@@ -5,6 +5,7 @@ from pathlib import Path
 
 from genae_core.config.home import default_store
 from genae_core.config.redaction import redact
+from genae_core.data import durable
 from genae_core.report import plots, tables
 from genae_core.sweep.plan import Outcome, PreparedSweep, SweepPlace
 from genae_core.sweep.sweep_folder import JOURNALS
@@ -50,7 +51,7 @@ def _write_tables(
     place.tracker.close_sweep(place.name, {path.name for path in undelivered})
     curves = place.tracker.read_runs(place.name)
     table = tables.format_table(curves)
-    (place.folder / "table.txt").write_text(table + "\n")
+    durable.write(place.folder / "table.txt", table + "\n")
     plots.draw_curves(curves, place.folder / "curves.png")
     print(f"\n{table}\n")
     finished = str(sum(run.status == "FINISHED" for run in curves))

@@ -101,7 +101,8 @@ class SeedRuns:
     def open(cls, experiment: Experiment, sweep: Sweep, warn: Callable[[str], None]) -> "SeedRuns":
         """Open the runs of the experiment's seed, with their journals in the sweep's folder."""
         keys = {chain: run_key(sweep.name, experiment, chain) for chain in experiment.chains}
-        journals = {chain: Journal(Path(sweep.journals) / key) for chain, key in keys.items()}
+        folder = Path(sweep.journals)
+        journals = {chain: Journal(folder / key, warn) for chain, key in keys.items()}
         return cls(experiment, sweep, journals, warn)
 
     @property
@@ -128,6 +129,7 @@ class SeedRuns:
             warn=self.warn,
             on_save=_count_snapshot,
             mirror=Folder(self.sweep.mirror) / key if self.sweep.mirror else None,
+            training=key,
         )
 
     def best_fcd(self, finished: dict[str, float]) -> float | None:

@@ -21,8 +21,10 @@ from filelock import FileLock, Timeout
 from genae_core import config
 from genae_core.config.differences import first_difference
 from genae_core.config.home import default_store, home
+from genae_core.config.messages import print_warning
 from genae_core.config.places import is_same_place, is_uri, locate
 from genae_core.config.redaction import is_redacted, redact, redact_uri, redact_values
+from genae_core.data import durable, sealed
 from genae_core.data.base import DataConfig
 from genae_core.data.roots import root_of
 from genae_core.data.shards import WHERE
@@ -37,7 +39,8 @@ from genae_core.tracking.delivery import deliver_all
 from genae_core.tracking.moved_home import artifacts_folder
 
 MANIFEST, LOCK = "sweep.json", ".lock"
-STOPPED = "stopped.jsonl"  # the cells that a scheduler has stopped
+STOPPED = "stopped.json"  # the cells that a scheduler has stopped
+STOPPED_BEFORE = "stopped.jsonl"  # the file that version 0.1 wrote, with a cell on each line
 # The folders of snapshots of trainings that have not ended, and of what the tracking store does
 # not have yet.
 STATES, JOURNALS = "states", "journals"
@@ -110,10 +113,13 @@ def open_store(
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The content of a sweep's sweep.json; None if the file is missing or is not whole."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = sealed.read(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    whole = isinstance(manifest, dict) and {"seeds", "cells"} <= manifest.keys()
+    types = {"seeds": list, "cells": dict, "compute": dict, "study": str, "tracking_uri": str}
+    whole = {"seeds", "cells"} <= manifest.keys() and all(
+        isinstance(manifest[name], types[name]) for name in types.keys() & manifest.keys()
+    )
     return manifest if whole else None
 
 
@@ -241,7 +247,7 @@ def write_manifest(prepared: PreparedSweep) -> None:
         "classifier": config.to_dict(prepared.classifier.config),
         **_what_decides(prepared.plan.cells, options),
     }
-    text = json.dumps(about, indent=1) + "\n"
+    text = sealed.to_text(about)
     Folder(place.folder).write(MANIFEST, text.encode())
     if mirror := mirror_of(place.name, options):
         mirror.write(MANIFEST, text.encode())
@@ -275,7 +281,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     The kernel frees the lock of a killed process.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(folder)
     file_lock = FileLock(folder / LOCK)
     try:
         file_lock.acquire(timeout=0)
@@ -293,8 +299,23 @@ def lock(folder: Path) -> Iterator[None]:
 
 def note_stopped(folder: Path, params: Params) -> None:
     """Note that the scheduler has stopped this cell, so that a resumed search leaves it out."""
-    with (folder / STOPPED).open("a") as file:
-        file.write(cell_key(params) + "\n")
+    cells = stopped_cells(folder) | {cell_key(params)}
+    sealed.write(folder / STOPPED, {"cells": sorted(cells)})
+
+
+def stopped_cells(folder: Path) -> set[str]:
+    """The keys of the cells that `note_stopped` has noted; none, with a warning, if their file is
+    damaged."""
+    cells: set[str] = set()
+    with contextlib.suppress(FileNotFoundError):
+        cells |= set((folder / STOPPED_BEFORE).read_text().splitlines())
+    try:
+        cells |= set(sealed.read(folder / STOPPED)["cells"])
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, TypeError) as error:
+        print_warning(f"the stopped cells are forgotten and may be tried again: {error}")
+    return cells
 
 
 class EarlierTrials(NamedTuple):
@@ -316,10 +337,8 @@ def earlier_trials(study: str, options: LaunchOptions) -> EarlierTrials:
     """Read the earlier trials of the search that is resumed."""
     assert options.name is not None
     best: dict[str, dict[str, float]] = {}  # by cell and seed
-    ended = set()  # cells that have failed, or that the scheduler has stopped
     folder = folder_of(options.name, options)
-    with contextlib.suppress(FileNotFoundError):
-        ended |= set((folder / STOPPED).read_text().splitlines())
+    ended = stopped_cells(folder)  # cells that have failed, or that the scheduler has stopped
     tracker = _tracker(study, options)
     with lock(folder):  # a live sweep delivers its own journals
         deliver(tracker, folder)

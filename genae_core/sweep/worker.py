@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from genae_core.config.messages import print_warning
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.evaluation.chains import validation_fcd
@@ -26,7 +27,6 @@ from genae_core.sweep.prometheus import observe
 from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 from genae_core.training.session import Progress
-from genae_core.training.snapshot_folder import print_warning
 from genae_core.training.snapshots import Snapshot, SnapshotStore
 from genae_core.training.stacked import Replica, StageStart, fit_together
 

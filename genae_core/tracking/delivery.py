@@ -1,6 +1,5 @@
 """The delivery of journals to the tracking store: every event in order, and exactly once."""
 
-import json
 import os
 import shutil
 import threading
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from genae_core.config.messages import print_warning
 from genae_core.config.redaction import redact
+from genae_core.data import durable, sealed
 from genae_core.tracking.journal import (
     IMAGE_FILE,
     SET_ASIDE,
@@ -34,6 +35,7 @@ BYTES_PER_SECOND = 2**20
 
 # What to do about a journal that no waiting helps.
 SET_ASIDE_HELP = "jobs/replay_tracking.py --set-aside moves it aside and delivers the others"
+DAMAGED_HELP = f"the same command with --resume logs its run again, and {SET_ASIDE_HELP}"
 MISSING_HELP = (
     "jobs/replay_tracking.py --missing-runs recreate makes the run again, and --missing-runs "
     "discard deletes what waits for it"
@@ -57,9 +59,10 @@ class DeliveryError(Exception):
 def deliver(tracker: Tracker, folder: Path, on_event: Callable[[int], None] | None = None) -> bool:
     """Send the events that wait in one run's journal, and remove each event that the store has.
 
-    If a delivery is interrupted before an event is removed, the event is sent again. The store
-    still holds it only once: a run is identified by its key, a metric has the time at which its
-    run started, and an image or a file has a fixed name.
+    An event is removed when what the store has written on this machine is on the disk. If a
+    delivery is interrupted before that, the event is sent again. The store still holds it only
+    once: a run is identified by its key, a metric has the time at which its run started, and an
+    image or a file has a fixed name.
 
     Args:
         tracker: The store.
@@ -73,26 +76,26 @@ def deliver(tracker: Tracker, folder: Path, on_event: Callable[[int], None] | No
         DeliveryError: The store did not take an event. The later events were not tried.
     """
     run: StartedRun | None = None
-    ended = False
     event: Event | None = None
+    delivered: list[Event] = []
     try:
         events = read_events(folder)
-        for event in events:
-            if on_event is not None:
-                files = (path for path in event.folder.rglob("*") if path.is_file())
-                on_event(sum(path.stat().st_size for path in files))
-            if event.kind == "start":
-                run = _start(tracker, folder, event.fields)
-            run = run or _find_run(tracker, folder, events)
-            _send(tracker, run, event)
-            ended = event.kind == "finish"
-            # The rename comes first, so that an interrupted removal leaves no broken event.
-            removed = event.folder.with_name(f".{event.folder.name}")
-            shutil.rmtree(removed, ignore_errors=True)  # left by an interrupted delivery
-            os.rename(event.folder, removed)
-            shutil.rmtree(removed)
+        try:
+            for event in events:
+                if on_event is not None:
+                    files = (path for path in event.folder.rglob("*") if path.is_file())
+                    on_event(sum(path.stat().st_size for path in files))
+                if event.kind == "start":
+                    run = _start(tracker, folder, event.fields)
+                run = run or _find_run(tracker, folder, events)
+                _send(tracker, run, event)
+                delivered.append(event)
+        finally:
+            if delivered:
+                tracker.sync()
+                _remove(delivered)
     except DamagedEventError as error:
-        raise DeliveryError(f"{error}; {SET_ASIDE_HELP}", error, error.event) from None
+        raise DeliveryError(f"{error}; {DAMAGED_HELP}", error, error.event) from None
     except MissingRunError as error:
         raise DeliveryError(f"{error}; {MISSING_HELP}", error) from None
     except Exception as error:  # a client, a store and a network can raise anything
@@ -102,7 +105,19 @@ def deliver(tracker: Tracker, folder: Path, on_event: Callable[[int], None] | No
         if event is not None and (wrong or getattr(error, "refused", False)):
             raise DeliveryError(f"{reason}; {SET_ASIDE_HELP}", error, event.folder) from None
         raise DeliveryError(reason, error) from None
-    return ended
+    return bool(delivered) and delivered[-1].kind == "finish"
+
+
+def _remove(events: list[Event]) -> None:
+    """Remove delivered events. The renames come first and are synced, so that an interrupted
+    removal leaves no broken event."""
+    removed = [event.folder.with_name(f".{event.folder.name}") for event in events]
+    for event, path in zip(events, removed, strict=True):
+        shutil.rmtree(path, ignore_errors=True)  # left by an interrupted delivery
+        os.rename(event.folder, path)
+    durable.sync_folder(events[0].folder.parent)
+    for path in removed:
+        shutil.rmtree(path)
 
 
 def deliver_within(tracker: Tracker, folder: Path, patience: float) -> DeliveryError | None:
@@ -137,11 +152,13 @@ def recreate_run(tracker: Tracker, folder: Path) -> None:
     if tracker.restore(folder.name):
         return
     try:
-        fields = json.loads((folder / START_FILE).read_text())
+        fields = sealed.read(folder / START_FILE)
         tracker.start(key=folder.name, **fields)
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, StoreError):
             raise
+        if not isinstance(error, FileNotFoundError):
+            print_warning(f"the run is made again without its params and most tags: {error}")
         # Journals of earlier versions do not say how the run was started.
         tags = {"sweep": folder.parent.parent.name}
         now = int(1000 * time.time())
@@ -335,9 +352,12 @@ def _send(tracker: Tracker, run: StartedRun, event: Event) -> None:
     """Send one event to the store. The event "start" was sent when the run was started."""
     if event.kind == "metrics":
         tracker.log_metrics(run, event.fields["rows"])
+    elif event.kind == "images":
+        images = np.array(open_memmap(event.folder / IMAGE_FILE, mode="r"))
+        tracker.log_images(run, images, event.fields["steps"])
     elif event.kind == "image":
         image = np.array(open_memmap(event.folder / IMAGE_FILE, mode="r"))
-        tracker.log_image(run, image, event.fields["step"])
+        tracker.log_images(run, image[None], [event.fields["step"]])
     elif event.kind == "tags":
         tracker.set_tags(run.run_id, event.fields["tags"])
     elif event.kind == "files":
@@ -349,9 +369,7 @@ def _send(tracker: Tracker, run: StartedRun, event: Event) -> None:
 def _start(tracker: Tracker, folder: Path, fields: dict[str, Any]) -> StartedRun:
     """Start or continue the run of a journal, and keep how it was started."""
     run = tracker.start(key=folder.name, **fields)
-    partial = folder / f".{START_FILE}"
-    partial.write_text(json.dumps(fields))
-    os.replace(partial, folder / START_FILE)
+    sealed.write(folder / START_FILE, fields)
     return run
 
 

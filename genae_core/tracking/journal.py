@@ -5,12 +5,10 @@ does not use MLflow: `delivery` reads the events and sends them in order.
 """
 
 import contextlib
-import json
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.config import require
+from genae_core.config.messages import print_warning
+from genae_core.data import durable, sealed
 
 EVENT_FILE = "event.json"  # in the folder of each event, beside the files that belong to it
-IMAGE_FILE = "picture.npy"  # in the folder of an event of the kind "image"
+IMAGE_FILE = "picture.npy"  # in the folder of an event of the kind "images" or "image"
 DONE_FILE = "done.json"  # beside the events of a run that has finished
 START_FILE = "start.json"  # beside the events: how the run was started, once the store knows it
 SET_ASIDE = "set-aside"  # beside the events: the folder of those that can never be delivered
-# The fields of each kind of event.
+FILES = "files"  # the key in an event of the sha256 of each of its files
+# The fields of each kind of event. Version 0.1 wrote the kind "image".
 FIELDS = {
     "start": {"name", "tags", "params", "time"},
     "tags": {"tags"},
     "metrics": {"rows"},
     "image": {"step"},
+    "images": {"steps"},
     "files": set(),
     "finish": {"status", "reason", "time"},
 }
@@ -42,7 +44,7 @@ class Event(NamedTuple):
 
     Attributes:
         folder: The folder of the event, with its files.
-        kind: start, tags, metrics, image, files or finish.
+        kind: start, tags, metrics, images, files or finish; or image, which version 0.1 wrote.
         fields: The values that belong to the kind.
     """
 
@@ -66,21 +68,31 @@ class DamagedEventError(ValueError):
 class Journal:
     """Writes the events of one run as numbered folders, each completely or not at all.
 
+    Each event is on the disk before the call that logs it returns.
+
     Args:
         folder: The journal's folder, named after the run's key. If it exists, the new events
             follow those that are there.
+        warn: Called with the text of each warning.
 
     Raises:
         OSError: The disk fails or is full. Every method can raise it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, warn: Callable[[str], None] = print_warning) -> None:
+        self.folder, self.warn = folder, warn
+        durable.make_folder(folder)
         self.number = max((int(path.name) for path in pending_events(folder)), default=0)
 
     def start(self, name: str, tags: dict[str, str], params: dict[str, object]) -> None:
-        """Log the start of the run. MLflow's UI shows the name."""
+        """Log the start of the run. MLflow's UI shows the name.
+
+        A run that starts again logs everything again, so that damaged events of its earlier
+        attempt are deleted.
+        """
+        for path, reason in damaged_events(self.folder).items():
+            self.warn(f"{path} is deleted, because its run is logged again: {reason}")
+            shutil.rmtree(path)
         texts = {name: str(value) for name, value in params.items()}
         with self._event("start", name=name, tags=tags, params=texts, time=_now_ms()):
             pass
@@ -90,11 +102,11 @@ class Journal:
         with self._event("metrics", rows=list(rows)):
             pass
 
-    def log_image(self, image: NDArray[np.uint8], step: int) -> None:
-        """Log an image of the MCMC step, uint8 [H, W, 3]."""
-        with self._event("image", step=step) as folder:
-            # Raw pixels are fast to write. The delivery compresses them to a PNG.
-            np.save(folder / IMAGE_FILE, image)
+    def log_images(self, images: Sequence[NDArray[np.uint8]], steps: Sequence[int]) -> None:
+        """Log an image of each of these MCMC steps, uint8 [H, W, 3], all of one size."""
+        with self._event("images", steps=list(steps)) as folder:
+            # Raw pixels are fast to write. The delivery compresses them to PNG files.
+            np.save(folder / IMAGE_FILE, np.stack(images))
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags of the run, in addition to the tags that it started with."""
@@ -123,25 +135,35 @@ class Journal:
 
         A sweep that is resumed does not run it again.
         """
-        partial = self.folder / f".{DONE_FILE}"
-        partial.write_text(json.dumps({"fcd_val_best": fcd_val}))
-        os.replace(partial, self.folder / DONE_FILE)
+        sealed.write(self.folder / DONE_FILE, {"fcd_val_best": fcd_val})
 
     def done(self) -> float | None:
-        """Return the best validation FCD if the run has finished, else None."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return float(json.loads((self.folder / DONE_FILE).read_text())["fcd_val_best"])
-        return None
+        """Return the best validation FCD if the run has finished, else None.
+
+        A run whose record or events are damaged has not finished, because it must be run again.
+        """
+        try:
+            fcd_val = float(sealed.read(self.folder / DONE_FILE)["fcd_val_best"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.warn(f"the run is run again: {self.folder / DONE_FILE}: {error}")
+            return None
+        damaged = damaged_events(self.folder)
+        for reason in damaged.values():
+            self.warn(f"the run is run again: {reason}")
+        return None if damaged else fcd_val
 
     @contextlib.contextmanager
     def _event(self, kind: str, **fields: Any) -> Iterator[Path]:
         """Yield the event's folder to fill. A single rename then gives it its final name."""
         partial = Path(tempfile.mkdtemp(dir=self.folder, prefix=".event-"))
         try:
-            (partial / EVENT_FILE).write_text(json.dumps({"kind": kind, **fields}))
             yield partial
+            event = {"kind": kind, **fields, FILES: sealed.digests_of(partial)}
+            (partial / EVENT_FILE).write_text(sealed.to_text(event, indent=None))
             self.number += 1
-            os.rename(partial, self.folder / f"{self.number:06}")
+            durable.publish(partial, self.folder / f"{self.number:06}")
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -152,27 +174,43 @@ def read_events(folder: Path) -> list[Event]:
     Raises:
         DamagedEventError: An event has another form than genae writes.
     """
-    events = []
+    return [_read_event(path) for path in sorted(pending_events(folder))]
+
+
+def damaged_events(folder: Path) -> dict[Path, str]:
+    """Return the waiting events that are damaged, each with the reason."""
+    damaged = {}
     for path in sorted(pending_events(folder)):
         try:
-            # A link could send the store a file from elsewhere on this machine.
-            links = [file for file in path.rglob("*") if file.is_symlink()]
-            require(not links, "an event holds files and no links", links=len(links))
-            fields = json.loads((path / EVENT_FILE).read_text())
-            kind = fields.pop("kind")
-            require(set(fields) == FIELDS[kind], f"the fields of {kind} differ", fields=fields)
-            events.append(Event(path, kind, fields))
-        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise DamagedEventError(path, error) from None
-    return events
+            _read_event(path)
+        except DamagedEventError as error:
+            if path.exists():  # Else it has been delivered while it was read.
+                damaged[path] = str(error)
+    return damaged
+
+
+def _read_event(path: Path) -> Event:
+    """Read an event. Raises DamagedEventError as `read_events` does."""
+    try:
+        # A link could send the store a file from elsewhere on this machine.
+        links = [file for file in path.rglob("*") if file.is_symlink()]
+        require(not links, "an event holds files and no links", links=len(links))
+        fields = sealed.read(path / EVENT_FILE)
+        sealed.check_files(path, fields.pop(FILES, {}))
+        kind = fields.pop("kind")
+        require(set(fields) == FIELDS[kind], f"the fields of {kind} differ", fields=fields)
+        return Event(path, kind, fields)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise DamagedEventError(path, error) from None
 
 
 def set_aside(event: Path) -> Path:
     """Move an event out of the way of the later ones, and return its new place."""
     aside = event.parent / SET_ASIDE
-    aside.mkdir(exist_ok=True)
-    number = len(list(aside.iterdir())) + 1
-    return event.rename(aside / f"{number:06}-{event.name}")
+    durable.make_folder(aside)
+    place = aside / f"{len(list(aside.iterdir())) + 1:06}-{event.name}"
+    durable.publish(event, place)
+    return place
 
 
 def pending_events(folder: Path) -> list[Path]:

@@ -20,9 +20,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from genae_core.config.places import local_path
+from genae_core.config.places import local_path, sqlite_path
 from genae_core.config.redaction import redact, redact_uri
-from genae_core.tracking.moved_home import check_place
+from genae_core.data import durable
+from genae_core.tracking.moved_home import check_place, folder_of_files
 from genae_core.tracking.store_check import check_store
 from genae_core.tracking.store_creation import make_if_missing, open_alone
 from genae_core.tracking.store_errors import MissingRunError, translate_errors
@@ -105,6 +106,7 @@ class Tracker:
         self.uri = uri
         self.experiment_id = experiment_id
         self.client = _Client(uri)
+        self.artifact_folders: dict[str, Path | None] = {}  # by run id, as far as they are known
 
     @classmethod
     def create(cls, uri: str, experiment: str, artifacts: Path) -> "Tracker":
@@ -267,19 +269,20 @@ class Tracker:
             present = all(steps.get(each.key, each.step - 1) >= each.step for each in batch)
             self._check(present, "the metrics")
 
-    def log_image(self, run: StartedRun, image: NDArray[np.uint8], step: int) -> None:
-        """Log an image, uint8 [H, W, 3], for the image grid of MLflow's UI.
+    def log_images(self, run: StartedRun, images: NDArray[np.uint8], steps: Sequence[int]) -> None:
+        """Log images, uint8 [steps, H, W, 3], for the image grid of MLflow's UI.
 
         The file names depend only on the run and the step, so that an image that is sent twice is
         stored once. MLflow's own log_image invents a new name at each call, and leaves one of its
         two files behind if it is interrupted between them.
         """
-        name = f"{IMAGE_KEY}+step+{step}+timestamp+{run.start}+{run.run_id}"
-        picture = Image.fromarray(image)
         with tempfile.TemporaryDirectory() as scratch:
-            picture.save(Path(scratch) / f"{name}.png")
-            thumbnail = ImageOps.contain(picture, (THUMBNAIL_PX, THUMBNAIL_PX))
-            thumbnail.save(Path(scratch) / f"{name}+compressed.webp")
+            for image, step in zip(images, steps, strict=True):
+                name = f"{IMAGE_KEY}+step+{step}+timestamp+{run.start}+{run.run_id}"
+                picture = Image.fromarray(image)
+                picture.save(Path(scratch) / f"{name}.png")
+                thumbnail = ImageOps.contain(picture, (THUMBNAIL_PX, THUMBNAIL_PX))
+                thumbnail.save(Path(scratch) / f"{name}+compressed.webp")
             self.log_files(run.run_id, Path(scratch), "images")
         self.client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, True)
 
@@ -296,7 +299,11 @@ class Tracker:
         self.client.log_batch(run_id, metrics=metrics)
 
     def log_files(self, run_id: str, path: Path, folder: str | None = None) -> None:
-        """Copy a file, or everything in a folder, into a folder of the run's artifacts."""
+        """Copy a file, or everything in a folder, into a folder of the run's artifacts.
+
+        If the artifacts are on this machine, the copies are then on the disk, so that the original
+        may be deleted and the run may become FINISHED.
+        """
         log = self.client.log_artifact if path.is_file() else self.client.log_artifacts
         log(run_id, str(path), folder)
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -310,6 +317,28 @@ class Tracker:
                 sizes[parent] = {info.path: info.file_size for info in listed}
             size = sizes[parent].get(place, -1)
             self._check(size in (None, file.stat().st_size), f"the file {place}")
+        artifacts = self._local_artifacts(run_id)
+        if artifacts is not None:
+            below = artifacts / (folder or "")
+            copies = [below / file.relative_to(base) for file in files]
+            # These are RUN_ID/artifacts, in the folder of all runs, which may be new too.
+            durable.sync_below(artifacts.parent.parent.parent, copies)
+
+    def _local_artifacts(self, run_id: str) -> Path | None:
+        """The folder of a run's artifacts, if it is on this machine."""
+        if run_id not in self.artifact_folders:
+            path = folder_of_files(str(self.client.get_run(run_id).info.artifact_uri))
+            self.artifact_folders[run_id] = path if path is not None and path.is_dir() else None
+        return self.artifact_folders[run_id]
+
+    def sync(self) -> None:
+        """Wait until everything that was logged to a local database is on the disk.
+
+        SQLite ends a transaction by deleting its rollback journal, and does not wait until the
+        deletion is on the disk. After a power cut it could undo the transaction.
+        """
+        if is_local(self.uri):
+            durable.sync_folder(sqlite_path(self.uri).parent)
 
     def finish(
         self, run_id: str, status: str = "FINISHED", reason: str = "", time: int | None = None

@@ -1,13 +1,11 @@
 """Checkpoints, which are folders with tensors (safetensors) and their description (JSON).
 
-A checkpoint is written completely or not at all, and nothing in it is pickled. The description
-contains the sha256 of the file of the tensors, and `read` checks it.
+A checkpoint is written completely or not at all, and nothing in it is pickled. The description is
+sealed and contains the sha256 of the file of the tensors, and `read` checks both.
 """
 
 import contextlib
 import hashlib
-import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from genae_core import config
 from genae_core.config import require
 from genae_core.config.places import local_path
+from genae_core.data import durable, sealed
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import GenerativeModel
 from genae_core.models.config import ModelConfig, check_model_config
@@ -36,7 +35,7 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
     Raises:
         OSError: The disk fails or is full.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(folder.parent)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -44,12 +43,13 @@ def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any])
             save_file(plain, partial / WEIGHTS)
         except SafetensorError as error:  # safetensors raises it instead of an OSError.
             raise OSError(f"could not write {folder}: {error}") from None
-        contents = {**description, "sha256": _sha256(partial / WEIGHTS)}
-        (partial / DESCRIPTION).write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
+        contents = {**description, "sha256": sealed.sha256_of(partial / WEIGHTS)}
+        text = sealed.to_text(contents, indent=2, allow_nan=False)
+        (partial / DESCRIPTION).write_text(text)
         partial.chmod(0o755)
         # If another process was faster, the folder is already complete, and the renaming fails.
         with contextlib.suppress(OSError):
-            os.rename(partial, folder)
+            durable.publish(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if not (folder / DESCRIPTION).is_file():
@@ -64,7 +64,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     description = _read_description(folder)
     try:
-        sha256 = _sha256(folder / WEIGHTS)
+        sha256 = sealed.sha256_of(folder / WEIGHTS)
     except OSError as error:
         raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
     if sha256 != description.get("sha256"):
@@ -80,12 +80,9 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read_description(folder: Path) -> dict[str, Any]:
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
+        return sealed.from_text((folder / DESCRIPTION).read_bytes(), DESCRIPTION)
     except (OSError, ValueError) as error:
         raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
-    if not isinstance(description, dict):
-        raise ValueError(f"no readable checkpoint in {folder}: {DESCRIPTION} holds no object")
-    return description
 
 
 def save_model(
@@ -143,10 +140,13 @@ def restore_model(
     Raises ValueError as `load_model` does.
     """
     model_config = _config_of(description, source)
-    model = model_config.build(tuple(description["shape"]))
     prefix = "model."
     weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    model.load_state_dict(weights)
+    try:
+        model = model_config.build(tuple(description["shape"]))
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{source} is damaged: {error}") from None
     if isinstance(model, TwoStage):
         model.needs_weights = False  # The checkpoint holds the autoencoder's weights too.
     return model.eval()
@@ -217,8 +217,3 @@ def weights_digest(module: nn.Module) -> str:
     for name, tensor in module.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

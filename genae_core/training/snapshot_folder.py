@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -11,14 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from genae_core.config import require_finite
+from genae_core.config import require, require_finite
+from genae_core.config.messages import print_warning
+from genae_core.data import durable
 from genae_core.data.storage import Folder
 from genae_core.training import checkpoint
-from genae_core.training.snapshots import Snapshot
+from genae_core.training.snapshots import Snapshot, check_values
 
 NUM_SNAPSHOTS = 2  # The second snapshot is used if the newest one is broken.
 NOTICE_S = 25.0  # Platforms wait 30 seconds or more between SIGTERM and SIGKILL.
 LONGEST_WAIT_S = 60.0  # The longest wait after an attempt without progress.
+TRAINING = "training"  # The key in a snapshot of the name of the training that it belongs to.
 STOP_REQUESTED = threading.Event()  # It is set when this process must end soon.
 
 
@@ -38,11 +40,6 @@ def request_stop(*_: object) -> None:
     timer = threading.Timer(NOTICE_S, os._exit, (143,))
     timer.daemon = True
     timer.start()
-
-
-def print_warning(text: str) -> None:
-    """Print a warning on the standard error stream."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,8 @@ class SnapshotFolder:
     """A `SnapshotStore` that keeps the newest two snapshots in a folder.
 
     Each snapshot is a checkpoint, which is written completely or not at all. If a snapshot is
-    incomplete or changed, there is a warning, and the one before it is used. If a snapshot cannot
+    incomplete, changed, or of another training, there is a warning, and the one before it is used.
+    An older snapshot is deleted when the newer one is on the disk. If a snapshot cannot
     be written, for example on a full disk, there is a warning, and the training continues.
 
     Args:
@@ -79,6 +77,8 @@ class SnapshotFolder:
         warn: Is called with the text of each warning.
         on_save: Is called with the size of each saved snapshot in bytes.
         mirror: A folder for copies of the snapshots, on a store that outlives this machine.
+        training: A name for the training, which its snapshots hold. With the default, snapshots of
+            any training are used.
     """
 
     def __init__(
@@ -88,8 +88,10 @@ class SnapshotFolder:
         warn: Callable[[str], None] = print_warning,
         on_save: Callable[[int], None] = lambda num_bytes: None,
         mirror: Folder | None = None,
+        training: str = "",
     ) -> None:
         self.folder, self.schedule, self.mirror = folder, schedule, mirror
+        self.training = training
         self.warn, self.on_save = warn, on_save
         self.last_save = schedule.clock()
         self.resumed_step: int | None = None  # the step of the loaded snapshot
@@ -102,13 +104,23 @@ class SnapshotFolder:
             try:
                 if not path.exists():
                     self._fetch(path)
-                snapshot = Snapshot(*checkpoint.read(path))
+                snapshot = self._read(path)
             except (ValueError, OSError) as error:
                 self.warn(f"{path.name} cannot be used, going back to the one before: {error}")
                 continue
-            self.resumed_step = snapshot.values.get("step")
+            self.resumed_step = snapshot.values["step"]
             return snapshot
         return None
+
+    def _read(self, path: Path) -> Snapshot:
+        """Read a snapshot. Raises ValueError if it is damaged or of another training."""
+        snapshot = Snapshot(*checkpoint.read(path))
+        check_values(snapshot)
+        # Snapshots of earlier versions do not name their training.
+        training = snapshot.values.get(TRAINING, self.training)
+        same = not self.training or training == self.training
+        require(same, f"it is not of the training {self.training}", training=training)
+        return snapshot
 
     def is_due(self) -> bool:
         """Whether the interval is over or the process must end."""
@@ -124,7 +136,7 @@ class SnapshotFolder:
         self.last_save = self.schedule.clock()
         path = self._path(self.number + 1)
         try:
-            checkpoint.write(path, *snapshot)
+            checkpoint.write(path, snapshot.tensors, {**snapshot.values, TRAINING: self.training})
             self.number += 1
             self._attempts.unlink(missing_ok=True)
             self.on_save(sum(file.stat().st_size for file in path.iterdir()))
@@ -146,9 +158,9 @@ class SnapshotFolder:
         with contextlib.suppress(OSError, ValueError):
             attempts = int(self._attempts.read_text())
         if attempts:
-            sleep(min(2.0 ** (attempts - 1), LONGEST_WAIT_S))
+            sleep(min(2.0 ** min(attempts - 1, 10), LONGEST_WAIT_S))
         with contextlib.suppress(OSError):  # `save` warns of a full disk.
-            self.folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self.folder)
             self._attempts.write_text(str(attempts + 1))
 
     def delete(self) -> None:
@@ -173,10 +185,15 @@ class SnapshotFolder:
     def _fetch(self, path: Path) -> None:
         """Copy a snapshot from the mirror."""
         assert self.mirror is not None
-        with tempfile.TemporaryDirectory() as scratch:
+        durable.make_folder(self.folder)
+        # After the renaming there is nothing to clean up.
+        place = tempfile.TemporaryDirectory(
+            dir=self.folder, prefix=".fetched-", ignore_cleanup_errors=True
+        )
+        with place as scratch:
             for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
                 (Path(scratch) / name).write_bytes(self.mirror.read(f"{path.name}/{name}"))
-            shutil.copytree(scratch, path)
+            durable.publish(Path(scratch), path)
 
     def _delete_mirrored(self, last: int) -> None:
         """Delete the snapshots in the mirror up to number `last`."""

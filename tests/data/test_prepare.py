@@ -271,7 +271,7 @@ def test_a_changed_shard_is_refused(data: ImageFolderConfig, tmp_path: Path) -> 
     ("text", "message"),
     [
         ("{", "is no manifest"),
-        ("[]", "has format None"),
+        ("[]", "is no manifest: it is damaged: it holds no JSON object; delete"),
         ('{"format": 2}', "has format 2, and this genae reads 1"),
         ('{"format": 1, "dataset": "celeba"}', "is no manifest"),
     ],

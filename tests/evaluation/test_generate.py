@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from genae_core.data import sealed
 from genae_core.data.parts import map_here
 from genae_core.data.storage import Folder
 from genae_core.distributions.rng import Draw
@@ -119,7 +120,7 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_bytes(
         assert (out / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
     numbers.clear()
     again = draw_samples(_job(folder, out), 30, counting)  # all parts exist, so none is made
-    assert not numbers and again == json.loads((out / ".samples.json").read_text())
+    assert not numbers and again == sealed.read(out / ".samples.json")
 
 
 def test_png_files_are_the_same_images(folder: Path, tmp_path: Path) -> None:

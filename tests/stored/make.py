@@ -198,10 +198,19 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def without_seal(content: bytes) -> bytes:
+    """A file as version 0.1 wrote it."""
+    if b'"seal": ' not in content:
+        return content
+    values = json.loads(content)
+    del values["seal"]
+    return json.dumps(values, indent=1 if content.startswith(b"{\n") else None).encode()
+
+
 def artifacts_of(folder: Path) -> dict[str, str]:
-    """sha256 of a run's artifacts, by name."""
+    """sha256 of a run's artifacts, by name, without the seals that version 0.1 did not write."""
     return {
-        str(path.relative_to(folder)): digest_of(path.read_bytes())
+        str(path.relative_to(folder)): digest_of(without_seal(path.read_bytes()))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent.name != "images"  # their names hold an id
     }

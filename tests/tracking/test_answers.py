@@ -45,7 +45,7 @@ def write_run(folder: Path) -> Journal:
     journal.start("a run", {"sweep": "s"}, {"seed": 0})
     journal.log_text("{}", "experiment.json")
     journal.log_metrics([("chain/fcd", 5.0, 0), ("chain/fcd", 4.0, 2)])
-    journal.log_image(np.zeros((4, 4, 3), np.uint8), 0)
+    journal.log_images([np.zeros((4, 4, 3), np.uint8)], [0])
     journal.set_tags({"seeds_stacked": "no"})
     journal.finish()
     return journal

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts.databases import new_store
+from contracts.resealing import digest_of_file, reseal
 from PIL import Image
 
 from genae_core.tracking.delivery import BackgroundSender, DeliveryError, deliver, deliver_all
@@ -37,8 +38,8 @@ def full(folder: Path, status: str = "FINISHED") -> Journal:
     journal.start("a run", {"sweep": folder.parent.name}, {"model.latent_dim": 10, "seed": 0})
     journal.log_text("{}", "experiment.json")
     journal.log_metrics([("chain/fcd", 5.0, 0), ("chain/fcd", 4.0, 2), ("fcd_val_best", 4.5, 0)])
-    journal.log_image(GREY, 0)
-    journal.log_image(GREY, 2)
+    journal.log_images([GREY], [0])
+    journal.log_images([GREY], [2])
     journal.finish(status, "" if status == "FINISHED" else "it broke")
     return journal
 
@@ -81,6 +82,7 @@ def test_a_picture_that_is_a_pickle_is_not_opened(tracker: Tracker, tmp_path: Pa
     journal = full(tmp_path / "pickle")
     (picture, _) = sorted(journal.folder.glob(f"*/{IMAGE_FILE}"))
     np.save(picture, np.array([Path("/")], dtype=object), allow_pickle=True)
+    reseal(picture.with_name(EVENT_FILE), files={IMAGE_FILE: digest_of_file(picture)})
     with pytest.raises(DeliveryError, match="Python objects"):
         deliver(tracker, journal.folder)
 
@@ -115,7 +117,7 @@ def test_an_interrupted_delivery_continues_where_it_stopped(
 
         monkeypatch.setattr(Tracker, name, call)
 
-    names = ("start", "log_files", "log_metrics", "log_image", "finish")
+    names = ("start", "log_files", "log_metrics", "log_images", "finish")
     for name in names:
         once(name)
     waiting = [len(pending_events(journal.folder))]

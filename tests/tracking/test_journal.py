@@ -25,16 +25,16 @@ def test_events_are_read_back_in_order_with_their_files(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "key")
     journal.start("a run", {"sweep": "s"}, {"lr": 1e-3})
     journal.log_metrics([("train/loss", 0.5, 1), ("train/loss", math.inf, 2)])
-    journal.log_image(np.full((4, 6, 3), 7, np.uint8), 5)
+    journal.log_images([np.full((4, 6, 3), 7, np.uint8)], [5])
     journal.log_text("{}", "experiment.json")
     journal.finish("FAILED", "it broke")
     logged = read_events(tmp_path / "key")
-    assert [event.kind for event in logged] == ["start", "metrics", "image", "files", "finish"]
+    assert [event.kind for event in logged] == ["start", "metrics", "images", "files", "finish"]
     assert logged[0].fields["params"] == {"lr": "0.001"}
     assert logged[1].fields["rows"] == [["train/loss", 0.5, 1], ["train/loss", math.inf, 2]]
     picture = np.load(logged[2].folder / IMAGE_FILE, allow_pickle=False)
-    assert np.array_equal(picture, np.full((4, 6, 3), 7, np.uint8))
-    assert logged[2].fields == {"step": 5}
+    assert np.array_equal(picture, np.full((1, 4, 6, 3), 7, np.uint8))
+    assert logged[2].fields == {"steps": [5]}
     assert (logged[3].folder / "files" / "experiment.json").read_text() == "{}"
     assert logged[4].fields.items() >= {"status": "FAILED", "reason": "it broke"}.items()
     assert logged[0].fields["time"] <= logged[4].fields["time"]
@@ -89,7 +89,7 @@ def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
     record_training(journal, result.training.history)
     chain = result.chains[0]
     record_chain(journal, chain, 12.5)
-    training, metrics, *images, files = read_events(tmp_path / "key")
+    training, metrics, images, files = read_events(tmp_path / "key")
     names = {name for name, _, _ in training.fields["rows"]}
     assert names == {f"train/{name}" for name in result.training.history[0][1]}
     rows = {(name, step): value for name, value, step in metrics.fields["rows"]}
@@ -99,7 +99,8 @@ def test_a_trial_is_recorded_whole(tmp_path: Path) -> None:
     assert rows["training_seconds", 0] == 12.5
     assert rows["evaluation_seconds", 0] == chain.seconds > 0
     assert all(math.isfinite(value) for value in rows.values())
-    assert [event.fields["step"] for event in images] == list(chain.config.record)
+    assert images.fields["steps"] == list(chain.config.record)
+    assert len(np.load(images.folder / IMAGE_FILE)) == len(chain.grids)
     curve = json.loads((files.folder / "files" / "curve.json").read_text())
     assert curve["fcd_val"] == pytest.approx(chain.fcd_val)
     assert (files.folder / "files" / "strip.png").exists()

@@ -1,10 +1,11 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from contracts.resealing import reseal
 
+from genae_core.data import sealed
 from genae_core.distributions.rng import Draw
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
@@ -52,14 +53,14 @@ def test_an_existing_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["one"]
 
 
-@pytest.mark.parametrize("call", ["save_file", "_sha256"])
+@pytest.mark.parametrize("module, call", [(checkpoint, "save_file"), (sealed, "sha256_of")])
 def test_a_failed_write_leaves_nothing(
-    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: Any, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, call, fail)
+    monkeypatch.setattr(module, call, fail)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "one", TENSORS, {})
     assert _names(tmp_path) == []
@@ -152,8 +153,7 @@ def test_a_class_that_is_not_registered_is_refused(tmp_path: Path) -> None:
     """The description may name registered classes only."""
     _saved(tmp_path / "one")
     file = tmp_path / "one" / DESCRIPTION
-    about = json.loads(file.read_text())
-    about["model"]["config"] = "pathlib.Path"
-    file.write_text(json.dumps(about))
+    model = sealed.read(file)["model"]
+    reseal(file, model={**model, "config": "pathlib.Path"})
     with pytest.raises(ValueError, match="no config 'pathlib.Path' in this program"):
         load_model(tmp_path / "one")

@@ -14,11 +14,15 @@ from safetensors import SafetensorError
 from genae_core.data.storage import Folder
 from genae_core.training import checkpoint
 from genae_core.training.snapshot_folder import Preempted, SaveSchedule, SnapshotFolder
-from genae_core.training.snapshots import Snapshot
+from genae_core.training.snapshots import COUNTERS, STREAMS, Snapshot
 
 
 def snapshot(number: int) -> Snapshot:
-    return Snapshot({"weight": torch.full((1000,), float(number))}, {"step": number})
+    """A snapshot with everything that each has, and one tensor of weights."""
+    streams = {name: torch.zeros(8, dtype=torch.uint8) for name in STREAMS}
+    counters = {**dict.fromkeys(COUNTERS, 0), "step": number}
+    values = {**counters, "since": 0, "decays": {}, "history": [[1, {"loss": 0.5}]]}
+    return Snapshot({"weight": torch.full((1000,), float(number)), **streams}, values)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from genae_core.config import require
+from genae_core.data import sealed
 from genae_core.report.explorer.artifacts import Artifact
 from genae_core.report.explorer.summaries import SettingSummary
 
@@ -140,7 +140,7 @@ def _parse_latent(content: bytes | None) -> tuple[dict[str, Any], bytes] | None:
     The points of the codes come first, then those of the chains, step by step.
     """
     try:
-        fields = json.loads(content or b"")
+        fields = sealed.from_text(content or b"", "latent.json")
         codes, chains = fields["codes"], fields["chains"]
         groups = [codes, *chains.values()]
         # A number in place of a list must not pass, because bytes(n) would be n zeros.

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from genae_core.config.redaction import redact
+from genae_core.data import sealed
 from genae_core.experiment.recording import LATENT, SPRITE
 from genae_core.report.explorer.artifacts import READERS, Artifact, Artifacts
 from genae_core.report.tables import share_rulers
@@ -190,11 +191,8 @@ def parse_curves(text: bytes) -> tuple[list[int], dict[str, list[float | None]]]
     Raises:
         ValueError: The text is not such an object.
     """
-    try:
-        curves = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"its curve.json cannot be read: {error}") from None
-    if not isinstance(curves, dict) or not isinstance(curves.get("step"), list):
+    curves = sealed.from_text(text, "its curve.json")
+    if not isinstance(curves.get("step"), list):
         raise ValueError("its curve.json is not an object with the list step")
     steps = curves.pop("step")
     if not all(type(k) is int and k >= 0 for k in steps) or steps != sorted(set(steps)):

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import html
 import json
-import os
 import re
 import tempfile
 import time
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genae_core.data import durable
 from genae_core.report.explorer.artifacts import Artifacts
 from genae_core.report.explorer.data import page_data
 from genae_core.report.explorer.embedding import (
@@ -92,9 +92,7 @@ def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MAX_MB) ->
     page["pictureCounts"] = counts = _count_pictures(runs, candidates, embedded)
     title = f"{', '.join(sweeps)}: samples by MCMC step"
     text = assemble(title, script_json(page), embedded.text)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    partial.write_text(text)
-    os.replace(partial, out)
+    durable.write(out, text)
     return BuildSummary(
         path=out,
         runs=len(runs),
