@@ -158,6 +158,7 @@ def _check_out(out: Path | None) -> None:
     if out is not None:
         require(not out.exists(), "--out must not exist yet", out=out)
         require(out.parent.is_dir(), f"--out: there is no folder {out.parent}", out=out)
+        Folder(out.parent).check_writable()
 
 
 def _load_subject(options: Options) -> Subject:

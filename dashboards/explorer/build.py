@@ -13,6 +13,7 @@ from pathlib import Path
 from genae_core.config.cli import cli
 from genae_core.config.home import default_store
 from genae_core.config.places import is_sqlite, locate_fields, sqlite_path
+from genae_core.data.storage import Folder
 from genae_core.report.explorer.page import MAX_MB, build
 from genae_core.tracking.store_uri import resolve_uri
 
@@ -43,6 +44,9 @@ def check_options(options: Options) -> str:
         raise ValueError(f"{options.out} exists already; give --overwrite to replace it")
     if not options.out.parent.is_dir():
         raise ValueError(f"the folder {options.out.parent} does not exist")
+    if options.out.is_dir():
+        raise ValueError(f"--out is the HTML file to write, and {options.out} is a folder")
+    Folder(options.out.parent).check_writable()
     if not options.max_mb > 0:
         raise ValueError(f"--max-mb must be > 0, got max_mb={options.max_mb}")
     uri = resolve_uri(options.tracking_uri or default_store())

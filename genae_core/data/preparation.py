@@ -5,6 +5,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -75,9 +77,10 @@ def prepare(
 ) -> Manifest:
     """Decode a dataset into shards at `out`, or continue a preparation that was stopped.
 
-    On a disk, the shards are written to `out`.partial, which is renamed at the end. On an object
-    store, the manifest is uploaded last. After an error, the finished shards stay, and the same
-    call continues.
+    The shards are written to `out`.partial, which is renamed at the end. If `out` exists, as a
+    mounted disk and a link do, and on an object store, they are written to `out` itself, and the
+    manifest is written last. After an error, the finished shards stay, and the same call
+    continues.
 
     Args:
         data: The dataset's config.
@@ -98,13 +101,14 @@ def prepare(
         OSError: A disk or a store fails.
     """
     require(0 <= max_rejected <= 1, "max_rejected must be in [0, 1]", max_rejected=max_rejected)
-    with contextlib.nullcontext() if out.local is None else make_alone(out.local):
+    with _alone(out):
         if find_manifest(out) is not None:
             manifest = read_manifest(out)
             _check_manifest(data, manifest, out)
+            with contextlib.suppress(OSError):  # a finished dataset may be read-only
+                _remove_receipts(manifest, out)
             return manifest
-        _check_free(out)
-        partial = out if out.local is None else Folder(f"{out.uri}.partial")
+        partial = _workplace(out)
         if find_manifest(partial) is not None:  # a call was stopped while it published the shards
             manifest = read_manifest(partial)
             _check_manifest(data, manifest, partial)
@@ -217,19 +221,71 @@ def _load_finished(partial: Folder, spec: ShardSpec) -> Shard | None:
 
 
 def _publish(manifest: Manifest, partial: Folder, out: Folder) -> Manifest:
-    """Delete what the written manifest replaces. On a disk, rename the partial folder to its final
-    name. Returns the manifest."""
-    for shard in manifest.shards:
-        partial.delete(_receipt_name(shard.file))
-        partial.delete(_former_receipt_name(shard.file))
-    for name in (PLAN, FORMER_PLAN, FORMER_REJECTED):
-        partial.delete(name)
-    if partial.local is not None and out.local is not None:
-        partial.delete_unfinished()
-        with contextlib.suppress(FileNotFoundError):
-            out.local.rmdir()  # The user may have made an empty folder.
+    """Rename the partial folder to its final name, and forget how its shards were made. Returns
+    the manifest, which is written already.
+
+    The receipts go last: until the dataset is finished, they tell the next call what there is.
+    """
+    partial.delete_unfinished()
+    if partial.uri != out.uri:
+        assert partial.local is not None and out.local is not None
         durable.publish(partial.local, out.local)
+    _remove_receipts(manifest, out)
     return manifest
+
+
+def _remove_receipts(manifest: Manifest, out: Folder) -> None:
+    """Delete what only an unfinished preparation needs, if it is still there."""
+    name = _find_plan(out)
+    if name is not None:
+        for shard in manifest.shards:
+            out.delete(_receipt_name(shard.file))
+            out.delete(_former_receipt_name(shard.file))
+        out.delete(FORMER_REJECTED)
+        out.delete(name)
+
+
+def _find_plan(folder: Folder) -> str | None:
+    """The name of the plan of an unfinished preparation; None if the folder has none."""
+    return next((name for name in (PLAN, FORMER_PLAN) if folder.exists(name)), None)
+
+
+def _workplace(out: Folder) -> Folder:
+    """The folder in which the shards are made.
+
+    Nothing can be renamed to a folder that is a mounted disk, a link or the current folder, and
+    its mode and owner would be lost. So the shards are made inside of a folder that exists.
+
+    Raises ValueError if the shards could not be written, before anything is decoded.
+    """
+    if out.local is None:
+        return out
+    out.check_writable()
+    partial = Folder(f"{out.uri}.partial")
+    if not out.exists():
+        return partial
+    _check_free(out)
+    name = _find_plan(partial)
+    if name is not None:  # version 0.1 made it, or `out` was made in the meantime
+        _move(partial, out, name)
+    return out
+
+
+def _move(partial: Folder, out: Folder, plan_name: str) -> None:
+    """Move an unfinished preparation into `out`, unless `out` holds another one.
+
+    If this is stopped, the next call goes on with it, since both folders have the plan.
+    """
+    assert partial.local is not None and out.local is not None
+    plan_text = partial.read(plan_name)
+    other = _find_plan(out)
+    if other is not None and out.read(other) != plan_text:
+        return
+    out.write(plan_name, plan_text)
+    for file in partial.files():
+        if file.name != plan_name:
+            shutil.move(partial.local / file.name, out.local / file.name)
+    partial.delete()
 
 
 def _check_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> None:
@@ -243,8 +299,13 @@ def _check_manifest(data: DataConfig, manifest: Manifest, out: Folder) -> None:
 
 
 def _check_free(out: Folder) -> None:
-    """Raise ValueError if `out` is a folder on a disk that holds files."""
-    if out.local is not None and out.local.exists() and any(out.local.iterdir()):
+    """Raise ValueError if `out` is a folder on a disk that holds anything else than shards.
+
+    A disk has folders of its own, whose names begin with a dot or are lost+found.
+    """
+    assert out.local is not None
+    names = {path.name for path in out.local.iterdir()} - {"lost+found"}
+    if _find_plan(out) is None and any(not name.startswith(".") for name in names):
         raise ValueError(
             f"{out.uri} exists and is no finished dataset (it has no {MANIFEST}); choose "
             "another folder"
@@ -258,7 +319,7 @@ def _write_plan(data: DataConfig, source: Source, specs: list[ShardSpec], partia
     Without a readable plan nobody knows what the finished shards are of, so all are made again.
     """
     values = {"data": config.to_dict(data), "files": source.stamp, "shards": specs}
-    name = next((name for name in (PLAN, FORMER_PLAN) if partial.exists(name)), None)
+    name = _find_plan(partial)
     before = None if name is None else _read_plan(partial, name)
     if before is None:
         for receipt in partial.files(".parquet.json"):
@@ -348,3 +409,13 @@ def _cell(text: str) -> str:
     its first apostrophe, such a cell is the text.
     """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "'")) else text
+
+
+def _alone(out: Folder) -> contextlib.AbstractContextManager[None]:
+    """Let one call at a time work on a disk. A second call waits until the first one ends."""
+    if out.local is None:
+        return contextlib.nullcontext()
+    if out.local.is_dir() and not os.access(out.local.parent, os.W_OK):
+        return make_alone(out.local / "shards")  # a disk is mounted where nobody may write
+    Folder(out.local.parent).check_writable()
+    return make_alone(out.local)

@@ -123,6 +123,25 @@ class Folder:
             info = filesystem.get_file_info(f"{base}/{name}".rstrip("/"))
         return bool(info.type.name != "NotFound")
 
+    def check_writable(self) -> None:
+        """Check, before long work, that the folder can be made and written. Nothing is changed.
+
+        Raises:
+            ValueError: It cannot. An object store is not asked.
+        """
+        if self.local is None:
+            return
+        if self.local.is_symlink() and not self.local.exists():
+            raise ValueError(
+                f"{self.uri} is a link to {os.readlink(self.local)}, which does not exist: make "
+                "that folder first, or choose another one"
+            )
+        above = self._existing()
+        if not above.is_dir():
+            raise ValueError(f"{above} is a file and no folder: choose another folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise ValueError(f"{above} cannot be written: change it, or choose another folder")
+
     def files(self, *endings: str) -> list[FileStat]:
         """List the files below the folder, as in `scan`."""
         return self.scan(*endings).files
@@ -275,8 +294,12 @@ class Folder:
         """The number of free bytes on the folder's disk; None for an object store."""
         if self.local is None:
             return None
-        above = next(path for path in (self.local, *self.local.parents) if path.exists())
-        return shutil.disk_usage(above).free
+        return shutil.disk_usage(self._existing()).free
+
+    def _existing(self) -> Path:
+        """The local folder, or the closest one above it that exists."""
+        assert self.local is not None
+        return next(path for path in (self.local, *self.local.parents) if path.exists())
 
     def _walk(self) -> Listing:
         """What lies below a local folder."""

@@ -111,11 +111,13 @@ def draw_samples(
         The manifest, which is written last.
 
     Raises:
-        ValueError: `out` holds other samples or other files, or its plan is damaged.
+        ValueError: `out` holds other samples or other files, its plan is damaged, or it cannot be
+            written.
         OSError: A disk or a store fails.
         FloatingPointError: A chain is not finite.
     """
     require_positive_int(num_samples=num_samples)
+    job.out.check_writable()
     out, plan = job.out, _plan(job, num_samples)
     manifest = _read_manifest(out)
     if manifest is not None:

@@ -1,9 +1,11 @@
 """Preparing shards: every image comes out once, even if the preparation is stopped between."""
 
+import contextlib
 import csv
 import errno
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.names import unescape_name
 from genae_core.data.parts import PartMapper, map_here
-from genae_core.data.preparation import prepare
+from genae_core.data.preparation import FinishedShard, prepare
 from genae_core.data.shard_images import open_shards
 from genae_core.data.shards import ShardSpec, plan, read_manifest
 from genae_core.data.storage import FileWriter, Folder
@@ -159,6 +161,124 @@ def test_a_rerun_makes_only_what_is_missing_and_ends_the_same(
     )
     assert known == [3] and len(made) == 4 and spoilt.name in made
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.mark.parametrize("place", ["empty", "link", "here", "mount"])
+def test_a_folder_that_exists_is_written_inside(
+    data: ImageFolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Nothing can be renamed to a link, a mounted disk or the current folder."""
+    prepare(data, Folder(tmp_path / "whole"))
+    real = tmp_path / "real"
+    real.mkdir(mode=0o770)
+    out, inode = real, real.stat().st_ino
+    if place == "link":
+        out = tmp_path / "link"
+        out.symlink_to("real")
+    elif place == "here":
+        monkeypatch.chdir(real)
+        out = Path(".")
+    elif place == "mount":
+        (real / "lost+found").mkdir()
+        (real / ".snapshot").mkdir()
+    with pytest.raises(Killed):
+        prepare(data, Folder(out), mapper=stop_after(3))
+    made: list[str] = []
+    prepare(data, Folder(out), on_shard=lambda done: made.append(done.shard.file))
+    assert len(made) == 3  # of 7: the others were finished
+    assert names_in(real) - {"lost+found"} == names_in(tmp_path / "whole")
+    assert real.stat().st_ino == inode  # with its mode, its owner and its disk
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
+
+
+def test_what_an_earlier_version_left_beside_a_folder_is_moved_inside(
+    data: ImageFolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        prepare(data, Folder(tmp_path / "out"), mapper=stop_after(3))
+    (tmp_path / "out").mkdir()
+    with monkeypatch.context() as patch:  # killed while the second file is moved
+        move, moved = shutil.move, []
+
+        def move_one(*paths: Path) -> None:
+            if moved:
+                raise Killed
+            moved.append(move(*paths))
+
+        patch.setattr(shutil, "move", move_one)
+        with pytest.raises(Killed):
+            prepare(data, Folder(tmp_path / "out"))
+    made: list[str] = []
+    prepare(data, Folder(tmp_path / "out"), on_shard=lambda done: made.append(done.shard.file))
+    assert len(made) == 3
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    data: ImageFolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFolderConfig, "source", lambda _: pytest.fail("it was read"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "lost").symlink_to("nowhere")
+    for out, reason in (
+        ("file", "is a file and no folder"),
+        ("file/deeper", "is a file and no folder"),
+        ("lost", "is a link to nowhere, which does not exist"),
+        ("raw", "is no finished dataset"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            prepare(data, Folder(tmp_path / out))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ValueError, match="cannot be written"):
+        prepare(data, Folder(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_fault_at_any_step_of_publishing_loses_no_shard(
+    data: ImageFolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
+    """The same command goes on from each call that can fail, and makes no shard again."""
+    prepare(data, Folder(tmp_path / "whole"))
+    whole = contents(tmp_path / "whole")
+    names = sorted(name for name in whole if name.endswith(".parquet"))
+    for number in range(100):
+        out, made, killed = tmp_path / f"out{number}", list[FinishedShard](), False
+        if existing:
+            out.mkdir()
+        for faults in (Faults(number), Faults(100)):
+            with monkeypatch.context() as patch:
+                for owner, name in ((Folder, "write"), (Folder, "delete"), (os, "rename")):
+                    patch.setattr(owner, name, faults.wrap(getattr(owner, name)))
+                with contextlib.suppress(Killed):
+                    prepare(data, Folder(out), on_shard=made.append)
+            killed |= faults.left < 0
+            finished = (out / "_manifest.json").exists()
+            assert not finished or contents(out).items() >= whole.items()
+        assert sorted(one.shard.file for one in made) == names
+        assert contents(out) == whole
+        if not killed:
+            break
+    assert number == (18 if existing else 19)  # every write, rename and delete was hit
+
+
+class Faults:
+    """Kills the call with this number, of all calls of the functions that it wraps."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self.left -= 1
+            if self.left == -1:
+                raise Killed
+            return function(*arguments)
+
+        return call
 
 
 def test_a_finished_dataset_is_left_alone(data: ImageFolderConfig, tmp_path: Path) -> None:
