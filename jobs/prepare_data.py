@@ -16,6 +16,7 @@ import tyro
 from tqdm import tqdm
 
 from genae_core.config.cli import cli
+from genae_core.config.console import say
 from genae_core.config.places import locate_fields
 from genae_core.data.base import DataConfig, Source
 from genae_core.data.celeba import CelebAConfig
@@ -173,6 +174,9 @@ def main(options: Options) -> int:
             on_plan=progress.show_plan,
             on_shard=progress.add,
         )
+    except KeyboardInterrupt:
+        say("the finished shards are kept: the same command continues", error=True)
+        raise
     finally:
         progress.bar.close()
         ray_cluster.disconnect()

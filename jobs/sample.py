@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from genae_core.config import require_gpus, require_positive_int
 from genae_core.config.cli import cli
+from genae_core.config.console import say
 from genae_core.config.places import locate_fields
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
@@ -86,6 +87,7 @@ def make_job(options: Options, source: TrainedModel) -> SamplingJob:
 def main(options: Options) -> int:
     """Draw the samples that are missing, with a progress bar."""
     began = time.perf_counter()
+    Folder(options.out).check_writable()
     ray_cluster.check_cluster(options.ray_address)
     with tempfile.TemporaryDirectory() as scratch:
         source = fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
@@ -117,6 +119,9 @@ def main(options: Options) -> int:
             )
         except FloatingPointError as error:
             raise ValueError(str(error)) from None
+        except KeyboardInterrupt:
+            say("the finished parts are kept: the same command continues", error=True)
+            raise
     seconds = time.perf_counter() - began
     steps = job.source.chain.record[-1]
     print(f"{options.num_samples:,} samples after {steps} steps, {seconds:.1f} s")

@@ -1,4 +1,5 @@
-"""The command line of every script: its flags, and the one place at which its errors end."""
+"""The command line of every script: its flags, the signals that end it, and the one place at which
+its errors end."""
 
 import contextlib
 import dataclasses
@@ -7,14 +8,17 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any, TypeVar
 
 import tyro
 from threadpoolctl import ThreadpoolController
 
+from genae_core.config.console import flush_output
 from genae_core.config.errors import DEBUG, print_error
 from genae_core.config.machine import usable_cpus
 from genae_core.config.redaction import redact, redact_uri
+from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
 
 T = TypeVar("T")
 
@@ -29,19 +33,34 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
 
     Returns:
         The exit status of `main`. After an error it is the status of `print_error`, which prints
-        the error's message.
+        the error's message. SIGTERM and SIGHUP are handled as Ctrl-C.
     """
+    global _running
+    restore(_WHILE_IMPORTING)
+    _running = True
     try:
-        flags: Any = options
-        parsed: Any = _parse(with_debug(flags), description)
-        if parsed.debug:
-            os.environ[DEBUG] = "1"  # for the processes that the script starts, too
-        _limit_threads()
-        # The script gets its own class, which can be sent to other processes.
-        names = [field.name for field in dataclasses.fields(flags)]
-        return main(options(**{name: getattr(parsed, name) for name in names}))
+        with StopSignals():
+            flags: Any = options
+            parsed: Any = _parse(with_debug(flags), description)
+            if parsed.debug:
+                os.environ[DEBUG] = "1"  # for the processes that the script starts, too
+            _limit_threads()
+            # The script gets its own class, which can be sent to other processes.
+            names = [field.name for field in dataclasses.fields(flags)]
+            status = main(options(**{name: getattr(parsed, name) for name in names}))
     except (Exception, KeyboardInterrupt) as error:
-        return print_error(error)
+        status = print_error(error)
+    finally:
+        _running = False
+        flush_output()
+    if _WHILE_IMPORTING:
+        end_at_signal(status)
+    return status
+
+
+def is_running() -> bool:
+    """Whether this process is a script that `cli` runs."""
+    return _running
 
 
 @functools.cache
@@ -94,3 +113,20 @@ def _limit_threads() -> None:
     for library in ThreadpoolController().lib_controllers:  # of NumPy, SciPy and scikit-learn
         if library.num_threads > cpus:
             library.set_num_threads(cpus)
+
+
+def _imported_by_script() -> bool:
+    """Whether the script that Python was started with imports this module.
+
+    Scripts import it before the large modules.
+    """
+    if sys.argv[0] not in sys.orig_argv:
+        return False
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "__main__"
+
+
+_running = False
+_WHILE_IMPORTING = stop_at_once() if _imported_by_script() else {}

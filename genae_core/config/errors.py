@@ -1,9 +1,9 @@
 """The one message that a user reads about an error, and the exit status that goes with it."""
 
 import os
-import sys
 import traceback
 
+from genae_core.config.console import say
 from genae_core.config.redaction import redact
 
 DEBUG = "GENAE_DEBUG"  # the environment variable that shows tracebacks, as --debug does
@@ -36,10 +36,10 @@ def print_error(error: BaseException) -> int:
         message, status = f"error: there is not enough memory: {_text(error)}", 1
     else:
         message, status = _report(error), 1
-    print(redact(message), file=sys.stderr)
+    say(redact(message), error=True)
     if shows_tracebacks():
         lines = traceback.format_exception(error)
-        print(redact("".join(lines)).rstrip(), file=sys.stderr)
+        say(redact("".join(lines)).rstrip(), error=True)
     return status
 
 

@@ -16,11 +16,12 @@ import re
 import statistics
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
 from genae_core.config import require
+from genae_core.config.console import say as say_here
 from genae_core.config.redaction import redact
 from genae_core.tracking.mlflow_store import IMAGE_KEY, Tracker
 from genae_core.tracking.store_check import server_version
@@ -38,7 +39,9 @@ BARS = ("fcd_step0", "fcd_best", "fcd_best_step")
 Json = dict[str, Any]
 
 
-def save_view(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
+def save_view(
+    tracker: Tracker, sweep: str, ui: str = UI, say: Callable[[str], None] = say_here
+) -> str | None:
     """Write the view of a sweep, in place of an earlier one, and link it in the experiment's note.
 
     The view is only a convenience, so any failure is only a warning.
@@ -47,6 +50,7 @@ def save_view(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
         tracker: The store that holds the sweep.
         sweep: The name of the sweep.
         ui: Where a store that is not a server is shown.
+        say: Prints a warning.
 
     Returns:
         The link to the view, or None after a failure.
@@ -62,7 +66,7 @@ def save_view(tracker: Tracker, sweep: str, ui: str = UI) -> str | None:
         return _write(tracker, sweep, ui)
     except Exception as error:
         reason = redact(str(error))
-        print(f"warning: no view in MLflow: {reason}; `make explorer` shows the sweep in any case")
+        say(f"warning: no view in MLflow: {reason}; `make explorer` shows the sweep in any case")
         return None
 
 

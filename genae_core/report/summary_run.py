@@ -1,8 +1,10 @@
 """The page of a sweep, the MLflow run that holds it, and the sweep's view in MLflow."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from genae_core.config.console import say as say_here
 from genae_core.config.redaction import redact
 from genae_core.report import mlflow_view
 from genae_core.report.explorer.page import build
@@ -12,7 +14,9 @@ PAGE = "explorer.html"
 FILES = (PAGE, "table.txt", "curves.png")  # in the sweep's folder, copied into the summary run
 
 
-def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
+def publish(
+    tracker: Tracker, sweep: str, folder: Path, say: Callable[[str], None] = say_here
+) -> None:
     """Build the sweep's page, log it to MLflow, and arrange the sweep's charts there.
 
     The store already has all results, so any failure here is only a warning.
@@ -21,17 +25,21 @@ def publish(tracker: Tracker, sweep: str, folder: Path) -> None:
         tracker: The store that holds the sweep.
         sweep: The name of the sweep.
         folder: The sweep's folder, in which the page is written.
+        say: Prints a line.
     """
     try:
-        print(f"page:   {build(tracker.uri, [sweep], folder / PAGE)}")
-        _log_summary(tracker, sweep, folder)
+        say(f"page:   {build(tracker.uri, [sweep], folder / PAGE)}")
     except Exception as error:
-        print(
+        say(
             f"warning: no page of the sweep: {redact(str(error))}; to build it later, run "
             "dashboards/explorer/build.py"
         )
-    if link := mlflow_view.save_view(tracker, sweep):
-        print(f"charts: {link}")
+    try:
+        _log_summary(tracker, sweep, folder)
+    except Exception as error:
+        say(f"warning: the page and the table are not in MLflow: {redact(str(error))}")
+    if link := mlflow_view.save_view(tracker, sweep, say=say):
+        say(f"charts: {link}")
 
 
 def _log_summary(tracker: Tracker, sweep: str, folder: Path) -> None:

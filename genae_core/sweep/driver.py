@@ -2,31 +2,38 @@
 
 import contextlib
 import math
-import sys
+import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import optuna
 
 from genae_core import config
+from genae_core.config.console import say
+from genae_core.config.errors import shows_tracebacks
+from genae_core.config.home import home
 from genae_core.config.redaction import redact
+from genae_core.config.stop_signals import STOPPED, StopSignals
 from genae_core.data.roots import locate_root
-from genae_core.report.summary_run import publish
 from genae_core.sweep import autotune, preparation, ray_cluster, sweep_folder
 from genae_core.sweep.cells import cell_label
-from genae_core.sweep.conclusion import conclude
+from genae_core.sweep.conclusion import OnEnd, conclude
 from genae_core.sweep.cost import projected_cost
 from genae_core.sweep.memory_limit import SMALLEST_TRIAL, measure_idle
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
+from genae_core.sweep.separate_process import Ending, Tell, can_fork, leave, run_apart, run_here
 from genae_core.sweep.tune import run_trials
-from genae_core.tracking.mlflow_store import StoreError, Tracker
+from genae_core.sweep.worker import PROGRESS
+from genae_core.tracking.mlflow_store import StoreError
 from genae_core.tracking.store_uri import is_local
 
-# Called with the store, the sweep's name and its folder.
-OnEnd = Callable[[Tracker, str, Path], None]
+REFUSED = 2  # the exit code of a sweep that ends before any training
+TRACEBACK = "traceback.txt"  # in the sweep's folder, or in GENAE_HOME before there is a sweep
 
 
 def run_sweep(
@@ -34,10 +41,12 @@ def run_sweep(
 ) -> int:
     """Plan a sweep, prepare it, run its trials and conclude it. Returns the exit code of `launch`.
 
+    Whatever ends the trials, the sweep is concluded from what its folder and the store hold.
+
     make_plan: Makes the plan. Raises ValueError if a flag is wrong.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with ExitStack() as stack:
+    with StopSignals() as signals, ExitStack() as stack:
         try:
             plan = _locate_data(make_plan())
             for cell in plan.cells.values():
@@ -45,20 +54,103 @@ def run_sweep(
             if options.print:
                 print_plan(study, plan, options)
                 return 0
-            prepared = _prepare(study, plan, options, stack)
+            place = _open_place(study, plan, options, stack)
         except (ValueError, OSError, StoreError) as error:
-            ray_cluster.disconnect()
-            print(f"error: {redact(str(error))}", file=sys.stderr)
-            return 2
+            return _refuse(str(error))
         except KeyboardInterrupt:
-            ray_cluster.disconnect()
-            print("\nstopped before any trial had started", file=sys.stderr)
-            return 130
+            return _stop(options)
+        signals.note_only()
+        began = time.monotonic()
+        if can_fork():
+            work = partial(_run_apart, plan, place, options)
+            ending = run_apart(work, ray_cluster.disconnect, signals)
+            place.tracker.forget_connections()  # the store may have closed them in the meantime
+        else:
+            ending = run_here(partial(_run, plan, place, options), signals)
+            run_here(lambda _: ray_cluster.disconnect(), signals)
+        if "begun" not in ending.facts:
+            return _end_before_trials(ending, options)
+        outcome = _outcome(ending, len(plan.grid), time.monotonic() - began)
+        _keep_traceback(ending, place.folder)
+        shutil.rmtree(place.folder / PROGRESS, ignore_errors=True)
+        return conclude(place, outcome, options, ending.facts["begun"], on_end, signals)
+
+
+def _open_place(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -> SweepPlace:
+    """Open the store, and lock the sweep's folder.
+
+    stack: Holds the lock until the sweep has ended.
+    """
+    name = options.name or sweep_folder.new_name(study)
+    folder = sweep_folder.folder_of(name, options)
+    stack.enter_context(sweep_folder.lock(folder))
+    tracker = sweep_folder.open_store(study, folder, plan.cells, options)
+    return SweepPlace(study, name, folder, tracker)
+
+
+def _run(plan: Plan, place: SweepPlace, options: LaunchOptions, tell: Tell) -> None:
+    """Join Ray, prepare the sweep and run its trials.
+
+    tell: Is told "refused" with the reason if the sweep cannot begin; otherwise "begun" with the
+        number of trials at a time, and "outcome" after the trials.
+    """
+    try:
+        prepared = _prepare(plan, place, options)
         sweep_folder.write_manifest(prepared)
-        _announce(prepared)
-        outcome = run_trials(prepared)
-        ray_cluster.disconnect()
-        return _conclude(prepared, outcome, on_end)
+    except (ValueError, OSError, StoreError) as error:
+        tell(refused=str(error))
+        return
+    tell(begun=prepared.parallel)
+    _announce(prepared)
+    tell(outcome=run_trials(prepared)._asdict())
+
+
+def _run_apart(plan: Plan, place: SweepPlace, options: LaunchOptions, tell: Tell) -> None:
+    """`_run` in a process of its own, which a dead server of Ray ends."""
+    place.tracker.forget_connections()
+    with ray_cluster.watch_servers(lambda name: leave(tell, f"Ray's {name} has ended")):
+        _run(plan, place, options, tell)
+
+
+def _outcome(ending: Ending, trials: int, seconds: float) -> Outcome:
+    """The outcome of the trials, also if they could not tell it."""
+    if "outcome" in ending.facts:
+        outcome = Outcome(**ending.facts["outcome"])
+        why = outcome.why or (ending.why if outcome.interrupted else None)
+        return outcome._replace(failures=[(c, r) for c, r in outcome.failures], why=why)
+    return Outcome(trials, [], True, seconds, ending.why)
+
+
+def _refuse(reason: str) -> int:
+    say(f"error: {redact(reason)}", error=True)
+    return REFUSED
+
+
+def _stop(options: LaunchOptions) -> int:
+    """Say that the sweep was stopped before its trials."""
+    again = "; the same command continues the sweep" if options.resume else ""
+    say(f"stopped before any trial had started{again}", error=True)
+    return STOPPED
+
+
+def _end_before_trials(ending: Ending, options: LaunchOptions) -> int:
+    """Say why no trial could start, and return the exit code."""
+    if "refused" in ending.facts:
+        return _refuse(ending.facts["refused"])
+    if ending.stopped:
+        return _stop(options)
+    _keep_traceback(ending, home())
+    where = f" (see {home() / TRACEBACK})" if ending.details else ""
+    return _refuse(f"no trial has started: {ending.why}{where}; the same command tries again")
+
+
+def _keep_traceback(ending: Ending, folder: Path) -> None:
+    """Write the traceback of an error that nobody expects to a file, for whoever mends it."""
+    if ending.details and shows_tracebacks():
+        say(redact(ending.details).rstrip(), error=True)
+    if ending.details:
+        with contextlib.suppress(OSError):
+            (folder / TRACEBACK).write_text(redact(ending.details), encoding="utf-8")
 
 
 def _locate_data(plan: Plan) -> Plan:
@@ -84,22 +176,15 @@ def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
         print(f"  then what TPE proposes, for {plan.seconds / 60:g} minutes in all")
 
 
-def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -> PreparedSweep:
-    """Open the store, join Ray, and prepare what all trials share.
-
-    stack: Holds the lock on the sweep's folder until the sweep has ended.
-    """
-    name = options.name or sweep_folder.new_name(study)
-    folder = sweep_folder.folder_of(name, options)
-    stack.enter_context(sweep_folder.lock(folder))
-    tracker = sweep_folder.open_store(study, folder, plan.cells, options)
+def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedSweep:
+    """Join Ray, and prepare what all trials share."""
+    folder = place.folder
     data = next(iter(plan.cells.values())).data
     if options.resume:
         cells, data = sweep_folder.keep_places(folder, plan.cells)
         plan = plan._replace(cells=cells)
-    _join_ray(tracker.uri, options)
+    _join_ray(place.tracker.uri, options)
     _check_memory(options)
-    place = SweepPlace(study, name, folder, tracker)
     parallel = _trials_at_a_time(options, plan.max_trials)
     sweep, splits, classifier = preparation.prepare(place, plan.cells, data, parallel, options)
     if options.gpus_per_trial == "auto":
@@ -115,39 +200,16 @@ def _prepare(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -
     return PreparedSweep(plan, place, sweep, splits, classifier, parallel, options)
 
 
-def _conclude(prepared: PreparedSweep, outcome: Outcome, on_end: OnEnd) -> int:
-    """Write the tables and the page, and return the exit code."""
-    study, name, folder, tracker = prepared.place
-    try:
-        delivered = conclude(prepared, outcome)
-        if delivered and not outcome.interrupted:
-            on_end(tracker, name, folder)
-        if delivered:
-            publish(tracker, name, folder)
-    except (KeyboardInterrupt, StoreError) as error:
-        why = redact(str(error)) or "interrupted"
-        print(
-            f"\n{why}: the trials have ended; the same command with --name {name} --resume "
-            "makes the tables anew",
-            file=sys.stderr,
-        )
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    if outcome.interrupted:
-        return 130
-    return 1 if outcome.failures or not delivered else 0
-
-
 def _announce(prepared: PreparedSweep) -> None:
     """Print what will run, and what it may cost."""
     plan, sweep, options = prepared.plan, prepared.sweep, prepared.options
     limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
     limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
     hours = f", {options.max_hours:g} hours at most" if options.max_hours else ""
-    print(
+    say(
         f"sweep {sweep.name}: {' or '.join(limits)} x {len(sweep.seeds)} seeds on "
         f"{sweep.tags['dataset']}, {prepared.parallel} trials at a time{hours}. Ctrl-C stops it "
-        "and keeps what has finished.",
-        flush=True,
+        "and keeps what has finished."
     )
     if options.price_per_node_hour is not None:
         cost = projected_cost(
@@ -158,7 +220,7 @@ def _announce(prepared: PreparedSweep) -> None:
             seconds=_seconds_of_earlier_runs(prepared),
             options=options,
         )
-        print(cost, flush=True)
+        say(cost)
 
 
 def _seconds_of_earlier_runs(prepared: PreparedSweep) -> list[float]:

@@ -11,7 +11,8 @@ from ray.tune.search.optuna import OptunaSearch
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
 from genae_core.sweep.cells import Params, cell_key
-from genae_core.sweep.driver import OnEnd, run_sweep
+from genae_core.sweep.conclusion import OnEnd
+from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
 
@@ -38,9 +39,11 @@ def launch(
 
     Returns:
         The exit code of the process. 0: every trial finished. 1: some trials failed, and the table
-        shows the others; or the store does not have all results yet. 2: a flag was wrong or
-        something was missing, which a message says before any training. 130: the sweep was
-        interrupted, or --max-hours ended it, and it can be resumed.
+        shows the others; or the store does not have all results yet; or a step after the trials
+        failed, which a message names. 2: a flag was wrong, or something was missing or failed,
+        which a message says before any training. 130: the sweep was interrupted, by Ctrl-C,
+        SIGTERM, SIGHUP or --max-hours, or because Ray, the machine or the driver failed; the last
+        line says how to resume it.
     """
 
     def plan() -> Plan:

@@ -12,7 +12,8 @@ from genae_core import config
 from genae_core.experiment.experiment import Experiment
 from genae_core.sweep import sweep_folder
 from genae_core.sweep.cells import EXPERIMENT, Params, cell_key
-from genae_core.sweep.driver import OnEnd, run_sweep
+from genae_core.sweep.conclusion import OnEnd
+from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
 from genae_core.sweep.schedulers import PausingASHA

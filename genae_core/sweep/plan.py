@@ -71,11 +71,16 @@ class Outcome(NamedTuple):
     Attributes:
         trials: The number of trials.
         failures: The label of each failed trial, with the reason.
-        interrupted: Whether Ctrl-C or --max-hours ended the sweep, so that it can be resumed.
+        interrupted: Whether something ended the sweep before all trials had run, so that it can be
+            resumed.
         seconds: The seconds that the trials took.
+        why: What interrupted the sweep, unless it was a limit that its flags set.
+        repeats_failures: Whether a resumed sweep runs the failed trials again. A search does not.
     """
 
     trials: int
     failures: list[tuple[str, str]]
     interrupted: bool
     seconds: float
+    why: str | None = None
+    repeats_failures: bool = False

@@ -37,8 +37,8 @@ from genae_core.sweep.sweep_folder import (
 )
 from genae_core.tracking.mlflow_store import RULER
 
-# A trial on another node waits at its end for at most these seconds, until the tracking store has
-# what only that node's disk holds.
+# If a disk may be lost with its node, a trial waits at its end for at most these seconds, until
+# the tracking store has what only that disk holds. Then its snapshots are deleted everywhere.
 LINGER_S = 60.0
 # One process decodes about this number of bytes before a cluster gives its first answer.
 FEW_PIXELS = 2**25
@@ -95,7 +95,7 @@ def prepare(
         journals=str(place.folder / JOURNALS),
         mirror=(mirror / STATES).address if mirror else None,
         finished=finished,
-        linger=0.0 if alone or options.shared_storage else LINGER_S,
+        linger=0.0 if (alone and mirror is None) or options.shared_storage else LINGER_S,
         checkpoint_seconds=options.checkpoint_seconds,
         classifier=checked.config if checked.config != cell.classifier else None,
     )

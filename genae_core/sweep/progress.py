@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from genae_core.config.console import say
 from genae_core.report.formatting import decimals
 
 SIGN_OF_LIFE_S = 30
@@ -100,7 +101,7 @@ class Board:
 
     def _print(self, text: str) -> None:
         self.last_line = self.clock()
-        print(self._line(text), flush=True)
+        say(self._line(text))
 
     def _line(self, text: str) -> str:
         width = len(str(self.total or 100))

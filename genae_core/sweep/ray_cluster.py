@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ Result = TypeVar("Result")
 THREADS = ("iter_threaded", "StreamingExecutor", "ray-data")
 THREAD_TIMEOUT_S = 30.0
 _OPEN_RESULTS: list[Any] = []  # results of Ray Data that are not read to their end yet
+WATCH_S = 0.5
+_STOP_WATCHING: list[threading.Event] = []  # the ends of the watches that run
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data by default
 
@@ -42,6 +45,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
     if ray.is_initialized():
         return len(nodes())
     address = check_cluster(address)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -63,6 +67,10 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
             )
     except Exception as error:  # Ray raises errors of many kinds here.
         raise _no_cluster(address or "this machine", error) from error
+    finally:
+        # Ray has its own handler, and below it one that prints the stack of its C++ code.
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
     return len(nodes())
 
 
@@ -109,12 +117,51 @@ def _make_token() -> None:
 
 def disconnect() -> None:
     """Leave the cluster, or stop it if `connect` started it."""
+    for over in _STOP_WATCHING:
+        over.set()
     for results in tuple(_OPEN_RESULTS):
         results.close()
     for thread in threading.enumerate():
         if thread.name.startswith(THREADS):
             thread.join(THREAD_TIMEOUT_S)
     import_ray().shutdown()
+
+
+@contextlib.contextmanager
+def watch_servers(on_death: Callable[[str], None]) -> Iterator[None]:
+    """During the block, watch the servers of a Ray that `connect` started on this machine.
+
+    After one of them has died, calls of Ray may wait for a minute, and then its C++ code ends this
+    process without an exception.
+
+    on_death: Called in another thread with the name of a server that has ended.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_S):
+            name = _dead_server()
+            if name is not None and not over.is_set():
+                on_death(name)
+
+    thread = threading.Thread(target=watch, name="servers of Ray", daemon=True)
+    thread.start()
+    _STOP_WATCHING.append(over)
+    try:
+        yield
+    finally:
+        over.set()
+        _STOP_WATCHING.remove(over)
+
+
+def _dead_server() -> str | None:
+    """The name of a server of this process's own Ray that has ended."""
+    node = import_ray()._private.worker._global_node
+    for name in ("gcs_server", "raylet") if node is not None else ():
+        for server in node.all_processes.get(name, ()):
+            if server.process.poll() is not None:
+                return name
+    return None
 
 
 @contextlib.contextmanager

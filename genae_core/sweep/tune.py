@@ -53,8 +53,6 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         splits=prepared.splits,
         classifier=prepared.classifier,
     )
-    # A cluster ends a job with SIGTERM. It is handled as Ctrl-C, so that the sweep can be resumed.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     try:
         with open_board(plan.max_trials, lambda: read_progress(folder / PROGRESS)) as board:
@@ -77,7 +75,13 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         if (reason := _failure_of(result))
     ]
     cut = plan.seconds is None and board.ended < len(plan.grid)  # by --max-hours
-    return Outcome(len(results), failures, interrupted or cut, time.monotonic() - began)
+    return Outcome(
+        trials=len(results),
+        failures=failures,
+        interrupted=interrupted or cut,
+        seconds=time.monotonic() - began,
+        repeats_failures=plan.seconds is None,
+    )
 
 
 def _trainable() -> Any:

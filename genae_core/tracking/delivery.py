@@ -208,7 +208,8 @@ def deliver_all(
         sleep(min(pause, max(0.1, patience - (clock() - last_success))))
         pause = min(2 * pause, PAUSES_S[1])
     for path in folder.glob("*"):
-        if path not in queue and not (path / SET_ASIDE).exists():
+        # A trial that lives on may have written more.
+        if path not in queue and not (path / SET_ASIDE).exists() and not pending_events(path):
             shutil.rmtree(path, ignore_errors=True)
     if not queue and not any(folder.glob("*")):
         shutil.rmtree(folder, ignore_errors=True)

@@ -147,6 +147,14 @@ class Tracker:
             raise StoreError(_no_answer(uri, "the experiment"))
         return cls(uri, experiment_id)
 
+    def forget_connections(self) -> None:
+        """Open new connections from now on. A process that was forked calls this, since it must
+        not use those of the other process."""
+        store = self.client._tracking_client.store
+        for name in ("engine", "read_engine"):  # MLflow itself opens new connections to a server
+            if engine := getattr(store, name, None):
+                engine.dispose(close=False)
+
     def find(self, **tags: str) -> list[entities.Run]:
         """Return all runs that have these tags, oldest first."""
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())

@@ -2,9 +2,12 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +66,41 @@ def test_the_token_of_a_new_cluster_is_made_before_ray_would_make_it(
     text = token.read_text()
     ray_cluster._make_token()
     assert len(text) == 64 and token.read_text() == text
+
+
+def test_a_server_of_ray_that_has_ended_is_reported_until_the_cluster_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_cluster, "WATCH_S", 0.01)
+    dead: list[str] = []
+    reports: list[str] = []
+    monkeypatch.setattr(ray_cluster, "_dead_server", lambda: dead[0] if dead else None)
+    with ray_cluster.watch_servers(reports.append):
+        time.sleep(0.1)
+        assert reports == []
+        dead.append("raylet")
+        time.sleep(0.1)
+        assert "raylet" in reports
+        monkeypatch.setattr(ray_cluster, "import_ray", lambda: SimpleNamespace(shutdown=int))
+        ray_cluster.disconnect()
+        time.sleep(0.05)
+        reports.clear()
+        time.sleep(0.1)
+    assert reports == []
+
+
+def test_joining_a_cluster_leaves_the_handler_of_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray installs its own, and one of its C++ code, which prints a stack."""
+    before = signal.getsignal(signal.SIGTERM)
+    ray = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    )
+    monkeypatch.setattr(ray_cluster, "import_ray", lambda: ray)
+    monkeypatch.setattr(ray_cluster, "check_cluster", lambda address: address)
+    set_nodes(monkeypatch, TWO)
+    assert ray_cluster.connect("auto", 1) == 1
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 ALONE = """

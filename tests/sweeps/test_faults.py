@@ -170,7 +170,7 @@ def test_a_truncated_state_falls_back_loudly_to_the_one_before(undisturbed: Undi
     assert outcome(home, "cut") == expected
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_driver_that_is_told_to_stop_says_how_to_go_on(
     undisturbed: Undisturbed, sent: signal.Signals
 ) -> None:
@@ -178,10 +178,47 @@ def test_a_driver_that_is_told_to_stop_says_how_to_go_on(
     process = start(home, sent.name)
     wait_for_state(home, sent.name, least=20)
     process.send_signal(sent)
+    began = time.monotonic()
     said = ended(process, 130)
-    assert f"to continue: the same command with --name {sent.name} --resume" in said
+    assert time.monotonic() - began < 15
+    last = said.strip().splitlines()[-1]
+    assert last == f"to continue: the same command with --name {sent.name} --resume"
     assert went_on(ended(start(home, sent.name, "--resume"))) >= 20
     assert outcome(home, sent.name) == expected
+
+
+@pytest.mark.parametrize("victim", ["gcs_server", "raylet", "driver", "group"])
+def test_whatever_is_killed_under_a_sweep_it_says_how_to_go_on(
+    undisturbed: Undisturbed, victim: str
+) -> None:
+    """A server of Ray, the process that has joined Ray, or all of them at once with SIGTERM."""
+    home, expected = undisturbed
+    process = start(home, victim)
+    wait_for_state(home, victim, least=20)
+    below = family(process.pid)
+    if victim == "group":
+        for pid in (*below, process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+    else:
+        kill(below[0] if victim == "driver" else next(p for p in below if runs(p, victim)))
+    began = time.monotonic()
+    said = ended(process, 130)
+    assert time.monotonic() - began < 15
+    last = said.strip().splitlines()[-1]
+    assert last == f"to continue: the same command with --name {victim} --resume"
+    assert "0 finished runs" in said
+    assert not any(runs(pid, "") for pid in below)
+    assert went_on(ended(start(home, victim, "--resume"))) >= 20
+    assert outcome(home, victim) == expected
+
+
+def runs(pid: int, program: str) -> bool:
+    """Whether the process lives and runs the program."""
+    with contextlib.suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        return command != "" and command.endswith(program)
+    return False
 
 
 def test_a_second_launch_of_a_live_sweep_is_refused(undisturbed: Undisturbed) -> None:

@@ -136,8 +136,8 @@ def assemble(title: str, data: str, pictures: str) -> str:
         data: The data, as `script_json` writes it.
         pictures: The pictures in base64.
     """
-    style = (HERE / "page.css").read_text()
-    script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
@@ -152,7 +152,7 @@ def assemble(title: str, data: str, pictures: str) -> str:
         "PICTURES": pictures,
     }
     # All marks are replaced in one pass, so that marks inside the data stay as they are.
-    page = (HERE / "page.html").read_text()
+    page = (HERE / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda mark: parts[mark[1]], page)
 
 
