@@ -79,8 +79,7 @@ def prepare(
 
     The shards are written to `out`.partial, which is renamed at the end. If `out` exists, as a
     mounted disk and a link do, and on an object store, they are written to `out` itself, and the
-    manifest is written last. After an error, the finished shards stay, and the same call
-    continues.
+    manifest last. After an error, the finished shards stay, and the same call continues.
 
     Args:
         data: The dataset's config.
@@ -102,16 +101,14 @@ def prepare(
     """
     require(0 <= max_rejected <= 1, "max_rejected must be in [0, 1]", max_rejected=max_rejected)
     with _alone(out):
-        if find_manifest(out) is not None:
-            manifest = read_manifest(out)
-            _check_manifest(data, manifest, out)
+        manifest = _read_finished(data, out)
+        if manifest is not None:
             with contextlib.suppress(OSError):  # a finished dataset may be read-only
                 _remove_receipts(manifest, out)
             return manifest
         partial = _workplace(out)
-        if find_manifest(partial) is not None:  # a call was stopped while it published the shards
-            manifest = read_manifest(partial)
-            _check_manifest(data, manifest, partial)
+        manifest = _read_finished(data, partial)
+        if manifest is not None:  # a call was stopped while it published the shards
             return _publish(manifest, partial, out)
         source = data.source()
         todo, done = _divide(data, source, partial)
@@ -129,6 +126,15 @@ def prepare(
         _check_splits(manifest, partial)
         partial.write(MANIFEST, manifest.to_json().encode())
         return _publish(manifest, partial, out)
+
+
+def _read_finished(data: DataConfig, folder: Folder) -> Manifest | None:
+    """The manifest of finished shards. Raises ValueError if they are of other data."""
+    if find_manifest(folder) is None:
+        return None
+    manifest = read_manifest(folder)
+    _check_manifest(data, manifest, folder)
+    return manifest
 
 
 def _divide(
