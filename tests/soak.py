@@ -178,12 +178,14 @@ def signal_tree(process: psutil.Process, number: int) -> None:
         send(one, number)
 
 
-def run_round(place: Place, study: str, name: str, seed: int) -> list[str]:
-    """Disturb a sweep and resume it until it has finished. Returns what happened.
+def run_round(place: Place, study: str, name: str, seed: int, events: list[str]) -> None:
+    """Disturb a sweep and resume it until it has finished.
+
+    events: gets a text about each thing that happened.
 
     Raises AssertionError if it does not finish, or leaves processes.
     """
-    draw, events = random.Random(seed), []
+    draw = random.Random(seed)
     for number in range(LAUNCHES):
         resume = (place.home / "sweeps" / name / "sweep.json").exists()
         started = time.monotonic()
@@ -205,20 +207,22 @@ def run_round(place: Place, study: str, name: str, seed: int) -> list[str]:
         assert ended_in_time, f"the sweep still ran after {LAUNCH_TIMEOUT_S} s"
         events.append(f"exit code {process.returncode}")
         _, alive = psutil.wait_procs(set(everyone), timeout=END_TIMEOUT_S)
-        left = [p.info for p in alive_with_names(alive)]
-        assert not left, f"processes are left: {left}"
+        left = names_of_living(alive)
+        assert not left, f"processes are left: {', '.join(left)}"
         if process.returncode == 0:
-            return events
+            return
         assert process.returncode in (1, 2, 130, -9, -15), f"exit code {process.returncode}"
     raise AssertionError(f"not finished after {LAUNCHES} launches")
 
 
-def alive_with_names(processes: list[psutil.Process]) -> Iterator[psutil.Process]:
+def names_of_living(processes: list[psutil.Process]) -> list[str]:
+    """The names and numbers of the processes that have not ended."""
+    names = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.status() != psutil.STATUS_ZOMBIE:
-                process.info = {"pid": process.pid, "name": process.name()}
-                yield process
+                names.append(f"{process.name()} ({process.pid})")
+    return names
 
 
 def wait_until(
@@ -315,7 +319,7 @@ def soak(rounds: int, seed: int, home: Path) -> int:
             started = time.monotonic()
             events: list[str] = []
             try:
-                events = run_round(place, study, name, number)
+                run_round(place, study, name, number, events)
                 wrong = differences(expected[study], results(place, name))
                 assert not wrong, "; ".join(wrong)
                 check_folder(place, name)
