@@ -1,6 +1,7 @@
 """What every test shares: one thread, plain asserts in the contracts, the order, and the skips."""
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from contracts.shared import UNTIL_THE_END
 
 pytest.register_assert_rewrite("genae_core.testing")
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for one another
+# A shell ignores these signals in what it runs in the background, and what tests start inherits it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 # The files that take longest, the longest first. Each is one worker's, and the short ones come

@@ -32,6 +32,7 @@ PARAMS = {"family": "vae", "latent_dim": 2}
 # Modules that rename or move without the door, each with the reason.
 EXCEPTIONS = {
     "data/durable.py": "it is the door",
+    "data/preparation.py": "shards move to another folder, which is synced before the first goes",
     "config/home.py": "it lies below the door, and syncs the file",
     "tracking/store_creation.py": "a database with its companions, which it syncs",
     "cluster/local_node.py": "a record of a running process, which a power cut ends",
@@ -160,9 +161,8 @@ def test_shards_that_were_being_published_are_not_made_again(
 
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
         patch.setattr(Folder, "delete", delete)
-        patch.setattr(Folder, "delete_unfinished", delete)
         prepare(DigitsConfig(), Folder(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / MANIFEST).exists()
     monkeypatch.setattr("genae_core.data.preparation.write_shard", None)
     manifest = prepare(DigitsConfig(), Folder(tmp_path / "out"))
     names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -291,6 +291,7 @@ def _move(partial: Folder, out: Folder, plan_name: str) -> None:
     for file in partial.files():
         if file.name != plan_name:
             shutil.move(partial.local / file.name, out.local / file.name)
+    durable.sync(out.local)
     partial.delete()
 
 

@@ -94,7 +94,9 @@ def test_without_a_gpu_the_measurement_says_so(
 
 
 def test_a_resumed_sweep_keeps_what_was_measured(tmp_path: Any) -> None:
-    (tmp_path / sweep_folder.MANIFEST).write_text('{"gpus_per_trial": 0.25}')
+    (tmp_path / sweep_folder.MANIFEST).write_text(
+        '{"gpus_per_trial": 0.25, "seeds": [], "cells": {}}'
+    )
     options = LaunchOptions(gpus_per_trial="auto", resume=True, name="s")
     nothing: Any = None
     assert autotune.choose_gpu_fraction(tmp_path, nothing, nothing, nothing, options) == 0.25

@@ -228,12 +228,12 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
     assert chosen == LAST
     assert "1000.0 ms a step" in capsys.readouterr().out
     (tmp_path / sweep_folder.MANIFEST).write_text(
-        json.dumps({"compute": dataclasses.asdict(BF16)})
+        json.dumps({"compute": dataclasses.asdict(BF16), "seeds": [], "cells": {}})
     )
     resumed = dataclasses.replace(options, resume=True, name="s")
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == BF16
     (tmp_path / sweep_folder.MANIFEST).write_text(
-        json.dumps({"compute": dataclasses.asdict(graphs_of(BF16))})
+        json.dumps({"compute": dataclasses.asdict(graphs_of(BF16)), "seeds": [], "cells": {}})
     )
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == graphs_of(BF16)
     without = dataclasses.replace(resumed, cuda_graphs=False)
@@ -303,7 +303,7 @@ def test_what_an_experiment_says_is_left_to_it() -> None:
 def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
     sweep: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / sweep_folder.MANIFEST).write_text("{}")
+    (tmp_path / sweep_folder.MANIFEST).write_text('{"seeds": [], "cells": {}}')
     options = LaunchOptions(resume=True, name="s")
     assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), options) == PLAIN
 
@@ -352,7 +352,7 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
     said = capsys.readouterr().out
     assert f"2000.0 ms in turn, {'' if math.isfinite(stacked) else 'one seed fills'}" in said
     assert f"chosen: {'as one' if together else 'in turn'}" in said
-    manifest = json.dumps({"together": not together})
+    manifest = json.dumps({"together": not together, "seeds": [], "cells": {}})
     (tmp_path / sweep_folder.MANIFEST).write_text(manifest)
     resumed = dataclasses.replace(options, resume=True, name="s")
     assert autotune.choose_stacking(*arguments, resumed) is not together

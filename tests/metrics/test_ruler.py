@@ -232,7 +232,7 @@ def test_a_blind_classifier_is_replaced_once_and_a_repeat_finds_the_same(
     assert (checked.config, checked.ruler) == (second, GOOD)
     assert checked.before is not None and checked.before.is_blind
     checked.require_sound()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert sum(path.is_dir() for path in tmp_path.iterdir()) == 2
     assert len(said) == 3 and "with 4 instead of 1 epochs and 64 instead of 8" in said[1]
     said.clear()
     again = checked_classifier(QUICK, DigitsConfig(), few, tmp_path, say=said.append)
@@ -267,7 +267,7 @@ def test_a_classifier_of_an_earlier_version_is_measured_when_it_is_read(
     folder, about = cached_classifier(QUICK, DigitsConfig(), few, tmp_path)
     path = folder / DESCRIPTION
     stored = json.loads(path.read_text())
-    del stored["ruler"]
+    del stored["ruler"], stored["seal"]
     path.write_text(json.dumps(stored))
     assert cached_classifier(QUICK, DigitsConfig(), few, tmp_path) == (folder, about)
     assert "ruler" not in json.loads(path.read_text())
