@@ -11,7 +11,7 @@ from contracts.shared import UNTIL_THE_END
 
 pytest.register_assert_rewrite("genae_core.testing")
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for one another
-# A shell ignores these signals in what it runs in the background, and what tests start inherits it.
+# A shell ignores these signals in what it runs in the background, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
