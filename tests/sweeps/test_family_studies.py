@@ -99,7 +99,7 @@ def test_a_study_of_priors_leaves_out_pairs_without_a_meaning(home: Path) -> Non
             ("--data-root", "nowhere", "--json", "no/x.json"),
             "there is no folder",
         ),
-        ("paper_tables.py", ("--data-root", "nowhere"), "the data root 'nowhere' is no folder"),
+        ("paper_tables.py", ("--data-root", "nowhere"), "/nowhere' is no folder"),
     ],
 )
 def test_bad_input_of_the_other_studies(
