@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Generator
+import socket
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ LONGEST = (
 # Reasons to skip a test that no package of the system can remedy.
 ALLOWED_SKIPS = ("no real ", "this CPU has bfloat16")
 CONTRACTS = str(ROOT / "genae_core" / "testing")  # some of their tests are not about every class
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(5)
+        yield int(listener.getsockname()[1])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

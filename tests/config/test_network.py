@@ -3,21 +3,11 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from genae_core.config import network
 from genae_core.config.network import check_port, within
-
-
-@pytest.fixture
-def silent() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(5)
-        yield int(listener.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)

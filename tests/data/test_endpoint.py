@@ -1,9 +1,8 @@
 """An object store that does not answer is one clear line within seconds."""
 
 import pickle
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +12,6 @@ import pytest
 from genae_core.config import network
 from genae_core.data.endpoint import endpoint_of
 from genae_core.data.storage import Folder
-
-
-@pytest.fixture
-def silent() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(5)
-        yield int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize(

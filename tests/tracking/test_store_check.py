@@ -1,9 +1,8 @@
 """Stores in odd states are one clear line within seconds, and never a library's exception."""
 
-import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +101,6 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_uri(uri)
     lock.close()
     resolve_uri(uri)
-
-
-@pytest.fixture
-def silent() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(5)
-        yield int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize(
