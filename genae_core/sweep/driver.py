@@ -14,7 +14,7 @@ import optuna
 
 from genae_core import config
 from genae_core.config.console import say
-from genae_core.config.errors import shows_tracebacks
+from genae_core.config.errors import print_error, shows_tracebacks
 from genae_core.config.home import home
 from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
@@ -56,7 +56,7 @@ def run_sweep(
                 return 0
             place = _open_place(study, plan, options, stack)
         except (ValueError, OSError, StoreError) as error:
-            return _refuse(str(error))
+            return print_error(error)
         except KeyboardInterrupt:
             return _stop(options)
         signals.note_only()
