@@ -2,7 +2,8 @@
 
 Ray's C++ code ends the process that has joined it, without an exception, when one of Ray's servers
 dies. The process that the user started therefore never joins Ray: it forks one that does, waits
-for it, and has all that it needs to conclude the sweep.
+for it, and has all that it needs to conclude the sweep. A second fork, the guard, ends what is
+left of Ray if the process that the user started is killed.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -69,24 +70,28 @@ def run_apart(
 
     A stop signal is passed on to it if the work has told that it has `begun`, and it then has
     GRACE_S to end. Otherwise, and at a second signal, it is killed with all its processes. None of
-    its session is left when this function returns.
+    its session is left when this function returns, or within seconds if this process is killed.
 
     Args:
-        work: The work. It is killed if this process dies.
+        work: The work.
         clean_up: Called in that process when the work has ended. It may take EXIT_S.
         signals: The signals that this process receives. From now on they are only noted.
     """
     flush_output()
     signals.note_only()
     reader, writer = os.pipe()
+    begin, guarded = os.pipe()
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(reader)
         _die_with(parent)
+        os.read(begin, 1)
         _be_child(work, clean_up, writer, signals)
     os.close(writer)
-    ending = _Watch(child, reader, signals).wait()
-    os.close(reader)
+    with _guard(child, guarded):
+        ending = _Watch(child, reader, signals).wait()
+    for handle in (reader, begin, guarded):
+        os.close(handle)
     return ending
 
 
@@ -126,6 +131,40 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+@contextlib.contextmanager
+def _guard(leader: int, guarded: int) -> Iterator[None]:
+    """During the block, a process stands by that kills the leader's session if this one dies.
+
+    The leader and Ray's servers die at once then, but Ray's agents would first report that to the
+    dead GCS, which takes them a minute, and a server that is just being started may live on.
+
+    guarded: The guard writes here when it stands by. The leader starts nothing before.
+    """
+    end, held = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        os.close(held)
+        _be_guard(leader, guarded, end)
+    os.close(end)
+    try:
+        yield
+    finally:
+        os.kill(guard, signal.SIGKILL)
+        os.waitpid(guard, 0)
+        os.close(held)
+
+
+def _be_guard(leader: int, guarded: int, end: int) -> NoReturn:
+    """Wait until no process holds the other end of `end`, and kill the leader's session."""
+    try:
+        os.setsid()  # what kills the group of the parent shall not kill its guard
+        os.write(guarded, b"\n")
+        os.read(end, 1)
+        kill_session(leader)
+    finally:
+        os._exit(0)
 
 
 def _be_child(

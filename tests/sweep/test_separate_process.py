@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from genae_core.sweep.separate_process import describe, kill_session
+from genae_core.sweep.separate_process import describe
 
 # The work tells that it has begun, writes the ids of its processes, and then ends as the test
 # wants. Its child is a Ray of its own: it ignores the signals that end others.
@@ -76,6 +76,10 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def test_what_the_work_tells_comes_back_and_nothing_is_left() -> None:
     facts, why, stopped, _ = Run("pass").ending()
     assert facts == {"begun": 2, "outcome": [1, "two"]}
@@ -133,16 +137,38 @@ def test_ray_may_not_hang_after_the_work() -> None:
     assert seconds < 5
 
 
-def test_the_work_dies_with_the_process_that_waits_for_it() -> None:
-    run = Run("time.sleep(60)")
-    run.process.kill()
-    run.process.wait()
-    deadline = time.monotonic() + 5
-    while _lives(run.work) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _lives(run.work)
-    kill_session(run.work)  # Ray's servers die with their driver, this one does not
-    run.process.communicate()
+@pytest.mark.parametrize("group", [True, False])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "time.sleep(60)",
+        "os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)",
+        "subprocess.run(['sh', '-c', 'while :; do sleep 60 & sleep 0.01; done'])",
+    ],
+)
+@pytest.mark.parametrize("begins", [True, False])
+def test_nothing_outlives_the_process_that_waits_for_the_work(
+    body: str, begins: bool, group: bool
+) -> None:
+    run = Run(body, begins)
+    if group:
+        os.killpg(run.process.pid, signal.SIGKILL)
+    else:
+        run.process.kill()
+    # All of them hold the other end of these pipes, the guard as well.
+    run.process.communicate(timeout=10)
+    assert run.process.returncode == -signal.SIGKILL
+    assert run.are_gone()
+
+
+def test_the_guard_waits_for_death_alone() -> None:
+    run = Run("time.sleep(1)")
+    (guard,) = (int(pid) for pid in _children(run.process.pid) if int(pid) != run.work)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(guard, number)
+    facts, why, stopped, _ = run.ending()
+    assert facts["outcome"] == [1, "two"] and why is None and not stopped
+    assert not _lives(guard)
 
 
 def test_an_error_is_described_in_one_line() -> None:

@@ -154,6 +154,49 @@ def test_a_killed_driver_is_continued_by_one_command(undisturbed: Undisturbed) -
     assert outcome(home, "driver") == expected
 
 
+@pytest.mark.parametrize("phase", ["gcs_server", "ray::RuntimeEnvAgent", "trials"])
+def test_nothing_outlives_a_driver_that_is_killed_alone(
+    undisturbed: Undisturbed, phase: str
+) -> None:
+    """While Ray's first server starts, while its last ones start, and while trials run."""
+    home, expected = undisturbed
+    name = f"alone-{phase.replace(':', '')}"
+    process = start(home, name)
+    if phase == "trials":
+        wait_for_state(home, name, least=20)
+    else:
+        wait_for_program(process, phase)
+    ray = os.getsid(next(pid for pid in family(process.pid) if runs(pid, "gcs_server")))
+    kill(process.pid)
+    killed = time.monotonic()
+    process.communicate()
+    while session(ray):
+        assert time.monotonic() - killed < 10, session(ray)
+        time.sleep(0.02)
+    resume = ["--resume"] if (home / "sweeps" / name / "sweep.json").exists() else []
+    said = ended(start(home, name, *resume))
+    assert phase != "trials" or went_on(said) >= 20
+    assert outcome(home, name) == expected
+
+
+def wait_for_program(driver: subprocess.Popen[str], program: str) -> None:
+    """Wait until a process below the driver runs the program."""
+    deadline = time.monotonic() + 120
+    while not any(runs(pid, program) for pid in family(driver.pid)):
+        assert time.monotonic() < deadline and driver.poll() is None
+        time.sleep(0.02)
+
+
+def session(leader: int) -> list[str]:
+    """The commands of the processes in the leader's session."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(path.name)) == leader and runs(int(path.name), ""):
+                members.append((path / "cmdline").read_text().replace("\0", " "))
+    return members
+
+
 def test_a_truncated_state_falls_back_loudly_to_the_one_before(undisturbed: Undisturbed) -> None:
     home, expected = undisturbed
     process = start(home, "cut")
