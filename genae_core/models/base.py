@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from genae_core.config import register, require, require_finite
 from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
+from genae_core.nets.adam import Adam
 from genae_core.nets.base import sampling_mode
 
 ENCODING_BATCH = 500  # the number of images that `encode_all` encodes at a time
@@ -59,7 +60,7 @@ class AdamConfig:
             The optimiser, in torch's fused implementation.
         """
         betas = (self.beta1, self.beta2)
-        return torch.optim.Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
+        return Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
 
 
 class Player(NamedTuple):
