@@ -141,10 +141,15 @@ def locate_store(uri: str, name: str = "--tracking-uri") -> str:
     """Make the path in an SQLite URI absolute. Other tracking URIs stay as they are.
 
     Raises:
-        ValueError: As for `locate`.
+        ValueError: As for `locate`, or the store would be in memory.
     """
     if not SQLITE.match(uri):
         return uri
+    require(
+        SQLITE.sub("", split_uri(uri).address, count=1) != ":memory:",
+        f"{name} must name a file, because a store in memory ends with its process",
+        uri=uri,
+    )
     return sqlite_uri(sqlite_path(uri, name), split_uri(uri).options)
 
 

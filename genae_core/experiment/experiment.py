@@ -128,6 +128,13 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
             over its family.
     """
     half = min(len(splits.val.images), len(splits.test.images))
+    require(
+        half >= 2,
+        "the splits val and test need at least 2 images each, with which the samples are compared;"
+        " add images",
+        val=len(splits.val.images),
+        test=len(splits.test.images),
+    )
     chains = tuple(_resolved_chain(chain, splits, half) for chain in experiment.chains)
     classifier = resolve_feature_width(experiment.classifier, half)
     _check_training_images(experiment, splits, min(chain.num_chains or 0 for chain in chains) // 2)

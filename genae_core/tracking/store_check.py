@@ -80,6 +80,8 @@ def _check_file(uri: str) -> None:
     if not path.exists():
         with tempfile.TemporaryFile(dir=path.parent):
             return  # The folder can be written.
+    if not path.is_file():  # Opening a named pipe waits for ever.
+        raise StoreError(f"{path} is a device, a pipe or a socket: write sqlite:///PATH of a file")
     with path.open("rb") as file:
         header = file.read(16)
     if header and header != SQLITE_HEADER:

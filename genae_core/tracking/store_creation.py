@@ -76,10 +76,12 @@ def state_of(database: Path) -> Literal["missing", "unfinished", "made"]:
     """Whether the database can be used. MLflow adds the first experiment when all tables are made.
 
     A file that cannot be read, or that is no database of MLflow, counts as made: MLflow says what
-    is wrong with it.
+    is wrong with it. So does what is no file, such as a device, which must not be renamed.
     """
     if not database.exists():
         return "missing"
+    if not database.is_file():
+        return "made"
     address = f"file:{quote(str(database))}?mode=rw"
     try:
         # The connection also undoes what a killed process has left in SQLite's journal.

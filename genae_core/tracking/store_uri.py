@@ -56,6 +56,8 @@ def _check_address(uri: str) -> None:
         split = urlsplit(uri)
         valid = split.port is None or split.port > 0
         valid = valid and (split.hostname is not None or not uri.startswith("http"))
+        # Behind a user's name, an @ in the path comes from a password with a slash in it.
+        valid = valid and not ("@" in split.netloc and "@" in split.path)
     except ValueError:
         valid = False
     if not valid or any(letter.isspace() for letter in uri):

@@ -144,6 +144,14 @@ def test_an_sqlite_uri_is_read_back_as_the_path(name: str, here: Path) -> None:
     assert locate_store(f"{uri}?timeout=3") == f"{uri}?timeout=3"
 
 
+def test_a_store_in_memory_is_refused(here: Path) -> None:
+    for uri in ("sqlite:///:memory:", "sqlite+pysqlite:///:memory:?timeout=3"):
+        with pytest.raises(ValueError, match="--tracking-uri must name a file"):
+            locate_store(uri)
+    uri = f"sqlite:///{here}/:memory:"  # what earlier versions made of the first one
+    assert locate_store(uri) == uri
+
+
 def test_an_sqlite_uri_without_special_characters_is_as_it_always_was(here: Path) -> None:
     """Sweeps of earlier versions are resumed with the URI that they have stored."""
     assert sqlite_uri(here / "a b" / "mlflow.db") == f"sqlite:///{here}/a b/mlflow.db"

@@ -113,6 +113,7 @@ def test_a_given_width_stays() -> None:
         ({"chains": (_chain(num_chains=82),)}, {}, r"\(80 here\).*num_chains=82"),
         ({"chains": (_chain(num_chains=21),)}, {}, "must be even.*num_chains=21"),
         ({"chains": (_chain(num_chains=2),)}, {}, "at least 4.*num_chains=2"),
+        ({}, {"val": 1}, "at least 2 images each.*add images, got val=1, test="),
         (
             {"chains": (_chain(sampler=Reconstruction()),)},
             {"train": 79},

@@ -1,5 +1,7 @@
 """Stores in odd states are one clear line within seconds, and never a library's exception."""
 
+import os
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from contracts.databases import new_store
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from genae_core.tracking import store_check
+from genae_core.tracking import store_check, store_creation
 from genae_core.tracking.mlflow_store import StartedRun, Tracker
 from genae_core.tracking.store_errors import StoreError
 from genae_core.tracking.store_uri import resolve_uri
@@ -49,6 +51,11 @@ def _older(path: Path) -> None:
         connection.execute("update alembic_version set version_num = 'cc1f77228345'")
 
 
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
 def _other_program(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("create table experiments (x int)")
@@ -76,6 +83,20 @@ def test_a_file_that_is_no_store(
         open_store(f"sqlite:///{path}", tmp_path)
     assert len(str(caught.value).splitlines()) == 1 and str(path) in str(caught.value)
     assert before is None or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, _socket])
+def test_what_is_no_file_is_neither_opened_nor_renamed(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "mlflow.db"
+    make(path)
+    before = path.stat()
+    with pytest.raises(StoreError, match=f"{path} is a device, a pipe or a socket"):
+        resolve_uri(f"sqlite:///{path}")
+    assert store_creation.state_of(path) == "made"
+    assert path.stat().st_ino == before.st_ino and path.stat().st_mode == before.st_mode
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_good_store_an_empty_file_and_a_new_one_are_opened(tmp_path: Path) -> None:
@@ -137,6 +158,8 @@ def test_an_address_at_which_there_is_no_store(
     [
         "http://me:hun#ter2@host",
         "http://me:hun/ter2@host",
+        "http://me:1@hun/ter2@host:1",
+        "postgresql+psycopg://me:1@hun/ter2@host:1/db",
         "http://me:hun ter2@host",
         "http://me:hunter2@host:99999",
         " http://me:hunter2@host",
