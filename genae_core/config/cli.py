@@ -15,7 +15,7 @@ import tyro
 from threadpoolctl import ThreadpoolController
 
 from genae_core.config.console import flush_output
-from genae_core.config.errors import DEBUG, print_error
+from genae_core.config.errors import DEBUG, print_error, short_logs
 from genae_core.config.machine import usable_cpus
 from genae_core.config.redaction import redact, redact_uri
 from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
@@ -39,7 +39,7 @@ def cli(options: type[T], main: Callable[[T], int], description: str | None) -> 
     restore(_WHILE_IMPORTING)
     _running = True
     try:
-        with StopSignals():
+        with StopSignals(), short_logs():
             flags: Any = options
             parsed: Any = _parse(with_debug(flags), description)
             if parsed.debug:

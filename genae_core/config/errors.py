@@ -1,7 +1,11 @@
 """The one message that a user reads about an error, and the exit status that goes with it."""
 
+import contextlib
+import logging
 import os
 import traceback
+from collections.abc import Iterator
+from typing import Any
 
 from genae_core.config.console import say
 from genae_core.config.redaction import redact
@@ -46,6 +50,29 @@ def print_error(error: BaseException) -> int:
 def shows_tracebacks() -> bool:
     """Return whether the user asked for tracebacks."""
     return os.environ.get(DEBUG, "") not in ("", "0")
+
+
+@contextlib.contextmanager
+def short_logs() -> Iterator[None]:
+    """During the block, what a library logs about an exception ends with its reason in one line.
+
+    With --debug or GENAE_DEBUG=1 the traceback follows, as without the block.
+    """
+    make_record = logging.getLogRecordFactory()
+
+    def make_short(*args: Any, **names: Any) -> logging.LogRecord:
+        record = make_record(*args, **names)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not shows_tracebacks():
+            message = f"{record.getMessage().strip()} {type(error).__name__}: {_text(error)}"
+            record.msg, record.args, record.exc_info = redact(" ".join(message.split())), (), None
+        return record
+
+    logging.setLogRecordFactory(make_short)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(make_record)
 
 
 def _text(error: BaseException) -> str:

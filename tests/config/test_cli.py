@@ -1,5 +1,6 @@
 """The errors of the command line."""
 
+import logging
 import pickle
 from dataclasses import dataclass
 
@@ -120,3 +121,33 @@ def test_a_script_gets_its_own_class_which_can_be_sent_to_another_process(
     monkeypatch.setattr("sys.argv", ["script", "--count", "3", *words])
     assert cli(Options, main, "What it does.") == 0
     assert received == [Options(count=3)] and type(received[0]) is Options
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_a_library_logs_about_an_exception_is_one_line(
+    debug: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def main(options: Options) -> int:
+        try:
+            raise OSError("no space at\nhttp://me:hunter2@host/")
+        except OSError:
+            logging.getLogger("a.library").exception("Saving %s failed:\n", "the state")
+        logging.getLogger("a.library").warning("%d left", 3)
+        return 0
+
+    monkeypatch.delenv(DEBUG, raising=False)
+    monkeypatch.setattr("sys.argv", ["script", *(["--debug"] if debug else [])])
+    assert cli(Options, main, "What it does.") == 0
+    monkeypatch.delenv(DEBUG, raising=False)
+    first, second = caplog.records
+    assert second.getMessage() == "3 left"
+    if debug:
+        assert first.exc_info is not None and first.getMessage() == "Saving the state failed:\n"
+    else:
+        assert first.exc_info is None
+        assert first.getMessage() == (
+            "Saving the state failed: OSError: no space at http://me:***@host/"
+        )
