@@ -7,6 +7,7 @@ and renamed. Other databases undo by themselves what was not finished, and need 
 """
 
 import contextlib
+import glob
 import hashlib
 import os
 import sqlite3
@@ -65,7 +66,10 @@ def make_if_missing(uri: str, make: Callable[[str], None]) -> None:
         while _settled_state_of(database) != "made":
             if database.exists():
                 _set_aside(database)
-            partial = database.with_name(f".{database.name}.partial-{os.getpid()}")
+            start = f".{database.name}.partial-"
+            for unfinished in database.parent.glob(f"{glob.escape(start)}*"):
+                unfinished.unlink()  # its process was killed, or the disk was full
+            partial = database.with_name(f"{start}{os.getpid()}")
             make(sqlite_uri(partial))
             if not database.exists():  # a server of MLflow takes no lock
                 _rename(partial, database)

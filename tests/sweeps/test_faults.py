@@ -239,8 +239,9 @@ def test_whatever_is_killed_under_a_sweep_it_says_how_to_go_on(
 ) -> None:
     """A server of Ray, the process that has joined Ray, or all of them at once with SIGTERM."""
     home, expected = undisturbed
-    process = start(home, victim)
-    wait_for_state(home, victim, least=20)
+    name = f"killed-{victim}"
+    process = start(home, name)
+    wait_for_state(home, name, least=20)
     below = family(process.pid)
     if victim == "group":
         for pid in (*below, process.pid):
@@ -252,11 +253,11 @@ def test_whatever_is_killed_under_a_sweep_it_says_how_to_go_on(
     said = ended(process, 130)
     assert time.monotonic() - began < 15
     last = said.strip().splitlines()[-1]
-    assert last == f"to continue: the same command with --name {victim} --resume"
+    assert last == f"to continue: the same command with --name {name} --resume"
     assert "0 finished runs" in said
     assert not any(runs(pid, "") for pid in below)
-    assert went_on(ended(start(home, victim, "--resume"))) >= 20
-    assert outcome(home, victim) == expected
+    assert went_on(ended(start(home, name, "--resume"))) >= 20
+    assert outcome(home, name) == expected
 
 
 def runs(pid: int, program: str) -> bool:

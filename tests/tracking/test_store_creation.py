@@ -140,3 +140,14 @@ def test_launches_that_begin_together_share_a_database_of_postgresql(
         )
         rounds = first_use.run("race", "open_database", tmp_path, 8, 3)
     assert rounds == [[[f"study {number}"]] * 8 for number in range(3)]
+
+
+def test_what_a_full_disk_has_left_is_removed_by_the_next_launch(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow[1].db"
+    left = [tmp_path / f".mlflow[1].db.partial-7{end}" for end in ("", "-journal")]
+    other = tmp_path / ".mlflow1.db.partial-7"
+    for path in (*left, other):
+        path.touch()
+    Tracker.create(uri, "study", tmp_path / "artifacts")
+    assert not any(path.exists() for path in left) and other.exists()
+    assert store_creation.state_of(tmp_path / "mlflow[1].db") == "made"
