@@ -64,8 +64,8 @@ def short_logs() -> Iterator[None]:
         record = make_record(*args, **names)
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not shows_tracebacks():
-            message = f"{record.getMessage().strip()} {type(error).__name__}: {_text(error)}"
-            record.msg, record.args, record.exc_info = redact(" ".join(message.split())), (), None
+            message = f"{_one_line(record.getMessage())} {_reason(error)}"
+            record.msg, record.args, record.exc_info = message, (), None
         return record
 
     logging.setLogRecordFactory(make_short)
@@ -80,11 +80,20 @@ def _text(error: BaseException) -> str:
     return str(error).strip() or type(error).__name__
 
 
+def _one_line(text: str) -> str:
+    """The text in one line and without passwords."""
+    return " ".join(redact(text).split())
+
+
+def _reason(error: BaseException) -> str:
+    """The class of an error and the beginning of its message."""
+    words = _one_line(str(error))[:500]  # cut last, since the cut may take away an "@"
+    return type(error).__name__ + (f": {words}" if words else "")
+
+
 def _report(error: BaseException) -> str:
     """The message about an error that nobody foresaw, in one line of whole sentences."""
-    words = " ".join(redact(str(error)).split())  # before it is cut, which may take away an "@"
-    reason = type(error).__name__ + (f": {words[:500]}" if words else "")
     return (
-        f"error: genae met an error that it did not expect: {reason}. Please report it to the "
-        f"maintainers, with the traceback that --debug or {DEBUG}=1 shows."
+        f"error: genae met an error that it did not expect: {_reason(error)}. Please report it to "
+        f"the maintainers, with the traceback that --debug or {DEBUG}=1 shows."
     )

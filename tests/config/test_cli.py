@@ -125,10 +125,7 @@ def test_a_script_gets_its_own_class_which_can_be_sent_to_another_process(
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_what_a_library_logs_about_an_exception_is_one_line(
-    debug: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    debug: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def main(options: Options) -> int:
         try:
