@@ -24,13 +24,23 @@ from typing import Any
 FirstUse = Callable[[Path], Any]
 
 
-def open_store(folder: Path) -> list[Any]:
-    """Open the store, log a run to it, and return the experiment and what the run holds."""
+def _create_tracker(folder: Path) -> Any:
+    """Open the store, or make it."""
     from genae_core.tracking import mlflow_store, store_creation, store_uri
 
     store_creation.QUIET_S = 0.5  # no server of MLflow makes a store here
-    uri, key = store_uri.resolve_uri(f"sqlite:///{folder}/mlflow.db"), f"key of {os.getpid()}"
-    tracker = mlflow_store.Tracker.create(uri, "study", folder / "artifacts")
+    uri = store_uri.resolve_uri(f"sqlite:///{folder}/mlflow.db")
+    return mlflow_store.Tracker.create(uri, "study", folder / "artifacts")
+
+
+def make_store(folder: Path) -> None:
+    """Make the store, without a run."""
+    _create_tracker(folder)
+
+
+def open_store(folder: Path) -> list[Any]:
+    """Open the store, log a run to it, and return the experiment and what the run holds."""
+    tracker, key = _create_tracker(folder), f"key of {os.getpid()}"
     run = tracker.start(key, "a run", {"sweep": "s"}, {"param": "1"}, 0)
     tracker.log_metrics(run, [("chain/fcd", 1.0, 0)])
     tracker.finish(run.run_id)
