@@ -265,6 +265,7 @@ KINDS = {
         _make_curve, lambda folder: parse_curves((folder / "curve.json").read_bytes())
     ),
 }
+SLOW = ("states", "unfinished shards")  # they train, and decode again
 
 
 def _is_read(path: Path) -> bool:
@@ -314,7 +315,9 @@ def _outcome(kind: Stored, folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     return value, said + captured.out + captured.err
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in KINDS]
+)
 def test_no_damaged_file_is_used_without_a_word(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -382,6 +382,7 @@ def test_unfinished_shards_are_finished(tree: Path) -> None:
     assert manifest == stored
 
 
+@pytest.mark.slow
 def test_finished_shards_are_known_again(tree: Path) -> None:
     before = (tree / "shards" / "manifest.json").read_bytes()
     assert "nothing was left to decode" in script(tree, PREPARE_DATA, *PREPARE, "--out", "shards")

@@ -49,6 +49,7 @@ def test_a_number_that_is_another_process_by_now_is_left_alone(
     assert stranger.poll() is None and not path.exists()
 
 
+@pytest.mark.slow
 def test_the_recorded_process_is_ended(
     node: ModuleType, stranger: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -227,6 +227,7 @@ def test_what_ray_starts_on_aws_is_closed_encrypted_and_spot(
     assert not provider.non_terminated_nodes({})
 
 
+@pytest.mark.slow
 def test_the_heads_role_may_start_these_workers_and_no_others(
     cloud: dict[str, str], filling: ModuleType
 ) -> None:

@@ -328,6 +328,7 @@ def test_the_config() -> None:
             CelebAConfig(root="data", crop=crop)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_real_files(real_data: Callable[[str], str]) -> None:
     splits = load(CelebAConfig(root=real_data("celeba"), size=32))
     total = sum(len(split.images) for split in splits[:3])

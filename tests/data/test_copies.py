@@ -179,6 +179,7 @@ def test_copies_do_not_count_as_unusable(raw: Path, tmp_path: Path) -> None:
 SMALL_SETS = st.lists(st.integers(0, 11), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(train=SMALL_SETS, val=SMALL_SETS, test=SMALL_SETS)
 def test_what_is_left_of_generated_splits(

@@ -62,6 +62,7 @@ def test_a_root_that_is_typed_anyhow_is_read_from_another_folder(
     assert isinstance(streamed.train.images, StreamedImages)
 
 
+@pytest.mark.slow
 def test_a_store_with_odd_names_holds_what_a_disk_holds(
     here: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

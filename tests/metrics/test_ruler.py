@@ -96,6 +96,7 @@ def measured(splits: Splits) -> Ruler:
     return measure_ruler(train_classifier(config, splits, False), splits, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [40, 60])
 def test_classes_and_turns_that_can_be_seen_make_a_sound_ruler(count: int) -> None:
     for splits, task in ((bars(count, 4), "classes"), (bright_above(count), "quarter turns")):

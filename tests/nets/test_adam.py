@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
@@ -11,6 +12,7 @@ from genae_core.nets.adam import Adam
 
 PROGRAM = """
 import sys
+import pytest
 import torch
 from genae_core.nets.adam import Adam
 value = torch.nn.Parameter(torch.ones(2))
@@ -53,6 +55,7 @@ def test_a_step_leaves_gradients_on_for_what_follows() -> None:
     assert torch.is_grad_enabled() and value.requires_grad
 
 
+@pytest.mark.slow
 def test_it_does_not_import_the_compiler() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False

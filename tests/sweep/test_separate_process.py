@@ -13,6 +13,8 @@ import pytest
 
 from genae_core.sweep.separate_process import describe
 
+pytestmark = pytest.mark.slow  # each test starts processes, and waits for them
+
 # The work tells that it has begun, writes the ids of its processes, and then ends as the test
 # wants. Its child is a Ray of its own: it ignores the signals that end others.
 SCRIPT = """

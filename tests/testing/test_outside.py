@@ -118,6 +118,7 @@ def run_contract(folder: Path, noise: float, *flags: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_a_family_of_ones_own_passes_the_contract(tmp_path: Path) -> None:
     done = run_contract(tmp_path, noise=0.2)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -125,6 +126,7 @@ def test_a_family_of_ones_own_passes_the_contract(tmp_path: Path) -> None:
     assert passed and int(passed[1]) >= 20 and "skipped" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_broken_contract_is_reported_with_the_values(tmp_path: Path) -> None:
     """The asserts of the suite are rewritten by pytest, although they lie in a library."""
     done = run_contract(tmp_path, 0.5, "-k", "corruption")

@@ -62,6 +62,7 @@ def check_run(tracker: Tracker, key: str) -> None:
     assert files == {"experiment.json", "images"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", BROKEN)
 def test_a_server_that_answers_wrongly_loses_nothing_and_is_given_up_in_time(
     gate: Gate, tracker: Tracker, tmp_path: Path, mode: str
@@ -108,6 +109,7 @@ def _brief(seconds: float) -> None:
     time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", BROKEN)
 def test_a_store_is_not_opened_at_such_a_server(
     gate: Gate, served: tuple[Gate, str], tmp_path: Path, mode: str
