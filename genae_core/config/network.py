@@ -54,30 +54,22 @@ def within(seconds: float, function: Callable[..., Result], *arguments: Any) -> 
     return results[0]
 
 
-def check_port(host: str, port: int, greeting: bytes = b"") -> bytes:
+def check_port(host: str, port: int) -> None:
     """Connect to a port, and close the connection again.
 
     Args:
         host: The name or the IP address of the host.
         port: The port.
-        greeting: Bytes to send. If there are some, an answer must follow.
-
-    Returns:
-        The beginning of the answer to the greeting; without a greeting no bytes.
 
     Raises:
         ConnectionError: Nothing answers within ANSWER_S. The message says why.
     """
 
-    def ask() -> bytes:
-        with socket.create_connection((host, port), ANSWER_S) as connection:
-            if not greeting:
-                return b""
-            connection.sendall(greeting)
-            return connection.recv(64)
+    def ask() -> None:
+        socket.create_connection((host, port), ANSWER_S).close()
 
     try:
-        return within(ANSWER_S, ask)
+        within(ANSWER_S, ask)
     except OSError as error:
         raise ConnectionError(f"nothing answers at {host}:{port}: {_reason(error)}") from None
 

@@ -16,6 +16,7 @@ from genae_core.metrics.classifier import ClassifierConfig, resolve_feature_widt
 from genae_core.metrics.fcd import few_images_warning
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
+from genae_core.nets.unfilled import unfilled
 from genae_core.priors.normal import IsotropicNormal
 from genae_core.samplers.base import ModelWithPrior
 from genae_core.samplers.config import ChainConfig
@@ -84,7 +85,7 @@ class Experiment:
 @functools.lru_cache(maxsize=1024)  # an experiment is made anew with each field that is filled in
 def _count_weights(model: ModelConfig, shape: Shape) -> int:
     """The number of the weights, from a build that takes no memory and draws nothing."""
-    with torch.device("meta"):
+    with unfilled():
         built: Any = model.build(shape)
     return sum(weight.numel() for weight in built.parameters())
 

@@ -10,6 +10,7 @@ from torch import nn
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
 from genae_core.nets.base import ComputeConfig
+from genae_core.nets.unfilled import unfilled
 from genae_core.training.dropout import has_dropout
 
 Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
@@ -46,7 +47,7 @@ def compute_choices(
         "this hardware does not compute in bfloat16: use --precision auto or fp32",
         precision=precision,
     )
-    with torch.device("meta"):
+    with unfilled():
         model = experiment.model.build(experiment.data.shape)
     images = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
     lower = ComputeConfig(precision="bf16", channels_last=images)

@@ -5,16 +5,16 @@ Ray waits about ten minutes for an address at which nothing answers.
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
+from genae_core.config import network
 from genae_core.config.network import check_port
 from genae_core.config.redaction import redact
 
 CLIENT_PORT = 10001  # of ray://HOST without a port
-# What every connection of HTTP/2 begins with, and an empty frame of settings. A server of gRPC
-# answers with its own settings, a frame of the type 4.
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-SETTINGS = b"\x04"
+ANSWERS = ("OK", "UNAUTHENTICATED")  # of a Ray cluster; the second by one that wants a token
 LONGEST = 300  # characters of Ray's message
 
 
@@ -71,10 +71,24 @@ def check_address(address: str) -> None:
             "6379 by default, or send the job with jobs/submit.py --address"
         )
     host, port = _host_and_port(address)
+    check_port(host, port)
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-        check_port(host, port)
-    elif check_port(host, port, GREETING)[3:4] != SETTINGS:
-        raise ValueError("something answers there, but it is no Ray cluster")
+        return
+    status = _ask(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", address)
+    if status == "DEADLINE_EXCEEDED":
+        raise ConnectionError(
+            f"nothing answers at {host}:{port}: there is no answer within {network.ANSWER_S:g} s"
+        )
+    if status not in ANSWERS:
+        raise ValueError(f"something answers there, but it is no Ray cluster ({status})")
+
+
+def _ask(place: str, address: str) -> str:
+    """The status of what answers there, asked as a node or as a client would ask it."""
+    kind = "client" if address.startswith("ray://") else "head"
+    program = (sys.executable, "-m", f"{__package__}.ask_ray", place, kind, str(network.ANSWER_S))
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

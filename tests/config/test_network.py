@@ -15,18 +15,17 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "ANSWER_S", 0.3)
 
 
-def test_a_closed_port_an_unknown_host_and_a_silent_port(silent: int) -> None:
+def test_a_closed_port_an_unknown_host_and_an_open_port(silent: int) -> None:
     cases = [
-        ("127.0.0.1", 1, b"", "refused"),
-        ("no-such-host.invalid", 1, b"", "no host of this name"),
-        ("127.0.0.1", silent, b"hello", "no answer within 0.3 s"),
+        ("127.0.0.1", 1, "refused"),
+        ("no-such-host.invalid", 1, "no host of this name"),
     ]
-    for host, port, greeting, reason in cases:
+    for host, port, reason in cases:
         began = time.monotonic()
         with pytest.raises(ConnectionError, match=f"nothing answers at {host}:{port}.*{reason}"):
-            check_port(host, port, greeting)
+            check_port(host, port)
         assert time.monotonic() - began < 2
-    assert check_port("127.0.0.1", silent) == b""
+    check_port("127.0.0.1", silent)
 
 
 def test_a_name_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """A dead Ray is one clear line within seconds, and Ray's errors never leave as tracebacks."""
 
+import contextlib
+import http.server
 import os
-import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,34 +18,37 @@ from genae_core.config import network
 from genae_core.sweep import ray_cluster, ray_errors
 from genae_core.sweep.ray_errors import ClusterError, check_address, translate_errors
 
+# A server of gRPC that knows Ray's two methods, or wants a token for them, or knows none.
+SERVER = """
+import concurrent.futures, sys, threading, grpc
+from genae_core.sweep.ask_ray import QUESTIONS
+known = {
+    "ray": lambda request, context: request,
+    "token": lambda request, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, ""),
+}
+handlers = []
+if sys.argv[1] in known:
+    for method, message in QUESTIONS.values():
+        _, service, name = method.split("/")
+        handler = grpc.unary_unary_rpc_method_handler(known[sys.argv[1]])
+        handlers.append(grpc.method_handlers_generic_handler(service, {name: handler}))
+server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers)
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+print(port, flush=True)
+threading.Event().wait(60)
+"""
 
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """What a server answers, once it is filled, at the address HOST:PORT of the first entry."""
-    monkeypatch.setattr(network, "ANSWER_S", 0.5)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(5)
-        replies = [f"127.0.0.1:{listener.getsockname()[1]}".encode()]
-        kept: list[socket.socket] = []
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection = listener.accept()[0]
-                except OSError:
-                    return
-                kept.append(connection)
-                for reply in replies[1:]:
-                    connection.sendall(reply)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield replies
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-        for connection in kept:
-            connection.close()
+@contextlib.contextmanager
+def grpc_server(kind: str) -> Iterator[str]:
+    """The address of a server in a process of its own, since gRPC's threads survive no fork."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, kind], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        yield f"127.0.0.1:{int(server.stdout.readline())}"
+        server.kill()
 
 
 @pytest.mark.parametrize(
@@ -73,21 +79,36 @@ def test_an_address_at_which_there_is_no_cluster(
     assert "hunter2" not in str(caught.value) and "--ray-address" in str(caught.value)
 
 
-def test_a_port_that_never_answers_or_is_of_something_else(answers: list[bytes]) -> None:
-    address = answers[0].decode()
+def test_a_port_that_never_answers(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "ANSWER_S", 0.5)
     with pytest.raises(ConnectionError, match="no answer within 0.5 s"):
-        check_address(address)
-    answers.append(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        check_address(f"127.0.0.1:{silent}")
+
+
+def test_a_port_of_something_else() -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     with pytest.raises(ValueError, match="it is no Ray cluster"):
-        check_address(address)
-    answers[1] = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 1, 0])  # settings of HTTP/2
-    check_address(address)
-    check_address(f"ray://{address}")
+        check_address(f"127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
 
 
-def test_tls_is_not_greeted(answers: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("kind", ["ray", "token", "nothing"])
+def test_a_server_of_grpc(kind: str, scheme: str) -> None:
+    """Also a proxy speaks HTTP/2, and answers 404: to gRPC this is a method that is not known."""
+    with grpc_server(kind) as address:
+        if kind == "nothing":
+            with pytest.raises(ValueError, match=r"no Ray cluster \(UNIMPLEMENTED\)"):
+                check_address(scheme + address)
+        else:
+            check_address(scheme + address)
+
+
+def test_tls_is_asked_for_a_connection_alone(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
-    check_address(answers[0].decode())
+    check_address(f"127.0.0.1:{silent}")
 
 
 @pytest.mark.parametrize(
