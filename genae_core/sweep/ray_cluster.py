@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -56,15 +57,16 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             memory = divide_memory()
             _make_token()
-            ray.init(
-                address="local",
-                num_cpus=usable_cpus() if num_cpus is None else num_cpus,
-                object_store_memory=memory.object_store,
-                _memory=memory.tasks,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
+            with _without_monitors(ray):
+                ray.init(
+                    address="local",
+                    num_cpus=usable_cpus() if num_cpus is None else num_cpus,
+                    object_store_memory=memory.object_store,
+                    _memory=memory.tasks,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                )
     except Exception as error:  # Ray raises errors of many kinds here.
         raise _no_cluster(address or "this machine", error) from error
     finally:
@@ -102,6 +104,22 @@ def _no_cluster(where: str, error: Exception) -> ValueError:
         f"no Ray cluster could be used at {redact_uri(where)}: {one_line(error)}; check "
         "--ray-address, and RAY_AUTH_MODE and its token if the cluster requires one"
     )
+
+
+@contextlib.contextmanager
+def _without_monitors(ray: ModuleType) -> Iterator[None]:
+    """In this context, a new cluster has no autoscaler and nothing that reads its workers' logs.
+
+    A cluster of this machine alone never grows, and nobody reads the logs that the second one
+    collects. Each is a process of 85 MB. `ray.init` has no argument for them.
+    """
+    parameters = ray._private.parameter
+    before = parameters.RayParams
+    parameters.RayParams = partial(before, no_monitor=True, include_log_monitor=False)
+    try:
+        yield
+    finally:
+        parameters.RayParams = before
 
 
 def _make_token() -> None:

@@ -104,13 +104,15 @@ def test_joining_a_cluster_leaves_the_handler_of_sigterm(monkeypatch: pytest.Mon
 
 
 ALONE = """
-import os, re, subprocess
+import os, psutil, re, subprocess
 from genae_core.sweep import ray_cluster
 ray_cluster.connect(None, 1)
 rows = subprocess.run(["ss", "-tulnpH"], capture_output=True, text=True, check=True).stdout
 for row in rows.splitlines():
     if any(os.getsid(int(pid)) == os.getsid(0) for pid in re.findall(r"pid=(\\d+)", row)):
         print("listens", row.split()[4])
+for process in psutil.Process().children(recursive=True):
+    print("runs", *process.cmdline())
 ray_cluster.disconnect()
 """
 
@@ -128,6 +130,7 @@ def test_a_sweep_of_its_own_listens_on_loopback_alone() -> None:
     assert done.returncode == 0, done.stderr
     addresses = re.findall(r"listens (\S+)", done.stdout)
     assert len(addresses) > 3, done.stdout  # GCS, raylet, its agent
+    assert "runs " in done.stdout and "monitor.py" not in done.stdout
     for address in addresses:
         assert re.match(r"127\.|\[(::ffff:127\.|::1\])", address), addresses
 
