@@ -3,14 +3,15 @@
 If the job is stopped, start it again with the same flags, and it continues.
 
   python jobs/prepare_data.py celeba --raw DIR --out DIR
+  python jobs/prepare_data.py image_folder --raw DIR --out DIR --size 28 --grey
   python jobs/prepare_data.py image_folder --raw s3://BUCKET/images --out s3://BUCKET/shards
 """
 
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import tyro
 from tqdm import tqdm
@@ -19,9 +20,6 @@ from genae_core.config.cli import cli
 from genae_core.config.console import say
 from genae_core.config.places import locate_fields
 from genae_core.data.base import DataConfig, Source
-from genae_core.data.celeba import CelebAConfig
-from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.mnist import MNISTConfig
 from genae_core.data.parts import ChosenMapper, PartMapper
 from genae_core.data.preparation import (
     FORMER_REJECTED,
@@ -32,7 +30,7 @@ from genae_core.data.preparation import (
 )
 from genae_core.data.shards import Manifest, Shard, ShardSpec
 from genae_core.data.storage import Folder
-from genae_core.data.svhn import SVHNConfig
+from genae_core.recipes.dataset_configs import FileDataset, ImageSettings, dataset_config
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.cluster_mapper import ClusterMapper
 
@@ -41,17 +39,22 @@ from genae_core.sweep.cluster_mapper import ClusterMapper
 class Options:
     """The flags of this job."""
 
-    dataset: Annotated[Literal["mnist", "svhn", "celeba", "image_folder"], tyro.conf.Positional]
-    """The dataset whose official files are read; image_folder is any folder of images."""
+    dataset: Annotated[FileDataset, tyro.conf.Positional]
+    """The dataset whose official files are read; image_folder is any folder of images, arrays is a
+    file of numpy, and huggingface is a folder that save_to_disk has written."""
     raw: str
-    """Folder or URI (s3://, gs://) of the official files, or of the images."""
+    """Folder or URI (s3://, gs://) of the official files, or of the images; for arrays, an .npz or
+    .npy file."""
     out: str
     """Folder or URI for the shards; it must hold nothing else."""
-    size: int = 64
-    """Resize the images to size x size pixels: 32 or 64 (mnist stays at 28)."""
+    size: int | None = None
+    """Resize the images to size x size pixels, 28 or a multiple of 8 (default: 64; cifar10 and
+    cifar100 stay at 32, arrays at their size; mnist and the sets like it are always at 28)."""
+    grey: bool = False
+    """image_folder, arrays, huggingface: read the images as grey values, and not as colours."""
     crop: float | None = None
     """Side of the central square that is used, divided by the shorter side of the image (default:
-    148/178 for celeba, 1 for image_folder)."""
+    148/178 for celeba, 1 for image_folder and huggingface)."""
     extra: bool = False
     """svhn: add the 531,131 images of extra_32x32.mat to the training split."""
     split_seed: int = 0
@@ -74,24 +77,17 @@ class Options:
 
 def config_of(options: Options) -> DataConfig:
     """The dataset's config. Raises ValueError for flags that the dataset does not have."""
-    raw, size, download = options.raw, options.size, options.download
-    if options.crop is not None and options.dataset not in ("celeba", "image_folder"):
-        raise ValueError(f"--crop is only for celeba and image_folder, got {options.crop}")
     if not 0 <= options.max_rejected <= 1:
         raise ValueError(f"--max-rejected must be in [0, 1], got {options.max_rejected}")
-    if options.extra and options.dataset != "svhn":
-        raise ValueError(f"--extra is only for svhn, got the dataset {options.dataset}")
-    if options.dataset == "mnist":
-        return MNISTConfig(root=raw, download=download)
-    if options.dataset == "svhn":
-        return SVHNConfig(root=raw, size=size, extra=options.extra, download=download)
-    seed = options.split_seed
-    data: CelebAConfig | ImageFolderConfig
-    if options.dataset == "celeba":
-        data = CelebAConfig(root=raw, size=size, split_seed=seed, download=download)
-    else:
-        data = ImageFolderConfig(root=raw, size=size, split_seed=seed)
-    return data if options.crop is None else replace(data, crop=options.crop)
+    settings = ImageSettings(
+        size=options.size,
+        grey=options.grey,
+        crop=options.crop,
+        extra=options.extra,
+        split_seed=options.split_seed,
+        download=options.download,
+    )
+    return dataset_config(options.dataset, options.raw, settings)
 
 
 def _list_of_rejected(out: Folder) -> str:

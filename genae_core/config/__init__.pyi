@@ -1,3 +1,4 @@
+from .later_fields import later_field as later_field
 from .registry import KEY as KEY
 from .registry import register as register
 from .serialize import canonicalize as canonicalize

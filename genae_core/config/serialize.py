@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from genae_core.config.former_names import FORMER_FIELDS
+from genae_core.config.later_fields import stored_fields
 from genae_core.config.redaction import redact_values
 from genae_core.config.registry import KEY, canonical_name, class_of, former_name, name_of
 from genae_core.config.types import check_types
@@ -183,7 +184,7 @@ def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
         if dataclasses.is_dataclass(value):
             if name:
                 flat[name] = type(value).__name__
-            for field in dataclasses.fields(value):
+            for field in stored_fields(value):
                 field_name = _former_field(name_of(type(value)), field.name)
                 visit(f"{name}.{field_name}" if name else field_name, getattr(value, field.name))
         elif isinstance(value, tuple) and any(dataclasses.is_dataclass(item) for item in value):
@@ -198,7 +199,7 @@ def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
 
 
 def _to_dict(config: Any) -> dict[str, Any]:
-    fields = {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    fields = {f.name: _to_plain(getattr(config, f.name)) for f in stored_fields(config)}
     return {KEY: name_of(type(config)), **fields}
 
 

@@ -1,3 +1,5 @@
+from .arrays import ArraysConfig as ArraysConfig
+from .arrays import arrays_config as arrays_config
 from .base import ArraySource as ArraySource
 from .base import DataConfig as DataConfig
 from .base import Images as Images
@@ -8,8 +10,14 @@ from .base import Split as Split
 from .base import Splits as Splits
 from .base import fingerprint as fingerprint
 from .celeba import CelebAConfig as CelebAConfig
+from .cifar import CIFAR10Config as CIFAR10Config
+from .cifar import CIFAR100Config as CIFAR100Config
 from .digits import DigitsConfig as DigitsConfig
+from .emnist import EMNISTConfig as EMNISTConfig
+from .fashion_mnist import FashionMNISTConfig as FashionMNISTConfig
+from .huggingface import HuggingFaceConfig as HuggingFaceConfig
 from .image_folder import ImageFolderConfig as ImageFolderConfig
+from .kmnist import KMNISTConfig as KMNISTConfig
 from .load import LoadOptions as LoadOptions
 from .load import load_splits as load_splits
 from .mnist import MNISTConfig as MNISTConfig

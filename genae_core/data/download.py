@@ -12,6 +12,26 @@ def _mnist(datasets: ModuleType, root: Path) -> None:
     datasets.MNIST(str(root), download=True)
 
 
+def _fashion_mnist(datasets: ModuleType, root: Path) -> None:
+    datasets.FashionMNIST(str(root), download=True)
+
+
+def _kmnist(datasets: ModuleType, root: Path) -> None:
+    datasets.KMNIST(str(root), download=True)
+
+
+def _emnist(datasets: ModuleType, root: Path) -> None:
+    datasets.EMNIST(str(root), split="balanced", download=True)  # One archive holds all subsets.
+
+
+def _cifar10(datasets: ModuleType, root: Path) -> None:
+    datasets.CIFAR10(str(root), download=True)
+
+
+def _cifar100(datasets: ModuleType, root: Path) -> None:
+    datasets.CIFAR100(str(root), download=True)
+
+
 def _svhn(datasets: ModuleType, root: Path) -> None:
     for split in ("train", "test"):
         if (root / "svhn" / f"{split}_32x32.mat").exists():
@@ -25,6 +45,11 @@ def _celeba(datasets: ModuleType, root: Path) -> None:
 
 DOWNLOADERS: dict[str, Callable[[ModuleType, Path], None]] = {
     "mnist": _mnist,
+    "fashion_mnist": _fashion_mnist,
+    "kmnist": _kmnist,
+    "emnist": _emnist,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
     "svhn": _svhn,
     "celeba": _celeba,
 }

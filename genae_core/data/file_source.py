@@ -4,8 +4,6 @@ Shapes: N images, S the final side, A binary attributes.
 """
 
 import errno
-import hashlib
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,18 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.data.base import Rejected, Rows
-from genae_core.data.decoding_process import NotStartedError
-from genae_core.data.images import decode, resize_squares
+from genae_core.data.encoded_rows import Decoding, decode_rows
 from genae_core.data.names import escape_name
 from genae_core.data.storage import Folder, Listing
 
 NUM_THREADS = 16  # the number of threads that fetch files from an object store
 MAX_FETCHED = 64  # the number of files that wait in memory to be decoded
-# This number of images is resized together, which takes a third of the time of one by one.
-RESIZED_TOGETHER = 64
 MAX_FILE_BYTES = 2**29  # more than MAX_PIXELS take without any compression
-UNREADABLE = "cannot be read"
-MAX_REASON = 300  # characters
 OUR_FAILURES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # the process lacks something
 
 
@@ -74,6 +67,7 @@ class FileSource:
         label_names: As in `Source`, like notes and rejected.
         notes: Sentences for the user.
         rejected: Files that are in no split.
+        grey: Whether the images are read as grey values, with one channel.
     """
 
     folder: Folder
@@ -86,6 +80,7 @@ class FileSource:
     label_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    grey: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,53 +90,8 @@ class FileSource:
     def read(self, split: str, first: int, last: int) -> Rows:
         """Read and decode the files of rows first, ..., last - 1 of a split."""
         names = self.names[split][first:last]
-        images = np.empty((len(names), 3, self.size, self.size), np.uint8)
-        usable: list[int] = []
-        squares: list[NDArray[np.uint8]] = []
-        rejected = []
-        digest = hashlib.sha256()
-        seconds = {"read": 0.0, "decode": 0.0}
-        clock = time.perf_counter
-        began = clock()
-        for row, content in enumerate(self._contents(names)):
-            seconds["read"] += clock() - began
-            began = clock()
-            if isinstance(content, bytes):
-                digest.update(len(content).to_bytes(8, "little"))
-                digest.update(content)
-            square = self._decode(content)
-            if isinstance(square, str):
-                rejected.append(Rejected(escape_name(names[row]), escape_name(square)))
-            else:
-                squares.append(square)
-                usable.append(row)
-            if len(squares) == RESIZED_TOGETHER or row == len(names) - 1:
-                images[len(usable) - len(squares) : len(usable)] = resize_squares(
-                    squares, self.size
-                )
-                squares.clear()
-            seconds["decode"] += clock() - began
-            began = clock()
-        return Rows(
-            images=images[: len(usable)],
-            labels=self.labels[split][first:last][usable],
-            names=[escape_name(names[row]) for row in usable],
-            rejected=rejected,
-            digest=digest.hexdigest(),
-            seconds=seconds,
-        )
-
-    def _decode(self, content: bytes | Exception) -> NDArray[np.uint8] | str:
-        """The square of a file, or the reason why it has none."""
-        if isinstance(content, Exception):
-            return f"{UNREADABLE}: {getattr(content, 'strerror', None) or content}"
-        try:
-            return decode(content, self.size, self.crop, self.aspect)
-        except NotStartedError:
-            raise
-        except Exception as error:  # No file ends a job, whatever a library raises.
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            return f"{kind}{error}"[:MAX_REASON]
+        decoding = Decoding(self.size, self.crop, self.aspect, self.grey)
+        return decode_rows(self._contents(names), names, self.labels[split][first:last], decoding)
 
     def _contents(self, names: Sequence[str]) -> Iterator[bytes | Exception]:
         """The bytes of each file; the error in their place if only this file cannot be read."""

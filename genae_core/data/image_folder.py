@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.config import register, require, require_int
+from genae_core.config import later_field, register, require, require_int
 from genae_core.data.base import Source
 from genae_core.data.copies import find_equal_files
 from genae_core.data.file_source import FileSource, note_passed_over
@@ -27,7 +27,12 @@ from genae_core.data.folder_tree import (
 )
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.names import escape_name
-from genae_core.data.official_files import check_source, draw_split_indices, stamp
+from genae_core.data.official_files import (
+    check_flags,
+    check_source,
+    draw_split_indices,
+    stamp,
+)
 from genae_core.data.storage import FileStat, Folder, Listing
 
 FRACTION = 8  # One of so many images is cut from the training images for each missing split.
@@ -48,11 +53,12 @@ class ImageFolderConfig:
             topmost subfolder is the class of the image; if no image lies in a subfolder, or all
             lie in the same one, the images have no labels. A folder that only holds one other
             folder is passed through.
-        size: The images are resized to size x size pixels, in RGB.
+        size: The images are resized to size x size pixels: 28, or a multiple of 8.
         crop: The side of the central square that is used, as a fraction of the shorter side.
         split_seed: The seed of the cut and of the choice of `max_images`.
         max_images: The largest number of images; if there are more, they are chosen at random.
             None uses all.
+        grey: Whether the images are read as grey values, with one channel, and not as RGB.
 
     Raises:
         ValueError: A field is out of range.
@@ -63,11 +69,13 @@ class ImageFolderConfig:
     crop: float = 1.0
     split_seed: int = 0
     max_images: int | None = None
+    grey: bool = later_field(False)
 
     def __post_init__(self) -> None:
         check_source(self.root, False)
         check_size(self.size)
         check_crop(self.crop)
+        check_flags(grey=self.grey)
         require_int(split_seed=self.split_seed)
         require(self.split_seed >= 0, "split_seed must be >= 0", split_seed=self.split_seed)
         if self.max_images is not None:
@@ -80,7 +88,7 @@ class ImageFolderConfig:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (3, self.size, self.size)
+        return (1 if self.grey else 3, self.size, self.size)
 
     @property
     def binarize(self) -> bool:
@@ -122,6 +130,7 @@ class ImageFolderConfig:
             crop=self.crop,
             label_names=tuple(escape_name(name) for name in classes),
             notes=tuple(notes),
+            grey=self.grey,
         )
 
     def _split(self, listing: "_ImageListing") -> tuple[dict[str, NDArray[np.int64]], list[str]]:

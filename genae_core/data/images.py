@@ -14,7 +14,7 @@ from genae_core.config import require
 from genae_core.data.decoding_process import DECODING
 from genae_core.data.pillow_decoding import check_format, check_pixels, square_side
 
-SIZES = (32, 64)
+MAX_SIZE = 1024  # pixels; one image of this size takes 3 MiB
 CHUNK = 512
 MAX_BYTES_TOGETHER = 2**20  # A square of more bytes is resized alone and not with others.
 MAX_PIXELS = 89_478_485  # Pillow has the same limit, against decompression bombs.
@@ -23,9 +23,10 @@ ORIENTATION_SIGNS = (b"Exif\0\0", b"tiff:Orientation")  # of EXIF, and of XMP
 
 
 def check_size(size: int) -> None:
-    """Raise ValueError unless `size` is a side that the networks can take."""
-    is_valid = isinstance(size, int) and not isinstance(size, bool) and size in SIZES
-    require(is_valid, "size must be 32 or 64", size=size)
+    """Raise ValueError unless `size` is a side that the convolutional networks can take."""
+    is_valid = isinstance(size, int) and not isinstance(size, bool)
+    is_valid = is_valid and (size == 28 or (size % 8 == 0 and 8 <= size <= MAX_SIZE))
+    require(is_valid, f"size must be 28 or a multiple of 8 up to {MAX_SIZE}", size=size)
 
 
 def check_crop(crop: float) -> None:
@@ -97,6 +98,16 @@ def resize_squares(squares: Sequence[NDArray[np.uint8]], size: int) -> NDArray[n
         rows = [row for row, square in enumerate(squares) if len(square) == side]
         resized[rows] = resize_squares([squares[row] for row in rows], size)
     return resized
+
+
+def to_grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The luma of RGB images [N, 3, H, W], as [N, 1, H, W] (ITU-R BT.601, as in Pillow).
+
+    An image whose three channels are equal keeps its values.
+    """
+    red, green, blue = (images[:, channel].astype(np.uint32) for channel in range(3))
+    luma = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16  # The weights add up to 2^16.
+    return luma.astype(np.uint8)[:, None]
 
 
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split
+from genae_core.data.idx_files import recognise
 from genae_core.data.mnist_files import COUNTS, SHA256, Digits, read_csv, read_idx, read_npz
 from genae_core.data.official_files import (
     Layout,
@@ -86,6 +87,7 @@ class MNISTConfig:
 
     def source(self) -> Source:
         location = self._locate()
+        _refuse_look_alikes(location)
         train, test = (_to_split(location, part, _read_part(location, part)) for part in COUNTS)
         notes = location.notes + tuple(
             partial_note("mnist", _name_images(location, part), len(split.images), count)
@@ -97,20 +99,54 @@ class MNISTConfig:
 
     def _locate(self) -> Location:
         """Where the files lie, in the first of the formats that is there completely."""
-        base = Folder(self.root)
-        usual = LAYOUT.open_usual(base)
-        if usual is not None:
-            return usual
-        for layout in (LAYOUT, NPZ, CSV):
-            location = find_elsewhere(layout, base)
-            if location is not None:
-                return location
-        return locate(LAYOUT, self.root, self.download)
+        return _find(Folder(self.root)) or locate(LAYOUT, self.root, self.download)
+
+
+def recognise_mnist(root: str) -> str:
+    """The name of the dataset whose files lie where MNIST's are expected.
+
+    Fashion-MNIST, KMNIST and EMNIST are often handed around under MNIST's names of files.
+
+    Args:
+        root: The data root.
+
+    Returns:
+        The name of the dataset whose digests the files have; "mnist" if they are unknown or
+        there are none.
+    """
+    try:
+        location = _find(Folder(root))
+        known = None if location is None else recognise(location)
+    except (ValueError, OSError):  # Reading the dataset says what is wrong.
+        known = None
+    return "mnist" if known is None else known.name
+
+
+def _find(base: Folder) -> Location | None:
+    """The place of MNIST's files in the first of the formats that is there completely, or None."""
+    usual = LAYOUT.open_usual(base)
+    if usual is not None:
+        return usual
+    for layout in (LAYOUT, NPZ, CSV):
+        location = find_elsewhere(layout, base)
+        if location is not None:
+            return location
+    return None
+
+
+def _refuse_look_alikes(location: Location) -> None:
+    """Raise ValueError if the files are those of another dataset."""
+    known = recognise(location)
+    if known is not None and known.name != "mnist":
+        raise ValueError(
+            f"mnist: {location.folder.uri} holds {known.title}, by the digests of its files: "
+            f"choose the dataset {known.name}"
+        )
 
 
 def _read_part(location: Location, part: str) -> Digits:
     """The images and labels of "train" or "t10k". Raises ValueError for malformed files."""
-    folder, files, _ = location
+    folder, files = location.folder, location.files
     if "mnist.npz" in files:
         return read_npz(folder, files["mnist.npz"])[part]
     if "mnist_train.csv" in files:

@@ -26,6 +26,7 @@ COUNTS = {"train": 60_000, "t10k": 10_000}
 LOOK_ALIKES = "Fashion-MNIST, KMNIST or another set of as many images"
 # The third byte of an idx file's magic number is the type; the fourth counts the dimensions.
 UNSIGNED_BYTES = 0x08
+GZIP = b"\x1f\x8b"  # the first bytes of a packed file
 SIDE = 28
 
 
@@ -36,31 +37,43 @@ class Digits(NamedTuple):
     labels: NDArray[np.uint8]
 
 
-def read_idx(
-    folder: Folder, file: str, name: str, official: int, shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """Read the array uint8 [N, *shape] of an idx file, which may be packed with gzip.
+class IdxFile(NamedTuple):
+    """An idx file.
+
+    Attributes:
+        path: Its path or URI.
+        stored: The bytes on the disk, which may be packed with gzip.
+        content: The unpacked bytes.
+        items: Its array, uint8 [N, ...].
+    """
+
+    path: str
+    stored: bytes
+    content: bytes | bytearray
+    items: NDArray[np.uint8]
+
+
+def open_idx(folder: Folder, file: str, shape: tuple[int, ...]) -> IdxFile:
+    """Read an idx file of bytes, which may be packed with gzip.
 
     Args:
         folder: The folder of the file.
         file: The name of the file.
-        name: The official name of the file.
-        official: The number of items of the official file.
         shape: The shape of an item.
 
     Returns:
-        The array.
+        The file, with items uint8 [N, *shape].
 
     Raises:
-        ValueError: The file has another format, its length contradicts its header, or it has the
-            official number of items but not the official content.
+        ValueError: The file has another format, or its length contradicts its header.
     """
     path = folder.path_of(file)
-    content: bytes | bytearray = folder.read(file)
+    stored = folder.read(file)
+    content: bytes | bytearray = stored
     is_idx = content.startswith(bytes((0, 0, UNSIGNED_BYTES)))
     # A browser may unpack a file and keep its name, or the other way round.
-    if content.startswith(b"\x1f\x8b") or (file.endswith(".gz") and not is_idx):
-        content = unpack_gzip(bytes(content), path)
+    if content.startswith(GZIP) or (file.endswith(".gz") and not is_idx):
+        content = unpack_gzip(stored, path)
     hint = _explain_bytes(content)
     num_dims = 1 + len(shape)
     start = 4 * (1 + num_dims)
@@ -81,10 +94,33 @@ def read_idx(
             f"{path}: its header says {count:,} items, which take {length:,} bytes, but it has "
             f"{len(content):,}; is it incomplete?{hint}"
         )
-    if count == official:
-        check_digest(path, content, "sha256", SHA256[name], LOOK_ALIKES)
     items = np.frombuffer(content, np.uint8, offset=start).reshape(count, *shape)
-    return np.require(items, requirements="W")
+    return IdxFile(path, stored, content, np.require(items, requirements="W"))
+
+
+def read_idx(
+    folder: Folder, file: str, name: str, official: int, shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Read the array uint8 [N, *shape] of one of MNIST's idx files.
+
+    Args:
+        folder: The folder of the file.
+        file: The name of the file.
+        name: The official name of the file.
+        official: The number of items of the official file.
+        shape: The shape of an item.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: As for `open_idx`, or the file has the official number of items but not the
+            official content.
+    """
+    idx = open_idx(folder, file, shape)
+    if len(idx.items) == official:
+        check_digest(idx.path, idx.content, "sha256", SHA256[name], LOOK_ALIKES)
+    return idx.items
 
 
 def read_npz(folder: Folder, file: str) -> dict[str, Digits]:

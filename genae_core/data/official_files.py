@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +16,10 @@ from genae_core.data.download import fetch
 from genae_core.data.folder_tree import ARCHIVES, SYSTEM_FOLDERS, list_names
 from genae_core.data.storage import FileStat, Folder
 
+ARRAYS_HINT = (
+    "; images of your own are read from an .npz file of numpy by the dataset arrays, or from a "
+    "folder by image_folder"
+)
 SURVEY_DEPTH = 4  # archives of archives do not nest deeper
 
 
@@ -26,11 +30,13 @@ class Location(NamedTuple):
         folder: The folder.
         files: The path of each file, relative to the folder, by its official name.
         notes: A sentence for the user if this is not the usual place.
+        below: The path of the folder below the data root.
     """
 
     folder: Folder
     files: dict[str, str]
     notes: tuple[str, ...] = ()
+    below: str = ""
 
 
 class Layout(NamedTuple):
@@ -166,24 +172,37 @@ def find_elsewhere(layout: Layout, base: Folder) -> Location | None:
 
     Raises ValueError if several folders do.
     """
-    groups = layout.group(survey(base))
-    complete = {
-        folder: files
-        for folder, files in groups.items()
-        if len(files) == len(layout.files) and not layout.is_other(folder)
-    }
-    if len(complete) > 1:
-        places = ", ".join(base.path_of(folder) for folder in sorted(complete))
+    complete = [
+        location for location in list_complete(layout, base) if not layout.is_other(location.below)
+    ]
+    return only_one(layout.name, base, complete)
+
+
+def list_complete(layout: Layout, base: Folder) -> list[Location]:
+    """All folders below the root that hold all files, whatever their names say."""
+    locations = []
+    for folder, files in sorted(layout.group(survey(base)).items()):
+        if len(files) == len(layout.files):
+            place = base / folder if folder else base
+            note = f"{layout.name}: the files are read from {place.uri}."
+            start = len(folder) + 1 if folder else 0
+            names = {name: path[start:] for name, path in files.items()}
+            locations.append(Location(place, names, (note,), folder))
+    return locations
+
+
+def only_one(name: str, base: Folder, locations: Sequence[Location]) -> Location | None:
+    """The only one of these places, or None if there is none.
+
+    Raises ValueError if there are several.
+    """
+    if len(locations) > 1:
+        places = ", ".join(location.folder.uri for location in locations)
         raise ValueError(
-            f"{layout.name}: several folders below {base.uri} hold its files: {places}; give one "
+            f"{name}: several folders below {base.uri} hold its files: {places}; give one "
             "of them as the data root"
         )
-    for folder, files in complete.items():
-        place = base / folder if folder else base
-        note = f"{layout.name}: the files are read from {place.uri}."
-        start = len(folder) + 1 if folder else 0
-        return Location(place, {name: path[start:] for name, path in files.items()}, (note,))
-    return None
+    return locations[0] if locations else None
 
 
 def explain_missing(layout: Layout, root: str) -> str:
@@ -248,6 +267,7 @@ def check_digest(
             f"{path} has the official number of images but not the official content: expected "
             f"{algorithm} {expected}, found {digest}; fetch the file again"
             + (f" (or is it {look_alikes}?)" if look_alikes else "")
+            + ARRAYS_HINT
         )
 
 

@@ -84,13 +84,13 @@ class SVHNConfig:
         return False
 
     def stamp(self) -> str:
-        layout, (folder, names, _) = self._locate()
-        return stamp(file for file in folder.files() if file.name in names.values())
+        _, place = self._locate()
+        return stamp(file for file in place.folder.files() if file.name in place.files.values())
 
     def source(self) -> Source:
-        layout, (folder, names, place) = self._locate()
-        parts = {name: _read_mat(folder, names[name], name) for name in layout.files}
-        notes = place + tuple(
+        layout, place = self._locate()
+        parts = {name: _read_mat(place.folder, place.files[name], name) for name in layout.files}
+        notes = place.notes + tuple(
             partial_note("svhn", name, len(split.images), OFFICIAL[name][0])
             for name, split in parts.items()
             if len(split.images) != OFFICIAL[name][0]

@@ -1,6 +1,8 @@
-"""The DCGAN bodies of Creswell et al. 2017, section 4.1, for square images of 32 or 64 px.
+"""The DCGAN bodies of Creswell et al. 2017, section 4.1, for square images.
 
-The encoder has strided convolutions, and the decoder has fractionally-strided ones. Batch
+The encoder has strided convolutions, and the decoder has fractionally-strided ones. The paper's
+images have 64 px; other sizes are halved in the same way, until 4 to 7 px are left, or an odd
+number. Batch
 normalisation and ReLU follow each convolution except the last. The decoder's sigmoid is part of
 the likelihood. Weights start from N(0, 0.02^2) and the scales of batch normalisation from
 N(1, 0.02^2), as in Radford et al. 2016.
@@ -41,13 +43,13 @@ class DCGANConfig:
             layers += [nn.Conv2d(fan_in, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width)]
             layers += [nn.ReLU()]
             fan_in = width
-        layers += [nn.Conv2d(fan_in, num_outputs, 4), nn.Flatten()]
+        layers += [nn.Conv2d(fan_in, num_outputs, last_side(shape[1])), nn.Flatten()]
         return Net(*layers).apply(_initialize)
 
     def build_decoder(self, latent_dim: int, shape: Shape) -> Net:
         widths = self._widths(shape)[::-1]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
-        layers += [nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False)]
+        layers += [nn.ConvTranspose2d(latent_dim, widths[0], last_side(shape[1]), bias=False)]
         layers += [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for fan_in, width in zip(widths, widths[1:], strict=False):
             layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=False)]
@@ -56,11 +58,34 @@ class DCGANConfig:
         return Net(*layers).apply(_initialize)
 
     def _widths(self, shape: Shape) -> list[int]:
-        """The number of channels after each halving of the side, from the image down to 4 x 4."""
-        square = shape[1] == shape[2] and shape[1] in (32, 64)
-        require(square, "DCGAN takes square images of 32 or 64 px", shape=shape)
-        halvings = {32: 3, 64: 4}[shape[1]]
+        """The number of channels after each halving of the side."""
+        require(
+            shape[1] == shape[2] and is_dcgan_side(shape[1]),
+            "DCGAN takes square images of 28 px or of a multiple of 8 px",
+            shape=shape,
+        )
+        halvings = (shape[1] // last_side(shape[1])).bit_length() - 1
         return [self.width * 2**level for level in range(halvings)]
+
+
+def is_dcgan_side(side: int) -> bool:
+    """Whether DCGAN takes images of so many pixels a side.
+
+    >>> [side for side in range(65) if is_dcgan_side(side)]
+    [8, 16, 24, 28, 32, 40, 48, 56, 64]
+    """
+    return side == 28 or (side >= 8 and side % 8 == 0)
+
+
+def last_side(side: int) -> int:
+    """The side in pixels after the last halving.
+
+    >>> [last_side(side) for side in (8, 28, 32, 48, 64, 72)]
+    [4, 7, 4, 6, 4, 9]
+    """
+    while side >= 8 and side % 2 == 0:
+        side //= 2
+    return side
 
 
 def _initialize(module: nn.Module) -> None:

@@ -1,21 +1,18 @@
 """The default training and chains for each dataset, and their shorter form for a smoke run."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from genae_core.config import require
 from genae_core.data.base import DataConfig
-from genae_core.data.celeba import CelebAConfig
 from genae_core.data.digits import DigitsConfig
 from genae_core.data.image_folder import ImageFolderConfig
-from genae_core.data.mnist import MNISTConfig
-from genae_core.data.svhn import SVHNConfig
 from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.models.base import AdamConfig
-from genae_core.nets.base import NetConfig
-from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.base import NetConfig, Shape
+from genae_core.nets.dcgan import DCGANConfig, is_dcgan_side
 from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.recipes.dataset_configs import OWN_IMAGES, ImageSettings, dataset_config
 from genae_core.recipes.options import DataOptions
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
@@ -87,20 +84,64 @@ def dataset_recipe(options: DataOptions) -> Recipe:
 def _recipe_of_dataset(options: DataOptions) -> Recipe:
     """The recipe of the chosen dataset, without the flags about the classifier."""
     if options.dataset == "digits":
-        require(
-            options.data_root is None,
-            "digits takes no --data-root: it comes with scikit-learn",
-            data_root=options.data_root,
-        )
+        for flag in ("data_root", "size", "grey"):
+            value = getattr(options, flag)
+            require(
+                not value,
+                f"digits takes no --{flag.replace('_', '-')}: it comes with scikit-learn",
+                **{flag: value},
+            )
         return smoke_digits(DIGITS) if options.smoke else DIGITS
     root = options.data_root or options.shards
     if root is None:
         raise ValueError(
             f"--dataset {options.dataset} needs files: give --data-root FOLDER, or --shards FOLDER"
         )
-    full, smoke = IMAGE_FILES[options.dataset]
-    recipe = full(options, root)
-    return smoke(recipe) if options.smoke else recipe
+    settings = ImageSettings(
+        size=options.size,
+        grey=options.grey,
+        split_seed=options.split_seed,
+        download=options.download,
+    )
+    return recipe_of(dataset_config(options.dataset, root, settings), options.smoke)
+
+
+def recipe_of(data: DataConfig, smoke: bool = False) -> Recipe:
+    """The recipe for a dataset, which the shape of its images decides.
+
+    Args:
+        data: The config of the dataset.
+        smoke: Whether the recipe takes only a few minutes.
+
+    Returns:
+        The recipe.
+    """
+    is_own = data.name in OWN_IMAGES
+    if is_small_grey(data.shape):
+        recipe = small_grey_images(data, batch_size=32 if is_own else 200)
+        if not smoke:
+            return recipe
+        return smoke_own_images(recipe) if is_own else smoke_small_grey_images(recipe)
+    recipe = colour_images(data, batch_size=32 if is_own else 64)
+    if not smoke:
+        return recipe
+    if is_own:
+        return smoke_own_images(smoke_colour_images(recipe, batch_size=16))
+    # Two epochs suffice for CelebA's attributes.
+    return smoke_colour_images(recipe, classifier_epochs=2 if data.name == "celeba" else 15)
+
+
+def is_small_grey(shape: Shape) -> bool:
+    """Whether images are trained as MNIST's are: grey, and of 32 px or less."""
+    return shape[0] == 1 and shape[1] <= 32
+
+
+def net_of(shape: Shape) -> NetConfig:
+    """The networks for images of a shape: MNIST's for small grey ones, else a DCGAN, which not
+    every size allows."""
+    if is_small_grey(shape) or not is_dcgan_side(shape[1]):
+        return MLPConfig()
+    return DCGANConfig(width=64)
 
 
 DIGITS = Recipe(
@@ -123,21 +164,21 @@ def smoke_digits(recipe: Recipe) -> Recipe:
     return replace(recipe, training=replace(recipe.training, epochs=10), latent_dims=(2, 8))
 
 
-def mnist(options: DataOptions, root: str) -> Recipe:
-    """Binarised MNIST with fully connected networks, at most ten epochs.
+def small_grey_images(data: DataConfig, batch_size: int) -> Recipe:
+    """Fully connected networks, as for binarised MNIST, and at most ten epochs.
 
     This follows Sridhar & Srivastava, section 5, except that the critic has no dropout.
     """
     return Recipe(
-        data=MNISTConfig(root=root, download=options.download),
-        net=MLPConfig(),
+        data=data,
+        net=net_of(data.shape),
         critic=CriticConfig(dropout=0.0),
         optimizer=AdamConfig(),
-        training=TrainingConfig(epochs=8, batch_size=200),
+        training=TrainingConfig(epochs=8, batch_size=batch_size),
         classifier=ClassifierConfig(
             kernel_size=5,
             dropout=0.25,
-            training=TrainingConfig(epochs=12, batch_size=100, decay="linear"),
+            training=TrainingConfig(epochs=12, batch_size=min(batch_size, 100), decay="linear"),
         ),
         latent_dims=(2, 10, 50, 200),
         record=(0, 1, 2, 3, 5, 7, 10, 15, 20),
@@ -145,7 +186,7 @@ def mnist(options: DataOptions, root: str) -> Recipe:
     )
 
 
-def smoke_mnist(recipe: Recipe) -> Recipe:
+def smoke_small_grey_images(recipe: Recipe) -> Recipe:
     """One epoch of a tenth of the images, and fewer chains and steps."""
     classifier = recipe.classifier
     return replace(
@@ -158,24 +199,34 @@ def smoke_mnist(recipe: Recipe) -> Recipe:
     )
 
 
-def colour_images(data: DataConfig, batch_size: int = 64) -> Recipe:
-    """Colour images of 64 px: 20 epochs with Adam at 2e-4, beta1 0.5.
+def colour_images(data: DataConfig, batch_size: int) -> Recipe:
+    """A DCGAN: 20 epochs with Adam at 2e-4, beta1 0.5.
 
     This follows Creswell et al. 2017, section 4.3.
     """
     return Recipe(
         data=data,
-        net=DCGANConfig(width=64),
+        net=net_of(data.shape),
         critic=CriticConfig(),
         optimizer=AdamConfig(learning_rate=2e-4, beta1=0.5),
         training=TrainingConfig(epochs=20, batch_size=batch_size),
         classifier=ClassifierConfig(
-            channels=(16, 32, 64, 64),
+            channels=_classifier_channels(data.shape[1]),
             training=TrainingConfig(epochs=10, batch_size=32, decay="linear"),
         ),
         latent_dims=(50, 100, 200),
         sub_batch=100,
     )
+
+
+def _classifier_channels(side: int) -> tuple[int, ...]:
+    """The classifier's channels for images of `side` px, which it halves to 4 to 7 px.
+
+    >>> [_classifier_channels(side) for side in (28, 32, 64)]
+    [(64, 64), (32, 64, 64), (16, 32, 64, 64)]
+    """
+    halvings = max(1, side.bit_length() - 3)
+    return (4, 8, 16, 32, 64, 64)[-min(halvings, 6) :]
 
 
 def smoke_colour_images(
@@ -188,7 +239,7 @@ def smoke_colour_images(
     classifier = recipe.classifier
     return replace(
         recipe,
-        net=DCGANConfig(width=16),
+        net=DCGANConfig(width=16) if isinstance(recipe.net, DCGANConfig) else recipe.net,
         optimizer=replace(recipe.optimizer, learning_rate=1e-3),
         training=replace(recipe.training, epochs=6, batch_size=batch_size, max_images=1600),
         classifier=replace(
@@ -205,42 +256,20 @@ def smoke_colour_images(
     )
 
 
-def svhn(options: DataOptions, root: str) -> Recipe:
-    """SVHN, enlarged to 64 px."""
-    return colour_images(SVHNConfig(root=root, size=64, download=options.download))
-
-
-def celeba(options: DataOptions, root: str) -> Recipe:
-    """CelebA's faces at 64 px."""
-    data = CelebAConfig(
-        root=root, size=64, split_seed=options.split_seed, download=options.download
+def smoke_own_images(recipe: Recipe) -> Recipe:
+    """Small batches, as many chains as the images allow, and 2,400 images of a folder."""
+    data, classifier = recipe.data, recipe.classifier
+    if isinstance(data, ImageFolderConfig):
+        data = replace(data, max_images=2400)
+    return replace(
+        recipe,
+        data=data,
+        training=replace(recipe.training, epochs=6, batch_size=16, max_images=1600),
+        classifier=replace(
+            classifier,
+            training=replace(classifier.training, epochs=15, batch_size=16, max_images=6000),
+        ),
+        latent_dims=(10,) if is_small_grey(data.shape) else recipe.latent_dims,
+        record=(0, 1, 2, 5, 10),
+        num_chains=None,
     )
-    return colour_images(data)
-
-
-def smoke_celeba(recipe: Recipe) -> Recipe:
-    """As for other colour images, with two epochs for the classifier, which then suffice."""
-    return smoke_colour_images(recipe, classifier_epochs=2)
-
-
-def image_folder(options: DataOptions, root: str) -> Recipe:
-    """A user's own images. They may be few, so the batches are smaller."""
-    data = ImageFolderConfig(root=root, size=64, split_seed=options.split_seed)
-    return colour_images(data, batch_size=32)
-
-
-def smoke_image_folder(recipe: Recipe) -> Recipe:
-    """The first 2,400 images, and still smaller batches."""
-    small = smoke_colour_images(recipe, batch_size=16)
-    assert isinstance(recipe.data, ImageFolderConfig)
-    return replace(small, data=replace(recipe.data, max_images=2400), num_chains=None)
-
-
-# The recipe of each dataset that is read from files, and the function that shortens it in a smoke
-# run.
-IMAGE_FILES: dict[str, tuple[Callable[[DataOptions, str], Recipe], Callable[[Recipe], Recipe]]] = {
-    "mnist": (mnist, smoke_mnist),
-    "svhn": (svhn, smoke_colour_images),
-    "celeba": (celeba, smoke_celeba),
-    "image_folder": (image_folder, smoke_image_folder),
-}

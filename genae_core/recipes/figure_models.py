@@ -37,7 +37,8 @@ PRIORS: dict[str, PriorConfig] = {
 CLASSES = 10
 STYLE_DIM = 15
 # The images that are used, and how many of them have a label; for MNIST as in the paper.
-COUNTS = {"digits": (1_000, 200), "mnist": (50_000, 10_000), "svhn": (50_000, 10_000)}
+LARGE = ("mnist", "fashion_mnist", "kmnist", "emnist_digits", "emnist_mnist", "cifar10", "svhn")
+COUNTS = {"digits": (1_000, 200)} | dict.fromkeys(LARGE, (50_000, 10_000))
 # The paper does not state these settings. They come from a search on MNIST's validation images for
 # the largest fraction of codes that lie in the Gaussian of their class. In two dimensions the
 # adversary must learn faster than the reconstruction. After 6 epochs the fraction was 20 % with

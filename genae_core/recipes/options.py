@@ -7,6 +7,7 @@ import tyro
 
 from genae_core.config import require
 from genae_core.config.places import locate_fields
+from genae_core.recipes.dataset_configs import FileDataset
 from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
 from genae_core.recipes.family_settings import settings_by_family
 from genae_core.sweep.options import LaunchOptions, ShardOptions
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     FamilyName = str
 else:
     FamilyName = Literal[tuple(FAMILIES)]  # the choices of a flag
-Dataset = Literal["digits", "mnist", "svhn", "celeba", "image_folder"]
+Dataset = Literal["digits", FileDataset]
 NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 
 
@@ -26,7 +27,13 @@ class DataOptions(ShardOptions):
     dataset: Dataset = "digits"
     """Dataset. digits comes with scikit-learn and needs no files; the others need --data-root."""
     data_root: Annotated[str | None, tyro.conf.arg(aliases=["--raw"])] = None
-    """Folder or URI of the dataset's official files, or of your own images."""
+    """Folder or URI of the dataset's official files, or of your own images; for arrays, an .npz or
+    .npy file."""
+    size: int | None = None
+    """Resize the images to size x size pixels, 28 or a multiple of 8 (default: the dataset's own
+    choice; mnist and the sets like it stay at 28)."""
+    grey: bool = False
+    """image_folder, arrays, huggingface: read the images as grey values, and not as colours."""
     split_seed: int = 0
     """Seed of the random choice of the splits, if the dataset has no splits of its own."""
     classifier_epochs: int | None = None
@@ -54,6 +61,9 @@ class StudyOptions(DataOptions, LaunchOptions):
     """Passes over the training images (default: the dataset's recipe)."""
     learning_rate: float | None = None
     """Adam's learning rate for the reconstruction or the ELBO (default: the dataset's recipe)."""
+    net: Literal["mlp", "dcgan"] | None = None
+    """Networks of the models (default: dcgan; mlp for grey images of 32 px or less, and for sizes
+    that dcgan does not take)."""
     net_width: int | None = None
     """Channels of the DCGAN's first layer; each further layer has twice as many (default: 64)."""
     families: tuple[FamilyName, ...] = PAPER

@@ -5,7 +5,9 @@ from dataclasses import replace
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import AdamConfig
+from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import MLPConfig
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES, Parts, family_config
 from genae_core.recipes.family_settings import describe_settings, settings_by_family
@@ -30,10 +32,13 @@ def study_parts(options: StudyOptions, family: str) -> Parts:
     net, optimizer = recipe.net, recipe.optimizer
     if options.learning_rate is not None:
         optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
+    if options.net is not None:
+        net = _chosen_net(options.net, net)
     if options.net_width is not None:
         require(
             isinstance(net, DCGANConfig),
-            f"--net-width is only for DCGANs, and {options.dataset} is trained with an MLP",
+            f"--net-width is only for DCGANs, and {options.dataset} is trained with an MLP; "
+            "--net dcgan changes that",
             net_width=options.net_width,
         )
         net = DCGANConfig(width=options.net_width)
@@ -45,6 +50,12 @@ def study_parts(options: StudyOptions, family: str) -> Parts:
         noise=noise if FAMILIES[family].noise == "needed" else 0.0,
         settings=settings_by_family(options.assignments, options.families).get(family, {}),
     )
+
+
+def _chosen_net(kind: str, net: NetConfig) -> NetConfig:
+    """The networks of --net: those of the dataset's recipe if they are of this kind."""
+    chosen = {"mlp": MLPConfig, "dcgan": DCGANConfig}[kind]
+    return net if isinstance(net, chosen) else chosen()
 
 
 def study_experiment(
