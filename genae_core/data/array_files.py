@@ -136,11 +136,11 @@ def find_roles(place: str, names: list[str]) -> dict[Role, str]:
     for name in names:
         role = _role(name)
         if role is None:
-            raise ValueError(f"{place}: the array {name!r} is none of those that are {EXPECTED}")
+            raise ValueError(f"{place}: the array {name!r} is not understood; {EXPECTED}")
         if role in roles:
             raise ValueError(
-                f"{place}: {roles[role]!r} and {name!r} both hold the {role.split} {role.kind}; "
-                "keep one of them"
+                f"{place}: {roles[role]!r} and {name!r} both hold {role.kind}"
+                f"{f' of {role.split}' if role.split else ''}; keep one of them"
             )
         roles[role] = name
     splits = {role.split for role in roles if role.kind == "images"}

@@ -24,7 +24,7 @@ from genae_core.data.official_files import check_source
 from genae_core.data.own_splits import SPLITS, WHOLE, complete_splits
 
 Labels = NDArray[np.int64] | NDArray[np.uint8]
-BYTE_RANGE = "images must be uint8 of 0..255, bool, or floats in [0, 1]"
+BYTE_RANGE = "pixels must be uint8 of 0..255, bool, or floats in [0, 1]"
 
 
 @register("data.arrays")

@@ -97,7 +97,7 @@ def _find(idx_set: IdxSet, base: Folder) -> Location | None:
         for place in places:
             place = place._replace(files=_rename(idx_set, place.files))
             known = recognise(place)
-            if known is idx_set:
+            if known is not None and known.name == idx_set.name:
                 own.append(place)
             elif known is not None:
                 others.append((place, known))

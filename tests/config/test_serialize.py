@@ -51,6 +51,7 @@ VALUES: dict[Any, Any] = {
     float: 0.25,
     str: "somewhere",
     bool: True,
+    tuple[int, int, int]: (3, 8, 8),
     DataConfig: DigitsConfig(binarize=True),
     ModelConfig: VAEConfig(latent_dim=3),
     NetConfig: MLPConfig(widths=(7, 5)),

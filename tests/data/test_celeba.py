@@ -319,8 +319,8 @@ def test_the_config() -> None:
     assert (config.name, config.shape, config.binarize) == ("celeba", (3, 64, 64), False)
     assert round(178 * config.crop) == 148 and round(89 * config.crop) == 74
     assert from_json(to_json(config)) == config
-    with pytest.raises(ValueError, match="size must be 32 or 64, got size=48"):
-        CelebAConfig(root="data", size=48)
+    with pytest.raises(ValueError, match="28 or a multiple of 8 up to 1024, got size=50"):
+        CelebAConfig(root="data", size=50)
     with pytest.raises(ValueError, match="root must name a folder, got root=''"):
         CelebAConfig(root="")
     for crop in (0, -0.5, 1.01, float("nan"), True, "all"):

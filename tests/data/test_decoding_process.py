@@ -190,7 +190,7 @@ def test_an_unknown_error_of_a_library_is_a_rejected_row(
     def fail(*_: object) -> None:
         raise OddError("out of range")
 
-    monkeypatch.setattr("genae_core.data.file_source.decode", fail)
+    monkeypatch.setattr("genae_core.data.encoded_rows.decode", fail)
     (tmp_path / "a.png").write_bytes(PNG)
     source = FileSource(Folder(tmp_path), {"train": ("a.png",)}, {"train": np.zeros(1)}, "", 32, 1)  # type: ignore[dict-item]
     assert source.read("train", 0, 1).rejected == [Rejected("a.png", "OddError: out of range")]

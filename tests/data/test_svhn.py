@@ -174,9 +174,9 @@ def test_the_config() -> None:
     assert (config.name, config.shape, config.binarize) == ("svhn", (3, 64, 64), False)
     assert SVHNConfig(root="data", size=32).shape == (3, 32, 32)
     assert from_json(to_json(config)) == config
-    with pytest.raises(ValueError, match="size must be 32 or 64, got size=48"):
-        SVHNConfig(root="data", size=48)
-    with pytest.raises(ValueError, match="size must be 32 or 64, got size=64.0"):
+    with pytest.raises(ValueError, match="28 or a multiple of 8 up to 1024, got size=50"):
+        SVHNConfig(root="data", size=50)
+    with pytest.raises(ValueError, match="28 or a multiple of 8 up to 1024, got size=64.0"):
         SVHNConfig(root="data", size=64.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="root must name a folder, got root=''"):
         SVHNConfig(root="")

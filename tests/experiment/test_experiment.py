@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from genae_core.config import from_json, to_json
+from genae_core.data.arrays import ArraysConfig
 from genae_core.data.base import Split, Splits
 from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
 from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width
@@ -178,8 +179,11 @@ def test_few_images_a_feature_are_warned_of() -> None:
         ({"seed": 1.0}, "seed must"),
         ({"seed": True}, "seed must"),
         (
-            {"model": VAEConfig(latent_dim=2, net=DCGANConfig())},
-            r"32 or 64 px, got shape=\(1, 8, 8\)",
+            {
+                "model": VAEConfig(latent_dim=2, net=DCGANConfig()),
+                "data": ArraysConfig(root="a.npz", shape=(1, 30, 30)),
+            },
+            r"28 px or of a multiple of 8 px, got shape=\(1, 30, 30\)",
         ),
     ],
 )
