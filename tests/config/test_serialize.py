@@ -17,6 +17,7 @@ from genae_core.config import (
     from_dict,
     from_json,
     identity,
+    later_field,
     register,
     require,
     require_amount,
@@ -439,3 +440,25 @@ def test_a_value_out_of_range_on_disk_is_refused_as_in_the_program() -> None:
     text = to_json(TrainingConfig(epochs=3, batch_size=4))
     with pytest.raises(ValueError, match="epochs must"):
         from_json(text.replace('"epochs": 3', '"epochs": 0'))
+
+
+@register("test.with_later_field")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithLaterField:
+    """As if `after` had come when files with `before` were stored already."""
+
+    before: int = 1
+    after: bool = later_field(False)
+
+
+def test_a_later_field_is_left_out_while_it_has_its_default() -> None:
+    """So that files and keys stay as they were before the config had it."""
+    plain, other = WithLaterField(), WithLaterField(after=True)
+    stored = {KEY: "test.with_later_field", "before": 1}
+    assert to_dict(plain) == identity(plain) == stored and flatten(plain) == {"before": 1}
+    assert to_dict(other) == identity(other) == {**stored, "after": True}
+    assert flatten(other) == {"before": 1, "after": True}
+    for config in (plain, other):
+        assert from_dict(to_dict(config)) == from_json(to_json(config)) == config
+    assert from_dict({**stored, "after": False}) == plain
+    assert (plain.after, other.after) == (False, True)

@@ -2,13 +2,13 @@
 
 import gzip
 import hashlib
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from contracts.idx import idx
 from numpy.typing import NDArray
 
 from genae_core.config import from_json, to_json
@@ -24,10 +24,6 @@ RNG = np.random.default_rng(5)
 TRAIN, TEST = 6, 5
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
-
-
-def idx(array: NDArray[np.uint8]) -> bytes:
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def arrays(first_label: int = 0) -> dict[str, NDArray[np.uint8]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genae_core.config import from_json, to_json
+from genae_core.config import flatten, from_json, identity, to_dict, to_json
 from genae_core.data.base import load
 from genae_core.data.image_folder import ImageFolderConfig
 
@@ -146,3 +146,32 @@ def test_the_config() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(settings))):
             ImageFolderConfig(**{"root": "photos", **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp"])
+def test_grey_images_of_28_px_stay_as_they_are(tmp_path: Path, kind: str) -> None:
+    """A grey file of the right size keeps its pixels; only JPEG changes them, for both alike."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 28), np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.{kind}")
+    data = ImageFolderConfig(root=str(tmp_path), size=28, grey=True)
+    assert data.shape == (1, 28, 28)
+    splits = load(data)
+    read = np.concatenate([np.asarray(split.images) for split in splits[:3]])
+    stored = [
+        np.asarray(Image.open(tmp_path / f"{number}.{kind}").convert("L")) for number in range(8)
+    ]
+    assert {image.tobytes() for image in read} == {image.tobytes() for image in stored}
+    colour = load(ImageFolderConfig(root=str(tmp_path), size=28))
+    np.testing.assert_array_equal(colour.train.images, splits.train.images.repeat(3, axis=1))
+
+
+def test_a_folder_without_grey_is_stored_as_before(tmp_path: Path) -> None:
+    """Stored runs and shards have no such field, and their keys are hashes over all fields."""
+    plain, grey = (ImageFolderConfig(root="a", grey=value) for value in (False, True))
+    fields = ["config", "root", "size", "crop", "split_seed", "max_images"]
+    assert [*to_dict(plain)] == [*identity(plain)] == fields
+    assert [*flatten(plain)] == fields[1:]
+    assert to_dict(grey)["grey"] is True and from_json(to_json(grey)) == grey
+    with pytest.raises(ValueError, match="grey must be True or False, got grey=1"):
+        ImageFolderConfig(root="a", grey=1)  # type: ignore[arg-type]

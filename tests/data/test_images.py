@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genae_core.data import images
-from genae_core.data.images import decode, resize_squares
+from genae_core.data.images import decode, resize_squares, to_grey
 
 LOSS = 6  # levels that JPEG and a change of colour space may move a flat colour by
 HALVES = np.zeros((80, 60, 3), np.uint8)  # [H, W, C]: red above, blue below
@@ -158,3 +158,13 @@ def test_another_aspect_is_refused(content: bytes) -> None:
     assert read(content, 32, aspect=1.01).shape == (3, 32, 32)
     with pytest.raises(ValueError, match="60 x 60 pixels; expected a width of 0.817 times"):
         read(content, 32, aspect=178 / 218)
+
+
+def test_grey_values_are_those_of_pillow() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    pixels[0] = np.arange(64, dtype=np.uint8)[:, None, None] * 4  # grey already
+    grey = to_grey(pixels.transpose(0, 3, 1, 2))
+    assert grey.shape == (4, 1, 64, 64)
+    for image, values in zip(pixels, grey[:, 0], strict=True):
+        np.testing.assert_array_equal(values, np.asarray(Image.fromarray(image).convert("L")))
+    np.testing.assert_array_equal(grey[0, 0], pixels[0, :, :, 0])

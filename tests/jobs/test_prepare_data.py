@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from contracts import scripts
@@ -80,6 +81,25 @@ def test_it_prepares_refuses_and_lists(photos: Path, tmp_path: Path) -> None:
     assert names == {"007", "070", "300"}
 
 
+@pytest.mark.parametrize("dataset", ["arrays", "huggingface"])
+def test_own_data_of_other_kinds_is_prepared(dataset: str, tmp_path: Path) -> None:
+    raw = tmp_path / "own.npz"
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    if dataset == "arrays":
+        np.savez(raw, images=images, labels=np.arange(40) % 4)
+    else:
+        raw = tmp_path / "saved"
+        features = datasets.Features({"image": datasets.Image()})
+        pictures = {"image": [Image.fromarray(image) for image in images]}
+        datasets.Dataset.from_dict(pictures, features=features).save_to_disk(raw)
+    flags = ("--raw", str(raw), "--out", str(tmp_path / "out"), "--size", "32", "--grey")
+    done = job(dataset, *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 files: 30 train, 5 val, 5 test; 0 rejected" in done.stdout
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert (manifest["dataset"], manifest["shape"]) == (dataset, [1, 32, 32])
+
+
 def test_a_disk_that_refuses_a_worker_is_told(photos: Path, tmp_path: Path) -> None:
     in_the_way = tmp_path / "out.partial" / "val-00000.parquet"
     in_the_way.mkdir(parents=True)
@@ -99,6 +119,11 @@ def test_a_disk_that_refuses_a_worker_is_told(photos: Path, tmp_path: Path) -> N
         (("celeba", "--raw", "nowhere"), "/nowhere' is no folder; expected img_align_celeba"),
         (("mnist", "--raw", "nowhere", "--extra"), "--extra is only for svhn"),
         (("svhn", "--raw", "nowhere", "--crop", "0.5"), "--crop is only for celeba"),
+        (("mnist", "--raw", "nowhere", "--grey"), "--grey is only for image_folder, arrays"),
+        (("kmnist", "--raw", "nowhere"), "/nowhere' is no folder; expected train-images-idx3"),
+        (("cifar10", "--raw", "nowhere"), "/nowhere' is no folder; expected data_batch_1"),
+        (("arrays", "--raw", "nowhere.npz"), "there is no file"),
+        (("huggingface", "--raw", "nowhere"), "is no folder; give the folder that save_to_disk"),
         (("image_folder", "--raw", "nowhere", "--max-rejected", "2"), "--max-rejected must be in"),
         (("image_folder", "--raw", "gopher://x/y"), "expected a local path, s3://BUCKET"),
     ],
