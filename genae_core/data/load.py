@@ -117,6 +117,7 @@ def _read_manifest_of(data: DataConfig, folder: Folder) -> Manifest:
     if (manifest.dataset, manifest.shape) != (data.name, data.shape):
         raise ValueError(
             f"{folder.uri} holds {manifest.dataset} of shape {manifest.shape}, but "
-            f"{data.name} of shape {data.shape} is required"
+            f"{data.name} of shape {data.shape} is required; --dataset, --size and --grey must be "
+            "those of the preparation"
         )
     return manifest

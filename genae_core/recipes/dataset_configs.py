@@ -1,5 +1,6 @@
 """The datasets by the names that they have on the command line, and their configs."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -94,7 +95,7 @@ def dataset_config(dataset: str, root: str, settings: ImageSettings) -> DataConf
         ValueError: The dataset does not take one of the settings, or refuses its value.
     """
     if dataset == "mnist":
-        dataset = recognise_mnist(root)
+        dataset = _recognise(root)
     fields: dict[str, Any] = {"root": root}
     name, _, subset = dataset.partition("_")
     if name == "emnist" and subset in EMNIST:
@@ -115,3 +116,9 @@ def dataset_config(dataset: str, root: str, settings: ImageSettings) -> DataConf
                 f"dataset {dataset}"
             )
     return kind(**fields)
+
+
+@functools.lru_cache(maxsize=64)  # A study asks once for each cell, and a store answers slowly.
+def _recognise(root: str) -> str:
+    """The dataset whose files lie where MNIST's are expected."""
+    return recognise_mnist(root)

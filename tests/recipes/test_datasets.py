@@ -162,7 +162,7 @@ def test_mnists_place_is_named_for_what_lies_there(
         (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(np.zeros((4, 28, 28), np.uint8)))
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(4, dtype=np.uint8)))
     settings = ImageSettings()
-    assert dataset_config("mnist", str(tmp_path), settings).name == "mnist"
+    assert dataset_config("mnist", str(folder.parent), settings).name == "mnist"
     (fashion,) = (one for one in idx_files.ALL if one.name == "fashion_mnist")
     monkeypatch.setattr("genae_core.data.mnist.recognise", lambda location: fashion)
     data = dataset_config("mnist", str(tmp_path), settings)
