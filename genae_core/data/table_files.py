@@ -127,11 +127,12 @@ def count_rows(folder: Folder, file: str) -> int:
 
 def read_labels(folder: Folder, file: str, column: str) -> NDArray[np.int64] | None:
     """The classes [N] in a file; None if some row has none, which is also written as -1."""
-    values = _column(folder, file, column, None)
-    if values.null_count:
+    chunks = _chunks(folder, file, column, None)[0]
+    if any(chunk.null_count for chunk in chunks):
         return None
-    labels: NDArray[np.int64] = values.to_numpy().astype(np.int64)
-    return None if len(labels) and labels.min() < 0 else labels
+    parts = [np.zeros(0, np.int64), *(chunk.to_numpy().astype(np.int64) for chunk in chunks)]
+    labels = np.concatenate(parts)
+    return None if (labels < 0).any() else labels
 
 
 def read_images(
@@ -141,13 +142,18 @@ def read_images(
 
     Where a row holds no bytes, there is an error in their place.
     """
-    for value in _column(folder, file, columns.image, rows).to_pylist():
-        content = value.get("bytes") if isinstance(value, dict) else value
-        if content is None:
-            path = value.get("path") if isinstance(value, dict) else None
-            yield ValueError("it holds no bytes" + (f", only the path {path}" if path else ""))
-        else:
-            yield content
+    chunks, start = _chunks(folder, file, columns.image, rows)
+    for chunk in chunks:
+        # Taking from all chunks at once would copy them.
+        own = rows[(rows >= start) & (rows < start + len(chunk))] - start
+        for value in chunk.take(own).to_pylist():
+            content = value.get("bytes") if isinstance(value, dict) else value
+            if content is None:
+                path = value.get("path") if isinstance(value, dict) else None
+                yield ValueError("it holds no bytes" + (f", only the path {path}" if path else ""))
+            else:
+                yield content
+        start += len(chunk)
 
 
 def read_schema(folder: Folder, file: str) -> Any:
@@ -195,28 +201,29 @@ def _batches(folder: Folder, file: str) -> list[Any]:
         raise _malformed(folder, file, error) from None
 
 
-def _column(folder: Folder, file: str, name: str, rows: NDArray[np.int64] | None) -> Any:
-    """The values of a column in ascending rows; None reads all rows."""
+def _chunks(
+    folder: Folder, file: str, name: str, rows: NDArray[np.int64] | None
+) -> tuple[list[Any], int]:
+    """The arrays that a column consists of, and the row at which they begin.
+
+    Of a Parquet file, only the row groups between the first and the last of `rows` are read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not file.endswith(".parquet"):
-        chunks = pa.chunked_array([batch.column(name) for batch in _batches(folder, file)])
-        return chunks if rows is None else chunks.take(pa.array(rows))
+        return [batch.column(name) for batch in _batches(folder, file)], 0
     try:
         with folder.open(file) as stream:
             table = pq.ParquetFile(stream)
-            if rows is None:
-                return table.read(columns=[name], use_threads=False).column(name)
-            sizes = [
-                table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)
-            ]
-            ends = np.cumsum(sizes)
-            first, last = np.searchsorted(ends, [rows[0], rows[-1]], side="right")
-            groups = table.read_row_groups(
-                range(first, last + 1), columns=[name], use_threads=False
-            )
-            return groups.column(name).take(pa.array(rows - (ends[first] - sizes[first])))
+            groups, start = [*range(table.num_row_groups)], 0
+            if rows is not None:
+                sizes = [table.metadata.row_group(number).num_rows for number in groups]
+                ends = np.cumsum(sizes)
+                first, last = np.searchsorted(ends, [rows[0], rows[-1]], side="right").tolist()
+                groups, start = groups[first : last + 1], int(ends[first] - sizes[first])
+            column = table.read_row_groups(groups, columns=[name], use_threads=False).column(name)
+            return column.chunks, start
     except pa.ArrowException as error:
         raise _malformed(folder, file, error) from None
 
