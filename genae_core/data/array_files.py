@@ -151,6 +151,8 @@ def find_roles(place: str, names: list[str]) -> dict[Role, str]:
             f"{place}: {roles[Role('images', WHOLE)]!r} lies beside images of single splits; keep "
             "one or the other"
         )
+    if Role("split", WHOLE) in roles and WHOLE not in splits:
+        raise ValueError(f"{place}: the array split is only for images that are in one array")
     for role, name in roles.items():
         if role.split not in splits:
             raise ValueError(f"{place}: there are no images to the array {name!r}; {EXPECTED}")
@@ -158,8 +160,6 @@ def find_roles(place: str, names: list[str]) -> dict[Role, str]:
     if labelled and labelled != splits:
         lacking = ", ".join(sorted(splits - labelled))
         raise ValueError(f"{place}: the images of {lacking} have no labels, but the others have")
-    if Role("split", WHOLE) in roles and WHOLE not in splits:
-        raise ValueError(f"{place}: the array split is only for images that are in one array")
     return roles
 
 

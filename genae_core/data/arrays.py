@@ -273,7 +273,8 @@ def _to_bytes(what: str, array: NDArray[Any]) -> NDArray[np.uint8]:
             elif low >= 0 and high <= 255:
                 hint = ": save images / 255"
             raise ValueError(f"{what}: {BYTE_RANGE}, got {array.dtype} of {low}..{high}{hint}")
-        return np.rint(array * 255).astype(np.uint8)
+        levels: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+        return levels
     if not (low >= 0 and high <= 255):
         raise ValueError(f"{what}: {BYTE_RANGE}, got {array.dtype} of {low}..{high}")
     if high <= 1:

@@ -43,9 +43,9 @@ class CifarSet(NamedTuple):
     classes: tuple[str, ...]
     versions: tuple[CifarVersion, CifarVersion]
 
-    def layouts(self) -> dict[CifarVersion, Layout]:
-        """Where the files of each version lie."""
-        return {version: self._layout(version) for version in self.versions}
+    def layouts(self) -> list[tuple[CifarVersion, Layout]]:
+        """The versions, and where the files of each lie."""
+        return [(version, self._layout(version)) for version in self.versions]
 
     def _layout(self, version: CifarVersion) -> Layout:
         folders = (version.folder, f"{self.name}/{version.folder}")
@@ -70,7 +70,7 @@ def _locate(cifar: CifarSet, root: str, download: bool) -> tuple[CifarVersion, L
     """The version of the files, and where they lie. Raises ValueError if they are missing."""
     base = Folder(root)
     place = _find(cifar, base)
-    python = cifar.layouts()[cifar.versions[0]]
+    (_, python), _ = cifar.layouts()
     if place is None and download:
         require(base.local is not None, "download needs a local root", root=root)
         fetch(cifar.name, Path(base.uri), python.describe(base))
@@ -82,11 +82,11 @@ def _locate(cifar: CifarSet, root: str, download: bool) -> tuple[CifarVersion, L
 
 def _find(cifar: CifarSet, base: Folder) -> tuple[CifarVersion, Location] | None:
     """The first version that is there completely, in its usual place or elsewhere."""
-    for version, layout in cifar.layouts().items():
+    for version, layout in cifar.layouts():
         usual = layout.open_usual(base)
         if usual is not None:
             return version, usual
-    for version, layout in cifar.layouts().items():
+    for version, layout in cifar.layouts():
         location = only_one(cifar.name, base, list_complete(layout, base))
         if location is not None:
             return version, location

@@ -11,6 +11,7 @@ from genae_core.data.official_files import Layout
 # The four files under MNIST's names, which are the keys of all digests here.
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+MNISTS_NAMES: Mapping[str, str] = MappingProxyType({name: name for name in (*TRAIN, *TEST)})
 NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -47,7 +48,7 @@ class IdxSet(NamedTuple):
     first_label: int = 0
     unpacked: Mapping[str, str] = NO_DIGESTS
     packed: Mapping[str, str] = NO_DIGESTS
-    names: Mapping[str, str] = MappingProxyType({name: name for name in (*TRAIN, *TEST)})
+    names: Mapping[str, str] = MNISTS_NAMES
     folder: str = ""
     transposed: bool = False
 

@@ -6,6 +6,7 @@ numpy by itself. Any other content is an error.
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -72,9 +73,13 @@ def read_plain_pickle(content: bytes) -> Any:
     """
     reader = _Reader()
     try:
-        for opcode, argument, _ in pickletools.genops(content):
-            reader.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of texts with unknown escapes
+            for opcode, argument, _ in pickletools.genops(content):
+                reader.step(opcode.name, argument)
         (value,) = reader.stack
+        if value is MARK:
+            raise IndexError("it ends within a list")
         return _finish(value)
     except (IndexError, KeyError, TypeError, AttributeError, UnicodeError, OverflowError) as error:
         raise ValueError(f"it is no whole pickle: {type(error).__name__}: {error}") from None

@@ -166,7 +166,7 @@ def read_schema(folder: Folder, file: str) -> Any:
             if file.endswith(".parquet"):
                 return pq.ParquetFile(stream).schema_arrow
             return _open_ipc(stream).schema
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise _malformed(folder, file, error) from None
 
 
@@ -197,7 +197,7 @@ def _batches(folder: Folder, file: str) -> list[Any]:
         if hasattr(reader, "num_record_batches"):
             return [reader.get_batch(number) for number in range(reader.num_record_batches)]
         return list(reader)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise _malformed(folder, file, error) from None
 
 
@@ -224,7 +224,7 @@ def _chunks(
                 groups, start = groups[first : last + 1], int(ends[first] - sizes[first])
             column = table.read_row_groups(groups, columns=[name], use_threads=False).column(name)
             return column.chunks, start
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise _malformed(folder, file, error) from None
 
 

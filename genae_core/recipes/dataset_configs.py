@@ -66,6 +66,7 @@ CONFIGS: dict[str, tuple[Callable[..., DataConfig], tuple[str, ...]]] = {
     "mnist": (MNISTConfig, ("download",)),
     "fashion_mnist": (FashionMNISTConfig, ("download",)),
     "kmnist": (KMNISTConfig, ("download",)),
+    "emnist": (EMNISTConfig, ("download",)),  # "emnist_" and the subset on the command line
     "cifar10": (CIFAR10Config, ("size", "download")),
     "cifar100": (CIFAR100Config, ("size", "download")),
     "svhn": (SVHNConfig, ("size", "extra", "download")),
@@ -99,10 +100,8 @@ def dataset_config(dataset: str, root: str, settings: ImageSettings) -> DataConf
     fields: dict[str, Any] = {"root": root}
     name, _, subset = dataset.partition("_")
     if name == "emnist" and subset in EMNIST:
-        kind, accepted = EMNISTConfig, ("download",)
         fields["subset"] = subset
-    else:
-        kind, accepted = CONFIGS[dataset]
+    kind, accepted = CONFIGS[name if "subset" in fields else dataset]
     for setting, default in vars(ImageSettings()).items():
         value = getattr(settings, setting)
         if value == default:

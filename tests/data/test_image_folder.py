@@ -138,7 +138,7 @@ def test_the_config() -> None:
     assert (data.name, data.shape, data.binarize) == ("image_folder", (3, 32, 32), False)
     assert from_json(to_json(data)) == data
     for settings in (
-        {"size": 48},
+        {"size": 50},
         {"crop": 0.0},
         {"split_seed": -1},
         {"root": ""},

@@ -75,7 +75,7 @@ def test_nothing_is_run(protocol: int, tmp_path: Path) -> None:
         (pickle.dumps(np.array([{}])), "no whole pickle"),
         (pickle.dumps(PIXELS)[:-20], "exhausted"),
         (b"", "exhausted"),
-        (b"<html>", ""),
+        (b"<html>", "at position 0"),
         (b"cnumpy\nndarray\n(tR.", "calls"),
         (
             b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR.",

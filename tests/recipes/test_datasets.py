@@ -1,5 +1,6 @@
 """The recipe of each dataset: the networks fit the shape of its images, and old keys stay."""
 
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.models.base import AdamConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.recipes.dataset_configs import CONFIGS, ImageSettings, dataset_config
+from genae_core.recipes.dataset_configs import CONFIGS, FileDataset, ImageSettings, dataset_config
 from genae_core.recipes.datasets import Recipe, dataset_recipe, recipe_of
 from genae_core.recipes.options import DataOptions, StudyOptions
 from genae_core.recipes.study import study_parts
@@ -115,7 +116,11 @@ def test_the_nets_fit_the_shape(shape: tuple[int, int, int], net: Any, smoke: bo
 
 def test_every_dataset_has_a_recipe(tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", images=np.zeros((9, 40, 40, 3), np.uint8))
-    for name in (*CONFIGS, "emnist_letters", "emnist_byclass"):
+    names = typing.get_args(FileDataset)
+    assert {name.partition("_")[0] if name.startswith("emnist") else name for name in names} == {
+        *CONFIGS
+    }
+    for name in names:
         root = tmp_path / "own.npz" if name == "arrays" else tmp_path
         data = recipe(name, root).data
         assert data.name == name
