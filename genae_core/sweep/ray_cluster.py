@@ -57,7 +57,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             memory = divide_memory()
             _make_token()
-            with _without_monitors(ray):
+            with _only_what_runs_tasks(ray):
                 ray.init(
                     address="local",
                     num_cpus=usable_cpus() if num_cpus is None else num_cpus,
@@ -107,19 +107,21 @@ def _no_cluster(where: str, error: Exception) -> ValueError:
 
 
 @contextlib.contextmanager
-def _without_monitors(ray: ModuleType) -> Iterator[None]:
-    """In this context, a new cluster has no autoscaler and nothing that reads its workers' logs.
+def _only_what_runs_tasks(ray: ModuleType) -> Iterator[None]:
+    """In this context, a new cluster is only what runs tasks.
 
-    A cluster of this machine alone never grows, and nobody reads the logs that the second one
-    collects. Each is a process of 85 MB. `ray.init` has no argument for them.
+    A private cluster never grows, nobody reads its workers' logs, and no dashboard is asked for.
+    Ray would start an autoscaler, a reader of logs and a dashboard's server for them all the same,
+    three processes of 100 MB, and `ray.init` has no arguments that leave them out.
     """
-    parameters = ray._private.parameter
-    before = parameters.RayParams
-    parameters.RayParams = partial(before, no_monitor=True, include_log_monitor=False)
+    parameters, services = ray._private.parameter, ray._private.services
+    before = parameters.RayParams, services.start_api_server
+    parameters.RayParams = partial(before[0], no_monitor=True, include_log_monitor=False)
+    services.start_api_server = lambda *_, **__: ("", None)
     try:
         yield
     finally:
-        parameters.RayParams = before
+        parameters.RayParams, services.start_api_server = before
 
 
 def _make_token() -> None:
