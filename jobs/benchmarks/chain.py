@@ -1,7 +1,8 @@
 """The suite "chain": the speed and memory of chain steps, beside a bare decode-encode loop.
 
 The bare loop runs the same modules in inference mode at the same precision, keeps nothing and
-checks nothing. It is the least that any sampler must do.
+checks nothing. It is the least that any sampler must do. On a GPU there is also one whose step is
+captured as a CUDA graph by hand, in the precision that --precision auto chooses.
 """
 
 import multiprocessing
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from genae_core.distributions.rng import Draw
 from genae_core.experiment.precision import fastest
@@ -28,6 +30,7 @@ from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.loop import run_chain
 
 from . import cases
+from .captured import capture_by_hand
 from .rows import Row
 
 
@@ -74,19 +77,24 @@ CASES = {
 
 def rows(repeats: int, device: str) -> list[Row]:
     """Measure chain_mlp and chain_dcgan64, in chain steps x images a second, and
-    memory_200_vs_5. If --precision auto does not choose plain fp32, its speed is a row too."""
+    memory_200_vs_5. If --precision auto does not choose plain fp32, its speed is a row too, and on
+    a GPU chain_MODEL_graph compares it with a bare loop as a CUDA graph."""
     comparisons = []
     for name, case in CASES.items():
         if device == "cuda":  # as in an evaluation, which replays a recorded step often
             case = case._replace(steps=20, batches=20)
         model = case.model().to(device)
-        arms = {"bare": partial(bare, model, case, device)}
-        arms["plain"] = partial(ours, model, case)
+        arms: dict[str, Callable[[], None]] = {
+            "bare": partial(bare, model, case, device),
+            "plain": partial(ours, model, case),
+        }
         auto = automatic_compute(name, device)
         if auto != ComputeConfig():
             other = case.model().to(device)
             compute_as(other, auto)
             arms["auto"] = partial(ours, other, case)
+            if device == "cuda":
+                arms["graph"] = bare_graph(other, case, device)
         seconds = time_interleaved(arms, repeats * case.rounds, device)
         work = case.batches * case.batch * case.steps
         comparisons += [
@@ -99,8 +107,19 @@ def rows(repeats: int, device: str) -> list[Row]:
                 ratio=seconds["bare"] / seconds[arm],
             )
             for arm in arms
-            if arm != "bare"
+            if arm in ("plain", "auto")
         ]
+        if "graph" in arms:
+            comparisons.append(
+                Row(
+                    name=f"chain_{name}_graph",
+                    value=work / seconds["auto"],
+                    unit="chain steps x images/s",
+                    baseline=f"a bare loop as a CUDA graph by hand, {auto.precision}",
+                    baseline_value=work / seconds["graph"],
+                    ratio=seconds["graph"] / seconds["auto"],
+                )
+            )
     peaks = {steps: [peak(steps, device) for _ in range(repeats)] for steps in (5, 200)}
     few, many = (statistics.median(peaks[steps]) for steps in (5, 200))
     comparisons.append(
@@ -141,6 +160,32 @@ def bare(model: VAE, case: Case, device: str) -> None:
                 mean, log_var = model.encoder(x).chunk(2, 1)
                 z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
                 x = torch.sigmoid(model.decoder(z))
+
+
+def bare_graph(model: VAE, case: Case, device: str) -> Callable[[], None]:
+    """The bare loop as a function that replays a captured step: encode and decode."""
+
+    def decode(z: Tensor) -> Tensor:
+        return torch.sigmoid(model.decoder(z))
+
+    def step(x: Tensor) -> None:
+        mean, log_var = model.encoder(x).chunk(2, 1)
+        x.copy_(decode(mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)))
+
+    def start() -> Tensor:
+        return decode(torch.randn(case.batch, case.latent_dim, device=device))
+
+    with torch.inference_mode():
+        captured = capture_by_hand(step, start())
+
+    def run() -> None:
+        with torch.inference_mode():
+            for _ in range(case.batches):
+                captured.inputs.copy_(start())
+                for _ in range(case.steps):
+                    captured.replay()
+
+    return run
 
 
 def time_interleaved(

@@ -2,7 +2,8 @@
 
 All arms train a few steps at a time. A plain loop holds its images as floats, keeps no curve and
 no state, and checks nothing. There are two: the usual one (fp32, the default Adam), and the best
-one for this hardware (the precision that --precision auto chooses, fused Adam).
+one for this hardware (the precision that --precision auto chooses, fused Adam). On a GPU there is
+a third one: the best one, with its step captured as a CUDA graph by hand.
 """
 
 import importlib.util
@@ -24,6 +25,7 @@ from genae_core.training.batches import Batches
 from genae_core.training.config import TrainingConfig
 from genae_core.training.session import TrainingSession
 
+from .captured import capture_by_hand
 from .cases import CASES, PLAIN, Case, build_model, experiment_of, images_of
 from .chain import time_interleaved
 from .peak import SIDE, Counting, peak_of, product
@@ -36,8 +38,9 @@ EPOCHS = 100  # epochs of the training, whose curve has one point for each
 
 def rows(repeats: int, device: str) -> list[Row]:
     """Measure train_MODEL_auto beside the usual plain loop, train_MODEL_best beside the best one,
-    and the MLP beside the trainer of Pythae if it is installed, in images a second. The ratio of
-    train_MODEL_peak is the share of the speed that matrix products reach."""
+    train_MODEL_graph beside the best one as a CUDA graph, and the MLP beside the trainer of Pythae
+    if it is installed, in images a second. The ratio of train_MODEL_peak is the share of the speed
+    that matrix products reach."""
     comparisons = []
     for name, case in CASES.items():
         if device == "cuda":  # steps are short there, and a small batch would leave it idle
@@ -53,6 +56,8 @@ def rows(repeats: int, device: str) -> list[Row]:
             "best": loop(case, images, auto, device, fused=True),  # without CUDA graphs
             "peak": product(auto, device),
         }
+        if device == "cuda":
+            arms["graph"] = loop(case, images, auto, device, fused=True, captured=True)
         if name == "mlp" and device == "cpu" and importlib.util.find_spec("pythae"):
             arms["pythae"] = pythae(case, images_of(case))
         seconds = time_interleaved(arms, repeats * ROUNDS, device)
@@ -61,6 +66,7 @@ def rows(repeats: int, device: str) -> list[Row]:
             for arm, title in (
                 ("plain", "a plain fp32 loop over the same modules"),
                 ("best", f"the best plain loop, {compute_name(auto)}, fused Adam"),
+                ("graph", f"the same as a CUDA graph by hand, {compute_name(auto)}, fused Adam"),
                 ("pythae", "Pythae's trainer on the same layers"),
             )
             if arm in seconds
@@ -92,9 +98,8 @@ def flops(case: Case, images: Split) -> int:
 
 def row(name: str, arm: str, title: str, case: Case, seconds: dict[str, float]) -> Row:
     images = case.batch * case.steps
-    suffix = {"plain": "auto", "best": "best", "pythae": "pythae"}[arm]
     return Row(
-        name=f"train_{name}_{suffix}",
+        name=f"train_{name}_{'auto' if arm == 'plain' else arm}",
         value=images / seconds["genae"],
         unit="images/s",
         baseline=title,
@@ -142,9 +147,19 @@ def prepare_stage(case: Case, model: Any, images: Split, device: str) -> tuple[S
 
 
 def loop(
-    case: Case, images: Split, compute: ComputeConfig, device: str, fused: bool
+    case: Case,
+    images: Split,
+    compute: ComputeConfig,
+    device: str,
+    *,
+    fused: bool,
+    captured: bool = False,
 ) -> Callable[[], None]:
-    """A function that makes the next steps of a plain loop."""
+    """A function that makes the next steps of a plain loop.
+
+    fused: whether Adam is fused. captured: whether a step is replayed as a CUDA graph, which also
+    gathers the images of its batch.
+    """
     model = build_model(case, compute, device)
     stage, examples = prepare_stage(case, model, images, device)
     x = examples.batch(np.arange(examples.count)).x
@@ -155,6 +170,7 @@ def loop(
             lr=player.optimizer.learning_rate,
             betas=(player.optimizer.beta1, player.optimizer.beta2),
             fused=fused or None,  # None lets torch choose
+            capturable=captured,
         )
         for name, player in players.items()
     }
@@ -165,10 +181,14 @@ def loop(
     def epoch() -> Iterator[Tensor]:
         yield from torch.split(torch.randperm(len(x), device=device)[:whole], case.batch)
 
+    def step(rows: Tensor) -> None:
+        case.plain(model, x[rows], adams, draw)
+
     batches = repeat_epochs(epoch)
+    run = capture_by_hand(step, next(epoch()), [draw]) if captured else step
 
     def steps() -> None:
         for rows in islice(batches, case.steps):
-            case.plain(model, x[rows], adams, draw)
+            run(rows)
 
     return steps

@@ -1,12 +1,15 @@
 """The benchmark door on cases of a moment: its rows, and that it measures what it says."""
 
 import dataclasses
+import gc
 import importlib
 import json
 import shutil
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -129,6 +132,42 @@ def test_the_train_suite_compares_loops_that_do_the_same(
     layers = [784 * 8, 8 * 2, 2 * 8, 8 * 784]
     assert train.flops(small, images) == 2 * small.batch * (3 * sum(layers) - layers[0])
     assert all(r.ratio == pytest.approx(r.value / r.baseline_value) for r in rows.values())
+
+
+def test_a_step_captured_by_hand_reads_its_inputs_and_keeps_its_tensors(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph keeps no tensor alive, so a freed weight would be another arm's memory."""
+    captured = importlib.import_module("benchmarks.captured")
+    replays: list[torch.Tensor] = []
+
+    class Graph:
+        def replay(self) -> None:
+            replays.append(run.inputs.clone())
+
+    cuda = SimpleNamespace(
+        Stream=lambda: SimpleNamespace(wait_stream=lambda _: None),
+        current_stream=lambda: SimpleNamespace(wait_stream=lambda _: None),
+        stream=lambda _: nullcontext(),
+        CUDAGraph=Graph,
+        graph=lambda _: nullcontext(),
+    )
+    monkeypatch.setattr(captured, "torch", SimpleNamespace(cuda=cuda))
+    weight = torch.zeros(2)
+    alive = weakref.ref(weight)
+
+    def make_step(weight: torch.Tensor) -> Callable[[torch.Tensor], None]:
+        def step(x: torch.Tensor) -> None:
+            weight.add_(x)
+
+        return step
+
+    run = captured.capture_by_hand(make_step(weight), torch.ones(2))
+    del weight
+    gc.collect()
+    run(torch.full((2,), 5.0))
+    assert alive() is not None
+    assert [replay.tolist() for replay in replays] == [[5.0, 5.0]]
 
 
 @pytest.mark.parametrize("name", ["mlp", "aae_mlp", "adv_ae_mlp", "adv_ae_wgan", "dcgan64"])
