@@ -4,9 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genae_core.config import require
+from genae_core.data.arrays import ArraysConfig
 from genae_core.data.base import DataConfig
 from genae_core.data.digits import DigitsConfig
 from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.data.shards import read_manifest
+from genae_core.data.storage import Folder
 from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.models.base import AdamConfig
 from genae_core.nets.base import NetConfig, Shape
@@ -103,7 +106,27 @@ def _recipe_of_dataset(options: DataOptions) -> Recipe:
         split_seed=options.split_seed,
         download=options.download,
     )
-    return recipe_of(dataset_config(options.dataset, root, settings), options.smoke)
+    if options.dataset == "arrays" and options.shards is not None:
+        data: DataConfig = _arrays_in_shards(root, options.shards, settings)
+    else:
+        data = dataset_config(options.dataset, root, settings)
+    return recipe_of(data, options.smoke)
+
+
+def _arrays_in_shards(root: str, shards: str, settings: ImageSettings) -> ArraysConfig:
+    """The config of arrays that were prepared; the files themselves may be gone.
+
+    Raises ValueError if the shards hold images of another size or colour.
+    """
+    shape = read_manifest(Folder(shards)).shape
+    require(
+        settings.size in (None, shape[1]) and not (settings.grey and shape[0] != 1),
+        f"{shards} holds images of shape {shape}: leave out --size and --grey, or prepare them "
+        "again",
+        size=settings.size,
+        grey=settings.grey,
+    )
+    return ArraysConfig(root=root, shape=shape, split_seed=settings.split_seed)
 
 
 def recipe_of(data: DataConfig, smoke: bool = False) -> Recipe:

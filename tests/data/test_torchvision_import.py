@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from urllib.error import URLError
@@ -12,6 +13,10 @@ import pytest
 from genae_core.data import download, torchvision_import
 from genae_core.data.base import DataConfig, load
 from genae_core.data.celeba import CelebAConfig
+from genae_core.data.cifar import CIFAR10Config, CIFAR100Config
+from genae_core.data.emnist import EMNISTConfig
+from genae_core.data.fashion_mnist import FashionMNISTConfig
+from genae_core.data.kmnist import KMNISTConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.data.svhn import SVHNConfig
 from genae_core.data.torchvision_import import torchvision_datasets
@@ -86,9 +91,15 @@ def no_network(*args: object, **kwargs: object) -> None:
     raise URLError("no route to host")
 
 
-@pytest.mark.parametrize("config", [MNISTConfig, SVHNConfig, CelebAConfig])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(MNISTConfig, FashionMNISTConfig, KMNISTConfig, EMNISTConfig),
+        *(CIFAR10Config, CIFAR100Config, SVHNConfig, CelebAConfig),
+    ],
+)
 def test_a_failing_download_says_why_and_where(
-    config: type[MNISTConfig] | type[SVHNConfig] | type[CelebAConfig],
+    config: Callable[..., DataConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -97,11 +108,12 @@ def test_a_failing_download_says_why_and_where(
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr(datasets.celeba, "download_file_from_google_drive", no_network)
     root = tmp_path / "new"
-    dataset: DataConfig = config(root=str(root), download=True)
-    with pytest.raises(ValueError, match=f"could not download {dataset.name}") as caught:
+    dataset = config(root=str(root), download=True)
+    name = "emnist" if dataset.name.startswith("emnist") else dataset.name
+    with pytest.raises(ValueError, match=f"could not download {name}: ") as caught:
         load(dataset)
     assert "no route to host" in str(caught.value)
-    assert str(root / dataset.name) in str(caught.value)
+    assert str(root / name) in str(caught.value)
 
 
 def test_without_torchvision_the_download_says_so(

@@ -14,7 +14,10 @@ from genae_core.data.celeba import CelebAConfig
 from genae_core.data.cifar import CIFAR10Config
 from genae_core.data.huggingface import HuggingFaceConfig
 from genae_core.data.image_folder import ImageFolderConfig
+from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.mnist import MNISTConfig
+from genae_core.data.preparation import prepare
+from genae_core.data.storage import Folder
 from genae_core.data.svhn import SVHNConfig
 from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.models.base import AdamConfig
@@ -173,6 +176,21 @@ def test_mnists_place_is_named_for_what_lies_there(
     data = dataset_config("mnist", str(tmp_path), settings)
     assert data.name == "fashion_mnist" and not data.binarize
     assert recipe("mnist", tmp_path).data == data
+
+
+def test_prepared_arrays_need_no_file(tmp_path: Path) -> None:
+    own, shards = tmp_path / "own.npz", tmp_path / "shards"
+    np.savez(own, images=np.random.default_rng(0).random((9, 8, 8)))
+    before = recipe("arrays", own).data
+    prepare(before, Folder(shards))
+    own.unlink()
+    options = DataOptions(dataset="arrays", shards=str(shards))
+    data = dataset_recipe(options).data
+    assert data == ArraysConfig(root=str(shards), shape=(1, 8, 8))
+    splits = load_splits(data, tmp_path, LoadOptions(shards=str(shards)))
+    assert splits.train.images.shape == (7, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"of shape \(1, 8, 8\): leave out --size and --grey"):
+        dataset_recipe(DataOptions(dataset="arrays", shards=str(shards), size=16))
 
 
 def test_the_net_can_be_chosen() -> None:
