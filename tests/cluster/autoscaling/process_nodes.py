@@ -160,7 +160,7 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    about = {"pid": leader.pid, "started": processes.started(leader.pid)}
+    about = {"pid": leader.pid, "started": processes.start_time(leader.pid)}
     (own / LEADER).write_text(json.dumps(about))
     return leader
 
@@ -168,12 +168,12 @@ def start(
 def processes_of(folder: Path, name: str) -> list[processes.Process]:
     """All that belong to the node."""
     about = json.loads((folder / name / LEADER).read_text())
-    return processes.of_node(about["pid"], about["started"], str(folder / name))
+    return processes.node_processes(about["pid"], about["started"], str(folder / name))
 
 
 def kill(folder: Path, name: str) -> None:
     """End the whole node at once, as when a machine is lost."""
-    processes.end(processes_of(folder, name), 0)
+    processes.end_processes(processes_of(folder, name), 0)
 
 
 def started(folder: Path) -> dict[str, float]:
