@@ -9,6 +9,8 @@ denoising families. A search finds one good cell. To compare cells, use the othe
   python sweeps/search.py ... --against model_family-20260101-000000-abcd
 """
 
+import hashlib
+import json
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,6 +64,12 @@ class Options(StudyOptions):
     """Seeds of the comparison with --against."""
 
 
+def digest(cells: dict[str, Experiment]) -> str:
+    """A short text that differs if the cells differ."""
+    text = json.dumps({name: config.to_dict(cell) for name, cell in cells.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def main(options: Options) -> int:
     """Search, print the best cell, and compare it on test if --against is given."""
     best: dict[str, Experiment] = {}
@@ -100,7 +108,14 @@ def main(options: Options) -> int:
     if code != 0 or "against" not in best:
         return code
     print("\nComparison on test: both cells with fresh seeds, at the step chosen on validation.")
-    fresh = replace(options, seeds=options.fresh_seeds, name=None, asha=False)
+    name = options.name and f"{options.name}-confirm-{digest(best)}"
+    fresh = replace(
+        options,
+        seeds=options.fresh_seeds,
+        asha=False,
+        name=name,
+        resume="auto" if name else False,  # a resumed search may have compared these cells before
+    )
     return launch("confirm", {"cell": tuple(best)}, lambda cell: best[cell["cell"]], fresh)
 
 

@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from threadpoolctl import ThreadpoolController
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from genae_core.config.console import flush_output
 from genae_core.config.errors import DEBUG, print_error, short_logs
@@ -21,6 +22,7 @@ from genae_core.config.redaction import redact, redact_uri
 from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
 
 T = TypeVar("T")
+REGISTRY = ConstructorRegistry()  # how the flags are read whose types tyro would read otherwise
 
 
 def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
@@ -78,6 +80,21 @@ def with_debug(options: Any) -> Any:
     )
 
 
+@REGISTRY.primitive_rule
+def _switch_or_auto(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """How a flag of the type `bool | Literal["auto"]` is read: as a switch, or with "auto"."""
+    if info.type != bool | Literal["auto"]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar="[auto]",
+        instance_from_str=lambda words: words[0] if words else True,
+        is_instance=lambda value: value in (True, False, "auto"),
+        str_from_instance=lambda value: {True: [], False: ["off"]}.get(value, ["auto"]),
+        choices=("auto",),
+    )
+
+
 def _parse(options: type[T], description: str | None) -> T:
     """Parse the flags.
 
@@ -88,13 +105,15 @@ def _parse(options: type[T], description: str | None) -> T:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(options, description=description, args=words)
+            return tyro.cli(options, description=description, args=words, registry=REGISTRY)
     except SystemExit:
         without_passwords = [redact_uri(word) for word in words]
         if without_passwords != words:
             printed = io.StringIO()
             with contextlib.redirect_stderr(printed), contextlib.suppress(SystemExit):
-                tyro.cli(options, description=description, args=without_passwords)
+                tyro.cli(
+                    options, description=description, args=without_passwords, registry=REGISTRY
+                )
         raise
     finally:
         print(redact(printed.getvalue()), end="", file=sys.stderr)

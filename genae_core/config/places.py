@@ -115,7 +115,7 @@ def locate_fields(options: Any, *names: str) -> None:
         if isinstance(value, Path):
             object.__setattr__(options, name, local_path(value, flag))
         elif value is not None:
-            change = locate_store if name == "tracking_uri" else locate
+            change = locate_store if name in ("tracking_uri", "optuna_storage") else locate
             object.__setattr__(options, name, change(value, flag))
 
 

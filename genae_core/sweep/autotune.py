@@ -26,7 +26,7 @@ from genae_core.experiment.step_timing import time_choices, time_seeds, timing_i
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
 from genae_core.sweep import ray_cluster
-from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.options import LaunchOptions, accelerator
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.sweep_folder import read_manifest
 
@@ -48,14 +48,19 @@ def choose_gpu_fraction(
     graphs = replace(cell.compute or ComputeConfig(), cuda_graphs=options.cuda_graphs)
     cell = replace(cell, compute=graphs)
     try:
-        peak = ray_cluster.call_once(measure_peak, cell, splits, classifier, gpus=1)
+        kind = options.accelerator_type
+        arguments = (cell, splits, classifier)
+        peak = ray_cluster.call_once(measure_peak, *arguments, gpus=1, accelerator_type=kind)
     except RuntimeError as error:  # torch sees no GPU, or its memory is too small
         raise ValueError(
             f"--gpus-per-trial auto: the measured trial failed: {error}; give a number, such as 1"
         ) from None
     cpus = options.cpus_per_trial
+    wanted = accelerator(kind) if kind else "GPU"
     most = max(
-        node["CPU"] // (cpus * node["GPU"]) for node in ray_cluster.nodes() if node.get("GPU")
+        node["CPU"] // (cpus * node["GPU"])
+        for node in ray_cluster.nodes()
+        if node.get("GPU") and node.get(wanted)
     )
     fraction = gpu_fraction(peak, int(most))
     print(
@@ -90,7 +95,11 @@ def choose_compute(
     arguments = (cell, images, options.precision, gpu, threads, graphs)
     try:
         timings = ray_cluster.call_once(
-            time_choices, *arguments, cpus=threads, gpus=min(1.0, options.gpus)
+            time_choices,
+            *arguments,
+            cpus=threads,
+            gpus=min(1.0, options.gpus),
+            accelerator_type=options.accelerator_type,
         )
     except Exception as error:  # a trial may fail in the same way, and then fails alone
         name = _name_of(ways[0])
@@ -131,7 +140,11 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
     arguments = (cell, timing_images(cell, splits.train), count, options.gpus > 0, threads)
     try:
         in_turn, stacked = ray_cluster.call_once(
-            time_seeds, *arguments, cpus=threads, gpus=min(1.0, options.gpus)
+            time_seeds,
+            *arguments,
+            cpus=threads,
+            gpus=min(1.0, options.gpus),
+            accelerator_type=options.accelerator_type,
         )
     except Exception as error:
         reason = redact(repr(error))[:300]

@@ -83,13 +83,12 @@ def conclude(
     if outcome.interrupted:
         if outcome.why:
             say(f"the sweep ended early: {redact(outcome.why)}")
-        say(f"to continue: the same command with --name {place.name} --resume")
-        return STOPPED
-    again = f"the same command with --name {place.name} --resume"
+        say(f"to continue: {place.again}")
+        return 1 if outcome.failed_fast else STOPPED
     if outcome.failures and outcome.repeats_failures:
-        say(f"to try the failed trials again: {again}")
+        say(f"to try the failed trials again: {place.again}")
     if steps.failures:
-        say(f"the trials have ended; {again} does what was not done")
+        say(f"the trials have ended; {place.again} does what was not done")
     if steps.failures and signals.names:
         return STOPPED
     return 1 if outcome.failures or results.undelivered or steps.failures else 0
@@ -206,7 +205,8 @@ class _Results:
         outcome = self.outcome
         if self.table:
             say(f"\n{self.table}\n")
-        for cell, reason in self.failures:
+        # After --fail-fast all failures have the same reason.
+        for cell, reason in self.failures[:1] if outcome.failed_fast else self.failures:
             say(f"failed: {cell}: {redact(reason)}")
         say(
             f"{'interrupted' if outcome.interrupted else 'done'} after {outcome.seconds:.0f} s: "

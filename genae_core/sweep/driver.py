@@ -27,6 +27,7 @@ from genae_core.sweep.memory_limit import SMALLEST_TRIAL, measure_idle
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.separate_process import Ending, Tell, can_fork, leave, run_apart, run_here
+from genae_core.sweep.study_copy import open_copy
 from genae_core.sweep.tune import run_trials
 from genae_core.sweep.worker import PROGRESS
 from genae_core.tracking.mlflow_store import StoreError
@@ -37,24 +38,32 @@ TRACEBACK = "traceback.txt"  # in the sweep's folder, or in GENAE_HOME before th
 
 
 def run_sweep(
-    study: str, make_plan: Callable[[], Plan], options: LaunchOptions, on_end: OnEnd
+    study: str,
+    make_plan: Callable[[LaunchOptions], Plan],
+    options: LaunchOptions,
+    on_end: OnEnd,
 ) -> int:
     """Plan a sweep, prepare it, run its trials and conclude it. Returns the exit code of `launch`.
 
     Whatever ends the trials, the sweep is concluded from what its folder and the store hold.
 
-    make_plan: Makes the plan. Raises ValueError if a flag is wrong.
+    make_plan: Makes the plan. It gets the options, in which `resume` is True or False. Raises
+        ValueError if a flag is wrong.
     """
+    auto = options.resume == "auto"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with StopSignals() as signals, ExitStack() as stack:
         try:
-            plan = _locate_data(make_plan())
+            options = sweep_folder.decide_resume(study, options)
+            plan = _locate_data(make_plan(options))
             for cell in plan.cells.values():
                 config.to_dict(cell)  # raises now if the config could not be read again
             if options.print:
                 print_plan(study, plan, options)
                 return 0
-            place = _open_place(study, plan, options, stack)
+            place = _open_place(study, plan, options, stack)._replace(auto=auto)
+            if options.optuna_storage is not None:
+                plan.searcher.copy = open_copy(place, options)
         except (ValueError, OSError, StoreError) as error:
             return print_error(error)
         except KeyboardInterrupt:
@@ -84,7 +93,8 @@ def _open_place(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack
     name = options.name or sweep_folder.new_name(study)
     folder = sweep_folder.folder_of(name, options)
     stack.enter_context(sweep_folder.lock(folder))
-    tracker = sweep_folder.open_store(study, folder, plan.cells, options)
+    more_seeds = plan.seconds is None  # a search compares cells by their mean over the seeds
+    tracker = sweep_folder.open_store(study, folder, plan.cells, options, more_seeds)
     return SweepPlace(study, name, folder, tracker)
 
 
@@ -203,6 +213,9 @@ def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedS
 def _announce(prepared: PreparedSweep) -> None:
     """Print what will run, and what it may cost."""
     plan, sweep, options = prepared.plan, prepared.sweep, prepared.options
+    if plan.max_trials == 0:
+        say(f"sweep {sweep.name}: everything has run")
+        return
     limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
     limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
     hours = f", {options.max_hours:g} hours at most" if options.max_hours else ""
@@ -244,12 +257,28 @@ def _join_ray(uri: str, options: LaunchOptions) -> None:
         nodes=nodes,
     )
     holds = sum(ray_cluster.slots(options.trial_resources))
+    grows = options.joins and options.trials_in_parallel is not None
+    _check_accelerator(options.accelerator_type, grows)
     config.require(
-        holds >= 1 or (options.joins and options.trials_in_parallel is not None),
+        holds >= 1 or grows,
         "nothing here holds a trial: lower --cpus-per-trial, --gpus-per-trial or "
         "--memory-per-trial, or join a cluster that will grow and set --trials-in-parallel",
         cluster=ray_cluster.resources(),
     )
+
+
+def _check_accelerator(kind: str | None, grows: bool) -> None:
+    """Raise ValueError if no node has accelerators of this type, and none can join."""
+    kinds = ray_cluster.accelerator_types()
+    if kind is None or kind in kinds:
+        return
+    config.require(
+        grows,
+        "--accelerator-type must be a type that a node here has",
+        accelerator_type=kind,
+        nodes=kinds,
+    )
+    print(f"note: the trials wait until a node with the --accelerator-type {kind} joins")
 
 
 def _check_memory(options: LaunchOptions) -> None:
@@ -258,7 +287,11 @@ def _check_memory(options: LaunchOptions) -> None:
         return
     print("measuring the memory of a worker without a trial, once ...", flush=True)
     idle = ray_cluster.call_once(
-        measure_idle, options.gpus > 0, cpus=options.cpus_per_trial, gpus=min(1.0, options.gpus)
+        measure_idle,
+        options.gpus > 0,
+        cpus=options.cpus_per_trial,
+        gpus=min(1.0, options.gpus),
+        accelerator_type=options.accelerator_type,
     )
     least = (idle + SMALLEST_TRIAL) / 2**30
     config.require(

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import optuna
-from ray.tune.search.optuna import OptunaSearch
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
@@ -15,6 +14,7 @@ from genae_core.sweep.conclusion import OnEnd
 from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
+from genae_core.sweep.study_copy import CopiedSearch
 
 Axes = Mapping[str, Sequence[str | int | float | bool]]
 
@@ -46,7 +46,7 @@ def launch(
         line says how to resume it.
     """
 
-    def plan() -> Plan:
+    def plan(options: LaunchOptions) -> Plan:
         product = list(itertools.product(*axes.values()))
         require(len(product) > 0, "every axis needs a value", axes=dict(axes))
         twice = len(set(product)) < len(product)
@@ -67,10 +67,10 @@ def launch(
     return run_sweep(study, plan, options, on_end)
 
 
-def grid_searcher(axes: Axes, grid: list[Params]) -> OptunaSearch:
+def grid_searcher(axes: Axes, grid: list[Params]) -> CopiedSearch:
     """A searcher that proposes each cell once, because a study compares all cells."""
     values = {name: sorted({params[name] for params in grid}, key=str) for name in axes}
-    return OptunaSearch(
+    return CopiedSearch(
         partial(_suggest, values),
         metric="fcd_val",
         mode="min",

@@ -8,6 +8,13 @@ from genae_core import config
 from genae_core.config.places import locate_fields
 from genae_core.experiment.precision import Precision
 
+KIND_AMOUNT = 0.001  # of the resource of an accelerator's type, as Ray itself asks for it
+
+
+def accelerator(kind: str) -> str:
+    """The resource that Ray's nodes with accelerators of this type have."""
+    return f"accelerator_type:{kind}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardOptions:
@@ -49,6 +56,8 @@ class LaunchOptions(ShardOptions):
     gpus_per_trial: float | Literal["auto"] = 0.0
     """GPUs of a trial. A fraction such as 0.25 puts several trials on one GPU. "auto" measures the
     largest model once, and puts as many trials on a GPU as fit."""
+    accelerator_type: str | None = None
+    """Type of the GPUs of the trials, as Ray names it, such as A100 or H100 (default: any)."""
     precision: Precision = "auto"
     """How the models compute. "bf16" computes matrix products and convolutions in bfloat16, and
     everything else in fp32. "fp32-channels-last" stores the channels of a pixel side by side.
@@ -73,19 +82,28 @@ class LaunchOptions(ShardOptions):
     storage: str | None = None
     """Folder of the sweep's own files (default: sweeps/ in GENAE_HOME), or a URI such as
     s3://BUCKET/sweeps, to which everything that a resume needs is also copied."""
+    optuna_storage: str | None = None
+    """Database to which the trials are also written as an Optuna study of the sweep's name, for
+    optuna-dashboard: sqlite:///PATH, postgresql+psycopg://... or mysql+pymysql://... (default:
+    none). It must not be the tracking store."""
     shared_storage: bool = False
     """State that every node can open --storage and an SQLite --tracking-uri, e.g. over NFS."""
     name: str | None = None
     """Name of the sweep, which must be new unless --resume is used (default: the study, the UTC
     time and a suffix)."""
-    resume: bool = False
-    """Resume the sweep called --name. Runs that have finished are not run again."""
+    resume: bool | Literal["auto"] = False
+    """Resume the sweep called --name. Runs that have finished are not run again. More --seeds than
+    before add runs to a study. "--resume auto" begins the sweep if there is none of this name, and
+    resumes it otherwise, so that a batch system can repeat the same command."""
     checkpoint_seconds: float = 60.0
     """Seconds between two snapshots of a training. After an interruption, the training continues
     from the last one."""
     max_retries: int = 3
     """How often a trial is run again after its worker or its node died. A trial that raises an
     error is not run again."""
+    fail_fast: int | None = None
+    """Stop the sweep if the first trials have all failed with the same error, this many of them
+    (default: off, since the other cells may not have the error)."""
     max_hours: float | None = None
     """Hours after which no trial starts and the running trials stop (default: no limit). The sweep
     can then be resumed."""
@@ -108,7 +126,8 @@ class LaunchOptions(ShardOptions):
     def trial_resources(self) -> dict[str, float]:
         """What Ray reserves for a trial; memory is in bytes."""
         memory = {"memory": self.memory_per_trial * 2**30} if self.memory_per_trial else {}
-        return {"cpu": self.cpus_per_trial, "gpu": self.gpus, **memory}
+        kind = {accelerator(self.accelerator_type): KIND_AMOUNT} if self.accelerator_type else {}
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus, **memory, **kind}
 
     @property
     def joins(self) -> bool:
@@ -122,7 +141,7 @@ class LaunchOptions(ShardOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        locate_fields(self, "storage", "tracking_uri")
+        locate_fields(self, "storage", "tracking_uri", "optuna_storage")
         config.require(len(self.seeds) > 0, "--seeds must name at least one", seeds=self.seeds)
         config.require(
             len(set(self.seeds)) == len(self.seeds), "--seeds must differ", seeds=self.seeds
@@ -130,6 +149,7 @@ class LaunchOptions(ShardOptions):
         config.require_positive_int(cpus_per_trial=self.cpus_per_trial)
         if self.gpus_per_trial != "auto":
             config.require_gpus(gpus_per_trial=self.gpus_per_trial)
+        self._check_accelerator()
         for name in ("memory_per_trial", "max_hours", "price_per_node_hour"):
             if (value := getattr(self, name)) is not None:
                 config.require_amount(**{name: value})
@@ -140,14 +160,37 @@ class LaunchOptions(ShardOptions):
         config.require(
             self.max_retries >= 0, "--max-retries must be >= 0", max_retries=self.max_retries
         )
-        for name in ("trials_in_parallel", "max_trials", "max_nodes"):
+        for name in ("trials_in_parallel", "max_trials", "max_nodes", "fail_fast"):
             if (value := getattr(self, name)) is not None:
                 config.require_positive_int(**{name: value})
+        config.require(
+            self.resume in (True, False, "auto"),
+            '--resume stands alone or with "auto"',
+            resume=self.resume,
+        )
         config.require(
             not self.resume or self.name is not None,
             "--resume needs the --name of the sweep",
             name=self.name,
         )
+        self._check_name()
+
+    def _check_accelerator(self) -> None:
+        if self.accelerator_type is None:
+            return
+        plain = self.accelerator_type.translate(str.maketrans("", "", "-_.")).isalnum()
+        config.require(
+            plain,
+            "--accelerator-type must be a name of Ray, such as A100",
+            accelerator_type=self.accelerator_type,
+        )
+        config.require(
+            self.gpus > 0,
+            "--accelerator-type is only for trials with a GPU: give --gpus-per-trial too",
+            gpus_per_trial=self.gpus_per_trial,
+        )
+
+    def _check_name(self) -> None:
         if self.name is not None:
             plain = self.name.translate(str.maketrans("", "", "-_.")).isalnum()
             config.require(

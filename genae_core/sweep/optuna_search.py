@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from ray.tune.search.optuna import OptunaSearch
 
 from genae_core import config
 from genae_core.experiment.experiment import Experiment
@@ -17,6 +16,8 @@ from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
 from genae_core.sweep.schedulers import PausingASHA
+from genae_core.sweep.spent_time import spent_seconds
+from genae_core.sweep.study_copy import CopiedSearch
 
 Measurement = tuple[Params, float]  # a cell and its best validation FCD
 
@@ -50,7 +51,7 @@ def search(
     """Search for the cell with the lowest validation FCD at its best step.
 
     A resumed search learns from its finished trials, continues those that were interrupted, and
-    has its full minutes again.
+    has its full minutes again. Under `--resume auto` all launches share the minutes.
 
     Args:
         study: The name of the study, which is also the name of the MLflow experiment.
@@ -63,12 +64,27 @@ def search(
     Returns:
         The exit code of the process, as `launch` returns it.
     """
-    return run_sweep(study, lambda: _plan(study, space, options, minutes, trials), options, on_end)
+
+    def plan(decided: LaunchOptions) -> Plan:
+        auto = options.resume == "auto"
+        return _plan(study, space, decided, minutes, trials, auto)
+
+    return run_sweep(study, plan, options, on_end)
 
 
 def _plan(
-    study: str, space: SearchSpace, options: LaunchOptions, minutes: float, trials: int | None
+    study: str,
+    space: SearchSpace,
+    options: LaunchOptions,
+    minutes: float,
+    trials: int | None,
+    auto: bool,
 ) -> Plan:
+    """The trials of the search that are still to be run.
+
+    auto: Whether --resume auto was given. All launches then share the minutes, and a search that
+        has run everything is only concluded, because a batch system repeats it until it succeeds.
+    """
     config.require_amount(minutes=minutes)
     config.require(minutes > 0, "minutes must be > 0", minutes=minutes)
     if trials is not None:
@@ -97,16 +113,20 @@ def _plan(
     if most is not None:
         ended = len(earlier.measured) + earlier.failed_or_stopped
         config.require(
-            most > ended,
+            auto or most > ended,
             "the search has already run all its trials: give larger --trials or --max-trials",
             trials=ended,
         )
-        most -= ended
+        most = max(0, most - ended)
+    seconds = 60 * minutes
+    if auto and options.resume and options.name is not None:
+        seconds -= spent_seconds(sweep_folder.folder_of(options.name, options))
+        most = 0 if seconds <= 0 else most
     cells = {cell_key(space.first): space.experiment(space.first)}
-    return Plan([space.first], cells, searcher, most, 60 * minutes, searcher.scheduler)
+    return Plan([space.first], cells, searcher, most, seconds, searcher.scheduler)
 
 
-class _CellSearcher(OptunaSearch):
+class _CellSearcher(CopiedSearch):
     """Adds the experiment to each trial's params, so that workers need no code of the study."""
 
     def __init__(

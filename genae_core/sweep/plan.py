@@ -13,7 +13,8 @@ from genae_core.tracking.mlflow_store import Tracker
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
-    from ray.tune.search import Searcher
+
+    from genae_core.sweep.study_copy import CopiedSearch
 
 
 class Plan(NamedTuple):
@@ -23,7 +24,8 @@ class Plan(NamedTuple):
         grid: The cells that are known before the sweep begins; for a search, only the first one.
         cells: The experiments of these cells, by cell_key.
         searcher: Proposes the trials to Tune.
-        max_trials: The largest number of trials; None without a limit.
+        max_trials: The largest number of trials; None without a limit. A search of which
+            everything has run has none left.
         seconds: The seconds after which no trial starts and the running trials end; None without a
             limit.
         scheduler: The scheduler of a search that pauses trials; None uses the one of --asha.
@@ -31,7 +33,7 @@ class Plan(NamedTuple):
 
     grid: list[Params]
     cells: dict[str, Experiment]
-    searcher: "Searcher"
+    searcher: "CopiedSearch"
     max_trials: int | None
     seconds: float | None = None
     scheduler: "TrialScheduler | None" = None
@@ -45,12 +47,19 @@ class SweepPlace(NamedTuple):
         name: The name of the sweep.
         folder: The sweep's folder.
         tracker: The tracking store.
+        auto: Whether --resume auto was given, so that the same command continues the sweep.
     """
 
     study: str
     name: str
     folder: Path
     tracker: Tracker
+    auto: bool = False
+
+    @property
+    def again(self) -> str:
+        """How to continue the sweep, in words."""
+        return "the same command" + ("" if self.auto else f" with --name {self.name} --resume")
 
 
 class PreparedSweep(NamedTuple):
@@ -76,6 +85,7 @@ class Outcome(NamedTuple):
         seconds: The seconds that the trials took.
         why: What interrupted the sweep, unless it was a limit that its flags set.
         repeats_failures: Whether a resumed sweep runs the failed trials again. A search does not.
+        failed_fast: Whether --fail-fast has stopped the sweep, which is then interrupted too.
     """
 
     trials: int
@@ -84,3 +94,4 @@ class Outcome(NamedTuple):
     seconds: float
     why: str | None = None
     repeats_failures: bool = False
+    failed_fast: bool = False

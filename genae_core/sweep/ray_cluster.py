@@ -14,6 +14,7 @@ from genae_core.cluster.node_memory import divide_memory
 from genae_core.config.home import secret_file
 from genae_core.config.machine import usable_cpus
 from genae_core.config.redaction import redact_uri
+from genae_core.sweep.options import accelerator
 from genae_core.sweep.ray_errors import check_address, one_line, translate_errors
 
 Value = TypeVar("Value")
@@ -210,14 +211,21 @@ def make_metric(kind: str, name: str, arguments: dict[str, Any]) -> Any:
 def slots(trial: dict[str, float]) -> list[int]:
     """The number of trials that fit on each node.
 
-    trial: the resources of one trial: cpu, gpu, and memory in bytes.
+    trial: the resources of one trial: cpu, gpu, memory in bytes, and the type of its accelerator.
     """
-    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
-    needed = {names[name]: amount for name, amount in trial.items() if amount > 0}
+    names = {"cpu": "CPU", "gpu": "GPU"}
+    needed = {names.get(name, name): amount for name, amount in trial.items() if amount > 0}
     counts = []
     for node in nodes():
         counts.append(min(int(node.get(name, 0) // amount) for name, amount in needed.items()))
     return counts
+
+
+def accelerator_types() -> list[str]:
+    """The types of accelerators that the nodes have, by Ray's names."""
+    prefix = accelerator("")
+    names = {name for node in nodes() for name in node if name.startswith(prefix)}
+    return sorted(name.removeprefix(prefix) for name in names)
 
 
 def single_node_fits(trial: dict[str, float], parallel: int) -> bool:
@@ -239,7 +247,11 @@ def resources() -> dict[str, float]:
 
 
 def call_once(
-    function: Callable[..., Result], *arguments: Any, cpus: int = 1, gpus: float = 0.0
+    function: Callable[..., Result],
+    *arguments: Any,
+    cpus: int = 1,
+    gpus: float = 0.0,
+    accelerator_type: str | None = None,
 ) -> Result:
     """Call the function on a node that reserves these CPUs and GPUs for it.
 
@@ -247,7 +259,13 @@ def call_once(
     """
     ray = import_ray()
     # max_calls=1 gives the call its own process, so that it leaves nothing on a GPU.
-    call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(function)
+    call = ray.remote(
+        num_cpus=cpus,
+        num_gpus=gpus,
+        accelerator_type=accelerator_type,
+        max_calls=1,
+        max_retries=0,
+    )(function)
     with translate_errors():
         result: Result = ray.get(call.remote(*arguments))
     return result
@@ -262,8 +280,12 @@ def request_nodes(trial: dict[str, float], count: int) -> Iterator[None]:
     or with this process.
     """
     ray = import_ray()
+    kinds = {name: amount for name, amount in trial.items() if name.startswith(accelerator(""))}
     call = ray.remote(
-        num_cpus=trial.get("cpu", 0), num_gpus=trial.get("gpu", 0), memory=trial.get("memory")
+        num_cpus=trial.get("cpu", 0),
+        num_gpus=trial.get("gpu", 0),
+        memory=trial.get("memory"),
+        resources=kinds,
     )(_do_nothing)
     requests = [] if sum(slots(trial)) else [call.remote() for _ in range(count)]
     try:

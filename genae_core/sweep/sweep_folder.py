@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from genae_core import config
+from genae_core.config.console import say
 from genae_core.config.differences import first_difference
 from genae_core.config.home import default_store, home
 from genae_core.config.messages import print_warning
@@ -63,13 +64,32 @@ def mirror_of(name: str, options: LaunchOptions) -> Folder | None:
     return Folder(storage) / name if storage is not None and is_uri(storage) else None
 
 
+def decide_resume(study: str, options: LaunchOptions) -> LaunchOptions:
+    """The options with `resume` decided, if it is "auto": there is a sweep to resume, or not."""
+    if options.resume != "auto":
+        return options
+    assert options.name is not None
+    if options.print:  # which opens no store
+        return dataclasses.replace(options, resume=False)
+    folder = folder_of(options.name, options)
+    begun = _is_used(folder, options) or bool(_tracker(study, options).find(sweep=options.name))
+    say(f"--resume auto: the sweep {options.name} is {'continued' if begun else 'new'}")
+    return dataclasses.replace(options, resume=begun)
+
+
 def open_store(
-    study: str, folder: Path, cells: dict[str, Experiment], options: LaunchOptions
+    study: str,
+    folder: Path,
+    cells: dict[str, Experiment],
+    options: LaunchOptions,
+    more_seeds: bool = False,
 ) -> mlflow_store.Tracker:
     """Open the tracking store, and make it if it is missing.
 
     A sweep whose sweep.json was lost or damaged can still be resumed. Its flags can then not be
     compared, but a run's key says whether a run is the same.
+
+    more_seeds: Whether a resumed sweep may have more seeds than it was started with.
 
     Raises ValueError if the name of a new sweep exists, if there is no sweep to resume, or if it
     is not the same.
@@ -82,7 +102,7 @@ def open_store(
         f"a sweep called {name!r} exists; choose another --name, or continue it with "
         f"--name {name} --resume"
     )
-    before = _check_same(folder, cells, options) if options.resume else {}
+    before = _check_same(folder, cells, options, more_seeds) if options.resume else {}
     used = _is_used(folder, options)
     if used and not options.resume:
         raise exists
@@ -143,7 +163,7 @@ def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
 
 
 def _check_same(
-    folder: Path, cells: dict[str, Experiment], options: LaunchOptions
+    folder: Path, cells: dict[str, Experiment], options: LaunchOptions, more_seeds: bool = False
 ) -> dict[str, Any]:
     """The manifest of the sweep to resume; empty if it is missing or not whole.
 
@@ -158,10 +178,7 @@ def _check_same(
     # Version 0.1 stored the passwords of data roots.
     before: dict[str, Any] = redact_values(config.canonicalize(manifest))
     now = _what_decides(cells, options)
-    if before["seeds"] != now["seeds"]:
-        raise ValueError(
-            f"--resume: the sweep was started with --seeds {before['seeds']}, got {now['seeds']}"
-        )
+    _check_seeds(before["seeds"], now["seeds"], more_seeds)
     for cell in before["cells"].values():
         cell.setdefault("compute", None)  # manifests of earlier versions do not have it
         if cell["compute"] is not None:
@@ -178,6 +195,30 @@ def _check_same(
                 f"with: {difference}; give the same flags, or another --name"
             )
     return before
+
+
+def _check_seeds(before: list[int], now: list[int], more: bool) -> None:
+    """Raise ValueError unless the seeds are those of before, or also others if `more` allows it.
+
+    A seed that is left out would still be in the table and in the page, in some cells perhaps.
+    """
+    if set(before) == set(now) or (more and set(before) < set(now)):
+        return
+    missing = [seed for seed in before if seed not in now]
+    if missing:
+        rule = f"name all of these seeds{', and more if you like' if more else ''}"
+    else:
+        rule = (
+            "the cells of a search are compared by their mean over the same seeds; compare its "
+            "best cells with more seeds in a study"
+        )
+    raise ValueError(
+        f"--resume: the sweep was started with --seeds {_words(before)}, got {_words(now)}: {rule}"
+    )
+
+
+def _words(seeds: list[int]) -> str:
+    return " ".join(map(str, seeds))
 
 
 def _without_place(cell: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from genae_core.data.base import Splits
 from genae_core.metrics.classifier import Classifier
 from genae_core.sweep import sweep_folder
 from genae_core.sweep.cells import Params, cell_label
+from genae_core.sweep.fail_fast import FailFast
 from genae_core.sweep.live import open_board
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep
@@ -27,6 +28,7 @@ from genae_core.sweep.progress import Board, read_progress
 from genae_core.sweep.prometheus import Reminder, observe
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
+from genae_core.sweep.spent_time import SpentTime
 from genae_core.sweep.worker import PROGRESS, STEP_SECONDS, run_cell
 from genae_core.training.snapshot_folder import Preempted, request_stop
 
@@ -40,6 +42,7 @@ OUT_OF_MEMORY = (
     "start new thread",
     "could not create a memory",
 )
+DIED = "its worker died more than --max-retries times"
 NOTES = "notes"  # the key under which a trial reports its warnings
 
 
@@ -47,6 +50,9 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
     """Run the trials until all have ended, or until the sweep is interrupted."""
     began = time.monotonic()
     plan, folder = prepared.plan, prepared.place.folder
+    if plan.max_trials == 0:
+        return Outcome(0, [], False, 0.0)
+    fail_fast = FailFast(prepared.options.fail_fast)
     trainable = tune.with_parameters(
         _trainable(),
         sweep=prepared.sweep,
@@ -56,11 +62,15 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
     before = signal.getsignal(signal.SIGINT)
     try:
         with open_board(plan.max_trials, lambda: read_progress(folder / PROGRESS)) as board:
-            callback = BoardCallback(board, prepared.sweep.tags["dataset"], folder)
+            dataset = prepared.sweep.tags["dataset"]
+            spent = SpentTime(folder) if plan.seconds is not None else None
+            callback = BoardCallback(board, dataset, folder, fail_fast, spent)
             tuner = make_tuner(
-                plan, trainable, folder, prepared.parallel, prepared.options, [callback]
+                plan, trainable, folder, prepared.parallel, prepared.options, callback
             )
             results_grid = tuner.fit()
+        if spent is not None:
+            spent.tick(at_once=True)
         # At the first Ctrl-C, Tune removes its own handler. Without one, its handler stays.
         interrupted = signal.getsignal(signal.SIGINT) is before
     except KeyboardInterrupt:
@@ -75,13 +85,20 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         if (reason := _failure_of(result))
     ]
     cut = plan.seconds is None and board.ended < len(plan.grid)  # by --max-hours
+    failed_fast = fail_fast.stop_all()
     return Outcome(
         trials=len(results),
         failures=failures,
-        interrupted=interrupted or cut,
+        interrupted=interrupted or cut or failed_fast,
         seconds=time.monotonic() - began,
+        why=str(fail_fast) if failed_fast else None,
         repeats_failures=plan.seconds is None,
+        failed_fast=failed_fast,
     )
+
+
+def _last_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [""])[-1]
 
 
 def _trainable() -> Any:
@@ -124,9 +141,9 @@ def make_tuner(
     folder: Path,
     parallel: int,
     options: LaunchOptions,
-    callbacks: Sequence[tune.Callback],
+    callback: "BoardCallback | None",
 ) -> tune.Tuner:
-    """A Tuner with the settings that all sweeps have.
+    """A Tuner with the settings that all sweeps have, which its callback observes and may stop.
 
     A worker runs one trial after another. As many trials wait for a node as run at a time, so that
     a growing cluster adds all its nodes at once.
@@ -151,16 +168,25 @@ def make_tuner(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=options.max_retries),
-            callbacks=list(callbacks),
+            callbacks=[callback] if callback else [],
+            stop=callback.fail_fast if callback else None,
         ),
     )
 
 
 class BoardCallback(tune.Callback):
-    """Passes Tune's events on to the board and to Prometheus."""
+    """Passes Tune's events on to the board, to --fail-fast and to Prometheus."""
 
-    def __init__(self, board: Board, dataset: str, folder: Path) -> None:
+    def __init__(
+        self,
+        board: Board,
+        dataset: str,
+        folder: Path,
+        fail_fast: FailFast | None = None,
+        spent: SpentTime | None = None,
+    ) -> None:
         self.board, self.dataset, self.folder = board, dataset, folder
+        self.fail_fast, self.spent = fail_fast or FailFast(None), spent
         self.best: dict[str, float] = {}  # FCD by family
         self.counts: Mapping[str, int] = {}  # trials by state, as last observed
         self.paused: set[str] = set()
@@ -178,6 +204,8 @@ class BoardCallback(tune.Callback):
                 self.board.on_pause(cell_label(trial.config), last["percent"], last["fcd_val"])
         self.paused = paused
         self.board.tick()
+        if self.spent is not None:
+            self.spent.tick()
         self._count(trials)
         self.reminder.tick()
 
@@ -194,17 +222,23 @@ class BoardCallback(tune.Callback):
             self.board.warn(name, last[NOTES])
         if FAILED in last or not last:
             self.board.on_failure(name)
+            if FAILED in last:
+                self.fail_fast.note_failure(last[FAILED])
         elif last.get("finished"):
             self.board.on_finish(name, last["fcd_val"])
+            if last[STEP_SECONDS]:  # otherwise it had finished before the sweep was resumed
+                self.fail_fast.note_finish()
             self._observe_end(last)
         else:
             self.board.on_stop(name, last["percent"], last["fcd_val"])
-            sweep_folder.note_stopped(self.folder, trial.config)
+            if not self.fail_fast.stop_all():
+                sweep_folder.note_stopped(self.folder, trial.config)
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: Any, **info: object
     ) -> None:
         self.board.on_failure(cell_label(trial.config))
+        self.fail_fast.note_failure(f"{DIED}: {_last_line(trial.get_error())}")
 
     def _observe_end(self, last: dict[str, Any]) -> None:
         """Observe the last report of a finished trial."""
@@ -237,7 +271,6 @@ def _describe(error: Exception) -> str:
 def _failure_of(result: Any) -> str | None:
     """Why the trial has failed: an error, or a worker that died too often. None if it has not."""
     if result.error:
-        lines = str(result.error).strip().splitlines()
         oom = "out of memory: " if "OutOfMemory" in type(result.error).__name__ else ""
-        return f"{oom}its worker died more than --max-retries times; the last error: {lines[-1]}"
+        return f"{oom}{DIED}; the last error: {_last_line(result.error)}"
     return (result.metrics or {}).get(FAILED)

@@ -18,10 +18,12 @@ from mlflow.utils.rest_utils import http_request
 from genae_core.config.network import ANSWER_S, check_port, within
 from genae_core.config.places import is_sqlite, sqlite_path
 from genae_core.config.redaction import redact_uri
+from genae_core.config.validate import require
 from genae_core.tracking.store_creation import state_of
 from genae_core.tracking.store_errors import StoreError, translate_errors
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+MLFLOW_TABLES = {"experiments", "runs", "latest_metrics"}
 SQLITE_HEADER = b"SQLite format 3\0"
 LOCK_S = 10.0  # Many trials that write at the same time may hold the lock for some seconds.
 
@@ -42,6 +44,39 @@ def check_store(uri: str) -> None:
             _check_file(uri)
         else:
             _check_database(uri)
+
+
+def check_other_database(uri: str, flag: str) -> None:
+    """Check that a database for something else than MLflow answers, and has no tables of MLflow.
+
+    Args:
+        uri: Its URI.
+        flag: The flag that names it, for messages.
+
+    Raises:
+        ValueError: The folder of an SQLite file does not exist, or the tables of MLflow are there.
+        StoreError: It does not answer, or cannot be opened.
+    """
+    if is_sqlite(uri):
+        folder = sqlite_path(uri, flag).parent
+        require(folder.is_dir(), f"{flag}: the folder does not exist; make it", folder=str(folder))
+    with translate_errors(uri, flag):
+        if not is_sqlite(uri):
+            _check_database(uri)
+        names = within(ANSWER_S, _table_names, uri)
+    require(
+        not MLFLOW_TABLES <= names,
+        f"{flag} must be a database of its own, and this one holds the tables of MLflow",
+        uri=redact_uri(uri),
+    )
+
+
+def _table_names(uri: str) -> set[str]:
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        return set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
 
 
 def server_version(uri: str) -> str:

@@ -47,18 +47,19 @@ class MissingRunError(StoreError):
 
 
 @contextlib.contextmanager
-def translate_errors(uri: str) -> Iterator[None]:
+def translate_errors(uri: str, what: str = "the tracking store") -> Iterator[None]:
     """Raise every error of the block as a StoreError, with one line that names the store.
 
     Args:
-        uri: The tracking URI.
+        uri: The tracking URI, or the URI of another database.
+        what: What the URI names.
     """
     try:
         yield
     except StoreError:
         raise
     except Exception as error:  # A client, a driver and a network can raise anything.
-        failure = StoreError(f"the tracking store {redact_uri(uri)}: {describe(error, uri)}")
+        failure = StoreError(f"{what} {redact_uri(uri)}: {describe(error, uri)}")
         failure.refused = getattr(error, "error_code", None) in REFUSALS
         raise failure from error
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import tyro
 
-from genae_core.config.cli import with_debug
+from genae_core.config.cli import REGISTRY, with_debug
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -45,11 +45,12 @@ PLACEHOLDERS = {
 }
 OTHER_PROGRAMS = {
     "apt", "aws", "base64", "cat", "cd", "docker", "echo", "gcloud", "git", "id", "kubectl",
-    "mkdir", "openssl", "pg_dump", "pip", "pre-commit", "ray", "source", "ssh", "ssh-keygen",
+    "mkdir", "openssl", "pg_dump", "pip", "pre-commit", "ray", "scancel", "source", "ssh",
+    "ssh-keygen",
     "tail", "touch", "umask",
 }  # fmt: skip
 # Flags in the text that belong to other programs.
-OTHER_FLAGS = {"--index-url"}
+OTHER_FLAGS = {"--index-url", "--requeue", "--exclusive"}
 PYTHON = re.compile(r"(.*/)?python[\d.]*")
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
 PUNCTUATION = re.compile(r"[();<>|&]+")
@@ -144,6 +145,8 @@ def check_command(words: list[str]) -> None:
         _check_python(arguments)
     elif program == "make":
         _check_make(arguments)
+    elif program == "sbatch":
+        _check_batch(arguments)
     elif program.endswith(".sh"):
         if not (ROOT / program).is_file():
             raise DocumentationError(f"there is no script {program}")
@@ -164,6 +167,15 @@ def _check_python(arguments: list[str]) -> None:
     check_script(arguments[0], arguments[1:])
 
 
+def _check_batch(arguments: list[str]) -> None:
+    """Check the study that Slurm would run, behind the flags of sbatch and its file."""
+    file = next((word for word in arguments if not word.startswith("-")), "")
+    if not file.endswith(".sbatch") or not (ROOT / file).is_file():
+        raise DocumentationError(f"there is no file {file} for sbatch")
+    study, *flags = arguments[arguments.index(file) + 1 :]
+    check_script(study, flags)
+
+
 def check_script(name: str, arguments: list[str]) -> None:
     """Parse the arguments with the script's own options."""
     path = ROOT / name
@@ -173,7 +185,7 @@ def check_script(name: str, arguments: list[str]) -> None:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-            options = tyro.cli(with_debug(module.Options), args=arguments)
+            options = tyro.cli(with_debug(module.Options), args=arguments, registry=REGISTRY)
     except (SystemExit, ValueError) as error:
         text = f"{name} {shlex.join(arguments)} is not accepted: {error}\n{printed.getvalue()}"
         raise DocumentationError(text) from None
@@ -205,7 +217,8 @@ def all_flags() -> set[str]:
     for path in SCRIPTS:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            tyro.cli(with_debug(script_module(path).Options), args=["--help"])
+            options = with_debug(script_module(path).Options)
+            tyro.cli(options, args=["--help"], registry=REGISTRY)
         flags |= set(re.findall(r"--[a-z][\w-]*", printed.getvalue()))
     return flags
 

@@ -34,7 +34,8 @@ def test_every_script_has_options(script: Path) -> None:
 
 
 # Flags that are text and name a place. A flag of the type Path always names one.
-PLACES = {"data_root", "out", "raw", "shards", "storage", "tracking_uri"}
+STORES = {"tracking_uri", "optuna_storage"}
+PLACES = {"data_root", "out", "raw", "shards", "storage", *STORES}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=SCRIPT_NAMES)
@@ -52,14 +53,14 @@ def test_every_flag_that_names_a_place_is_made_absolute(
         if Path in (kinds[field.name], *get_args(kinds[field.name])):
             value = places[field.name] = Path("~/a?b/../%20")
         elif field.name in PLACES:
-            value = "sqlite:///~/%2520" if field.name == "tracking_uri" else "~/a?b/../%20"
+            value = "sqlite:///~/%2520" if field.name in STORES else "~/a?b/../%20"
             places[field.name] = value
         object.__setattr__(options, field.name, value)
     with contextlib.suppress(Exception):  # some flags have no value
         options.__post_init__()
     for name in places:
         value = getattr(options, name)
-        path = sqlite_path(value) if name == "tracking_uri" else Path(value)
+        path = sqlite_path(value) if name in STORES else Path(value)
         assert path == tmp_path / "%20", name
 
 
@@ -105,6 +106,8 @@ def test_the_readme_and_the_guides_have_commands() -> None:
         "GENAE_HOME=/tmp make sweeep",
         "make sweep ARG=--smoke",
         "cluster/gcp/set_up.sh PROJECT",
+        "sbatch cluster/slurm/sweep.sh sweeps/latent_dim.py",
+        "sbatch --nodes=2 cluster/slurm/sweep.sbatch sweeps/latent_dim.py --smok",
         "echo one && pyhton sweeps/latent_dim.py",
         "echo 'one",
     ],

@@ -78,7 +78,7 @@ def test_without_a_gpu_the_measurement_says_so(
     def fails(*_: Any) -> Peak:
         raise RuntimeError("Found no NVIDIA driver on your system")
 
-    monkeypatch.setattr(autotune.ray_cluster, "call_once", lambda call, *given, gpus: call(*given))
+    monkeypatch.setattr(autotune.ray_cluster, "call_once", lambda call, *args, **_: call(*args))
     monkeypatch.setattr(autotune, "measure_peak", fails)
     splits: Any = tiny.splits()
     experiment = tiny.experiment()

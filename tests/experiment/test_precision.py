@@ -207,8 +207,11 @@ def test_images_are_trained_in_each_layout() -> None:
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of images, whose measurements say that channels last is twice as fast."""
 
-    def once(function: Any, *arguments: Any, cpus: int, gpus: float) -> list[Timing]:
+    def once(
+        function: Any, *arguments: Any, cpus: int, gpus: float, accelerator_type: str | None
+    ) -> list[Timing]:
         assert function is time_choices and (cpus, gpus) == (2, 0.0)
+        assert accelerator_type is None
         return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", once)

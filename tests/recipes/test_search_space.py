@@ -1,5 +1,6 @@
 """What a search knows before its first trial."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import optuna
 import pytest
 from contracts.databases import new_store
 
+from genae_core.data import sealed
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.search_space import search_experiment, suggest_cell, usual_cell
-from genae_core.sweep import optuna_search, sweep_folder
+from genae_core.sweep import optuna_search, spent_time, sweep_folder
 from genae_core.sweep.cells import cell_key
 from genae_core.tracking.mlflow_store import Tracker
 
@@ -34,8 +36,9 @@ def test_the_usual_cell_of_a_family_is_what_the_studies_train() -> None:
 def planner(monkeypatch: pytest.MonkeyPatch, options: StudyOptions) -> Callable[..., Any]:
     """The plan of search() with some settings; no trial is started."""
     plans: list[Any] = []
+    decided = dataclasses.replace(options, resume=bool(options.resume))
     monkeypatch.setattr(
-        optuna_search, "run_sweep", lambda study, plan, *_: plans.append(plan()) or 0
+        optuna_search, "run_sweep", lambda study, plan, *_: plans.append(plan(decided)) or 0
     )
 
     def planned(known: Any = (), **settings: Any) -> Any:
@@ -104,3 +107,14 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     assert first["latent_dim"] == cut_off["latent_dim"]
     with pytest.raises(ValueError, match="has already run all its trials"):
         planned(trials=3)
+
+    # A batch system repeats the command until it succeeds, so that it is only concluded.
+    automatic = planner(monkeypatch, dataclasses.replace(options, resume="auto"))
+    assert automatic(trials=3).max_trials == 0
+    assert automatic(trials=5)[3:5] == (2, 60.0)
+    sealed.write(folder / spent_time.FILE, {"seconds": 45.0})
+    assert automatic(trials=5)[3:5] == (2, 15.0)
+    again = planner(monkeypatch, options)  # --resume alone has its full minutes again
+    assert again(trials=5)[3:5] == (2, 60.0)
+    sealed.write(folder / spent_time.FILE, {"seconds": 61.0})
+    assert planner(monkeypatch, dataclasses.replace(options, resume="auto"))().max_trials == 0

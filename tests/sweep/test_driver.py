@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,7 +128,7 @@ class Sweep:
         searcher: Any = None
         plan = Plan([CELL], {cell_key(CELL): tiny.experiment()}, searcher, 1)
         options = LaunchOptions(name="s", **flags)
-        return driver.run_sweep("study", lambda: plan, options, self.step("on_end"))
+        return driver.run_sweep("study", lambda _: plan, options, self.step("on_end"))
 
 
 @pytest.fixture
@@ -222,6 +223,35 @@ def test_the_exit_codes_of_a_whole_sweep(
     assert sweep.steps[-2:] == ["on_end", "publish"]
     again = "to try the failed trials again: the same command with --name s --resume"
     assert (out.strip().splitlines()[-1] == again) == bool(failures)
+
+
+def test_a_sweep_that_fails_fast_says_why_once_and_is_no_interruption(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its exit code is that of failed trials, so that no batch system begins it again."""
+    failures = [("vae latent_dim=2", "RuntimeError: no"), ("vae latent_dim=4", "RuntimeError: no")]
+    sweep.outcome = Outcome(9, failures, True, 3.0, "the first 2 ...", True, failed_fast=True)
+    assert sweep.run() == 1
+    out = capsys.readouterr().out
+    assert out.count("RuntimeError: no") == 1
+    assert "interrupted after 3 s: 9 trials, 2 failed; 1 finished runs" in out
+    assert out.strip().splitlines()[-2:] == ["the sweep ended early: the first 2 ...", CONTINUE]
+    assert "on_end" not in sweep.steps and "publish" in sweep.steps
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_under_auto_the_same_command_continues(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], interrupted: bool
+) -> None:
+    sweep.patch.setattr(
+        sweep_folder, "decide_resume", lambda _, options: replace(options, resume=False)
+    )
+    failures = [("vae", "it diverged")]
+    sweep.outcome = Outcome(2, failures, interrupted, 3.0, repeats_failures=True)
+    assert sweep.run(resume="auto") == (130 if interrupted else 1)
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    what = "to continue" if interrupted else "to try the failed trials again"
+    assert last == f"{what}: the same command"
 
 
 @pytest.mark.parametrize("interrupted", [True, False])

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
-from genae_core.sweep import ray_cluster
+from genae_core.sweep import driver, ray_cluster
 from genae_core.sweep.options import LaunchOptions
 
 TWO = {"CPU": 2.0, "memory": 8.0 * 2**30}
-GPUS = {"CPU": 16.0, "GPU": 2.0, "memory": 64.0 * 2**30}
+GPUS = {"CPU": 16.0, "GPU": 2.0, "memory": 64.0 * 2**30, "accelerator_type:A100": 1.0}
 
 
 def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
@@ -31,6 +32,8 @@ def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None
         ({"gpus_per_trial": 0.5}, [0, 4]),
         ({"gpus_per_trial": "auto"}, [0, 2]),
         ({"memory_per_trial": 5}, [1, 12]),
+        ({"gpus_per_trial": 0.5, "accelerator_type": "A100"}, [0, 4]),
+        ({"gpus_per_trial": 0.5, "accelerator_type": "H100"}, [0, 0]),
     ],
 )
 def test_each_node_holds_what_its_scarcest_resource_allows(
@@ -38,6 +41,44 @@ def test_each_node_holds_what_its_scarcest_resource_allows(
 ) -> None:
     set_nodes(monkeypatch, TWO, GPUS)
     assert ray_cluster.slots(LaunchOptions(**flags).trial_resources) == expected
+
+
+def test_tune_and_measurements_ask_for_the_type_of_accelerator() -> None:
+    options = LaunchOptions(gpus_per_trial=0.5, accelerator_type="A100")
+    (bundle,) = resource_dict_to_pg_factory(options.trial_resources).bundles
+    assert bundle == {"CPU": 1, "GPU": 0.5, "accelerator_type:A100": 0.001}
+    assert set(LaunchOptions().trial_resources) == {"cpu", "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"accelerator_type": "A100"}, "only for trials with a GPU: give --gpus-per-trial too"),
+        ({"accelerator_type": "", "gpus_per_trial": 1.0}, "must be a name of Ray, such as A100"),
+        ({"accelerator_type": "a b", "gpus_per_trial": 1.0}, "must be a name of Ray"),
+    ],
+)
+def test_a_type_of_accelerator_that_makes_no_sense_is_refused(
+    flags: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        LaunchOptions(**flags)
+
+
+def test_a_type_that_no_node_has_is_refused_unless_the_cluster_grows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_nodes(monkeypatch, TWO, GPUS)
+    driver._check_accelerator(None, grows=False)
+    driver._check_accelerator("A100", grows=False)
+    assert capsys.readouterr().out == ""
+    reason = r"that a node here has, got accelerator_type='H100', nodes=\['A100'\]"
+    with pytest.raises(ValueError, match=reason):
+        driver._check_accelerator("H100", grows=False)
+    driver._check_accelerator("H100", grows=True)
+    assert "the trials wait until a node with the --accelerator-type H100" in (
+        capsys.readouterr().out
+    )
 
 
 def test_one_node_without_room_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_asha_ends_the_trial_that_is_behind() -> None:
 @pytest.mark.parametrize("asha", [True, False])
 def test_a_sweep_has_the_scheduler_that_was_asked_for(tmp_path: Path, asha: bool) -> None:
     plan = Plan([{}], {}, BasicVariantGenerator(), None)
-    made = tune.make_tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(asha=asha), [])
+    made = tune.make_tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(asha=asha), None)
     assert isinstance(made._local_tuner._tune_config.scheduler, ASHA) == asha
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 from contracts import scripts
 from contracts.readers import read_files, read_folder
@@ -218,6 +219,60 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
     assert all("NonFiniteLossError" in r.data.tags["error"] for r in failed)
 
 
+def test_one_line_begins_and_continues_a_sweep_and_seeds_are_added(
+    tmp_path: Path, run_here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """The runs of before stay as they are, and the table, the page and the Optuna study have both
+    seeds."""
+    flags = ("--smoke", "--epochs", "1", "--families", "vae", "--latent-dims", "2", "3", *ONE)
+    flags += ("--name", "grow", "--optuna-storage", f"sqlite:///{tmp_path}/optuna.db")
+    auto = (*flags, "--resume", "auto")
+    first = run(tmp_path, "latent_dim.py", *auto)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "--resume auto: the sweep grow is new" in first.stdout
+    client = client_of(tmp_path)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    before = {r.info.run_id: r.info.end_time for r in trials_of(client, experiment.experiment_id)}
+    assert len(before) == 2
+    second = run(tmp_path, "latent_dim.py", *auto, "--seeds", "0", "1")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "--resume auto: the sweep grow is continued" in second.stdout
+    after = {r.info.run_id: r for r in trials_of(client, experiment.experiment_id)}
+    assert len(after) == 4 and {r.info.status for r in after.values()} == {"FINISHED"}
+    assert {run_id: after[run_id].info.end_time for run_id in before} == before
+    cells = Counter((r.data.tags["cell"], r.data.tags["seed"]) for r in after.values())
+    assert len(cells) == 4
+    rows = [line.split()[:3] for line in second.stdout.splitlines() if line.split()[:1] == ["VAE"]]
+    assert rows == [["VAE", "2", "2"], ["VAE", "3", "2"]]
+    assert "explorer.html: 4 finished runs, 0 without a result" in second.stdout
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+    trials = optuna.load_study(study_name="grow", storage=storage).trials
+    storage.engine.dispose()
+    assert Counter(trial.params["latent_dim"] for trial in trials) == {2: 2, 3: 2}
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    refused = run_here(tmp_path, "latent_dim.py", *flags, "--resume", "--seeds", "0")
+    assert refused.returncode == 2
+    assert "was started with --seeds 0 1, got 0: name all of these seeds" in refused.stderr
+
+
+def test_trials_that_all_fail_with_one_error_stop_the_sweep(swept: tuple[Path, str]) -> None:
+    home, _ = swept
+    flags = ("--smoke", "--epochs", "1", "--families", "vae", "--latent-dims", "2", "3", "4", "5")
+    flags += ("--learning-rate", "1e30", "--name", "broken", "--fail-fast", "2", *ONE)
+    done = run(home, "latent_dim.py", *flags)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.count("NonFiniteLossError") == 1
+    last = done.stdout.strip().splitlines()[-2:]
+    assert "the sweep ended early: the first 2 trials have failed with the same error" in last[0]
+    assert last[1] == "to continue: the same command with --name broken --resume"
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.sweep = 'broken'")
+    assert sum(r.info.status == "FAILED" for r in runs) == 2 and len(runs) <= 3
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -236,6 +291,10 @@ def test_a_diverging_cell_fails_alone_with_its_terms(swept: tuple[Path, str]) ->
         (("--latent-dims", "2", "2"), "must name a value only once"),
         (("--seeds", "1", "1"), "--seeds must differ"),
         (("--cpus-per-trial", "0"), "cpus_per_trial"),
+        (("--fail-fast", "0"), "fail_fast must be a whole number >= 1"),
+        (("--accelerator-type", "A100"), "only for trials with a GPU"),
+        (("--optuna-storage", "optuna.db"), "--optuna-storage must be sqlite:///PATH"),
+        (("--resume", "auto"), "--resume needs the --name"),
         (("--resume",), "--resume"),
         (("--name", "a/b"), "--name"),
         (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
