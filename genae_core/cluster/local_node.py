@@ -25,9 +25,8 @@ from filelock import FileLock, Timeout
 
 from genae_core import config
 from genae_core.cluster import processes
-from genae_core.cluster.node_memory import divide_memory
+from genae_core.cluster.batch_node import resource_flags
 from genae_core.config.home import private_folder, secret_file
-from genae_core.config.machine import usable_cpus
 
 START_TIMEOUT_S = 180  # The dashboard of a busy machine answers within this time.
 STOP_TIMEOUT_S = 45  # Ray drains a node for up to 30 s.
@@ -157,9 +156,7 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
     flags += ["--port=0", "--min-worker-port=0", "--max-worker-port=0"]
     flags += ["--dashboard-agent-listen-port=0", f"--ray-client-server-port={_free_port()}"]
     flags += ["--dashboard-host=127.0.0.1", f"--dashboard-port={options.dashboard_port}"]
-    memory = divide_memory()
-    flags += [f"--num-cpus={options.num_cpus or usable_cpus()}"]
-    flags += [f"--memory={memory.tasks}", f"--object-store-memory={memory.object_store}"]
+    flags += resource_flags(options.num_cpus)
     flags += [f"--num-gpus={options.num_gpus}"] if options.num_gpus is not None else []
     environment = {k: v for k, v in os.environ.items() if k not in OTHER_CLUSTER}
     environment |= {
