@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from contracts.store import s3
 from PIL import Image
 
+from genae_core.data.arrays import arrays_config
+from genae_core.data.base import DataConfig, load
+from genae_core.data.huggingface import HuggingFaceConfig
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.preparation import prepare
 from genae_core.data.shard_images import StreamedImages, open_shards
@@ -156,3 +160,36 @@ def test_objects_of_any_name_and_content_are_read_or_rejected(
     assert (manifest.rows_in, manifest.rejected) == (len(good) + len(bad), len(bad))
     lines = (tmp_path / "out" / "_rejected.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["name", "'-eps.png", "cut.png", "empty.png"]
+
+
+def upload(local: Path, remote: Folder) -> None:
+    for path in local.rglob("*"):
+        if path.is_file():
+            remote.write(path.relative_to(local).as_posix(), path.read_bytes())
+
+
+def test_own_arrays_and_tables_are_read_from_a_bucket(store: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(2, 256, (24, 32, 32), np.uint8)
+    (tmp_path / "arrays").mkdir()
+    np.savez(tmp_path / "arrays" / "own.npz", images=pixels, labels=np.arange(24) % 3)
+    pictures = {"image": [Image.fromarray(image) for image in pixels]}
+    features = datasets.Features({"image": datasets.Image()})
+    table = datasets.Dataset.from_dict(pictures, features=features)
+    table.save_to_disk(tmp_path / "arrow", num_shards=2)
+    table.to_parquet(tmp_path / "parquet" / "train-00000-of-00001.parquet")
+    for kind in ("arrays", "arrow", "parquet"):
+        upload(tmp_path / kind, Folder(f"{store}/own/{kind}"))
+    for kind, file in (("arrays", "/own.npz"), ("arrays", ""), ("arrow", ""), ("parquet", "")):
+        digests = set()
+        for place in (str(tmp_path), f"{store}/own"):
+            root = f"{place}/{kind}{file}"
+            data: DataConfig = HuggingFaceConfig(root=root, size=32, grey=True)
+            if kind == "arrays":
+                data = arrays_config(root)
+            splits = load(data)
+            assert splits.train.images.shape == (18, 1, 32, 32)
+            assert data.stamp() == data.source().stamp
+            digests.add(splits.sha256)
+        assert len(digests) == 1
+    with pytest.raises(ValueError, match="there is no file s3://pictures/own/nowhere.npz"):
+        arrays_config(f"{store}/own/nowhere.npz")
