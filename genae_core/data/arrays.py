@@ -21,7 +21,7 @@ from genae_core.data.base import ArraySource, Source, Split, take
 from genae_core.data.folder_tree import split_named
 from genae_core.data.images import check_size, to_grey
 from genae_core.data.official_files import check_source
-from genae_core.data.own_splits import SPLITS, WHOLE, complete_splits
+from genae_core.data.own_splits import SPLITS, WHOLE, complete_splits, number_classes
 
 Labels = NDArray[np.int64] | NDArray[np.uint8]
 BYTE_RANGE = "pixels must be uint8 of 0..255, bool, or floats in [0, 1]"
@@ -192,8 +192,9 @@ def _label_names(arrays: _Arrays, labels: Labels, texts: list[str] | None) -> tu
         return tuple(texts)
     if not arrays.label_names:
         return ()
-    count = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    return tuple(str(number) for number in range(count))
+    if labels.ndim == 2:
+        return tuple(str(number) for number in range(labels.shape[1]))
+    return number_classes(arrays.place, labels.astype(np.int64))
 
 
 def _indices(parts: dict[str, _Part]) -> dict[str, NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from genae_core.data.base import Rejected, Rows, Source
 from genae_core.data.encoded_rows import Decoding, decode_rows
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.official_files import check_flags, check_source, stamp
-from genae_core.data.own_splits import complete_splits
+from genae_core.data.own_splits import complete_splits, number_classes
 from genae_core.data.storage import Folder
 from genae_core.data.table_files import (
     Columns,
@@ -202,5 +202,16 @@ def _read_all_labels(
 
 
 def _class_names(columns: Columns, labels: NDArray[np.int64]) -> tuple[str, ...]:
-    """The names of the classes; their numbers, if the table does not name them."""
-    return columns.classes or tuple(str(number) for number in range(int(labels.max()) + 1))
+    """The names of the classes; their numbers, if the table does not name them.
+
+    Raises ValueError if a label is no number of a class.
+    """
+    what = f"huggingface: {columns.label}"
+    if not columns.classes:
+        return number_classes(what, labels)
+    if labels.max() >= len(columns.classes):
+        raise ValueError(
+            f"{what}: there are {len(columns.classes)} classes, counted from 0, but a row has the "
+            f"class {labels.max()}"
+        )
+    return columns.classes

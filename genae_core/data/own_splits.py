@@ -9,6 +9,7 @@ from genae_core.data.official_files import draw_split_indices
 
 SPLITS = ("train", "val", "test")
 FRACTION = 8  # One of so many images is cut for each missing split.
+MAX_CLASSES = 100_000  # more are numbers of something else, such as identifiers
 WHOLE = ""  # the key of images that belong to no split
 
 
@@ -74,3 +75,26 @@ def _cut_all(
         f"{held_out:,} val and {held_out:,} test images."
     )
     return {split: index[cut] for split, cut in zip(SPLITS, cuts, strict=True)}, [note]
+
+
+def number_classes(what: str, labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """The names of classes that only have numbers.
+
+    Args:
+        what: What holds the labels, for messages.
+        labels: The class of each image, at least one.
+
+    Returns:
+        "0", "1" and so on up to the largest class.
+
+    Raises:
+        ValueError: The labels are no numbers of classes.
+    """
+    largest = int(labels.max())
+    if largest >= MAX_CLASSES:
+        raise ValueError(
+            f"{what}: labels are the numbers of classes, counted from 0 and less than "
+            f"{MAX_CLASSES:,}, got {largest:,}; number them with "
+            "numpy.unique(labels, return_inverse=True)"
+        )
+    return tuple(str(number) for number in range(largest + 1))

@@ -4,7 +4,7 @@ A row holds the bytes of an image file, and perhaps a class. Only pyarrow reads 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,13 +116,22 @@ def find_columns(folder: Folder, file: str) -> Columns:
 
 
 def count_rows(folder: Folder, file: str) -> int:
-    """The number of rows of a file."""
-    if file.endswith(".parquet"):
-        import pyarrow.parquet as pq
+    """The number of rows of a file. Raises ValueError if the file is malformed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    try:
         with folder.open(file) as stream:
-            return int(pq.ParquetFile(stream).metadata.num_rows)
-    return sum(batch.num_rows for batch in _batches(folder, file))
+            size = stream.size()
+            if file.endswith(".parquet"):
+                count = int(pq.ParquetFile(stream).metadata.num_rows)
+            else:
+                count = sum(batch.num_rows for batch in _batches(folder, file))
+    except (pa.ArrowException, OSError) as error:
+        raise _malformed(folder, file, error) from None
+    if not 0 <= count <= size:  # An image takes more than a byte.
+        raise _malformed(folder, file, ValueError(f"{count:,} rows in {size:,} bytes"))
+    return count
 
 
 def read_labels(folder: Folder, file: str, column: str) -> NDArray[np.int64] | None:
@@ -211,9 +220,9 @@ def _chunks(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not file.endswith(".parquet"):
-        return [batch.column(name) for batch in _batches(folder, file)], 0
     try:
+        if not file.endswith(".parquet"):
+            return _validated(batch.column(name) for batch in _batches(folder, file)), 0
         with folder.open(file) as stream:
             table = pq.ParquetFile(stream)
             groups, start = [*range(table.num_row_groups)], 0
@@ -223,9 +232,18 @@ def _chunks(
                 first, last = np.searchsorted(ends, [rows[0], rows[-1]], side="right").tolist()
                 groups, start = groups[first : last + 1], int(ends[first] - sizes[first])
             column = table.read_row_groups(groups, columns=[name], use_threads=False).column(name)
-            return column.chunks, start
+            return _validated(column.chunks), start
     except (pa.ArrowException, OSError) as error:
         raise _malformed(folder, file, error) from None
+
+
+def _validated(chunks: Iterable[Any]) -> list[Any]:
+    """The arrays, after a check of their offsets: Arrow trusts a file, and a wrong one would let
+    it read outside of its memory."""
+    checked = list(chunks)
+    for chunk in checked:
+        chunk.validate(full=True)
+    return checked
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

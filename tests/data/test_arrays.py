@@ -171,6 +171,10 @@ PIXELS = r"pixels must be uint8 of 0..255, bool, or floats in \[0, 1\], got"
         ({"images": IMAGES, "labels": np.arange(23)}, r"each of the 24 images, got \(23,\)"),
         ({"images": IMAGES, "labels": np.ones(24)}, "whole numbers or texts, got float64"),
         ({"images": IMAGES, "labels": -np.ones(24, int)}, "labels must be >= 0, got -1"),
+        (
+            {"images": IMAGES, "labels": 10**12 + np.arange(24)},
+            "less than 100,000, got 1,000,000,",
+        ),
         ({"images": IMAGES, "labels": np.full((24, 2), 2)}, "attributes of 0 or 1, got 2"),
         ({"images": IMAGES, "labels": np.array([{}] * 24)}, "a pickle, which could run programs"),
         ({"images": IMAGES, "split": np.arange(3)}, r"0, 1 or 2, for each of the 24 images, got"),

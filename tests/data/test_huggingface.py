@@ -170,6 +170,32 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         load(HuggingFaceConfig(root=str(tmp_path)))
 
 
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_damaged_bytes_are_errors_of_their_own(tmp_path: Path, kind: str) -> None:
+    """Arrow itself trusts the offsets in a file, and would read outside of its memory."""
+    if kind == "arrow":
+        dataset().save_to_disk(tmp_path)
+        (file,) = tmp_path.glob("*.arrow")
+    else:
+        file = tmp_path / "train.parquet"
+        pq.write_table(dataset().data.table, file)
+    whole = file.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for _ in range(100):
+        content = bytearray(whole)
+        for _ in range(int(generator.integers(1, 5))):
+            content[int(generator.integers(len(content)))] = int(generator.integers(256))
+        file.write_bytes(content)
+        try:
+            source = HuggingFaceConfig(root=str(tmp_path), size=32).source()
+            for split, count in source.counts.items():
+                source.read(split, 0, count)
+        except ValueError:
+            refused += 1
+    assert refused > 15
+
+
 def test_ambiguous_splits_are_refused(tmp_path: Path) -> None:
     table = dataset().data.table
     pq.write_table(table, tmp_path / "train.parquet")
