@@ -66,7 +66,9 @@ class Slurm:
         self.restarts = 0
         self.jobs: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, command: tuple[str, ...] = ("bash", str(JOB)), **more: str
+    ) -> subprocess.Popen[str]:
         """Start the job, as Slurm starts it on the first of its nodes."""
         path = (str(self.programs), str(Path(sys.executable).parent), os.environ["PATH"])
         variables = {
@@ -86,7 +88,7 @@ class Slurm:
         }
         self.restarts += 1
         process = subprocess.Popen(
-            ["bash", str(JOB), *arguments],
+            [*command, *arguments],
             env=variables,
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -258,6 +260,87 @@ def test_a_node_that_dies_and_a_time_limit_leave_one_run_for_each_key(slurm: Slu
     job.send_signal(signal.SIGTERM)
     output(job, 130)
     output(slurm.start(str(STUDY), *SWEEP), 0)
+    assert_one_run_for_each_key(slurm.home, 2)
+
+
+# Two nodes: each has a CPU, processes and a network card of its own, and both see the same files.
+# The first one runs the job, and sends it SIGTERM once there is a file `stop`.
+NODES = """
+set -e
+start() {
+    taskset -c "$2" \\
+        unshare --net --pid --fork --kill-child --mount-proc bash -ec "$3" node "${@:4}" &
+    eval "$1=$!"
+}
+start second ${CPUS#*,} 'until ip link set b0 up 2>/dev/null; do sleep 0.1; done
+    ip addr add 10.77.0.2/24 dev b0; ip link set lo up
+    ip route add default via 10.77.0.1  # by it Ray finds the address of its node
+    python "$SLURMD"'
+start first ${CPUS%,*} 'until ip link set a0 up 2>/dev/null; do sleep 0.1; done
+    ip addr add 10.77.0.1/24 dev a0; ip link set lo up
+    ip route add default via 10.77.0.2  # by it Ray finds the address of its node
+    bash "$JOB" "$@" & job=$!
+    while kill -0 $job && [ ! -e stop ]; do sleep 0.2; done
+    kill -TERM $job || true
+    code=0; wait $job || code=$?; exit $code' "$@"
+ip link add a0 type veth peer name b0
+sleep 0.5  # both have their network by now
+ip link set a0 netns $first
+ip link set b0 netns $second
+code=0; wait $first || code=$?
+kill $second || true
+exit $code
+"""
+SRUN_ON_TWO = """#!{python}
+import json, os, subprocess, sys
+words = sys.argv[1:]
+while words[0].startswith("-"):
+    words.pop(0)
+with open("order.new", "w") as file:
+    json.dump([words, {{**os.environ, "SLURM_NODEID": "1"}}], file)
+os.rename("order.new", "order")
+sys.exit(subprocess.call(words, env={{**os.environ, "SLURM_NODEID": "0"}}))
+"""
+SLURMD = """
+import json, os, time
+while not os.path.exists("order"):
+    time.sleep(0.1)
+with open("order") as file:
+    words, variables = json.load(file)
+os.execvpe(words[0], words, variables)
+"""
+TWO_NODES = os.geteuid() == 0 and all(map(shutil.which, ("ip", "taskset", "unshare")))
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(
+    not TWO_NODES, reason="no real nodes: root, ip, taskset and unshare are needed"
+)
+def test_a_sweep_over_two_nodes_is_stopped_queued_again_and_ends(slurm: Slurm) -> None:
+    new_store(slurm.home)
+    (slurm.programs / "srun").write_text(SRUN_ON_TWO.format(python=sys.executable))
+    (slurm.folder / "slurmd.py").write_text(SLURMD)
+    cpus = sorted(os.sched_getaffinity(0))
+    variables = {
+        "CPUS": f"{cpus[0]},{cpus[-1]}",
+        "JOB": str(JOB),
+        "SLURMD": str(slurm.folder / "slurmd.py"),
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURMD_NODENAME": "node0",
+    }
+    flags = (*SWEEP[:-2], "--shared-storage")
+    command = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c")
+    command = (*command, NODES, "nodes")
+    job = slurm.start(str(STUDY), *flags, command=command, **variables)
+    slurm.wait_for_snapshot()
+    (slurm.folder / "stop").touch()
+    printed = output(job, 130)
+    assert "2 trials at a time" in printed and "to continue: the same command" in printed
+    assert slurm.requeued == 1
+    (slurm.folder / "stop").unlink()
+    (slurm.folder / "order").unlink()
+    job = slurm.start(str(STUDY), *flags, command=command, **variables)
+    assert "the sweep genae-7 is continued" in output(job, 0)
     assert_one_run_for_each_key(slurm.home, 2)
 
 
