@@ -78,21 +78,17 @@ docs: $(STAMP)
 	@echo "docs: build/site/index.html"
 
 ui: $(STAMP)
-	@uri="$(TRACKING_URI)"; \
-	test -n "$$uri" || uri=$$($(BIN)/python -c 'from genae_core.config.home import default_store; \
-		print(default_store())') || exit 1; \
-	echo "ui: http://$(HOST):$(PORT) shows $$uri; Ctrl-C ends it"; \
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
-		--host $(HOST) --port $(PORT) --workers 1 --backend-store-uri "$$uri"
+	@$(BIN)/python -m genae_core ui --host $(HOST) --port $(PORT) \
+		$(if $(TRACKING_URI),--tracking-uri "$(TRACKING_URI)") $(ARGS)
 
 explorer: $(STAMP)
-	@$(BIN)/python dashboards/explorer/latest.py $(ARGS)
+	@$(BIN)/python -m genae_core explorer $(ARGS)
 
 watch: $(STAMP)
-	@$(BIN)/python dashboards/grafana/watch.py $(ARGS)
+	@$(BIN)/python -m genae_core watch $(ARGS)
 
 up down: $(STAMP)
-	@$(BIN)/python cluster/local/node.py $@ $(ARGS)
+	@$(BIN)/python -m genae_core node $@ $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -18,14 +18,12 @@ neither Ray nor MLflow.
 """
 
 import importlib
-import platform
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import torch
 import tyro
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
-from genae_core.config.machine import usable_cpus, usable_memory
 from genae_core.config.places import locate_fields
 
 ALONE = ("train", "replicas", "chain", "fcd", "precision")  # without Ray and MLflow, on a GPU too
@@ -96,32 +93,13 @@ def measure_suite(suite: Suite, options: Options) -> "list[Row]":
     return rows
 
 
-def describe_machine(device: str) -> dict[str, str | int | None]:
-    """The hardware and the software on which the figures are measured."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cpus": usable_cpus(),
-        "memory": usable_memory(),  # bytes
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def main(options: Options) -> int:
     """Run the suites, print their rows, and write them."""
     if options.json is not None:
         folder = options.json.parent
         require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(options.json))
-    has_device = options.device == "cpu" or torch.cuda.is_available()
-    require(has_device, "torch sees no GPU; use --device cpu", device=options.device)
+    machine: Any = importlib.import_module("benchmarks.machine")
+    machine.require_device(options.device)
     suites = get_args(Suite) if options.suite == "all" else (options.suite,)
     rows: list[Row] = []
     for suite in suites:
@@ -134,8 +112,8 @@ def main(options: Options) -> int:
             )
             print(f"{'':<24} {row.unit}; against {row.baseline}", flush=True)
         if options.json is not None:  # after each: a later suite may fail
-            machine = describe_machine(options.device)
-            report = {"machine": machine, "rows": [asdict(row) for row in rows]}
+            description = machine.describe_machine(options.device)
+            report = {"machine": description, "rows": [asdict(row) for row in rows]}
             options.json.write_text(to_strict_json(report))
     if options.json is not None:
         print(f"\n{options.json}")

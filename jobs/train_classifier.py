@@ -1,55 +1,14 @@
 """Train the FCD's classifier of a dataset, and check what it can measure.
 
-A sweep does the same if the classifier is missing.
+This is the command `genae train-classifier`, whose help says more.
 
   python jobs/train_classifier.py --dataset mnist --data-root DIR
 """
 
 import sys
-from dataclasses import dataclass
 
+from genae_core.commands.train_classifier import Options, main
 from genae_core.config.cli import cli
-from genae_core.config.home import home
-from genae_core.data.load import LoadOptions, load_splits
-from genae_core.metrics.classifier_cache import checked_classifier
-from genae_core.recipes.datasets import dataset_recipe
-from genae_core.recipes.options import DataOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(DataOptions):
-    """The flags of this job, which are the flags about data of a study."""
-
-
-def main(options: Options) -> int:
-    """Train the classifier if it is missing, and print its accuracy, its ruler and its folder.
-
-    Raises ValueError if it is blind.
-    """
-    recipe = dataset_recipe(options)
-    loading = LoadOptions(
-        shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
-    )
-    splits = load_splits(recipe.data, home(), loading)
-    for note in splits.notes:
-        print(f"note: {note}")
-    held_out = len(splits.val.images) + len(splits.test.images)
-    checked = checked_classifier(
-        recipe.classifier,
-        data=recipe.data,
-        splits=splits,
-        folder=home() / "classifiers",
-        say=lambda text: print(text, flush=True),
-    )
-    checked.require_sound()
-    about = checked.about
-    print(
-        f"{about['accuracy']:.2%} accurate on {held_out} held-out images ({about['task']}), "
-        f"{checked.config.feature_width} features, sha256 {about['sha256']}\n"
-        f"ruler:  {checked.ruler.line}\n{checked.folder}"
-    )
-    return 0
-
 
 if __name__ == "__main__":
     sys.exit(cli(Options, main, __doc__))

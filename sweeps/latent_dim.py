@@ -10,12 +10,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import genae_core as genae
+from genae_core import recipes, sweep
 from genae_core.config.cli import cli
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.study import print_settings, study_experiment
-from genae_core.sweep.launcher import launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +26,15 @@ class Options(StudyOptions):
 
 def main(options: Options) -> int:
     """Run the grid family x latent dimension, each cell with one chain config."""
-    recipe = dataset_recipe(options)
+    recipe = recipes.dataset_recipe(options)
     chain = recipe.chain()
 
-    def experiment(params: dict[str, Any]) -> Experiment:
-        return study_experiment(options, params["family"], params["latent_dim"], (chain,))
+    def experiment(params: dict[str, Any]) -> genae.Experiment:
+        return recipes.study_experiment(options, params["family"], params["latent_dim"], (chain,))
 
-    print_settings(options)
+    recipes.print_settings(options)
     dims = recipe.latent_dims if options.latent_dims is None else options.latent_dims
-    return launch(
+    return sweep.launch(
         "latent_dim",
         {"family": options.families, "latent_dim": dims},
         experiment,

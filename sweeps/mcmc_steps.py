@@ -19,19 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import genae_core as genae
+from genae_core import recipes, sweep, tracking
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import LoadOptions, load_splits
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.chain_samplers import Refusal, SamplerName, labelled_chains, refusals_of
-from genae_core.recipes.chain_table import write_results
-from genae_core.recipes.datasets import dataset_recipe
-from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.pictures import STEPS, draw_interpolations
-from genae_core.recipes.study import print_settings, study_experiment
-from genae_core.sweep.launcher import launch
-from genae_core.tracking.mlflow_store import Tracker
+from genae_core.recipes.options import SamplerName, StudyOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,32 +53,33 @@ def main(options: Options) -> int:
         f"--models must be among {', '.join(sorted(names))}",
         models=options.models,
     )
-    recipe = dataset_recipe(options)
+    recipe = recipes.dataset_recipe(options)
     data = recipe.data
-    labelled = list(labelled_chains(recipe, options.samplers, options.record))
-    refusals: dict[tuple[str, int], list[Refusal]] = {}
+    labelled = list(recipes.labelled_chains(recipe, options.samplers, options.record))
+    refusals: dict[tuple[str, int], list[recipes.Refusal]] = {}
 
-    def experiment(params: dict[str, Any]) -> Experiment | None:
+    def experiment(params: dict[str, Any]) -> genae.Experiment | None:
         family, dim = params["family"], params["latent_dim"]
         if options.models and f"{family}-{dim}" not in options.models:
             return None
-        model = study_experiment(options, family, dim, (labelled[0].chain,)).model
-        refusals[model.family, dim] = refusals_of(model, labelled, data.shape)
+        model = recipes.study_experiment(options, family, dim, (labelled[0].chain,)).model
+        refusals[model.family, dim] = recipes.refusals_of(model, labelled, data.shape)
         refused = {refusal.label for refusal in refusals[model.family, dim]}
         chains = tuple(chain for label, chain in labelled if label not in refused)
         require(len(chains) > 0, f"no sampler of --samplers applies to {family}")
-        return study_experiment(options, family, dim, chains)
+        return recipes.study_experiment(options, family, dim, chains)
 
-    def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
+    def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
         labels = [label for label, _ in labelled]
-        write_results(tracker, sweep, folder, labels, refusals)
-        splits = load_splits(data, home(), LoadOptions(shards=options.shards))
+        recipes.write_results(tracker, name, folder, labels, refusals)
+        splits = genae.load_splits(data, home(), genae.LoadOptions(shards=options.shards))
         chain, figures = labelled[0].chain, folder / "figures"
-        draw_interpolations(tracker, sweep, splits.test, data.binarize, chain, figures)
-        print(f"drawn:  {figures} (interpolations after {', '.join(map(str, STEPS))} steps)")
+        recipes.draw_interpolations(tracker, name, splits.test, data.binarize, chain, figures)
+        steps = ", ".join(map(str, recipes.INTERPOLATED_STEPS))
+        print(f"drawn:  {figures} (interpolations after {steps} steps)")
 
-    print_settings(options)
-    return launch(
+    recipes.print_settings(options)
+    return sweep.launch(
         "mcmc_steps",
         {"family": options.families, "latent_dim": options.latent_dims},
         experiment,

@@ -10,13 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import genae_core as genae
+from genae_core import recipes, sweep
 from genae_core.config.cli import cli
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import FamilyName, StudyOptions
-from genae_core.recipes.study import print_settings, study_experiment
-from genae_core.sweep.launcher import launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +29,13 @@ class Options(StudyOptions):
 
 def main(options: Options) -> int:
     """Run the grid family x latent dimension."""
-    chain = dataset_recipe(options).chain()
+    chain = recipes.dataset_recipe(options).chain()
 
-    def experiment(params: dict[str, Any]) -> Experiment:
-        return study_experiment(options, params["family"], params["latent_dim"], (chain,))
+    def experiment(params: dict[str, Any]) -> genae.Experiment:
+        return recipes.study_experiment(options, params["family"], params["latent_dim"], (chain,))
 
-    print_settings(options)
-    return launch(
+    recipes.print_settings(options)
+    return sweep.launch(
         "model_family",
         {"family": options.families, "latent_dim": options.latent_dims},
         experiment,

@@ -10,14 +10,12 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+import genae_core as genae
+from genae_core import recipes, sweep
 from genae_core.config import require
 from genae_core.config.cli import cli
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import FamilyName, StudyOptions
-from genae_core.recipes.study import print_settings, study_experiment, study_parts
-from genae_core.sweep.launcher import launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +39,15 @@ def main(options: Options) -> int:
     )
     without = [name for name in options.families if FAMILIES[name].noise == "none"]
     require(not without, "these families take no corruption: leave them out", families=without)
-    chain = dataset_recipe(options).chain()
+    chain = recipes.dataset_recipe(options).chain()
 
-    def experiment(params: dict[str, Any]) -> Experiment:
+    def experiment(params: dict[str, Any]) -> genae.Experiment:
         family = params["family"]
-        parts = replace(study_parts(options, family), noise=params["noise"])
-        return study_experiment(options, family, options.latent_dim, (chain,), parts)
+        parts = replace(recipes.study_parts(options, family), noise=params["noise"])
+        return recipes.study_experiment(options, family, options.latent_dim, (chain,), parts)
 
-    print_settings(options)
-    return launch(
+    recipes.print_settings(options)
+    return sweep.launch(
         "noise_level",
         {"family": options.families, "noise": options.noises},
         experiment,

@@ -13,21 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import genae_core as genae
+from genae_core import data, metrics, priors, recipes, sweep
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
-from genae_core.data.load import load_splits
-from genae_core.data.storage import Folder
-from genae_core.metrics.classifier_cache import checked_classifier, load_classifier
-from genae_core.priors.ex_post import ExPostMixture
-from genae_core.recipes.datasets import dataset_recipe
-from genae_core.recipes.options import DataOptions
-from genae_core.recipes.other_packages import TrainingOptions
-from genae_core.recipes.other_results import results_table, sample_models
-from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.sweep.runs import chain_label
+from genae_core.recipes.options import DataOptions, TrainingOptions
 
 RECORD = (0, 1, 2, 5, 10, 20)
 
@@ -54,9 +46,9 @@ class Options(TrainingOptions):
 
 def main(options: Options) -> int:
     """Train, wrap, sample and compare each of the models."""
-    recipe = dataset_recipe(DataOptions(dataset="mnist", data_root=options.data_root))
-    splits = load_splits(recipe.data, home())
-    checked = checked_classifier(
+    recipe = recipes.dataset_recipe(DataOptions(dataset="mnist", data_root=options.data_root))
+    splits = genae.load_splits(recipe.data, home())
+    checked = metrics.checked_classifier(
         recipe.classifier,
         data=recipe.data,
         splits=splits,
@@ -64,28 +56,29 @@ def main(options: Options) -> int:
         say=lambda text: print(text, flush=True),
     )
     checked.require_sound()
-    classifier = load_classifier(checked.folder)
+    classifier = metrics.load_classifier(checked.folder)
     print(f"classifier {checked.folder.name}\nruler:  {checked.ruler.line}", flush=True)
     half = min(len(splits.val.images), len(splits.test.images))
-    chain = ChainConfig(
-        sampler=EncodeDecode(),
+    chain = genae.ChainConfig(
+        sampler=genae.EncodeDecode(),
         record=RECORD,
         num_chains=min(options.samples, 2 * half),
         batch_norm="running",
     )
-    chains = (chain, replace(chain, fitted_prior=ExPostMixture()))
-    results = dict(sample_models(options, splits, recipe.data.shape, classifier, chains))
+    chains = (chain, replace(chain, fitted_prior=priors.ExPostMixture()))
+    results = dict(recipes.sample_models(options, splits, recipe.data.shape, classifier, chains))
     floor = next(iter(results.values()))[0].floor
-    print(f"\n{results_table(results)}\nreal images: {floor:.1f}\nruler: {checked.ruler.line}")
+    print(f"\n{recipes.results_table(results)}")
+    print(f"real images: {floor:.1f}\nruler: {checked.ruler.line}")
     if options.json is not None:
         curves: dict[str, Any] = {}
         for name, chain_results in results.items():
             curves[name] = {
-                chain_label(result.config): {"fcd": result.fcd, **result.curves}
+                sweep.chain_label(result.config): {"fcd": result.fcd, **result.curves}
                 for result in chain_results
             }
         text = to_strict_json({**curves, "floor": floor, "ruler": checked.ruler.line})
-        Folder(options.json.parent).write(options.json.name, text.encode())
+        data.Folder(options.json.parent).write(options.json.name, text.encode())
     return 0
 
 

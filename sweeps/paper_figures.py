@@ -21,18 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from genae_core.config import require
+import genae_core as genae
+from genae_core import recipes, sweep, tracking
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.data.load import LoadOptions, load_splits
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.datasets import dataset_recipe
-from genae_core.recipes.figure_drawings import draw_figures
-from genae_core.recipes.figure_models import COUNTS, Figure, figure_experiment
-from genae_core.recipes.options import DataOptions
-from genae_core.sweep.launcher import launch
+from genae_core.recipes.options import DataOptions, Figure
 from genae_core.sweep.options import LaunchOptions
-from genae_core.tracking.mlflow_store import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +42,17 @@ class Options(DataOptions, LaunchOptions):
 
 def main(options: Options) -> int:
     """Train the models that the figures show, and draw the figures."""
-    require(options.dataset in COUNTS, "these figures need ten classes", dataset=options.dataset)
-    recipe = dataset_recipe(options)
+    recipes.require_ten_classes(options.dataset)
+    recipe = recipes.dataset_recipe(options)
 
-    def experiment(params: dict[str, Any]) -> Experiment:
-        return figure_experiment(params["figure"], options.dataset, recipe, options.epochs)
+    def experiment(params: dict[str, Any]) -> genae.Experiment:
+        return recipes.figure_experiment(params["figure"], options.dataset, recipe, options.epochs)
 
-    def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        splits = load_splits(recipe.data, home(), LoadOptions(shards=options.shards))
-        draw_figures(tracker, sweep, splits, recipe.data.binarize, folder / "figures")
+    def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
+        splits = genae.load_splits(recipe.data, home(), genae.LoadOptions(shards=options.shards))
+        recipes.draw_figures(tracker, name, splits, recipe.data.binarize, folder / "figures")
 
-    return launch("paper_figures", {"figure": options.figures}, experiment, options, on_end)
+    return sweep.launch("paper_figures", {"figure": options.figures}, experiment, options, on_end)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 The study prints the paper's values beside the values measured here, which are means with 95 %
 intervals over seeds.
 
-flowae  Table 1 of Sridhar & Srivastava: the Fréchet Classifier Distance on binarised MNIST. The
-        networks are fully connected, and the codes have 10 dimensions. Samples come from the
-        prior, or from the distribution that was fitted to the codes. The scale of the FCD depends
-        on the classifier, so compare the order of the rows, and fcd_ratio
-parzen  the MNIST column of Table 1 of Makhzani et al. 2016, in nats per image. Higher is better,
-        but the measure rewards blur (see recipes/parzen_table.py)
+  flowae  Table 1 of Sridhar & Srivastava: the Fréchet Classifier Distance on binarised MNIST. The
+          networks are fully connected, and the codes have 10 dimensions. Samples come from the
+          prior, or from the distribution that was fitted to the codes. The scale of the FCD
+          depends on the classifier, so compare the order of the rows, and fcd_ratio
+  parzen  the MNIST column of Table 1 of Makhzani et al. 2016, in nats per image. Higher is better,
+          but the measure rewards blur (see recipes/parzen_table.py)
 
-python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
+  python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
 """
 
 import sys
@@ -20,23 +20,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+import genae_core as genae
+from genae_core import recipes, sweep, tracking
 from genae_core.config import require, require_positive_int
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
-from genae_core.data.load import LoadOptions, load_splits
-from genae_core.data.mnist import MNISTConfig
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.datasets import dataset_recipe
-from genae_core.recipes.flowae_table import LATENT_DIM, TABLE, draw_codes, flowae_rows
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.paper_rows import print_rows, write_rows
-from genae_core.recipes.parzen_table import parzen_experiment, parzen_rows
-from genae_core.recipes.study import study_experiment
-from genae_core.samplers.ancestral import Ancestral
-from genae_core.sweep.launcher import launch
 from genae_core.sweep.options import LaunchOptions
-from genae_core.tracking.mlflow_store import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +47,7 @@ class Options:
     smoke: bool = False
     """Run with fewer images and epochs. The results mean nothing."""
     shards: str | None = None
-    """Folder or URI of shards that jobs/prepare_data.py has made (default: GENAE_HOME, in which
+    """Folder or URI of shards that `genae prepare` has made (default: GENAE_HOME, in which
     missing shards are prepared)."""
     download: bool = False
     """Download missing official files into --data-root with torchvision."""
@@ -106,32 +97,38 @@ def main(options: Options) -> int:
         folder = options.json.parent
         require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(options.json))
     study = study_options(options)
-    recipe = dataset_recipe(study)
-    chain = recipe.chain(sampler=Ancestral(), batch_norm="running", record=(0,))
+    recipe = recipes.dataset_recipe(study)
+    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
     parzen = options.table == "parzen"
 
-    def experiment(params: dict[str, Any]) -> Experiment:
+    def experiment(params: dict[str, Any]) -> genae.Experiment:
         if parzen:
-            data = MNISTConfig(root=options.data_root, binarize=False, download=options.download)
-            return parzen_experiment(data, chain, recipe.classifier, options.smoke)
-        return study_experiment(study, params["family"], LATENT_DIM, (chain,))
+            data = genae.MNISTConfig(
+                root=options.data_root, binarize=False, download=options.download
+            )
+            return recipes.parzen_experiment(data, chain, recipe.classifier, options.smoke)
+        return recipes.flowae_experiment(study, params["family"], chain)
 
-    def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        runs = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
+    def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
+        runs = [run for run in tracker.read_runs(name) if run.status == "FINISHED"]
         if parzen:
-            splits = load_splits(experiment({}).data, home(), LoadOptions(shards=study.shards))
-            rows = parzen_rows(tracker, runs, splits, options.samples)
+            splits = genae.load_splits(
+                experiment({}).data, home(), genae.LoadOptions(shards=study.shards)
+            )
+            rows = recipes.parzen_rows(tracker, runs, splits, options.samples)
         else:
-            rows = flowae_rows(runs)
-        print_rows(rows)
+            rows = recipes.flowae_rows(runs)
+        recipes.print_rows(rows)
         if options.json is not None:
-            write_rows(rows, options.json)
+            recipes.write_rows(rows, options.json)
         if not parzen:
-            test = load_splits(recipe.data, home(), LoadOptions(shards=study.shards)).test
-            draw_codes(tracker, sweep, folder, test, recipe.data.binarize)
+            test = genae.load_splits(
+                recipe.data, home(), genae.LoadOptions(shards=study.shards)
+            ).test
+            recipes.draw_codes(tracker, name, folder, test, recipe.data.binarize)
 
-    families = ("aae",) if parzen else tuple(family for _, _, family in TABLE)
-    return launch("paper_tables", {"family": families}, experiment, study, on_end)
+    families = ("aae",) if parzen else recipes.flowae_families()
+    return sweep.launch("paper_tables", {"family": families}, experiment, study, on_end)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,12 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+import genae_core as genae
+from genae_core import recipes, sweep
 from genae_core.config import require
 from genae_core.config.cli import cli
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES, PRIORS, PriorName
 from genae_core.recipes.options import FamilyName, StudyOptions
-from genae_core.recipes.study import print_settings, study_experiment, study_parts
-from genae_core.sweep.launcher import launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +35,17 @@ def main(options: Options) -> int:
     """Run the grid family x prior, without the priors that a family cannot take."""
     fixed = [name for name in options.families if not FAMILIES[name].priors]
     require(not fixed, "these families have no prior to choose: leave them out", families=fixed)
-    chain = dataset_recipe(options).chain()
+    chain = recipes.dataset_recipe(options).chain()
 
-    def experiment(params: dict[str, Any]) -> Experiment | None:
+    def experiment(params: dict[str, Any]) -> genae.Experiment | None:
         family, prior = params["family"], params["prior"]
         if prior not in FAMILIES[family].priors:
             return None
-        parts = replace(study_parts(options, family), prior=prior)
-        return study_experiment(options, family, options.latent_dim, (chain,), parts)
+        parts = replace(recipes.study_parts(options, family), prior=prior)
+        return recipes.study_experiment(options, family, options.latent_dim, (chain,), parts)
 
-    print_settings(options)
-    return launch(
+    recipes.print_settings(options)
+    return sweep.launch(
         "prior_type",
         {"family": options.families, "prior": options.priors},
         experiment,

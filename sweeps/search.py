@@ -1,123 +1,15 @@
 """Which family, latent dimension, prior, noise and weights give the lowest FCD together?
 
-TPE proposes cells, and learns from their validation FCD at the best step of the chain. At a ninth
-and at a third of their steps, ASHA compares the trials: the best third continues, and the others
-wait. A parameter is searched only for the families that have it, such as the noise of the
-denoising families. A search finds one good cell. To compare cells, use the other studies.
+This is the command `genae search`, whose help says more.
 
   python sweeps/search.py --dataset mnist --data-root DIR --minutes 20
   python sweeps/search.py ... --against model_family-20260101-000000-abcd
 """
 
-import hashlib
-import json
 import sys
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 
-from genae_core import config
+from genae_core.commands.search import Options, main
 from genae_core.config.cli import cli
-from genae_core.data import durable
-from genae_core.experiment.experiment import Experiment
-from genae_core.recipes.families import FAMILIES
-from genae_core.recipes.options import FamilyName, StudyOptions
-from genae_core.recipes.search_results import (
-    best_run,
-    describe_cell,
-    known_cells,
-    stored_experiment,
-    study_store,
-)
-from genae_core.recipes.search_space import (
-    check_space,
-    search_experiment,
-    suggest_cell,
-    usual_cell,
-)
-from genae_core.recipes.study import print_settings
-from genae_core.report.tables import is_blind
-from genae_core.sweep.launcher import launch
-from genae_core.sweep.optuna_search import Measurement, SearchSpace, search
-from genae_core.tracking.mlflow_store import Tracker
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
-    """The flags of this search."""
-
-    families: tuple[FamilyName, ...] = tuple(FAMILIES)
-    """Model families to choose from."""
-    asha: bool = True
-    """Let trials wait that are worse than the others, and continue them once they are among the
-    best third (ASHA)."""
-    minutes: float = 20.0
-    """Minutes after which no trial starts and the running trials end. They are counted from the
-    start of the first trial."""
-    trials: int | None = None
-    """Largest number of trials (default: no limit)."""
-    against: str | None = None
-    """Name of a finished sweep of model_family.py in the same store (default: none). The search
-    learns from its cells. At the end, the best cells of both sweeps, chosen on validation, are
-    trained with fresh seeds and compared on test."""
-    fresh_seeds: tuple[int, ...] = (100, 101, 102)
-    """Seeds of the comparison with --against."""
-
-
-def digest(cells: dict[str, Experiment]) -> str:
-    """A short text that differs if the cells differ."""
-    text = json.dumps({name: config.to_dict(cell) for name, cell in cells.items()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def main(options: Options) -> int:
-    """Search, print the best cell, and compare it on test if --against is given."""
-    best: dict[str, Experiment] = {}
-
-    def on_end(tracker: Tracker, sweep: str, folder: Path) -> None:
-        run = best_run(tracker.read_runs(sweep), sweep)
-        if is_blind(run):
-            print("\nbest:   n/a: the FCD's classifier measures nothing")
-            return
-        best["search"] = stored_experiment(tracker, run)
-        durable.write(folder / "best.json", config.to_json(best["search"]) + "\n")
-        print(
-            f"\nbest:   {describe_cell(run)}\n        FCD {run.scalars['fcd_val_best']:.1f} on "
-            f"validation at step {run.scalars['fcd_best_step']:g}; its config is "
-            f"{folder / 'best.json'}"
-        )
-        if options.against is not None:
-            study = study_store(tracker.uri)
-            rival = best_run(study.read_runs(options.against), options.against)
-            best["against"] = stored_experiment(study, rival)
-            fcd = rival.scalars["fcd_val_best"]
-            print(f"against: {describe_cell(rival)}, FCD {fcd:.1f} on validation")
-
-    check_space(options)
-    print_settings(options)
-    known: list[Measurement] = []
-    if options.against is not None and not options.print:
-        known = known_cells(options, options.against)
-    space = SearchSpace(
-        first=usual_cell(options, options.families[0], 10),
-        suggest=partial(suggest_cell, options),
-        experiment=partial(search_experiment, options),
-        known=known,
-    )
-    code = search("search", space, options, options.minutes, options.trials, on_end)
-    if code != 0 or "against" not in best:
-        return code
-    print("\nComparison on test: both cells with fresh seeds, at the step chosen on validation.")
-    name = options.name and f"{options.name}-confirm-{digest(best)}"
-    fresh = replace(
-        options,
-        seeds=options.fresh_seeds,
-        asha=False,
-        name=name,
-        resume="auto" if name else False,  # a resumed search may have compared these cells before
-    )
-    return launch("confirm", {"cell": tuple(best)}, lambda cell: best[cell["cell"]], fresh)
-
 
 if __name__ == "__main__":
     sys.exit(cli(Options, main, __doc__))

@@ -295,7 +295,7 @@ def test_a_home_that_was_moved_is_used_after_its_new_place_is_entered(
     monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     options = {"source": id_of(FINISHED[0]), "num_samples": 30, "steps": 2, "out": "out"}
-    with pytest.raises(ValueError, match=f"relocate_home.py {WRITTEN_AT}/home"):
+    with pytest.raises(ValueError, match=f" relocate {WRITTEN_AT}/home"):
         job(SAMPLE, **options)
     job(RELOCATE, old=Path(WRITTEN_AT, "home"))
     job(SAMPLE, **options)

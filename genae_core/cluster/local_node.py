@@ -26,18 +26,19 @@ from filelock import FileLock, Timeout
 from genae_core import config
 from genae_core.cluster import processes
 from genae_core.cluster.batch_node import resource_flags
+from genae_core.config.command_name import command_line
 from genae_core.config.home import private_folder, secret_file
 
 START_TIMEOUT_S = 180  # The dashboard of a busy machine answers within this time.
 STOP_TIMEOUT_S = 45  # Ray drains a node for up to 30 s.
 # Variables that would connect the node to another cluster.
 OTHER_CLUSTER = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN")
-SCRIPT = "python cluster/local/node.py"
+NODE = command_line("node")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The flags of cluster/local/node.py."""
+    """The flags of this command."""
 
     do: Annotated[Literal["up", "status", "down"], tyro.conf.Positional]
     """What to do."""
@@ -109,7 +110,7 @@ def up(options: Options) -> int:
     Raises ValueError if a node is already up, if the port is in use, or if Ray does not start.
     """
     if node := running_node():
-        raise ValueError(f"a node is up at {node.address} already; stop it with {SCRIPT} down")
+        raise ValueError(f"a node is up at {node.address} already; stop it with {NODE} down")
     _remove()  # A node that died may have left processes and files.
     check_port("--dashboard-port", options.dashboard_port)
     # Ray's sockets need short paths.
@@ -126,15 +127,15 @@ def up(options: Options) -> int:
         _remove()
         raise
     print(f"up at {node.address}, for this machine only; its token is in {token_file()}")
-    print("submit:  python jobs/submit.py -- sweeps/latent_dim.py --smoke")
-    print(f"stop it: {SCRIPT} down")
+    print(f"submit:  {command_line('submit')} -- SCRIPT ...")
+    print(f"stop it: {NODE} down")
     return 0
 
 
 def status() -> int:
     """Print whether the node is up; the exit status is 1 if it is not."""
     node = running_node()
-    print(f"up at {node.address}" if node else f"down; start it with {SCRIPT} up")
+    print(f"up at {node.address}" if node else f"down; start it with {NODE} up")
     return 0 if node else 1
 
 

@@ -22,6 +22,11 @@ class Checkout:
 
     root: Path
 
+    @classmethod
+    def around(cls, folder: Path) -> "Checkout":
+        """The checkout in which a folder lies. Raises ValueError if it lies in none."""
+        return cls(Path(cls(folder)._git("rev-parse", "--show-toplevel").strip()))
+
     def job_command(self, command: tuple[str, ...], files: list[Path]) -> tuple[str, ...]:
         """The command that the job runs at the root of the sent files.
 
@@ -95,8 +100,15 @@ class Checkout:
         Ray caches an installation under the hash of these lines. They therefore contain the hash
         of constraints.txt.
         """
-        versions = hashlib.sha256((self.root / "constraints.txt").read_bytes()).hexdigest()
-        lines = (self.root / "cluster" / "requirements.txt").read_text().splitlines()
+        constraints = self.root / "constraints.txt"
+        requirements = self.root / "cluster" / "requirements.txt"
+        if not (constraints.is_file() and requirements.is_file()):
+            raise ValueError(
+                f"--install reads {constraints} and {requirements}, which genae's own repository "
+                "has: install genae on the cluster's nodes instead, and leave out --install"
+            )
+        versions = hashlib.sha256(constraints.read_bytes()).hexdigest()
+        lines = requirements.read_text().splitlines()
         names = [line for line in lines if line and not line.startswith("#")]
         return [
             f"-c ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/constraints.txt  # {versions}",

@@ -1,55 +1,60 @@
-"""The command line of every script: its flags, the signals that end it, and the one place at which
-its errors end."""
+"""The door of every script: its flags, the signals that end it, and the one place at which its
+errors end."""
 
-import contextlib
-import dataclasses
-import functools
-import io
 import os
 import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, TypeVar
 
-import tyro
 from threadpoolctl import ThreadpoolController
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from genae_core.config.console import flush_output
 from genae_core.config.errors import DEBUG, print_error, short_logs
+from genae_core.config.flags import parse_flags
 from genae_core.config.machine import usable_cpus
-from genae_core.config.redaction import redact, redact_uri
 from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
 
 T = TypeVar("T")
-REGISTRY = ConstructorRegistry()  # how the flags are read whose types tyro would read otherwise
 
 
-def cli(options: type[T], main: Callable[[T], int], description: str | None) -> int:
+def cli(
+    options: type[T],
+    main: Callable[[T], int],
+    description: str | None,
+    prog: str | None = None,
+    words: Sequence[str] | None = None,
+) -> int:
     """Parse the flags and run `main`. No error leaves as a traceback, unless --debug asks for it.
 
     Args:
         options: The dataclass of the flags.
         main: The script; it returns its exit status.
         description: The help text above the flags.
+        prog: The name of the program; None is the name of the script.
+        words: The command line without the program; None takes that of the process.
 
     Returns:
         The exit status of `main`. After an error it is the status of `print_error`, which prints
         the error's message. SIGTERM and SIGHUP are handled as Ctrl-C.
     """
     global _running
-    restore(_WHILE_IMPORTING)
+    handlers = _WHILE_IMPORTING or stop_at_once()
     _running = True
     try:
-        with StopSignals(), short_logs():
-            flags: Any = options
-            parsed: Any = _parse(with_debug(flags), description)
-            if parsed.debug:
-                os.environ[DEBUG] = "1"  # for the processes that the script starts, too
-            _limit_threads()
-            # The script gets its own class, which can be sent to other processes.
-            names = [field.name for field in dataclasses.fields(flags)]
-            status = main(options(**{name: getattr(parsed, name) for name in names}))
+        with short_logs():
+            try:
+                values, debug = parse_flags(
+                    options, sys.argv[1:] if words is None else words, description, prog
+                )
+                if debug:
+                    os.environ[DEBUG] = "1"  # for the processes that the script starts, too
+                import_names(main)
+                _limit_threads()
+            finally:
+                restore(handlers)
+            with StopSignals():
+                status = main(values)
     except (Exception, KeyboardInterrupt) as error:
         status = print_error(error)
     finally:
@@ -65,58 +70,34 @@ def is_running() -> bool:
     return _running
 
 
-@functools.cache
-def with_debug(options: Any) -> Any:
-    """The dataclass of a script's flags, and the flag --debug that every script has."""
-    text = f"Show the traceback of an error, as {DEBUG}=1 does."
-    debug = ("debug", Annotated[bool, tyro.conf.arg(help=text)], False)
-    return dataclasses.make_dataclass(
-        options.__name__,
-        [debug],
-        bases=(options,),
-        namespace={"__module__": options.__module__},
-        frozen=True,
-        kw_only=True,
-    )
+def import_names(main: Callable[[Any], int]) -> None:
+    """Import the public names that the functions of the script's module mention.
 
-
-@REGISTRY.primitive_rule
-def _switch_or_auto(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """How a flag of the type `bool | Literal["auto"]` is read: as a switch, or with "auto"."""
-    if info.type != bool | Literal["auto"]:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=(0, 1),
-        metavar="[auto]",
-        instance_from_str=lambda words: words[0] if words else True,
-        is_instance=lambda value: value in (True, False, "auto"),
-        str_from_instance=lambda value: {True: [], False: ["off"]}.get(value, ["auto"]),
-        choices=("auto",),
-    )
-
-
-def _parse(options: type[T], description: str | None) -> T:
-    """Parse the flags.
-
-    What tyro prints about a wrong flag repeats it, perhaps in several lines. If a flag holds a
-    password, the flags are therefore parsed again without it, and what is printed then is shown.
+    A script imports packages of genae, whose public names are imported when they are first used,
+    so that its help is printed at once. Here all of them are used, before `main` begins: the
+    signals still end the process at once, and a package that is missing is named.
     """
-    words = sys.argv[1:]
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            return tyro.cli(options, description=description, args=words, registry=REGISTRY)
-    except SystemExit:
-        without_passwords = [redact_uri(word) for word in words]
-        if without_passwords != words:
-            printed = io.StringIO()
-            with contextlib.redirect_stderr(printed), contextlib.suppress(SystemExit):
-                tyro.cli(
-                    options, description=description, args=without_passwords, registry=REGISTRY
-                )
-        raise
-    finally:
-        print(redact(printed.getvalue()), end="", file=sys.stderr)
+    variables: dict[str, Any] = getattr(main, "__globals__", {})
+    packages = [value for value in variables.values() if _is_package_of_genae(value)]
+    for function in (value for value in variables.values() if isinstance(value, FunctionType)):
+        if function.__globals__ is variables:
+            for name in _names_in(function.__code__):
+                for package in packages:
+                    if name in package.__all__:
+                        getattr(package, name)
+
+
+def _is_package_of_genae(value: Any) -> bool:
+    is_module = isinstance(value, ModuleType) and value.__name__.split(".")[0] == "genae_core"
+    return is_module and hasattr(value, "__all__")
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """The names of globals and attributes in the code, also in the functions inside of it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
 
 
 def _limit_threads() -> None:
@@ -126,7 +107,7 @@ def _limit_threads() -> None:
     machine is many times slower.
     """
     cpus = usable_cpus()
-    torch = sys.modules.get("torch")  # every script that computes has imported it
+    torch = sys.modules.get("torch")  # a script that computes has imported it
     if torch is not None and torch.get_num_threads() > cpus:
         torch.set_num_threads(cpus)
     for library in ThreadpoolController().lib_controllers:  # of NumPy, SciPy and scikit-learn
@@ -139,10 +120,13 @@ def _imported_by_script() -> bool:
 
     Scripts import it before the large modules.
     """
-    if sys.argv[0] not in sys.orig_argv:
+    if sys.argv[0] not in sys.orig_argv and "genae_core" not in sys.orig_argv:
         return False
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+    while frame is not None and (
+        frame.f_code.co_filename.startswith("<frozen importlib")
+        or frame.f_globals.get("__name__") == "genae_core.commands.entry"
+    ):
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") == "__main__"
 

@@ -24,6 +24,12 @@ from .mnist import MNISTConfig as MNISTConfig
 from .parts import ChosenMapper as ChosenMapper
 from .parts import PartMapper as PartMapper
 from .parts import map_here as map_here
+from .preparation import FinishedShard as FinishedShard
 from .preparation import prepare as prepare
+from .preparation import rejected_list as rejected_list
+from .roots import choose_root as choose_root
+from .shards import Manifest as Manifest
+from .shards import Shard as Shard
+from .shards import ShardSpec as ShardSpec
 from .storage import Folder as Folder
 from .svhn import SVHNConfig as SVHNConfig

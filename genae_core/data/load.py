@@ -12,8 +12,9 @@ from genae_core import config
 from genae_core.config.places import local_path
 from genae_core.config.redaction import redact_values
 from genae_core.data.base import DataConfig, Source, Splits
+from genae_core.data.limits import MAX_REJECTED
 from genae_core.data.parts import PartMapper, map_here
-from genae_core.data.preparation import MAX_REJECTED, prepare
+from genae_core.data.preparation import prepare
 from genae_core.data.shard_images import open_shards
 from genae_core.data.shards import Manifest, Shard, ShardSpec, digest_pixels, read_manifest
 from genae_core.data.storage import Folder

@@ -21,6 +21,7 @@ from genae_core.data import durable, sealed
 from genae_core.data.base import DataConfig, Rejected, Source
 from genae_core.data.copies import check_splits_keep_images, find_copies, note_copies
 from genae_core.data.encoded_rows import UNREADABLE
+from genae_core.data.limits import MAX_REJECTED
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
     MANIFEST,
@@ -43,7 +44,6 @@ from genae_core.data.storage import Folder
 
 PLAN, REJECTED = "_plan.json", "_rejected.csv"
 FORMER_PLAN, FORMER_REJECTED = "plan.json", "rejected.csv"  # the names up to version 0.1
-MAX_REJECTED = 0.001
 
 
 class PreparationPlan(NamedTuple):
@@ -126,6 +126,15 @@ def prepare(
         _check_splits(manifest, partial)
         partial.write(MANIFEST, manifest.to_json().encode())
         return _publish(manifest, partial, out)
+
+
+def rejected_list(out: Folder) -> str:
+    """The path of a preparation's list of unusable files.
+
+    Args:
+        out: The folder of the shards. A folder of version 0.1 has the list by another name.
+    """
+    return out.path_of(FORMER_REJECTED if out.exists(FORMER_REJECTED) else REJECTED)
 
 
 def _read_finished(data: DataConfig, folder: Folder) -> Manifest | None:

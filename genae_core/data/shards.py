@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core import config
+from genae_core.config.command_name import command_line
 from genae_core.data import sealed
 from genae_core.data.base import DataConfig, Rejected, Rows, Source
 from genae_core.data.storage import FileWriter, Folder
@@ -329,7 +330,7 @@ def read_manifest(folder: Folder) -> Manifest:
     except FileNotFoundError:
         raise ValueError(
             f"{folder.uri} holds no finished dataset: there is no {MANIFEST}; prepare it with "
-            "jobs/prepare_data.py"
+            f"{command_line('prepare')}"
         ) from None
     except ValueError as error:
         raise _no_manifest(path, folder, error) from None

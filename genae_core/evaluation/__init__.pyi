@@ -16,4 +16,5 @@ from .references import ReferenceData as ReferenceData
 from .references import References as References
 from .references import fit_references as fit_references
 from .streaming import EvaluationReport as EvaluationReport
+from .streaming import StepMetrics as StepMetrics
 from .streaming import measure as measure

@@ -2,18 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
+from genae_core.experiment.precision_flag import Precision
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.unfilled import unfilled
 from genae_core.training.dropout import has_dropout
-
-Precision = Literal["auto", "fp32", "fp32-channels-last", "bf16"]
 
 # A later way replaces the one chosen before it only if it needs less than this fraction of its
 # seconds, because a way that is hardly faster now may be slower the next time.

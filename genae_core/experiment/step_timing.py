@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
 from genae_core.experiment.experiment import Experiment
-from genae_core.experiment.precision import Precision, Timing, compute_choices, has_bf16
+from genae_core.experiment.precision import Timing, compute_choices, has_bf16
+from genae_core.experiment.precision_flag import Precision
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.cuda_graphs import NotCapturedWarning, Replay, can_capture
 from genae_core.training.batches import Batches

@@ -1,10 +1,12 @@
 from .classifier import Classifier as Classifier
 from .classifier import ClassifierConfig as ClassifierConfig
+from .classifier_cache import CheckedClassifier as CheckedClassifier
 from .classifier_cache import cached_classifier as cached_classifier
 from .classifier_cache import checked_classifier as checked_classifier
 from .classifier_cache import load_classifier as load_classifier
 from .classifier_training import train_classifier as train_classifier
 from .fcd import Gaussian as Gaussian
+from .fcd import few_images_warning as few_images_warning
 from .fcd import frechet_distance as frechet_distance
 from .fcd import frechet_estimate as frechet_estimate
 from .kid import kernel_distance as kernel_distance

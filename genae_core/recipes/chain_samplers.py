@@ -8,14 +8,13 @@ from genae_core.models.config import ModelConfig
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.datasets import Recipe
+from genae_core.recipes.options import SamplerName
 from genae_core.samplers.base import Sampler
 from genae_core.samplers.config import ChainConfig, FittedPriorConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.langevin import Langevin
 from genae_core.samplers.metropolis import Metropolis
 from genae_core.sweep.runs import chain_label
-
-SamplerName = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
 
 
 class SamplerSettings(NamedTuple):

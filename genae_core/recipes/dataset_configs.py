@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from genae_core.data.arrays import arrays_config
 from genae_core.data.base import DataConfig
@@ -17,26 +17,6 @@ from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.kmnist import KMNISTConfig
 from genae_core.data.mnist import MNISTConfig, recognise_mnist
 from genae_core.data.svhn import SVHNConfig
-
-FileDataset = Literal[
-    "mnist",
-    "fashion_mnist",
-    "kmnist",
-    "emnist_balanced",
-    "emnist_byclass",
-    "emnist_bymerge",
-    "emnist_digits",
-    "emnist_letters",
-    "emnist_mnist",
-    "cifar10",
-    "cifar100",
-    "svhn",
-    "celeba",
-    "image_folder",
-    "arrays",
-    "huggingface",
-]
-OWN_IMAGES = ("image_folder", "arrays", "huggingface")  # of a user, and so perhaps few
 
 
 @dataclass(frozen=True, kw_only=True)

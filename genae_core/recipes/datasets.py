@@ -15,7 +15,8 @@ from genae_core.models.base import AdamConfig
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.dcgan import DCGANConfig, is_dcgan_side
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.recipes.dataset_configs import OWN_IMAGES, ImageSettings, dataset_config
+from genae_core.recipes.dataset_configs import ImageSettings, dataset_config
+from genae_core.recipes.dataset_names import OWN_IMAGES
 from genae_core.recipes.options import DataOptions
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode

@@ -3,45 +3,33 @@
 Flags and the categories of a search are plain text, so families and priors have names here. To add
 a family, write its file under models/ and its test, and add one row to FAMILIES: the flags, the
 studies, the search and the tests read the row.
+
+The help of every study lists the families, so this module imports no model: the functions in the
+table import a config's class when they are called.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from genae_core import divergences, models, priors
 from genae_core.config import require
-from genae_core.divergences.f_divergence import FDivergence
-from genae_core.divergences.mmd import MMD
-from genae_core.models.aae import AAEConfig
-from genae_core.models.adv_ae import AdvAEConfig
-from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig
-from genae_core.models.config import ModelConfig
-from genae_core.models.ex_post_ae import ExPostAEConfig
-from genae_core.models.flow_ae import FlowAEConfig
-from genae_core.models.gmmn_ae import GMMNAEConfig
-from genae_core.models.vae import VAEConfig
-from genae_core.models.wae import WAEConfig
-from genae_core.nets.base import NetConfig
-from genae_core.nets.mlp import CriticConfig
-from genae_core.priors.base import PriorConfig
-from genae_core.priors.flow import FlowConfig, FlowPriorConfig
-from genae_core.priors.mixture import RingPriorConfig
-from genae_core.priors.normal import NormalPriorConfig
-from genae_core.priors.swiss_roll import SwissRollPriorConfig
-from genae_core.priors.uniform import UniformPriorConfig
-from genae_core.priors.vamp import VampPriorConfig
 from genae_core.recipes.settings import replace_settings
+
+if TYPE_CHECKING:
+    from genae_core.models import AdamConfig, ModelConfig
+    from genae_core.nets import CriticConfig, NetConfig
+    from genae_core.priors import PriorConfig
 
 PriorName = Literal["normal", "uniform", "ring", "swiss_roll", "flow", "vamp"]
 
-PRIORS: dict[PriorName, Callable[[], PriorConfig]] = {
-    "normal": NormalPriorConfig,
-    "uniform": UniformPriorConfig,
-    "ring": RingPriorConfig,
-    "swiss_roll": SwissRollPriorConfig,
-    "flow": FlowPriorConfig,
-    "vamp": VampPriorConfig,
+PRIORS: dict[PriorName, Callable[[], "PriorConfig"]] = {
+    "normal": lambda: priors.NormalPriorConfig(),
+    "uniform": lambda: priors.UniformPriorConfig(),
+    "ring": lambda: priors.RingPriorConfig(),
+    "swiss_roll": lambda: priors.SwissRollPriorConfig(),
+    "flow": lambda: priors.FlowPriorConfig(),
+    "vamp": lambda: priors.VampPriorConfig(),
 }
 # A KL divergence needs a prior with a density above 0 everywhere.
 KL_PRIORS: tuple[PriorName, ...] = ("normal", "ring", "flow", "vamp")
@@ -80,52 +68,57 @@ class Family:
         noise: Whether the family corrupts its input. "needed": --noise sets the corruption.
             "allowed": there is none unless a study varies the noise.
         critic: Whether the dataset's recipe chooses the critic.
-        settings: The values of the config's fields that differ from the config's defaults.
         unused: The config's fields that have no effect in this family.
         searched: The settings that search.py varies, in addition to the latent dimension, the
             learning rate, the prior and the noise.
     """
 
-    config: Callable[..., ModelConfig]
+    config: Callable[..., "ModelConfig"]
     two_stage: bool = False
     priors: tuple[PriorName, ...] = ()
     noise: Literal["none", "allowed", "needed"] = "none"
     critic: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     searched: Mapping[str, Range] = field(default_factory=dict)
 
 
+def _vae(**values: Any) -> "ModelConfig":
+    return models.VAEConfig(**values)
+
+
+def _aae(**values: Any) -> "ModelConfig":
+    return models.AAEConfig(**values)
+
+
 FAMILIES: dict[str, Family] = {
-    "vae": Family(config=VAEConfig, priors=KL_PRIORS, noise="allowed", searched={"beta": BETA}),
-    "dvae": Family(config=VAEConfig, priors=KL_PRIORS, noise="needed", searched={"beta": BETA}),
-    "aae": Family(config=AAEConfig, priors=SAMPLE_PRIORS, noise="allowed", critic=True),
-    "daae": Family(config=AAEConfig, priors=SAMPLE_PRIORS, noise="needed", critic=True),
+    "vae": Family(config=_vae, priors=KL_PRIORS, noise="allowed", searched={"beta": BETA}),
+    "dvae": Family(config=_vae, priors=KL_PRIORS, noise="needed", searched={"beta": BETA}),
+    "aae": Family(config=_aae, priors=SAMPLE_PRIORS, noise="allowed", critic=True),
+    "daae": Family(config=_aae, priors=SAMPLE_PRIORS, noise="needed", critic=True),
     "wae_mmd": Family(
-        config=WAEConfig,
+        config=lambda **values: models.WAEConfig(divergence=divergences.MMD(), **values),
         priors=SAMPLE_PRIORS,
         noise="allowed",
-        settings={"divergence": MMD()},
         unused=("critic", "adversarial_optimizer"),
         searched={"weight": WAE_WEIGHT},
     ),
     "wae_gan": Family(
-        config=WAEConfig,
+        config=lambda **values: models.WAEConfig(divergence=divergences.FDivergence(), **values),
         priors=SAMPLE_PRIORS,
         noise="allowed",
         critic=True,
-        settings={"divergence": FDivergence()},
         searched={"weight": WAE_WEIGHT},
     ),
-    "flow_ae": Family(config=FlowAEConfig, two_stage=True),
+    "flow_ae": Family(config=lambda **values: models.FlowAEConfig(**values), two_stage=True),
     "flow_ae_spline": Family(
-        config=FlowAEConfig,
+        config=lambda **values: models.FlowAEConfig(
+            flow=priors.FlowConfig(kind="spline", transforms=3), **values
+        ),
         two_stage=True,
-        settings={"flow": FlowConfig(kind="spline", transforms=3)},
     ),
-    "adv_ae": Family(config=AdvAEConfig, two_stage=True),
-    "gmmn_ae": Family(config=GMMNAEConfig, two_stage=True),
-    "ex_post_ae": Family(config=ExPostAEConfig, two_stage=True),
+    "adv_ae": Family(config=lambda **values: models.AdvAEConfig(**values), two_stage=True),
+    "gmmn_ae": Family(config=lambda **values: models.GMMNAEConfig(**values), two_stage=True),
+    "ex_post_ae": Family(config=lambda **values: models.ExPostAEConfig(**values), two_stage=True),
 }
 PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017
 
@@ -143,15 +136,15 @@ class Parts:
         settings: Values of the family's own settings, by dotted name.
     """
 
-    net: NetConfig
-    critic: CriticConfig
-    optimizer: AdamConfig
+    net: "NetConfig"
+    critic: "CriticConfig"
+    optimizer: "AdamConfig"
     noise: float = 0.0
     prior: PriorName | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def family_config(name: str, latent_dim: int, parts: Parts) -> ModelConfig:
+def family_config(name: str, latent_dim: int, parts: Parts) -> "ModelConfig":
     """The config of a family, made of the parts that it takes.
 
     Args:
@@ -171,10 +164,10 @@ def family_config(name: str, latent_dim: int, parts: Parts) -> ModelConfig:
     require(
         family.noise != "needed" or parts.noise > 0, f"{name} needs --noise > 0", noise=parts.noise
     )
-    priors = family.priors or ("normal",)
-    prior = parts.prior or priors[0]
-    require(prior in priors, f"{name} takes the prior {' or '.join(priors)}", prior=prior)
-    values = {**family.settings, **shared_fields(family, latent_dim, parts, prior)}
+    choices = family.priors or ("normal",)
+    prior = parts.prior or choices[0]
+    require(prior in choices, f"{name} takes the prior {' or '.join(choices)}", prior=prior)
+    values = shared_fields(family, latent_dim, parts, prior)
     if family.critic:
         values["critic"] = parts.critic
     return replace_settings(family.config(**values), parts.settings)
@@ -190,7 +183,7 @@ def shared_fields(
         "optimizer": parts.optimizer,
     }
     if family.two_stage:
-        return {"autoencoder": AEConfig(**base)}
+        return {"autoencoder": models.AEConfig(**base)}
     noise = {} if family.noise == "none" else {"noise": parts.noise}
     return {**base, **noise, **({"prior": PRIORS[prior]()} if family.priors else {})}
 

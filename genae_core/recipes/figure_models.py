@@ -1,8 +1,9 @@
 """The models that the figures of Makhzani et al. 2016 show, for paper_figures.py."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
+from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.aae import AAEConfig
 from genae_core.models.base import AdamConfig
@@ -15,17 +16,9 @@ from genae_core.priors.mixture import RingPriorConfig
 from genae_core.priors.normal import NormalPriorConfig
 from genae_core.priors.swiss_roll import SwissRollPriorConfig
 from genae_core.recipes.datasets import Recipe
+from genae_core.recipes.options import Figure
 from genae_core.samplers.ancestral import Ancestral
 
-Figure = Literal[
-    "gaussian_aae",
-    "gaussian_vae",
-    "mixture_aae",
-    "mixture_vae",
-    "semi_supervised",
-    "swiss_roll",
-    "style",
-]
 LABELLED = ("semi_supervised", "swiss_roll")
 COMPARED = ("gaussian_aae", "gaussian_vae", "mixture_aae", "mixture_vae")
 PRIORS: dict[str, PriorConfig] = {
@@ -53,6 +46,11 @@ ADVERSARIAL = AdamConfig(learning_rate=4e-3, beta1=0.5)
 CRITIC = CriticConfig(widths=(512, 512), dropout=0.0)
 NOISE = 0.3  # in the images of models that use labels
 PATIENCE = 6  # times the recipe's epochs
+
+
+def require_ten_classes(dataset: str) -> None:
+    """Raise ValueError unless the figures can be drawn of this dataset."""
+    require(dataset in COUNTS, "these figures need ten classes", dataset=dataset)
 
 
 def figure_experiment(

@@ -7,12 +7,16 @@ import numpy as np
 import torch
 
 from genae_core.data.base import Split
+from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import Autoencoder
+from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.paper_rows import Row
 from genae_core.recipes.pictures import images_of, model_of
+from genae_core.recipes.study import study_experiment
 from genae_core.report.intervals import interval
 from genae_core.report.plots import Cloud, scatter
 from genae_core.report.tables import is_blind
+from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import RULER, StoredRun, Tracker
 
 LATENT_DIM = 10
@@ -29,6 +33,22 @@ REAL = 0.2  # the paper's FCD of real data
 DRAWN = (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE"))
 # The paper states the perplexity of its t-SNE, but not the number of images.
 PERPLEXITY, IMAGES = 70, 2_000
+
+
+def flowae_families() -> tuple[str, ...]:
+    """The families of the table."""
+    return tuple(family for _, _, family in TABLE)
+
+
+def flowae_experiment(study: StudyOptions, family: str, chain: ChainConfig) -> Experiment:
+    """The experiment of one row of the table.
+
+    Args:
+        study: The study's flags.
+        family: One of the table's families.
+        chain: The config of the chain whose samples are measured.
+    """
+    return study_experiment(study, family, LATENT_DIM, (chain,))
 
 
 def flowae_rows(curves: list[StoredRun]) -> list[Row]:

@@ -1,15 +1,18 @@
-"""The flags that studies and jobs share: about the data, the families and their settings."""
+"""The flags that studies and jobs share: about the data, the families and their settings.
+
+No module that is imported here imports torch, so that help is printed at once.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from genae_core.config import require
+from genae_core import recipes
+from genae_core.config import require, require_positive_int
 from genae_core.config.places import locate_fields
-from genae_core.recipes.dataset_configs import FileDataset
+from genae_core.recipes.dataset_names import FileDataset
 from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
-from genae_core.recipes.family_settings import settings_by_family
 from genae_core.sweep.options import LaunchOptions, ShardOptions
 
 if TYPE_CHECKING:
@@ -17,6 +20,16 @@ if TYPE_CHECKING:
 else:
     FamilyName = Literal[tuple(FAMILIES)]  # the choices of a flag
 Dataset = Literal["digits", FileDataset]
+SamplerName = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
+Figure = Literal[
+    "gaussian_aae",
+    "gaussian_vae",
+    "mixture_aae",
+    "mixture_vae",
+    "semi_supervised",
+    "swiss_roll",
+    "style",
+]
 NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 
 
@@ -87,9 +100,26 @@ class StudyOptions(DataOptions, LaunchOptions):
             noise=self.noise,
             families=self.families,
         )
-        settings_by_family(self.assignments, self.families)
+        recipes.settings_by_family(self.assignments, self.families)
 
     @property
     def assignments(self) -> tuple[str, ...]:
         """The texts NAME=VALUE of all flags --set."""
         return tuple(text for group in self.settings for text in group)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The flags about the training of other packages' models."""
+
+    epochs: int = 8
+    """Passes over the training images."""
+    images: int | None = None
+    """Number of training images; the first ones are used (default: all)."""
+    seed: int = 0
+    """Seed of the weights and the training."""
+
+    def __post_init__(self) -> None:
+        require_positive_int(epochs=self.epochs)
+        if self.images is not None:
+            require_positive_int(images=self.images)

@@ -10,7 +10,6 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,33 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genae_core.config import require_positive_int
 from genae_core.data.base import Splits
 from genae_core.distributions.rng import Draw
 from genae_core.models.wrapped import WrappedAutoencoder, wrap
 from genae_core.nets.base import Shape
+from genae_core.recipes.options import TrainingOptions
 from genae_core.training.batches import Batches
 
 LATENT_DIM = 10  # of Pythae's models
 CHANNELS = (8, 16, 16)  # of the AutoencoderKL: 28 x 28 pixels become latents of 7 x 7
 KL_WEIGHT = 0.1  # beside half the squared error, both summed over an image
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """The flags about the training of other packages' models."""
-
-    epochs: int = 8
-    """Passes over the training images."""
-    images: int | None = None
-    """Number of training images; the first ones are used (default: all)."""
-    seed: int = 0
-    """Seed of the weights and the training."""
-
-    def __post_init__(self) -> None:
-        require_positive_int(epochs=self.epochs)
-        if self.images is not None:
-            require_positive_int(images=self.images)
 
 
 def pythae_model(

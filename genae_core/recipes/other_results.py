@@ -11,7 +11,8 @@ from genae_core.evaluation.chains import ChainResult, evaluate
 from genae_core.evaluation.references import ReferenceData
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import Shape
-from genae_core.recipes.other_packages import MODELS, TrainingOptions
+from genae_core.recipes.options import TrainingOptions
+from genae_core.recipes.other_packages import MODELS
 from genae_core.report.tables import align_columns
 from genae_core.samplers.config import ChainConfig
 from genae_core.sweep.runs import chain_label

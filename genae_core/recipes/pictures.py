@@ -33,7 +33,7 @@ BLOCK = 2_000  # images that are compared at a time
 SIDE = 20  # images along each side of a manifold
 # A manifold goes from the 2.5th to the 97.5th percentile of the code; the papers state no ends.
 TAIL = 0.025
-STEPS = (0, 1, 5, 10)  # steps of the chain that interpolations show
+INTERPOLATED_STEPS = (0, 1, 5, 10)  # steps of the chain that interpolations show
 POINTS, PAIRS = 10, 4  # points between two images, and pairs of images
 
 
@@ -115,7 +115,10 @@ def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int 
 
 
 def interpolations(
-    model: Autoencoder, pairs: Tensor, chain: ChainConfig, steps: tuple[int, ...] = STEPS
+    model: Autoencoder,
+    pairs: Tensor,
+    chain: ChainConfig,
+    steps: tuple[int, ...] = INTERPOLATED_STEPS,
 ) -> Picture:
     """Draw points between pairs of images [2, N, C, H, W] after steps of the chain.
 

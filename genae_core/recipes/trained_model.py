@@ -1,8 +1,9 @@
 """The trained model that a job samples, from an MLflow run or from a checkpoint's folder."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from genae_core import config
 from genae_core.config import require
@@ -101,10 +102,7 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
         raise ValueError(
             f"there is no folder {source}; give the folder of a checkpoint, or an MLflow run id"
         )
-    uri = resolve_uri(tracking_uri or default_store())
-    tracker = Tracker(uri, "")
-    run = tracker.get_run(source)
-    tracker.experiment_id = run.info.experiment_id
+    tracker, run = _find_run(source, tracking_uri)
     if run.info.status != "FINISHED":
         raise ValueError(f"run {source} has no result: its status is {run.info.status}")
     # The runs of one training share the model of the first.
@@ -113,16 +111,48 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
     if "checkpoint" not in names or "experiment.json" not in names:
         raise ValueError(f"run {source} has no checkpoint: it does not belong to a genae sweep")
     checkpoint_folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
-    text = tracker.fetch(source, "experiment.json", scratch).read_text()
-    experiment: Experiment = config.from_json(text)
-    tags = run.data.tags
-    # The key is a digest of everything in the file that decides the result.
-    require(
-        tags.get("key") == run_key(tags.get("sweep", ""), experiment, experiment.chains[0]),
-        f"experiment.json of run {source} is damaged: it is not what the run's key was made of",
-        key=tags.get("key"),
-    )
+    experiment = _experiment_of(tracker, run, scratch)
     recommended = run.data.metrics.get("fcd_recommended_step")
     steps = None if recommended is None else int(recommended)
     data_sha256 = run.data.tags.get("data_sha256")
     return TrainedModel(checkpoint_folder, experiment.chains[0], steps, experiment, data_sha256)
+
+
+def fetch_experiment(run_id: str, tracking_uri: str | None) -> Experiment:
+    """Fetch the experiment of a run, complete as it was trained.
+
+    Args:
+        run_id: The id of an MLflow run.
+        tracking_uri: The MLflow store of the run; None is mlflow.db in GENAE_HOME.
+
+    Raises:
+        ValueError: The run does not exist, or does not belong to a genae sweep.
+    """
+    tracker, run = _find_run(run_id, tracking_uri)
+    names = [file.path for file in tracker.client.list_artifacts(run_id)]
+    if "experiment.json" not in names:
+        raise ValueError(f"run {run_id} has no experiment: it does not belong to a genae sweep")
+    with tempfile.TemporaryDirectory() as scratch:
+        return _experiment_of(tracker, run, Path(scratch))
+
+
+def _find_run(run_id: str, tracking_uri: str | None) -> tuple[Tracker, Any]:
+    """A run, and the store with its MLflow experiment."""
+    tracker = Tracker(resolve_uri(tracking_uri or default_store()), "")
+    run = tracker.get_run(run_id)
+    tracker.experiment_id = run.info.experiment_id
+    return tracker, run
+
+
+def _experiment_of(tracker: Tracker, run: Any, scratch: Path) -> Experiment:
+    """The experiment in a run's artifacts. Raises ValueError if the file is damaged."""
+    run_id, tags = run.info.run_id, run.data.tags
+    text = tracker.fetch(run_id, "experiment.json", scratch).read_text()
+    experiment: Experiment = config.from_json(text)
+    # The key is a digest of everything in the file that decides the result.
+    require(
+        tags.get("key") == run_key(tags.get("sweep", ""), experiment, experiment.chains[0]),
+        f"experiment.json of run {run_id} is damaged: it is not what the run's key was made of",
+        key=tags.get("key"),
+    )
+    return experiment

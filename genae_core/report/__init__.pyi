@@ -4,5 +4,8 @@ from .intervals import interval as interval
 from .plots import Cloud as Cloud
 from .plots import draw_curves as draw_curves
 from .plots import scatter as scatter
+from .summary_run import PAGE as PAGE
 from .summary_run import publish as publish
+from .tables import align_columns as align_columns
 from .tables import format_table as format_table
+from .tables import is_blind as is_blind

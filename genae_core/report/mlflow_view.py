@@ -66,7 +66,7 @@ def save_view(
         return _write(tracker, sweep, ui)
     except Exception as error:
         reason = redact(str(error))
-        say(f"warning: no view in MLflow: {reason}; `make explorer` shows the sweep in any case")
+        say(f"warning: no view in MLflow: {reason}; `genae explorer` shows the sweep in any case")
         return None
 
 

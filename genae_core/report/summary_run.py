@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from genae_core.config.command_name import command_line
 from genae_core.config.console import say as say_here
 from genae_core.config.redaction import redact
 from genae_core.report import mlflow_view
@@ -32,7 +33,7 @@ def publish(
     except Exception as error:
         say(
             f"warning: no page of the sweep: {redact(str(error))}; to build it later, run "
-            "dashboards/explorer/build.py"
+            f"{command_line('explorer', '--sweep', sweep, '--out', 'FILE')}"
         )
     try:
         _log_summary(tracker, sweep, folder)

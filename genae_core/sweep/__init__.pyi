@@ -1,3 +1,12 @@
+from .cluster_mapper import ClusterMapper as ClusterMapper
 from .launcher import launch as launch
 from .options import LaunchOptions as LaunchOptions
+from .optuna_search import Measurement as Measurement
+from .optuna_search import SearchSpace as SearchSpace
 from .optuna_search import search as search
+from .runs import chain_label as chain_label
+from .sweep_folder import JOURNALS as JOURNALS
+from .sweep_folder import MANIFEST as MANIFEST
+from .sweep_folder import lock as lock
+from .sweep_folder import read_manifest as read_manifest
+from .sweep_folder import replace_store as replace_store

@@ -6,12 +6,12 @@ whatever has ended the trials. A step that fails is named, and the next one stil
 
 import json
 import math
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from genae_core.config.command_name import command_line
 from genae_core.config.console import say
 from genae_core.config.home import default_store
 from genae_core.config.redaction import redact
@@ -234,7 +234,7 @@ class _Results:
             say(
                 f"not delivered: what was logged of {len(self.undelivered)} runs waits in "
                 f"{self.journals}: {reason}\n"
-                f"to deliver it: python jobs/replay_tracking.py {shlex.quote(str(folder))}"
+                f"to deliver it: {command_line('replay', str(folder))}"
             )
 
 
@@ -250,4 +250,4 @@ def _how_to_see(uri: str) -> str:
     if uri.startswith("http"):
         return f"open {redact(uri)}"
     default = uri == default_store()
-    return "make ui" if default else f"make ui TRACKING_URI={shlex.quote(redact(uri))}"
+    return command_line("ui", *([] if default else ["--tracking-uri", redact(uri)]))

@@ -6,7 +6,8 @@ from typing import Literal
 
 from genae_core import config
 from genae_core.config.places import locate_fields
-from genae_core.experiment.precision import Precision
+from genae_core.data.limits import MAX_REJECTED
+from genae_core.experiment.precision_flag import Precision
 
 KIND_AMOUNT = 0.001  # of the resource of an accelerator's type, as Ray itself asks for it
 
@@ -21,9 +22,9 @@ class ShardOptions:
     """How the images get from their files to the trials."""
 
     shards: str | None = None
-    """Folder or URI of shards that jobs/prepare_data.py has made (default: GENAE_HOME, in which
+    """Folder or URI of shards that `genae prepare` has made (default: GENAE_HOME, in which
     missing shards are prepared)."""
-    max_rejected: float = 0.001
+    max_rejected: float = MAX_REJECTED
     """Largest fraction of the files that may be unusable as images, in [0, 1]."""
     memory_budget: float | None = None
     """GiB of training images that a node may hold; a larger set is streamed (default: half of

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from genae_core.config import network
+from genae_core.config.command_name import command_line
 from genae_core.config.network import check_port
 from genae_core.config.redaction import redact
 
@@ -68,7 +69,7 @@ def check_address(address: str) -> None:
     if address.startswith(("http://", "https://")):
         raise ValueError(
             "this is the address of a dashboard: give HOST:PORT of the head, which has the port "
-            "6379 by default, or send the job with jobs/submit.py --address"
+            f"6379 by default, or send the job with {command_line('submit', '--address', address)}"
         )
     host, port = _host_and_port(address)
     check_port(host, port)

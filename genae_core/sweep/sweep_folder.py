@@ -277,7 +277,7 @@ def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[
 
 
 def write_manifest(prepared: PreparedSweep) -> None:
-    """Write sweep.json, which `--resume` and jobs/replay_tracking.py read."""
+    """Write sweep.json, which `--resume` and `genae replay` read."""
     place, sweep, options = prepared.place, prepared.sweep, prepared.options
     about = {
         "study": place.study,

@@ -1,5 +1,15 @@
 from .delivery import BackgroundSender as BackgroundSender
 from .delivery import deliver_all as deliver_all
+from .delivery import deliver_within as deliver_within
+from .delivery import recreate_run as recreate_run
 from .journal import Journal as Journal
+from .journal import pending_journals as pending_journals
+from .journal import set_aside as set_aside
 from .mlflow_store import StoredRun as StoredRun
 from .mlflow_store import Tracker as Tracker
+from .moved_home import artifacts_folder as artifacts_folder
+from .moved_home import relocate as relocate
+from .store_check import check_store as check_store
+from .store_errors import MissingRunError as MissingRunError
+from .store_errors import StoreError as StoreError
+from .store_uri import resolve_uri as resolve_uri

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from genae_core.config.command_name import command_line
 from genae_core.config.messages import print_warning
 from genae_core.config.redaction import redact
 from genae_core.data import durable, sealed
@@ -34,11 +35,12 @@ PAUSES_S = (1.0, 30.0)  # after a failure: the first pause, and the longest afte
 BYTES_PER_SECOND = 2**20
 
 # What to do about a journal that no waiting helps.
-SET_ASIDE_HELP = "jobs/replay_tracking.py --set-aside moves it aside and delivers the others"
+REPLAY = command_line("replay", "FOLDER")
+SET_ASIDE_HELP = f"{REPLAY} --set-aside moves it aside and delivers the others"
 DAMAGED_HELP = f"the same command with --resume logs its run again, and {SET_ASIDE_HELP}"
 MISSING_HELP = (
-    "jobs/replay_tracking.py --missing-runs recreate makes the run again, and --missing-runs "
-    "discard deletes what waits for it"
+    f"{REPLAY} --missing-runs recreate makes the run again, and --missing-runs discard deletes "
+    "what waits for it"
 )
 
 

@@ -7,13 +7,13 @@ there.
 
 import contextlib
 import os
-import shlex
 import sqlite3
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from genae_core.config.command_name import command_line
 from genae_core.config.home import home
 from genae_core.config.places import is_sqlite, sqlite_path
 
@@ -57,12 +57,12 @@ def check_place(uri: str, location: str) -> None:
         return
     if moved_to != home() and folder.parent.is_dir():
         return  # A store outside of GENAE_HOME leaves its files in the home of its first sweep.
-    job = ["python", "jobs/relocate_home.py", str(folder.parent)]
-    job += [] if moved_to == home() else ["--tracking-uri", uri]
+    flags = [] if moved_to == home() else ["--tracking-uri", uri]
+    command = command_line("relocate", str(folder.parent), *flags)
     raise ValueError(
         f"the store {database} says that its files lie in {folder}, which is not beside it: the "
         f"folder {folder.parent} was moved or copied to {moved_to}, and MLflow keeps absolute "
-        f"paths. Nothing was written. Enter the new place with\n  {shlex.join(job)}\n"
+        f"paths. Nothing was written. Enter the new place with\n  {command}\n"
         f"If both paths must work, make {folder.parent} a link to {moved_to} instead."
     )
 

@@ -134,3 +134,14 @@ def test_what_is_installed_follows_the_constraints(checkout: Checkout, repositor
     assert first.startswith("-c ${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/constraints.txt  # ")
     (repository / "constraints.txt").write_text("torch==0.0.0")
     assert checkout.requirements()[0] != first
+
+
+def test_the_repository_around_a_folder_is_sent(repository: Path, tmp_path: Path) -> None:
+    assert Checkout.around(repository / "genae_core" / "data").root == repository.resolve()
+    with pytest.raises(ValueError, match="run this in a git checkout"):
+        Checkout.around(tmp_path)
+
+
+def test_a_repository_without_the_versions_of_genae_cannot_install_it(checkout: Checkout) -> None:
+    with pytest.raises(ValueError, match="--install reads .*requirements.txt, which genae's own"):
+        checkout.requirements()

@@ -25,7 +25,8 @@ def import_all() -> None:
     before, variables = list(sys.path), set(os.environ)
     for path in (*ROOT.glob("sweeps/*.py"), *ROOT.glob("jobs/*.py"), EXPLORER):
         sys.path[0] = str(path.parent)
-        runpy.run_path(str(path), run_name="imported")
+        script = runpy.run_path(str(path), run_name="imported")
+        sys.modules["genae_core.config.cli"].import_names(script["main"])
     for name in LATER:
         importlib.import_module(name)
     sys.path[:] = before

@@ -1,10 +1,8 @@
 """What the tests of the explorer share."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,16 +31,6 @@ class Store(NamedTuple):
     @property
     def uri(self) -> str:
         return self.tracker.uri
-
-
-def loaded(path: Path) -> Any:
-    """A script as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
 
 
 def build(*flags: str) -> subprocess.CompletedProcess[str]:

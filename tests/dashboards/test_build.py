@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exploring import BUILD, HOSTILE, RECORD, Store, build, loaded
+from exploring import HOSTILE, RECORD, Store, build
 from PIL import Image
 
+from genae_core.commands import explorer as builder
 from genae_core.report.explorer import embedding, gather, summaries
 from genae_core.report.explorer.artifacts import Artifact
 from genae_core.report.explorer.page import RESERVED_BYTES, assemble, script_json
 from genae_core.report.intervals import interval
 
 pytestmark = pytest.mark.slow
-
-builder = loaded(BUILD)
 
 
 def data_of(page: Path) -> Any:

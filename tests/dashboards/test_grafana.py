@@ -30,8 +30,8 @@ from genae_core.sweep.prometheus import METERS
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "dashboards" / "grafana"
-WATCH = FOLDER / "watch.py"
+FOLDER = ROOT / "genae_core" / "report" / "grafana"
+WATCH = ROOT / "dashboards" / "grafana" / "watch.py"
 BOARD = json.loads((FOLDER / "sweep.json").read_text())
 TARGETS = [
     pytest.param(panel, target, id=f"{panel['title']} {target['refId']}")
@@ -226,7 +226,8 @@ def test_grafana_is_on_loopback_asks_for_a_password_and_calls_nobody() -> None:
     for path in (FOLDER / "provisioning").glob("*/*.yaml"):
         given |= set(re.findall(r"\$(GENAE_\w+)", path.read_text()))
         assert not re.search(r"0\.0\.0\.0|localhost|https", path.read_text())
-    assert all(f'"{name}":' in WATCH.read_text() for name in given)
+    body = (ROOT / "genae_core" / "commands" / "watch.py").read_text()
+    assert all(f'"{name}":' in body for name in given)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")

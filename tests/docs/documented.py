@@ -5,6 +5,7 @@ a `make` target has to exist, and any other program has to be in the list of tho
 """
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import re
@@ -15,11 +16,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import tyro
-
-from genae_core.config.cli import REGISTRY, with_debug
+from genae_core.commands.entry import COMMANDS
+from genae_core.config.flags import parse_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -147,6 +147,8 @@ def check_command(words: list[str]) -> None:
         _check_make(arguments)
     elif program == "sbatch":
         _check_batch(arguments)
+    elif program == "genae":
+        check_genae(arguments)
     elif program.endswith(".sh"):
         if not (ROOT / program).is_file():
             raise DocumentationError(f"there is no script {program}")
@@ -160,6 +162,8 @@ def _check_python(arguments: list[str]) -> None:
     if arguments[0] == "-m":
         if not importlib.util.find_spec(arguments[1]):
             raise DocumentationError(f"there is no module {arguments[1]}")
+        if arguments[1] == "genae_core":
+            check_genae(arguments[2:])
         for argument in arguments[2:]:
             if argument.startswith("tests/") and not (ROOT / argument).exists():
                 raise DocumentationError(f"there is no {argument}")
@@ -182,13 +186,7 @@ def check_script(name: str, arguments: list[str]) -> None:
     if path not in SCRIPTS:
         raise DocumentationError(f"there is no script {name}")
     module = script_module(path)
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-            options = tyro.cli(with_debug(module.Options), args=arguments, registry=REGISTRY)
-    except (SystemExit, ValueError) as error:
-        text = f"{name} {shlex.join(arguments)} is not accepted: {error}\n{printed.getvalue()}"
-        raise DocumentationError(text) from None
+    options = _parse(name, module.Options, arguments)
     if name == "jobs/submit.py":
         check_script(options.command[0], list(options.command[1:]))
     if name == "cluster/fill.py":
@@ -196,6 +194,36 @@ def check_script(name: str, arguments: list[str]) -> None:
         named = {value.split("=")[0] for value in options.values}
         if named != asked and options.values:
             raise DocumentationError(f"{options.file} asks for {asked}, and is given {named}")
+
+
+def check_genae(arguments: list[str]) -> None:
+    """Parse the arguments of the command `genae`."""
+    name, *words = arguments or ["--help"]
+    if name in ("--help", "--version"):
+        return
+    if name not in COMMANDS:
+        raise DocumentationError(f"genae has no command {name}")
+    if not words:
+        return  # The text names the command.
+    options = _parse(f"genae {name}", command_module(name).Options, words)
+    if name == "submit" and options.command[0].startswith("sweeps/"):
+        check_script(options.command[0], list(options.command[1:]))
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command of genae."""
+    return importlib.import_module(f"genae_core.commands.{name.replace('-', '_')}")
+
+
+def _parse(name: str, options_class: type, arguments: list[str]) -> Any:
+    """The flags' values. Raises DocumentationError if they are not accepted."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            return parse_flags(options_class, arguments)[0]
+    except (SystemExit, ValueError) as error:
+        text = f"{name} {shlex.join(arguments)} is not accepted: {error}\n{printed.getvalue()}"
+        raise DocumentationError(text) from None
 
 
 @cache
@@ -214,11 +242,11 @@ def script_module(path: Path) -> ModuleType:
 def all_flags() -> set[str]:
     """The flags of all scripts, as their help lists them."""
     flags: set[str] = set()
-    for path in SCRIPTS:
+    modules = [script_module(path) for path in SCRIPTS]
+    for module in [*modules, *map(command_module, COMMANDS)]:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            options = with_debug(script_module(path).Options)
-            tyro.cli(options, args=["--help"], registry=REGISTRY)
+            parse_flags(module.Options, ["--help"])
         flags |= set(re.findall(r"--[a-z][\w-]*", printed.getvalue()))
     return flags
 

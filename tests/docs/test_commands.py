@@ -75,7 +75,7 @@ def test_every_shell_block_would_run(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_and_flag_in_the_text_exists(page: Path) -> None:
     for code in inline_code(page.read_text()):
-        if code.startswith(("python ", "make ", "ray job")):
+        if code.startswith(("python ", "make ", "ray job", "genae ")):
             check_shell(code)
         elif code.startswith("--"):
             check_flags(code)
@@ -99,6 +99,9 @@ def test_the_readme_and_the_guides_have_commands() -> None:
         "python sweeps/latent_dims.py",
         "python sweeps/latent_dim.py --seeds one",
         "python jobs/submit.py -- sweeps/latent_dim.py --smok",
+        "genae sampel RUN_ID --out DIR",
+        "genae sample RUN_ID --ot DIR",
+        "python -m genae_core submit -- sweeps/latent_dim.py --smok",
         "ray job submit --working-dir . -- python sweeps/latent_dim.py --smok",
         "python cluster/fill.py cluster/kuberay/raycluster.yaml Imag=registry/genae:1",
         "python -m pytest tests/no_such_folder",

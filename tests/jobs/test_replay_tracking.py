@@ -25,7 +25,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Tracke
         clock=lambda: now[0],
         sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
     )
-    monkeypatch.setattr(replay_tracking, "deliver_all", in_no_time)
+    monkeypatch.setattr("genae_core.tracking.deliver_all", in_no_time)
     uri = new_store(tmp_path)
     folder = tmp_path / "home" / "sweeps" / "s"
     (folder / "journals").mkdir(parents=True)

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import pytest
 from contracts.servers import free_port
 
+from genae_core.config.command_name import command_line
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,7 +291,7 @@ def test_up_is_refused_while_it_is_up(cluster: Cluster) -> None:
     again = node(cluster.home, "up")
     assert again.returncode == 2
     assert f"a node is up at {cluster.address} already" in again.stderr
-    assert "node.py down" in again.stderr
+    assert f"{command_line('node')} down" in again.stderr
     seen = node(cluster.home, "status")
     assert seen.returncode == 0 and cluster.address in seen.stdout
     assert (cluster.home / "local").stat().st_mode & 0o777 == 0o700
@@ -322,7 +324,7 @@ def submitting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     monkeypatch.syspath_prepend(str(ROOT / "jobs"))
-    return importlib.import_module("submit")
+    return importlib.import_module("genae_core.commands.submit")
 
 
 @pytest.mark.parametrize(
@@ -363,7 +365,7 @@ def test_variables_without_secrets_can_be_sent(
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        (None, "no cluster is up: start one with python cluster/local/node.py up"),
+        (None, "no cluster is up: start one with .* node up"),
         ("http://127.0.0.1:1", "no Ray cluster answers at http://127.0.0.1:1"),
         ("http://10.0.0.1:8265", "open a tunnel"),
         ("127.0.0.1:6379", "--address is the dashboard's"),

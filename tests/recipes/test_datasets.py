@@ -23,7 +23,8 @@ from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.models.base import AdamConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.recipes.dataset_configs import CONFIGS, FileDataset, ImageSettings, dataset_config
+from genae_core.recipes.dataset_configs import CONFIGS, ImageSettings, dataset_config
+from genae_core.recipes.dataset_names import FileDataset
 from genae_core.recipes.datasets import Recipe, dataset_recipe, recipe_of
 from genae_core.recipes.options import DataOptions, StudyOptions
 from genae_core.recipes.study import study_parts

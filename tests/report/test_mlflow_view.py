@@ -215,7 +215,7 @@ def test_another_version_is_left_alone(
     assert tags(tracker) == before
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: no view in MLflow: ") and version in line
-    assert line.endswith("`make explorer` shows the sweep in any case")
+    assert line.endswith("`genae explorer` shows the sweep in any case")
 
 
 def test_a_store_that_fails_costs_a_warning(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ray import exceptions, tune
 
+from genae_core.config.command_name import command_line
 from genae_core.sweep import conclusion, driver, ray_cluster, sweep_folder
 from genae_core.sweep.cells import cell_key
 from genae_core.sweep.options import LaunchOptions
@@ -192,7 +193,7 @@ def test_a_step_of_the_end_that_fails_is_named_and_the_next_one_runs(
     store = isinstance(error, StoreError)
     told_by_delivery = store and step in ("close_sweep", "read_runs")
     if told_by_delivery:
-        assert "to deliver it: python jobs/replay_tracking.py" in out
+        assert f"to deliver it: {command_line('replay')} /" in out
     else:
         assert type(error).__name__ in err and err.startswith("not done: ")
         assert out.strip().splitlines()[-1] == AGAIN

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import socket
 import socketserver
 import subprocess
@@ -17,6 +18,8 @@ from contracts import servers
 from contracts.servers import ROOT, Server
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+from genae_core.config.command_name import command_line
 
 pytestmark = pytest.mark.faults
 
@@ -197,13 +200,13 @@ def test_what_a_dead_server_missed_is_delivered_by_one_command(home: Path, serve
     wait_for(folder, "states/*/state-*")
     server.kill()
     said = ended(process, 1)
-    command = f"python jobs/replay_tracking.py {folder}"
+    command = command_line("replay", str(folder))
     assert f"to deliver it: {command}" in said
     assert "1 trials, 0 failed" in said
     server.start()
     for expected in ("1 runs have something", "0 runs have something"):
         replay = subprocess.run(
-            [sys.executable, str(ROOT / "jobs" / "replay_tracking.py"), str(folder)],
+            shlex.split(command),
             env={**os.environ, "GENAE_HOME": str(home)},
             capture_output=True,
             text=True,

@@ -39,7 +39,7 @@ def open_study() -> Tracker:
 
 
 def relocate(*flags: str) -> int:
-    module = importlib.import_module("relocate_home")
+    module = importlib.import_module("genae_core.commands.relocate")
     return int(module.main(module.Options(*map(Path, flags))))
 
 
@@ -52,7 +52,7 @@ def test_a_moved_home_is_refused_until_its_new_place_is_entered(
     monkeypatch.setenv("GENAE_HOME", str(new))
     reader = Tracker(default_store(), "")
     for refused in (open_study, lambda: reader.get_run(run_id)):
-        with pytest.raises(ValueError, match=r"was moved or copied to [\s\S]*relocate_home.py"):
+        with pytest.raises(ValueError, match=r"was moved or copied to [\s\S]* relocate \S+"):
             refused()
     options = LaunchOptions(name="s", resume=True)
     with pytest.raises(ValueError, match="was moved or copied"):
@@ -117,7 +117,7 @@ def test_a_store_elsewhere_and_files_that_a_user_put_elsewhere_are_left_alone(
     monkeypatch.setenv("GENAE_HOME", str(tmp_path / "two"))
     Tracker.create(uri, "study", artifacts_folder())
     (tmp_path / "one").rename(tmp_path / "store" / "moved")
-    with pytest.raises(ValueError, match=r"relocate_home.py \S+/one --tracking-uri sqlite:"):
+    with pytest.raises(ValueError, match=r" relocate \S+/one --tracking-uri sqlite:"):
         Tracker.create(uri, "study", artifacts_folder())
     new_store(home())
     location = (tmp_path / "large disk").as_uri()

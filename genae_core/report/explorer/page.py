@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genae_core.data import durable
+from genae_core.report.explorer import MAX_MB
 from genae_core.report.explorer.artifacts import Artifacts
 from genae_core.report.explorer.data import page_data
 from genae_core.report.explorer.embedding import (
@@ -28,7 +29,6 @@ from genae_core.tracking.mlflow_store import Tracker
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("state.js", "live.js", "chart.js", "samples.js", "matrix.js", "table.js", "page.js")
 MB = 10**6
-MAX_MB = 25.0  # of a page, because mail servers refuse larger files
 RESERVED_BYTES = 2**16  # for what the page says about its pictures
 
 

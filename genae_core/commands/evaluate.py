@@ -1,0 +1,241 @@
+"""Measure samples at steps of a trained model's chain: FCD, kernel distance and classes.
+
+The samples are the same as those of `genae sample`, but they are not stored, so that a million
+samples need no more memory than a few. Precision and recall are measured only by a sweep, on 2,000
+samples.
+
+  genae evaluate RUN_ID --num-samples 1000000 --out report.json
+  genae evaluate CHECKPOINT_FOLDER --dataset mnist --data-root DIR --steps 0 5 50
+"""
+
+import dataclasses
+import math
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import tyro
+from tqdm import tqdm
+
+import genae_core as genae
+from genae_core import data, evaluation, metrics, recipes, report
+from genae_core.config import require, require_gpus, require_positive_int, to_strict_json
+from genae_core.config.home import home
+from genae_core.config.places import locate_fields
+from genae_core.config.redaction import redact_uri
+from genae_core.data.parts import ChosenMapper, PartMapper, map_here
+from genae_core.data.storage import Folder
+from genae_core.recipes.options import DataOptions
+from genae_core.sweep import ray_cluster
+from genae_core.sweep.cluster_mapper import ClusterMapper
+
+FEW = 20_000  # this process measures fewer samples before a cluster would have started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DataOptions):
+    """The flags of this command.
+
+    The flags about data are for a checkpoint; a run knows its data, and takes only --data-root,
+    where its files are now, and --shards.
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Id of an MLflow run, or the folder of a checkpoint."""
+    out: Path | None = None
+    """JSON file for the results, which must not exist yet (default: none)."""
+    num_samples: int = 10_000
+    """Number of samples."""
+    steps: tuple[int, ...] | None = None
+    """Steps of the chain at which samples are measured, ascending from 0 (default: the run's; for
+    a checkpoint those of the published chain)."""
+    batch_norm: Literal["batch", "running"] | None = None
+    """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
+    seed: int | None = None
+    """Seed of the chains (default: the run's; for a checkpoint 0)."""
+    tracking_uri: str | None = None
+    """MLflow store of the run (default: mlflow.db in GENAE_HOME)."""
+    gpus_per_worker: float = 0.0
+    """GPUs of each worker; a fraction lets several workers share one GPU."""
+    ray_address: str | None = None
+    """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the job
+    starts its own Ray if it needs one)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        locate_fields(self, "out", "tracking_uri")
+        require_positive_int(num_samples=self.num_samples)
+        require_gpus(gpus_per_worker=self.gpus_per_worker)
+
+
+class Subject(NamedTuple):
+    """A trained model's chain, and the data to compare its samples with.
+
+    is_run: Whether the model is of a run, whose classifier was chosen when it was made.
+    """
+
+    chain: "evaluation.PortableChain"
+    data: "genae.DataConfig"
+    splits: "genae.Splits"
+    classifier: "genae.ClassifierConfig"
+    is_run: bool
+
+
+def table(results: "evaluation.EvaluationReport", blind: bool = False) -> str:
+    """The metrics with their standard errors, one row for each step.
+
+    blind: Whether the classifier measures nothing, so that there is no ratio to real images.
+    """
+    has_refusals = any(step.accepted is not None for step in results.steps)
+    has_classes = any(step.classes for step in results.steps)
+    head = ["step", "FCD", "FCD/real", "kernel distance"]
+    rows = [head + ["class entropy"] * has_classes + ["accepted"] * has_refusals]
+    for step in results.steps:
+        has_ratio = results.floor > 0 and not blind
+        ratio = f"{step.fcd.value / results.floor:.2f}" if has_ratio else "n/a"
+        row = [str(step.step), _with_error(step.fcd), ratio, _with_error(step.kid)]
+        row += [f"{step.class_entropy:.3f}"] if has_classes else []
+        rows.append(row + ([f"{step.accepted:.3f}"] if has_refusals else []))
+    return report.align_columns(rows)
+
+
+def _with_error(estimate: tuple[float, float]) -> str:
+    """The value in words, with its standard error if it has one."""
+    value, error = estimate
+    return f"{value:.4g} ± {error:.2g}" if math.isfinite(error) else f"{value:.4g}"
+
+
+def main(options: Options) -> int:
+    """Measure with a progress bar, print the table, and write the JSON file."""
+    began = time.perf_counter()
+    ray_cluster.check_cluster(options.ray_address)
+    _check_out(options.out)
+    subject = _load_subject(options)
+    checked = _check_classifier(subject)
+    classifier = metrics.load_classifier(checked.folder)
+    references = genae.ReferenceData(subject.splits, classifier, subject.data.binarize)
+    results = _measure(options, subject.chain, references)
+    print(
+        f"{results.num_samples:,} samples against {results.num_real:,} test images of "
+        f"{subject.data.name}; real training images: FCD {results.floor:.4g}\n"
+        f"{table(results, checked.ruler.is_blind)}\nruler: {checked.ruler.line}"
+    )
+    warnings = [metrics.few_images_warning(results.num_samples, classifier.top.in_features)]
+    sub_batch = subject.chain.chain.sub_batch
+    if results.num_samples <= sub_batch:
+        warnings.append(
+            f"all samples are in one sub-batch of {sub_batch} chains, so the metrics have no "
+            "standard errors: use a larger --num-samples"
+        )
+    for warning in warnings:
+        if warning:
+            print(f"warning: {warning}")
+    if options.out is not None:
+        text = to_strict_json({**_to_json(options, results), "ruler": checked.ruler.line})
+        Folder(options.out.parent).write(options.out.name, text.encode())
+    print(f"{time.perf_counter() - began:.1f} s")
+    return 0
+
+
+def _check_out(out: Path | None) -> None:
+    """Raise ValueError if the results could not be written."""
+    if out is not None:
+        require(not out.exists(), "--out must not exist yet", out=out)
+        require(out.parent.is_dir(), f"--out: there is no folder {out.parent}", out=out)
+        Folder(out.parent).check_writable()
+
+
+def _load_subject(options: Options) -> Subject:
+    """Read the checkpoint and the data, and fit the chain's prior if it has one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = recipes.fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
+        chain = source.chain_with(options.batch_norm, options.seed)
+        record = chain.record if options.steps is None else options.steps
+        chain = dataclasses.replace(chain, record=record, num_chains=None)
+        # A checkpoint alone does not say what data and classifier belong to it.
+        origin = (
+            recipes.dataset_recipe(options) if source.experiment is None else source.experiment
+        )
+        images = origin.data
+        if source.experiment is not None and options.shards is None:
+            images = data.choose_root(images, options.data_root)
+        device = "cuda" if options.gpus_per_worker > 0 else "cpu"
+        portable = evaluation.read_portable_chain(source.folder, chain, device=device)
+        loading = genae.LoadOptions(
+            shards=options.shards, max_rejected=options.max_rejected, budget=options.budget_bytes
+        )
+        splits = genae.load_splits(images, home(), loading)
+        source.warn_of_other_images(splits)
+        portable = portable._replace(fitted_prior=source.fitted_prior(chain, splits))
+    is_run = source.experiment is not None
+    return Subject(portable, images, splits, origin.classifier, is_run)
+
+
+def _check_classifier(subject: Subject) -> "metrics.CheckedClassifier":
+    """Load the dataset's classifier, or train it, and print its accuracy.
+
+    A run keeps the classifier that it was made with. Raises ValueError if another one is blind.
+    """
+    checked = metrics.checked_classifier(
+        subject.classifier,
+        data=subject.data,
+        splits=subject.splits,
+        folder=home() / "classifiers",
+        retrain=not subject.is_run,
+        say=lambda text: print(text, flush=True),
+    )
+    accuracy = f"{checked.about['accuracy']:.2%} accurate on held-out images"
+    print(f"classifier {checked.folder.name}: {accuracy}")
+    if not subject.is_run:
+        checked.require_sound()
+    return checked
+
+
+def _measure(
+    options: Options, chain: "evaluation.PortableChain", references: "genae.ReferenceData"
+) -> "evaluation.EvaluationReport":
+    """Measure in this process or on a cluster, with a progress bar."""
+    bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
+
+    def choose(*_: Any) -> PartMapper:
+        needs_cluster = options.ray_address or options.gpus_per_worker > 0
+        if options.num_samples <= FEW and not needs_cluster:
+            return map_here
+        stack.callback(ray_cluster.disconnect)
+        ray_cluster.connect(options.ray_address)
+        return ClusterMapper(num_gpus=options.gpus_per_worker)
+
+    with ExitStack() as stack:
+        stack.callback(bar.close)
+        try:
+            return evaluation.measure(
+                chain,
+                references,
+                num_samples=options.num_samples,
+                mapper=ChosenMapper(choose),
+                on_part=bar.update,
+            )
+        except FloatingPointError as error:
+            raise ValueError(str(error)) from None
+
+
+def _to_json(options: Options, results: "evaluation.EvaluationReport") -> dict[str, Any]:
+    """The report as JSON values."""
+    steps = [_step_to_json(step) for step in results.steps]
+    return {"source": redact_uri(options.source), **results._asdict(), "steps": steps}
+
+
+def _step_to_json(step: "evaluation.StepMetrics") -> dict[str, Any]:
+    """The metrics of one step as JSON values."""
+    return {
+        "step": step.step,
+        "fcd": step.fcd.value,
+        "fcd_se": step.fcd.error,
+        "kid": step.kid.value,
+        "kid_se": step.kid.error,
+        "classes": step.classes,
+        "accepted": step.accepted,
+    }

@@ -1,0 +1,3 @@
+from .page import build as build
+
+MAX_MB: float
