@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-import tyro
 from contracts.databases import new_store
 from contracts.sweeps import make_sweep
 from docs.documented import SCRIPTS, script_module
 
 from genae_core import config
-from genae_core.config.cli import REGISTRY, cli, with_debug
+from genae_core.config.cli import cli
+from genae_core.config.flags import parse_flags
 from genae_core.data.digits import DigitsConfig
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.experiment.experiment import resolve
@@ -96,7 +96,7 @@ def usage(options: type) -> str:
     """The help of the flags."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        tyro.cli(with_debug(options), args=["--help"], registry=REGISTRY)
+        parse_flags(options, ["--help"])
     return text.getvalue()
 
 

@@ -27,6 +27,7 @@ from genae_core.cluster import local_node as node
 from genae_core.config.command_name import command_line
 from genae_core.config.home import private_folder, secret_file
 from genae_core.config.places import locate_fields
+from genae_core.data import durable
 
 # The settings of both programs, and the dashboard.
 HERE = Path(report.__file__).resolve().parent / "grafana"
@@ -237,9 +238,7 @@ def _copy_targets(options: Options) -> None:
     text = json.dumps(read_targets(options))
     path = watch_folder() / "targets.json"
     if not path.exists() or path.read_text() != text:
-        new = watch_folder() / "targets.json.new"
-        new.write_text(text)
-        new.replace(path)
+        durable.write(path, text)
 
 
 def _grafana_folder(options: Options) -> Path:
