@@ -1,5 +1,6 @@
 __version__: str
 
+from .config.own_code import trust as trust
 from .config.registry import register as register
 from .config.serialize import from_json as from_json
 from .config.serialize import to_json as to_json

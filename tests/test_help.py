@@ -109,13 +109,11 @@ class Options(GeneralOptions):
 
 
 def test_flags_of_a_class_and_of_its_bases_are_read_into_one_object() -> None:
-    options, debug = parse_flags(Options, ["file", "--set", "a", "b", "--place", "there"])
+    options, common = parse_flags(Options, ["file", "--set", "a", "b", "--place", "there"])
     assert options == Options(source="file", words=("a", "b"), count=2, place="there")
-    assert type(options) is Options and not debug
-    assert parse_flags(Options, ["file", "--count", "5", "--debug"]) == (
-        Options(source="file", count=5),
-        True,
-    )
+    assert type(options) is Options and common == (False, ())
+    words = ["file", "--count", "5", "--debug", "--trust", "a.py", "--trust", "b"]
+    assert parse_flags(Options, words) == (Options(source="file", count=5), (True, ("a.py", "b")))
 
 
 def test_a_flag_is_in_the_group_of_the_class_that_defines_it(

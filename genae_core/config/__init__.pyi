@@ -1,4 +1,5 @@
 from .later_fields import later_field as later_field
+from .own_code import trust as trust
 from .registry import KEY as KEY
 from .registry import register as register
 from .serialize import canonicalize as canonicalize

@@ -13,6 +13,7 @@ from genae_core.config.console import flush_output
 from genae_core.config.errors import DEBUG, print_error, short_logs
 from genae_core.config.flags import parse_flags
 from genae_core.config.machine import usable_cpus
+from genae_core.config.own_code import trust
 from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
 
 T = TypeVar("T")
@@ -44,12 +45,14 @@ def cli(
     try:
         with short_logs():
             try:
-                values, debug = parse_flags(
+                values, common = parse_flags(
                     options, sys.argv[1:] if words is None else words, description, prog
                 )
-                if debug:
+                if common.debug:
                     os.environ[DEBUG] = "1"  # for the processes that the script starts, too
                 import_names(main)
+                for code in common.trust:
+                    trust(code)
                 _limit_threads()
             finally:
                 restore(handlers)

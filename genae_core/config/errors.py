@@ -64,7 +64,7 @@ def short_logs() -> Iterator[None]:
         record = make_record(*args, **names)
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not shows_tracebacks():
-            message = f"{_one_line(record.getMessage())} {_reason(error)}"
+            message = f"{_one_line(record.getMessage())} {reason_of(error)}"
             record.msg, record.args, record.exc_info = message, (), None
         return record
 
@@ -85,7 +85,7 @@ def _one_line(text: str) -> str:
     return " ".join(redact(text).split())
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The class of an error and the beginning of its message."""
     words = _one_line(str(error))[:500]  # cut last, since the cut may take away an "@"
     return type(error).__name__ + (f": {words}" if words else "")
@@ -94,6 +94,6 @@ def _reason(error: BaseException) -> str:
 def _report(error: BaseException) -> str:
     """The message about an error that nobody foresaw, in one line of whole sentences."""
     return (
-        f"error: genae met an error that it did not expect: {_reason(error)}. Please report it to "
-        f"the maintainers, with the traceback that --debug or {DEBUG}=1 shows."
+        f"error: genae met an error that it did not expect: {reason_of(error)}. Please report it "
+        f"to the maintainers, with the traceback that --debug or {DEBUG}=1 shows."
     )

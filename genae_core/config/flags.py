@@ -15,7 +15,7 @@ import sys
 import textwrap
 import typing
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -27,12 +27,24 @@ T = TypeVar("T")
 REGISTRY = ConstructorRegistry()  # how the flags are read whose types tyro would read otherwise
 
 
+class CommonFlags(NamedTuple):
+    """The flags that every script has.
+
+    Attributes:
+        debug: Whether errors show their tracebacks.
+        trust: The files and modules of the user's own code that are imported first.
+    """
+
+    debug: bool
+    trust: tuple[str, ...]
+
+
 def parse_flags(
     options: type[T],
     words: Sequence[str],
     description: str | None = None,
     prog: str | None = None,
-) -> tuple[T, bool]:
+) -> "tuple[T, CommonFlags]":
     """Parse a command line.
 
     What tyro prints about a wrong flag repeats it, perhaps in several lines. If a flag holds a
@@ -45,7 +57,7 @@ def parse_flags(
         prog: The name of the program; None is the name of the script.
 
     Returns:
-        The flags' values, and the value of --debug, which every script has.
+        The flags' values, and those of the flags that every script has.
 
     Raises:
         SystemExit: The help was printed, or the command line is wrong.
@@ -77,8 +89,8 @@ def parse_flags(
     values: dict[str, Any] = {}
     for group in dataclasses.fields(groups):
         values |= vars(getattr(groups, group.name))
-    debug = values.pop("debug")
-    return options(**values), debug
+    common = CommonFlags(values.pop("debug"), values.pop("trust"))
+    return options(**values), common
 
 
 @REGISTRY.primitive_rule
@@ -98,7 +110,7 @@ def _switch_or_auto(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | 
 
 @functools.cache
 def grouped_flags(options: Any) -> Any:
-    """A dataclass that holds the flags in one dataclass for each group, and --debug."""
+    """A dataclass that holds the flags in one dataclass for each group, and the common ones."""
     kinds = typing.get_type_hints(options, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(options)}
     groups: list[tuple[str, Any]] = []
@@ -106,8 +118,7 @@ def grouped_flags(options: Any) -> Any:
         own = [name for name in fields if name in vars(owner).get("__annotations__", {})]
         members = [_flag(fields.pop(name), kinds[name], _texts(owner)) for name in own]
         if owner is options:
-            text = f"Show the traceback of an error, as {DEBUG}=1 does."
-            members.append(("debug", Annotated[bool, tyro.conf.arg(help=text)], False))
+            members += _common_flags()
         if members:
             group = dataclasses.make_dataclass(owner.__name__, members, kw_only=True)
             title = "" if owner is options else owner.__name__.removesuffix("Options").lower()
@@ -115,6 +126,20 @@ def grouped_flags(options: Any) -> Any:
             place = tyro.conf.arg(name=title, help=" ".join(about.split()))
             groups.append((owner.__name__, Annotated[group, tyro.conf.OmitArgPrefixes, place]))
     return dataclasses.make_dataclass("Flags", groups, kw_only=True)
+
+
+def _common_flags() -> list[tuple[str, Any, Any]]:
+    """The fields of CommonFlags, each with its help and its default."""
+    debug = f"Show the traceback of an error, as {DEBUG}=1 does."
+    trust = (
+        "Import this file or module of yours first, so that what its own classes have trained can "
+        "be read (repeatable). Nothing that is stored makes genae import code."
+    )
+    each: Any = tyro.conf.UseAppendAction[tuple[str, ...]]
+    return [
+        ("debug", Annotated[bool, tyro.conf.arg(help=debug)], False),
+        ("trust", Annotated[each, tyro.conf.arg(help=trust, metavar="FILE|MODULE")], ()),
+    ]
 
 
 def _flag(field: "dataclasses.Field[Any]", kind: Any, texts: dict[str, str]) -> tuple[Any, ...]:

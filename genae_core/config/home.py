@@ -59,7 +59,7 @@ def _holds_text(path: Path) -> bool:
 
 
 def code_version() -> dict[str, str]:
-    """The tags git_commit and git_dirty.
+    """The tags git_commit and git_dirty, of genae itself.
 
     Their values come from git if genae runs from its repository, and otherwise from the variables
     GENAE_COMMIT and GENAE_DIRTY. A variable that is not set gives "unknown".
@@ -75,6 +75,22 @@ def code_version() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         variables = {"git_commit": "GENAE_COMMIT", "git_dirty": "GENAE_DIRTY"}
         return {tag: os.environ.get(name) or "unknown" for tag, name in variables.items()}
+
+
+def study_version(script: Path) -> dict[str, str]:
+    """The tags study_commit and study_dirty, of the repository that tracks a study's script.
+
+    They are "unknown" for a script that no repository tracks.
+    """
+    folder = script.resolve().parent
+    try:
+        _git(folder, "ls-files", "--error-unmatch", script.resolve().name)
+        commit = _git(folder, "rev-parse", "HEAD")
+        top = Path(_git(folder, "rev-parse", "--show-toplevel"))
+        dirty = bool(_git(top, "status", "--porcelain"))
+        return {"study_commit": commit, "study_dirty": str(dirty).lower()}
+    except (OSError, subprocess.CalledProcessError):
+        return {"study_commit": "unknown", "study_dirty": "unknown"}
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from genae_core.config.former_names import FORMER_PATHS
@@ -126,8 +126,9 @@ def class_of(name: str) -> type:
         _register_own()
     if current not in _classes:
         raise ValueError(
-            f"no config {name!r} in this program: it is neither one of genae's nor registered; "
-            "import the code that defines it first"
+            f"no config {name!r} in this program: it is neither one of genae's nor registered. A "
+            "file never makes genae import code: name the code that defines it with --trust FILE "
+            "or --trust MODULE, or in a program import it or call genae_core.trust(...) first"
         )
     return _classes[current]
 
@@ -150,6 +151,18 @@ def registered_classes() -> dict[str, type]:
     """All registered classes, genae's own included, by name."""
     _register_own()
     return dict(_classes)
+
+
+def user_classes() -> tuple[type, ...]:
+    """The registered classes that are not genae's own."""
+    kinds = _classes.values()
+    return tuple(kind for kind in kinds if kind.__module__.split(".")[0] != "genae_core")
+
+
+def adopt(classes: Iterable[type]) -> None:
+    """Register classes that came to this process by cloudpickle, so that their names are read."""
+    for kind in classes:
+        name_of(kind)
 
 
 def _register_own() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genae_core.config.home import code_version, home
+from genae_core.config.home import code_version, home, study_version
 from genae_core.config.redaction import redact_uri
+from genae_core.config.registry import user_classes
 from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
@@ -76,6 +77,7 @@ def prepare(
         experiment_id=place.tracker.experiment_id,
         tags={
             **code_version(),
+            **study_version(Path(sys.argv[0])),
             "command": command_without_secrets(),
             "study": place.study,
             "dataset": data.name,
@@ -85,6 +87,7 @@ def prepare(
             "classifier_accuracy": f"{about['accuracy']:.4f}",
             RULER: checked.ruler.line,
         },
+        user_classes=user_classes(),
         seeds=options.seeds,
         cells=resolved,
         threads=options.cpus_per_trial,

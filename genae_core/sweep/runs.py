@@ -56,6 +56,8 @@ class Sweep:
         compute: How the networks compute, if an experiment leaves it open.
         stack_seeds: Whether the seeds of a cell are trained as one stacked model.
         classifier: The recipe of the classifier, if it is not the one of the experiments.
+        user_classes: The registered config classes of the user's own code, which a worker cannot
+            find by their names.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Sweep:
     compute: ComputeConfig = ComputeConfig()
     stack_seeds: bool = False
     classifier: ClassifierConfig | None = None
+    user_classes: tuple[type, ...] = ()
 
 
 @dataclass(frozen=True)

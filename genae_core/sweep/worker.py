@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from genae_core.config.messages import print_warning
+from genae_core.config.registry import adopt
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
 from genae_core.evaluation.chains import validation_fcd
@@ -64,6 +65,7 @@ def run_cell(
         RuntimeError: The trial needs a GPU, and torch sees none.
         FloatingPointError: A training or a chain left the range of floating-point numbers.
     """
+    adopt(sweep.user_classes)
     torch.set_num_threads(sweep.threads)
     limit_gpu_memory(sweep.gpus)
     device = device_of(sweep.gpus)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import genae_core.config.home as module
-from genae_core.config.home import code_version, home
+from genae_core.config.home import code_version, home, study_version
 
 
 def test_home_is_the_folder_of_the_variable(
@@ -82,6 +82,21 @@ def test_another_projects_repository_is_not_ours(
     assert code_version() == {"git_commit": "unknown", "git_dirty": "unknown"}
     monkeypatch.setenv("GENAE_COMMIT", "abc")
     assert code_version() == {"git_commit": "abc", "git_dirty": "unknown"}
+
+
+def test_a_study_has_the_version_of_the_repository_that_tracks_it(repository: Path) -> None:
+    study = repository / "studies" / "mine.py"
+    study.parent.mkdir()
+    study.write_text("")
+    unknown = {"study_commit": "unknown", "study_dirty": "unknown"}
+    assert study_version(study) == unknown
+    _git(repository, "add", "studies")
+    _git(repository, "commit", "-qm", "a study")
+    commit = _git(repository, "rev-parse", "HEAD")
+    assert study_version(study) == {"study_commit": commit, "study_dirty": "false"}
+    (repository / "pkg" / "home.py").write_text("a module of the study has changed")
+    assert study_version(study) == {"study_commit": commit, "study_dirty": "true"}
+    assert study_version(repository / "no" / "such.py") == unknown
 
 
 def test_without_git_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,105 @@
+"""A user's own code is imported when the user names it, and never because a file names it."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from genae_core import config
+from genae_core.config.cli import cli
+from genae_core.config.own_code import TRUSTED, trust
+
+CODE = """
+from dataclasses import dataclass
+import genae_core
+from beside_{name} import SCALE
+
+@genae_core.register("{name}")
+@dataclass(frozen=True, kw_only=True)
+class MyConfig:
+    scale: float = SCALE
+
+if __name__ == "__main__":
+    raise SystemExit("the study has started")
+"""
+
+
+NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of a command that has none of its own."""
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script with an own class, and a module beside it. Each test has its own names."""
+    name = f"mine_{next(NUMBERS)}"
+    (tmp_path / f"beside_{name}.py").write_text("SCALE = 2.5\n")
+    path = tmp_path / f"{name}.py"
+    path.write_text(CODE.format(name=name))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    yield
+    TRUSTED.clear()
+
+
+def test_a_file_imports_nothing_and_the_error_names_the_way(study: Path) -> None:
+    text = f'{{"config": "{study.stem}", "scale": 1.0}}'
+    with pytest.raises(ValueError, match=f"no config '{study.stem}'.*--trust FILE"):
+        config.from_json(text)
+    assert study.stem not in sys.modules
+
+
+@pytest.mark.parametrize("how", ["path", "relative path", "module"])
+def test_what_is_trusted_is_read(study: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = str(study)
+    if how == "relative path":
+        monkeypatch.chdir(study.parent)
+        code = f"./{study.name}"
+    elif how == "module":
+        monkeypatch.syspath_prepend(str(study.parent))
+        code = study.stem
+    module = trust(code)
+    read = config.from_json(f'{{"config": "{study.stem}", "scale": 1.0}}')
+    assert type(read) is module.MyConfig and read == module.MyConfig(scale=1.0)
+    assert module.MyConfig().scale == 2.5  # from the module beside it
+    assert trust(code) is module and TRUSTED == [module]
+
+
+def test_every_command_has_the_flag(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read: list[object] = []
+
+    def main(_: object) -> int:
+        read.append(config.from_json(f'{{"config": "{study.stem}"}}'))
+        return 0
+
+    assert cli(Options, main, "", words=["--trust", str(study)]) == 0
+    assert type(read[0]).__module__ == study.stem
+    assert cli(Options, main, "", words=["--trust", str(study.with_name("other.py"))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --trust {study.with_name('other.py')}: there is no file")
+
+
+def test_code_that_fails_is_one_error_and_leaves_nothing(study: Path) -> None:
+    study.write_text("import no_such_module_at_all\n")
+    with pytest.raises(ValueError, match="cannot be imported: ModuleNotFoundError: No module"):
+        trust(str(study))
+    assert study.stem not in sys.modules and not TRUSTED
+    with pytest.raises(ValueError, match="--trust no.such.module: it cannot be imported"):
+        trust("no.such.module")
+
+
+def test_a_name_that_another_module_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "json.py"
+    path.write_text("")
+    with pytest.raises(ValueError, match="another module has the name 'json': rename the file"):
+        trust(str(path))
