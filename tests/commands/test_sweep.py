@@ -111,7 +111,8 @@ def test_a_run_is_the_base_of_another_grid(homes: tuple[Path, Path]) -> None:
     flags = ("--axis", "training.epochs", "1", "3", "--name", "again", *ONE)
     done = run(home, GENAE, "sweep", "--from", first.info.run_id, *flags)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"base:   run {first.info.run_id}: VAE {first.data.tags['latent_dim']}" in done.stdout
+    assert f"base:   run {first.info.run_id}: " in done.stdout
+    assert f"VAE {first.data.tags['latent_dim']} on digits" in done.stdout
     again = {run.data.params["training.epochs"]: run for run in runs_of(home, "again").values()}
     assert again.keys() == {"1", "3"}
     assert result(again["1"]) == result(first)

@@ -34,7 +34,7 @@ def saved(folder: Path, shape: tuple[int, ...]) -> Path:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
     monkeypatch.syspath_prepend(str(ROOT / "jobs"))
-    return importlib.import_module("evaluate")
+    return importlib.import_module("genae_core.commands.evaluate")
 
 
 def test_here_and_over_a_cluster(
