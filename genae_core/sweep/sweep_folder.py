@@ -39,12 +39,14 @@ from genae_core.tracking import mlflow_store, store_uri
 from genae_core.tracking.delivery import deliver_all
 from genae_core.tracking.moved_home import artifacts_folder
 
-MANIFEST, LOCK = "sweep.json", ".lock"
+MANIFEST = "sweep.json"
+LOCK = ".lock"
 STOPPED = "stopped.json"  # the cells that a scheduler has stopped
 STOPPED_BEFORE = "stopped.jsonl"  # the file that version 0.1 wrote, with a cell on each line
 # The folders of snapshots of trainings that have not ended, and of what the tracking store does
 # not have yet.
-STATES, JOURNALS = "states", "journals"
+STATES = "states"
+JOURNALS = "journals"
 
 
 def new_name(study: str) -> str:
