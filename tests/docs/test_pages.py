@@ -35,8 +35,9 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("block", EXAMPLES)
-def test_every_example_runs(block: Block) -> None:
+def test_every_example_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example that needs what is not here is compiled, and its imports of genae are made."""
+    monkeypatch.chdir(tmp_path)  # some examples write files
     code = compile(block.text, "example", "exec")
     if not block.compiled_only:
         exec(code, {"__name__": "example"})
