@@ -84,7 +84,7 @@ def study_version(script: Path) -> dict[str, str]:
     """
     folder = script.resolve().parent
     try:
-        _git(folder, "ls-files", "--error-unmatch", script.resolve().name)
+        _git(folder, "ls-files", "--error-unmatch", "--", script.resolve().name)
         commit = _git(folder, "rev-parse", "HEAD")
         top = Path(_git(folder, "rev-parse", "--show-toplevel"))
         dirty = bool(_git(top, "status", "--porcelain"))

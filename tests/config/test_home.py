@@ -97,6 +97,7 @@ def test_a_study_has_the_version_of_the_repository_that_tracks_it(repository: Pa
     (repository / "pkg" / "home.py").write_text("a module of the study has changed")
     assert study_version(study) == {"study_commit": commit, "study_dirty": "true"}
     assert study_version(repository / "no" / "such.py") == unknown
+    assert study_version(repository / "-c") == unknown  # sys.argv[0] of `python -c`
 
 
 def test_without_git_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
