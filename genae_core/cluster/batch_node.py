@@ -33,10 +33,10 @@ def resource_flags(num_cpus: int | None = None) -> list[str]:
     ]
 
 
-def free_port() -> int:
-    """A port that no program on this machine listens at."""
+def free_port(host: str = "") -> int:
+    """A port that no program listens at, at one address of this machine or at all of them."""
     with socket.socket() as probe:
-        probe.bind(("", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from genae_core import config
 from genae_core.cluster import processes
-from genae_core.cluster.batch_node import resource_flags
+from genae_core.cluster.batch_node import free_port, resource_flags
 from genae_core.config.command_name import command_line
 from genae_core.config.home import private_folder, secret_file
 
@@ -155,7 +155,10 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
     """Start Ray's head node. The process leads a POSIX session of its own."""
     flags = ["--head", "--block", "--disable-usage-stats", f"--temp-dir={scratch}/ray"]
     flags += ["--port=0", "--min-worker-port=0", "--max-worker-port=0"]
-    flags += ["--dashboard-agent-listen-port=0", f"--ray-client-server-port={_free_port()}"]
+    flags += [
+        "--dashboard-agent-listen-port=0",
+        f"--ray-client-server-port={free_port('127.0.0.1')}",
+    ]
     flags += ["--dashboard-host=127.0.0.1", f"--dashboard-port={options.dashboard_port}"]
     flags += resource_flags(options.num_cpus)
     flags += [f"--num-gpus={options.num_gpus}"] if options.num_gpus is not None else []
@@ -168,8 +171,8 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # The default ports are the same for every Ray node on the machine, so this node would
         # report the metrics of another one.
-        "AUTOSCALER_METRIC_PORT": str(_free_port()),
-        "DASHBOARD_METRIC_PORT": str(_free_port()),
+        "AUTOSCALER_METRIC_PORT": str(free_port("127.0.0.1")),
+        "DASHBOARD_METRIC_PORT": str(free_port("127.0.0.1")),
         # A job runs "python", which must be the Python that has genae's packages.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
@@ -225,12 +228,6 @@ def _read_record() -> Node | None:
         return None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder() / 'node.json'} cannot be read: {error}") from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main(options: Options) -> int:

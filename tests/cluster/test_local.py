@@ -123,7 +123,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(
 
     monkeypatch.setattr(node, "_start", start)
     with pytest.raises(ValueError, match="Ray did not start: no memory for it"):
-        node.up(node.Options(do="up", dashboard_port=node._free_port()))
+        node.up(node.Options(do="up", dashboard_port=node.free_port("127.0.0.1")))
     assert not (node.folder() / "node.json").exists()
 
 
@@ -144,7 +144,7 @@ def test_what_is_left_of_a_killed_node_is_ended_by_the_next(
     node: ModuleType, tmp_path: Path
 ) -> None:
     """Ray's own processes, and a job, which has a session of its own."""
-    port = str(node._free_port())
+    port = str(node.free_port("127.0.0.1"))
 
     def run(*words: str) -> None:
         script = str(ROOT / "cluster" / "local" / "node.py")
