@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.config import register, require, require_int, require_positive_int
+from genae_core.config import register, require, require_positive_int
 from genae_core.data.array_files import (
     Role,
     find_roles,
@@ -17,11 +17,11 @@ from genae_core.data.array_files import (
     read_headers,
     read_values,
 )
-from genae_core.data.base import ArraySource, Source, Split, take
+from genae_core.data.base import SPLITS, ArraySource, Source, Split, take
 from genae_core.data.folder_tree import split_named
 from genae_core.data.images import check_size, to_grey
-from genae_core.data.official_files import check_source
-from genae_core.data.own_splits import SPLITS, WHOLE, complete_splits, number_classes
+from genae_core.data.official_files import check_source, check_split_seed
+from genae_core.data.own_splits import WHOLE, complete_splits, number_classes
 
 Labels = NDArray[np.int64] | NDArray[np.uint8]
 BYTE_RANGE = "pixels must be uint8 of 0..255, bool, or floats in [0, 1]"
@@ -58,8 +58,7 @@ class ArraysConfig:
         channels, height, width = self.shape
         require(channels in (1, 3), "images have 1 or 3 channels", shape=self.shape)
         require(height == width, "images must be square", shape=self.shape)
-        require_int(split_seed=self.split_seed)
-        require(self.split_seed >= 0, "split_seed must be >= 0", split_seed=self.split_seed)
+        check_split_seed(self.split_seed)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from genae_core.data.images import resize
 
+SPLITS = ("train", "val", "test")
+
 
 class Images(Protocol):
     """uint8 [N, C, H, W]: an array, or an object that is indexed like one by int64 [B]."""

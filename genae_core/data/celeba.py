@@ -7,14 +7,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.config import register, require, require_int
+from genae_core.config import register
 from genae_core.data.base import Rejected, Source
 from genae_core.data.celeba_lists import note_skipped, read_attributes, split_names, stem_of
 from genae_core.data.file_source import FileSource, note_passed_over, reject_unreadable
 from genae_core.data.folder_tree import ENDINGS
 from genae_core.data.images import check_crop, check_size
 from genae_core.data.names import escape_name
-from genae_core.data.official_files import Layout, check_source, locate, stamp, survey
+from genae_core.data.official_files import (
+    Layout,
+    check_source,
+    check_split_seed,
+    locate,
+    stamp,
+    survey,
+)
 from genae_core.data.storage import Folder, Listing
 
 NUM_OFFICIAL = 202_599
@@ -72,8 +79,7 @@ class CelebAConfig:
         check_source(self.root, self.download)
         check_size(self.size)
         check_crop(self.crop)
-        require_int(split_seed=self.split_seed)
-        require(self.split_seed >= 0, "split_seed must be >= 0", split_seed=self.split_seed)
+        check_split_seed(self.split_seed)
 
     @property
     def name(self) -> str:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from genae_core.data.base import SPLITS
 from genae_core.data.names import escape_name
 from genae_core.data.official_files import draw_split_indices
 from genae_core.data.storage import Folder
 
 NUM_ATTRIBUTES = 40
 MAX_LIST_BYTES = 2**29  # twenty times the official list
-SPLITS = ("train", "val", "test")
 
 
 class Attributes(NamedTuple):

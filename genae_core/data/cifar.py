@@ -1,12 +1,12 @@
 """CIFAR-10 and CIFAR-100, which are read from their Python or their binary version."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from genae_core.config import register, require
+from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split
 from genae_core.data.cifar_files import (
     BINARY10,
@@ -18,18 +18,17 @@ from genae_core.data.cifar_files import (
     read_file,
 )
 from genae_core.data.cifar_names import CIFAR10_CLASSES, CIFAR100_CLASSES
-from genae_core.data.download import fetch
 from genae_core.data.images import check_size
 from genae_core.data.official_files import (
     Layout,
     Location,
     check_source,
     explain_missing,
+    find_or_fetch,
     list_complete,
     only_one,
     partial_note,
     split_reference,
-    stamp,
 )
 from genae_core.data.storage import Folder
 
@@ -68,13 +67,8 @@ CIFAR100 = CifarSet("cifar100", CIFAR100_CLASSES, (PYTHON100, BINARY100))
 
 def _locate(cifar: CifarSet, root: str, download: bool) -> tuple[CifarVersion, Location]:
     """The version of the files, and where they lie. Raises ValueError if they are missing."""
-    base = Folder(root)
-    place = _find(cifar, base)
     (_, python), _ = cifar.layouts()
-    if place is None and download:
-        require(base.local is not None, "download needs a local root", root=root)
-        fetch(cifar.name, Path(base.uri), python.describe(base))
-        place = _find(cifar, base)
+    place = find_or_fetch(partial(_find, cifar), python, root, download)
     if place is None:
         raise ValueError(f"{explain_missing(python, root)}. The binary version is read as well")
     return place
@@ -91,13 +85,6 @@ def _find(cifar: CifarSet, base: Folder) -> tuple[CifarVersion, Location] | None
         if location is not None:
             return version, location
     return None
-
-
-def _stamp(cifar: CifarSet, root: str, download: bool) -> str:
-    """The stamp of the files, as in `DataConfig.stamp`."""
-    _, location = _locate(cifar, root, download)
-    wanted = set(location.files.values())
-    return stamp(file for file in location.folder.files() if file.name in wanted)
 
 
 def _source(cifar: CifarSet, root: str, size: int, download: bool) -> Source:
@@ -129,7 +116,7 @@ def _source(cifar: CifarSet, root: str, size: int, download: bool) -> Source:
     return ArraySource(
         split_reference(cifar.name, train, test),
         (3, size, size),
-        _stamp(cifar, root, download),
+        location.stamp(),
         label_names=cifar.classes,
         notes=tuple(notes),
     )
@@ -147,9 +134,45 @@ def _refuse_extra(version: CifarVersion, location: Location) -> None:
         )
 
 
+class CifarMethods:
+    """The methods of both configs, which have the fields and say which dataset they are."""
+
+    root: str
+    size: int
+    download: bool
+
+    def __post_init__(self) -> None:
+        check_source(self.root, self.download)
+        check_size(self.size)
+
+    @property
+    def cifar(self) -> CifarSet:
+        """The dataset."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        return self.cifar.name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (3, self.size, self.size)
+
+    @property
+    def binarize(self) -> bool:
+        return False
+
+    def stamp(self) -> str:
+        _, location = _locate(self.cifar, self.root, self.download)
+        return location.stamp()
+
+    def source(self) -> Source:
+        return _source(self.cifar, self.root, self.size, self.download)
+
+
 @register("data.cifar10")
 @dataclass(frozen=True, kw_only=True)
-class CIFAR10Config:
+class CIFAR10Config(CifarMethods):
     """Photographs of 32 x 32 pixels in 10 classes (Krizhevsky 2009).
 
     There are 50,000 training images; val and test are the halves of the 10,000 test images. The
@@ -169,32 +192,14 @@ class CIFAR10Config:
     size: int = SIDE
     download: bool = False
 
-    def __post_init__(self) -> None:
-        check_source(self.root, self.download)
-        check_size(self.size)
-
     @property
-    def name(self) -> str:
-        return CIFAR10.name
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (3, self.size, self.size)
-
-    @property
-    def binarize(self) -> bool:
-        return False
-
-    def stamp(self) -> str:
-        return _stamp(CIFAR10, self.root, self.download)
-
-    def source(self) -> Source:
-        return _source(CIFAR10, self.root, self.size, self.download)
+    def cifar(self) -> CifarSet:
+        return CIFAR10
 
 
 @register("data.cifar100")
 @dataclass(frozen=True, kw_only=True)
-class CIFAR100Config:
+class CIFAR100Config(CifarMethods):
     """Photographs of 32 x 32 pixels in 100 classes (Krizhevsky 2009).
 
     There are 50,000 training images; val and test are the halves of the 10,000 test images. The
@@ -214,24 +219,6 @@ class CIFAR100Config:
     size: int = SIDE
     download: bool = False
 
-    def __post_init__(self) -> None:
-        check_source(self.root, self.download)
-        check_size(self.size)
-
     @property
-    def name(self) -> str:
-        return CIFAR100.name
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (3, self.size, self.size)
-
-    @property
-    def binarize(self) -> bool:
-        return False
-
-    def stamp(self) -> str:
-        return _stamp(CIFAR100, self.root, self.download)
-
-    def source(self) -> Source:
-        return _source(CIFAR100, self.root, self.size, self.download)
+    def cifar(self) -> CifarSet:
+        return CIFAR100

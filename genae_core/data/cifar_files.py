@@ -156,15 +156,10 @@ def _read_pickle(
         got = ", ".join(sorted(fields)) or type(value).__name__
         raise ValueError(f"{path}: {expected}, got {got}")
     pixels, labels = fields["data"], fields[version.labels]
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2:
-        got = (
-            f"{pixels.dtype} {pixels.shape}"
-            if isinstance(pixels, np.ndarray)
-            else type(pixels).__name__
-        )
+    is_array = isinstance(pixels, np.ndarray)
+    if not (is_array and pixels.dtype == np.uint8 and pixels.shape[1:] == (PIXELS,)):
+        got = f"{pixels.dtype} {pixels.shape}" if is_array else type(pixels).__name__
         raise ValueError(f"{path}: data must be uint8 [N, {PIXELS}], got {got}")
-    if pixels.shape[1] != PIXELS:
-        raise ValueError(f"{path}: data must be uint8 [N, {PIXELS}], got uint8 {pixels.shape}")
     if not isinstance(labels, list) or any(type(label) is not int for label in labels):
         raise ValueError(f"{path}: {version.labels} must be a list of whole numbers")
     if len(labels) != len(pixels):

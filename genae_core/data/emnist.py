@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 from genae_core.config import register, require
-from genae_core.data.base import Source
-from genae_core.data.idx_files import read_set, stamp_set
-from genae_core.data.idx_sets import EMNIST, Subset
-from genae_core.data.official_files import check_flags, check_source
+from genae_core.data.idx_methods import IdxMethods
+from genae_core.data.idx_sets import EMNIST, IdxSet, Subset
 
 
 @register("data.emnist")
 @dataclass(frozen=True, kw_only=True)
-class EMNISTConfig:
+class EMNISTConfig(IdxMethods):
     """Handwritten digits and letters of 28 x 28 pixels (Cohen et al. 2017).
 
     The files hold columns in place of rows; the images are turned upright. Val and test are the
@@ -36,8 +34,7 @@ class EMNISTConfig:
     download: bool = False
 
     def __post_init__(self) -> None:
-        check_source(self.root, self.download)
-        check_flags(binarize=self.binarize)
+        super().__post_init__()
         require(
             self.subset in get_args(Subset),
             f"subset must be one of {', '.join(get_args(Subset))}",
@@ -45,15 +42,5 @@ class EMNISTConfig:
         )
 
     @property
-    def name(self) -> str:
-        return EMNIST[self.subset].name
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (1, 28, 28)
-
-    def stamp(self) -> str:
-        return stamp_set(EMNIST[self.subset], self.root, self.download)
-
-    def source(self) -> Source:
-        return read_set(EMNIST[self.subset], self.root, self.download)
+    def idx_set(self) -> IdxSet:
+        return EMNIST[self.subset]

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 from genae_core.config import register
-from genae_core.data.base import Source
-from genae_core.data.idx_files import read_set, stamp_set
-from genae_core.data.idx_sets import FASHION_MNIST
-from genae_core.data.official_files import check_flags, check_source
+from genae_core.data.idx_methods import IdxMethods
+from genae_core.data.idx_sets import FASHION_MNIST, IdxSet
 
 
 @register("data.fashion_mnist")
 @dataclass(frozen=True, kw_only=True)
-class FashionMNISTConfig:
+class FashionMNISTConfig(IdxMethods):
     """Articles of clothing of 28 x 28 grey pixels (Xiao, Rasul and Vollgraf 2017).
 
     There are 60,000 training images; val and test are the halves of the 10,000 test images.
@@ -30,20 +28,6 @@ class FashionMNISTConfig:
     binarize: bool = False
     download: bool = False
 
-    def __post_init__(self) -> None:
-        check_source(self.root, self.download)
-        check_flags(binarize=self.binarize)
-
     @property
-    def name(self) -> str:
-        return FASHION_MNIST.name
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (1, 28, 28)
-
-    def stamp(self) -> str:
-        return stamp_set(FASHION_MNIST, self.root, self.download)
-
-    def source(self) -> Source:
-        return read_set(FASHION_MNIST, self.root, self.download)
+    def idx_set(self) -> IdxSet:
+        return FASHION_MNIST

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from genae_core.data.base import SPLITS
 from genae_core.data.names import escape_name
 
 # The usual endings of the formats in `pillow_decoding.FORMATS`.
@@ -31,7 +32,6 @@ SYSTEM_FOLDERS = {
 }
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-SPLITS = ("train", "val", "test")
 SPLIT_OF_WORD = {
     **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "validset"), "val"),

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.config import register, require, require_int
+from genae_core.config import register
 from genae_core.data.base import Rejected, Rows, Source
 from genae_core.data.encoded_rows import Decoding, decode_rows
 from genae_core.data.images import check_crop, check_size
-from genae_core.data.official_files import check_flags, check_source, stamp
+from genae_core.data.official_files import check_flags, check_source, check_split_seed, stamp
 from genae_core.data.own_splits import complete_splits, number_classes
 from genae_core.data.storage import Folder
 from genae_core.data.table_files import (
@@ -57,8 +57,7 @@ class HuggingFaceConfig:
         check_size(self.size)
         check_crop(self.crop)
         check_flags(grey=self.grey)
-        require_int(split_seed=self.split_seed)
-        require(self.split_seed >= 0, "split_seed must be >= 0", split_seed=self.split_seed)
+        check_split_seed(self.split_seed)
 
     @property
     def name(self) -> str:

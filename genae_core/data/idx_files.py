@@ -7,24 +7,22 @@ Shapes: N images.
 
 import contextlib
 import hashlib
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
-from genae_core.config import require
 from genae_core.data.base import ArraySource, Split
-from genae_core.data.download import fetch
 from genae_core.data.idx_sets import ALL, TEST, TRAIN, IdxSet
 from genae_core.data.mnist_files import GZIP, SIDE, IdxFile, open_idx
 from genae_core.data.official_files import (
     Location,
     check_digest,
     explain_missing,
+    find_or_fetch,
     list_complete,
     only_one,
     partial_note,
     split_reference,
-    stamp,
 )
 from genae_core.data.storage import Folder
 from genae_core.data.unpacking import unpack_gzip
@@ -71,13 +69,8 @@ def locate_set(idx_set: IdxSet, root: str, download: bool) -> Location:
         ValueError: The files are missing, or are those of another set; or several folders hold
             them.
     """
-    base = Folder(root)
-    location = _find(idx_set, base)
     own = idx_set.layouts[0]
-    if location is None and download:
-        require(base.local is not None, "download needs a local root", root=root)
-        fetch(own.name, Path(base.uri), own.describe(base))
-        location = _find(idx_set, base)
+    location = find_or_fetch(partial(_find, idx_set), own, root, download)
     if location is None:
         raise ValueError(explain_missing(own, root))
     return location
@@ -121,13 +114,6 @@ def _rename(idx_set: IdxSet, files: dict[str, str]) -> dict[str, str]:
     return {by_own.get(name, name): path for name, path in files.items()}
 
 
-def stamp_set(idx_set: IdxSet, root: str, download: bool) -> str:
-    """The stamp of a set's files, as in `DataConfig.stamp`."""
-    location = locate_set(idx_set, root, download)
-    wanted = set(location.files.values())
-    return stamp(file for file in location.folder.files() if file.name in wanted)
-
-
 def read_set(idx_set: IdxSet, root: str, download: bool) -> ArraySource:
     """Read and check the four files of a set.
 
@@ -167,7 +153,7 @@ def read_set(idx_set: IdxSet, root: str, download: bool) -> ArraySource:
     return ArraySource(
         split_reference(idx_set.name, train, test),
         (1, SIDE, SIDE),
-        stamp_set(idx_set, root, download),
+        location.stamp(),
         label_names=idx_set.classes,
         notes=tuple(notes),
     )

@@ -1,5 +1,6 @@
 """The datasets in idx files with MNIST's names and shapes: their files, digests and classes."""
 
+import re
 import string
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,14 +16,9 @@ MNISTS_NAMES: Mapping[str, str] = MappingProxyType({name: name for name in (*TRA
 NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
-def _official_name(name: str) -> str:
+def official_name(name: str) -> str:
     """The official spelling of a file's name."""
-    name = name.removesuffix(".gz")
-    for dims in ("1", "3"):
-        for spelling in (f".idx{dims}-ubyte", f"-idx{dims}.ubyte", f".idx{dims}.ubyte"):
-            if name.endswith(spelling):
-                return f"{name.removesuffix(spelling)}-idx{dims}-ubyte"
-    return name
+    return re.sub(r"[.-]idx(\d)[.-]ubyte$", r"-idx\1-ubyte", name.removesuffix(".gz"))
 
 
 class IdxSet(NamedTuple):
@@ -63,7 +59,7 @@ class IdxSet(NamedTuple):
             folders=(self.folder, f"{name}/{self.folder}"),
             files=tuple(self.names.values()),
             endings=endings,
-            official_name=_official_name,
+            official_name=official_name,
         )
         mnist = own._replace(folders=("MNIST/raw", "mnist/MNIST/raw"), files=tuple(self.names))
         return (own,) if own.files == mnist.files else (own, mnist)

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genae_core.config import later_field, register, require, require_int
-from genae_core.data.base import Source
+from genae_core.data.base import SPLITS, Source
 from genae_core.data.copies import find_equal_files
 from genae_core.data.file_source import FileSource, note_passed_over
 from genae_core.data.folder_tree import (
     ARCHIVES,
     ENDINGS,
-    SPLITS,
     Ignored,
     ImageTree,
     describe_classes,
@@ -30,12 +29,12 @@ from genae_core.data.names import escape_name
 from genae_core.data.official_files import (
     check_flags,
     check_source,
+    check_split_seed,
     draw_split_indices,
     stamp,
 )
+from genae_core.data.own_splits import FRACTION
 from genae_core.data.storage import FileStat, Folder, Listing
-
-FRACTION = 8  # One of so many images is cut from the training images for each missing split.
 
 
 @register("data.image_folder")
@@ -76,8 +75,7 @@ class ImageFolderConfig:
         check_size(self.size)
         check_crop(self.crop)
         check_flags(grey=self.grey)
-        require_int(split_seed=self.split_seed)
-        require(self.split_seed >= 0, "split_seed must be >= 0", split_seed=self.split_seed)
+        check_split_seed(self.split_seed)
         if self.max_images is not None:
             require_int(max_images=self.max_images)
             require(self.max_images >= 3, "max_images must be >= 3", max_images=self.max_images)

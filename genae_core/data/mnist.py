@@ -1,6 +1,5 @@
 """MNIST, which is read from its idx files, Keras' mnist.npz or Kaggle's tables."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from genae_core.config import register
 from genae_core.data.base import ArraySource, Source, Split
 from genae_core.data.idx_files import recognise
+from genae_core.data.idx_sets import official_name
 from genae_core.data.mnist_files import COUNTS, SHA256, Digits, read_csv, read_idx, read_npz
 from genae_core.data.official_files import (
     Layout,
@@ -27,9 +27,7 @@ LAYOUT = Layout(
     folders=("MNIST/raw", "mnist/MNIST/raw"),
     files=tuple(SHA256),
     endings=("", ".gz"),
-    official_name=lambda name: re.sub(
-        r"[.-]idx(\d)[.-]ubyte$", r"-idx\1-ubyte", name.removesuffix(".gz")
-    ),
+    official_name=official_name,
     others=("fashion", "kmnist", "kuzushiji", "emnist", "qmnist", "notmnist"),
     signs={
         "train.csv": (

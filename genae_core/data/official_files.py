@@ -5,16 +5,18 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genae_core.config import require
+from genae_core.config import require, require_int
 from genae_core.data.base import Split, cut_in_halves
 from genae_core.data.download import fetch
 from genae_core.data.folder_tree import ARCHIVES, SYSTEM_FOLDERS, list_names
 from genae_core.data.storage import FileStat, Folder
+
+Place = TypeVar("Place")  # of the files, as a dataset describes it
 
 ARRAYS_HINT = (
     "; images of your own are read from an .npz file of numpy by the dataset arrays, or from a "
@@ -37,6 +39,11 @@ class Location(NamedTuple):
     files: dict[str, str]
     notes: tuple[str, ...] = ()
     below: str = ""
+
+    def stamp(self) -> str:
+        """The stamp of the files, as in `DataConfig.stamp`."""
+        wanted = set(self.files.values())
+        return stamp(file for file in self.folder.files() if file.name in wanted)
 
 
 class Layout(NamedTuple):
@@ -144,6 +151,12 @@ def check_source(root: str, download: bool) -> None:
     check_flags(download=download)
 
 
+def check_split_seed(seed: int) -> None:
+    """Raise ValueError unless a config's `split_seed` is a whole number >= 0."""
+    require_int(split_seed=seed)
+    require(seed >= 0, "split_seed must be >= 0", split_seed=seed)
+
+
 def check_flags(**values: object) -> None:
     """Raise ValueError unless each value is a bool."""
     for name, value in values.items():
@@ -156,15 +169,41 @@ def locate(layout: Layout, root: str, download: bool) -> Location:
     With `download`, missing files are downloaded first. If files are missing, it raises ValueError
     with their names, the places where they belong, and what is nearly there.
     """
-    base = Folder(root)
-    location = layout.open_usual(base) or find_elsewhere(layout, base)
-    if location is None and download:
-        require(base.local is not None, "download needs a local root", root=root)
-        fetch(layout.name, Path(base.uri), layout.describe(base))
-        location = layout.open_usual(base)
+    location = find_or_fetch(
+        lambda base: layout.open_usual(base) or find_elsewhere(layout, base),
+        layout,
+        root,
+        download,
+    )
     if location is None:
         raise ValueError(explain_missing(layout, root))
     return location
+
+
+def find_or_fetch(
+    find: Callable[[Folder], Place | None], layout: Layout, root: str, download: bool
+) -> Place | None:
+    """Find the files of a dataset, if necessary after a download.
+
+    Args:
+        find: Finds the files below a folder, or returns None.
+        layout: The layout of the files that are downloaded.
+        root: The data root.
+        download: Whether missing files are downloaded.
+
+    Returns:
+        What `find` returns.
+
+    Raises:
+        ValueError: The download fails, or `root` is on an object store.
+    """
+    base = Folder(root)
+    place = find(base)
+    if place is None and download:
+        require(base.local is not None, "download needs a local root", root=root)
+        fetch(layout.name, Path(base.uri), layout.describe(base))
+        place = find(base)
+    return place
 
 
 def find_elsewhere(layout: Layout, base: Folder) -> Location | None:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from genae_core.data.base import SPLITS
 from genae_core.data.official_files import draw_split_indices
 
-SPLITS = ("train", "val", "test")
 FRACTION = 8  # One of so many images is cut for each missing split.
 MAX_CLASSES = 100_000  # more are numbers of something else, such as identifiers
 WHOLE = ""  # the key of images that belong to no split

@@ -18,14 +18,13 @@ from genae_core.config.differences import first_difference
 from genae_core.config.make_once import make_alone
 from genae_core.config.messages import print_warning
 from genae_core.data import durable, sealed
-from genae_core.data.base import DataConfig, Rejected, Source
+from genae_core.data.base import SPLITS, DataConfig, Rejected, Source
 from genae_core.data.copies import check_splits_keep_images, find_copies, note_copies
 from genae_core.data.encoded_rows import UNREADABLE
 from genae_core.data.limits import MAX_REJECTED
 from genae_core.data.parts import PartMapper, map_here
 from genae_core.data.shards import (
     MANIFEST,
-    SPLITS,
     WHERE,
     Manifest,
     Shard,

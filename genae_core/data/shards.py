@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from genae_core import config
 from genae_core.config.command_name import command_line
 from genae_core.data import sealed
-from genae_core.data.base import DataConfig, Rejected, Rows, Source
+from genae_core.data.base import SPLITS, DataConfig, Rejected, Rows, Source
 from genae_core.data.storage import FileWriter, Folder
 
 FORMAT = 1
@@ -45,9 +45,6 @@ class ShardSpec(NamedTuple):
     def file(self) -> str:
         """The name of the shard's file."""
         return f"{self.split}-{self.number:05d}.parquet"
-
-
-SPLITS = ("train", "val", "test")
 
 
 class Shard(NamedTuple):

@@ -17,7 +17,6 @@ from genae_core.data.official_files import (
     locate,
     partial_note,
     split_reference,
-    stamp,
 )
 from genae_core.data.storage import Folder
 
@@ -85,7 +84,7 @@ class SVHNConfig:
 
     def stamp(self) -> str:
         _, place = self._locate()
-        return stamp(file for file in place.folder.files() if file.name in place.files.values())
+        return place.stamp()
 
     def source(self) -> Source:
         layout, place = self._locate()
