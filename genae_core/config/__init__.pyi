@@ -1,13 +1,17 @@
+from .definitions import OWN_CODE as OWN_CODE
 from .later_fields import later_field as later_field
 from .own_code import trust as trust
+from .own_parts import own_definitions as own_definitions
 from .registry import KEY as KEY
 from .registry import register as register
 from .serialize import canonicalize as canonicalize
+from .serialize import check_readable as check_readable
 from .serialize import flatten as flatten
 from .serialize import from_dict as from_dict
 from .serialize import from_json as from_json
 from .serialize import identity as identity
 from .serialize import replace_non_finite as replace_non_finite
+from .serialize import stored_identity as stored_identity
 from .serialize import to_dict as to_dict
 from .serialize import to_json as to_json
 from .serialize import to_strict_json as to_strict_json

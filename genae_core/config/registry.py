@@ -1,16 +1,27 @@
 """The names that config classes have on disk. A name does not depend on the module of its class.
 
 The names in a file are looked up here, and nothing that the file names is imported. So a program
-can read genae's own configs, and the configs that it has registered itself.
+can read genae's own configs, the configs that it has registered itself, and those of installed
+packages that announce them as entry points.
 """
 
+import contextlib
 import dataclasses
+import functools
 import importlib
+import importlib.metadata
 import pkgutil
 import re
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+from genae_core.config.definitions import (
+    Definition,
+    definition_of,
+    how_to_trust,
+    is_own,
+    stored_definition,
+)
 from genae_core.config.former_names import FORMER_PATHS
 
 T = TypeVar("T")
@@ -33,9 +44,25 @@ KEY = "config"
 # A class holds its name in this attribute. No decorator runs in a process that receives the class
 # from cloudpickle, but the attribute comes with the class.
 ATTRIBUTE = "__config_name__"
+# A class that is not genae's holds its Definition in this one.
+DEFINED = "__config_defined__"
+# An installed package names the modules that define its configs in this group of entry points.
+ENTRY_POINTS = "genae.configs"
 
 _classes: dict[str, type] = {}
 _by_former_path = {path: name for name, path in FORMER_PATHS.items()}
+
+
+class UnknownConfigError(ValueError):
+    """A file holds a config whose class is not known to this program.
+
+    Attributes:
+        name: The name of the config in the file.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 def register(name: str) -> Callable[[type[T]], type[T]]:
@@ -86,6 +113,8 @@ def register(name: str) -> Callable[[type[T]], type[T]]:
                 "of them another name"
             )
         setattr(kind, ATTRIBUTE, name)
+        if is_own(kind):
+            setattr(kind, DEFINED, definition_of(kind))
         _classes[name] = kind
         return kind
 
@@ -119,18 +148,35 @@ def class_of(name: str) -> type:
     """The registered class that has this name on disk, or had this import path in version 0.1.
 
     Raises:
-        ValueError: No class of this program has the name.
+        UnknownConfigError: No class of this program has the name.
     """
     current = canonical_name(name)
     if current not in _classes:
         _register_own()
+    failures = _import_entry_points() if current not in _classes else ()
     if current not in _classes:
-        raise ValueError(
-            f"no config {name!r} in this program: it is neither one of genae's nor registered. A "
-            "file never makes genae import code: name the code that defines it with --trust FILE "
-            "or --trust MODULE, or in a program import it or call genae_core.trust(...) first"
+        why = "".join(f"; {failure}" for failure in failures)
+        raise UnknownConfigError(
+            name,
+            f"no config {name!r} in this program: it is neither one of genae's nor registered; "
+            f"{how_to_trust(None)}{why}",
         )
     return _classes[current]
+
+
+@contextlib.contextmanager
+def say_what_to_trust(own_code: Any, source: str) -> Iterator[None]:
+    """During the block, the error about an unknown config says where its class was defined.
+
+    own_code: What is stored beside the config under OWN_CODE; it may be missing or damaged.
+    source: The file or the run, for the message.
+    """
+    try:
+        yield
+    except UnknownConfigError as error:
+        advice = how_to_trust(stored_definition(own_code, error.name))
+        message = f"{source}: no config {error.name!r} in this program, nor in genae; {advice}"
+        raise UnknownConfigError(error.name, message) from error
 
 
 def canonical_name(name: str) -> str:
@@ -147,22 +193,28 @@ def former_name(name: str) -> str:
     return FORMER_PATHS.get(name, name)
 
 
-def registered_classes() -> dict[str, type]:
-    """All registered classes, genae's own included, by name."""
-    _register_own()
-    return dict(_classes)
+def definition(kind: type) -> Definition | None:
+    """Where a registered class was defined; None for a class of genae."""
+    return kind.__dict__.get(DEFINED)
 
 
 def user_classes() -> tuple[type, ...]:
-    """The registered classes that are not genae's own."""
-    kinds = _classes.values()
-    return tuple(kind for kind in kinds if kind.__module__.split(".")[0] != "genae_core")
+    """The registered classes that are not genae's."""
+    return tuple(kind for kind in _classes.values() if is_own(kind))
 
 
 def adopt(classes: Iterable[type]) -> None:
     """Register classes that came to this process by cloudpickle, so that their names are read."""
     for kind in classes:
-        name_of(kind)
+        name = _own_name(kind)
+        assert name is not None, kind
+        _classes[name] = kind
+
+
+def registered_classes() -> dict[str, type]:
+    """All registered classes, genae's own included, by name."""
+    _register_own()
+    return dict(_classes)
 
 
 def _register_own() -> None:
@@ -175,6 +227,26 @@ def _register_own() -> None:
         path = importlib.import_module(package).__path__
         for module in pkgutil.iter_modules(path, f"{package}."):
             importlib.import_module(module.name)
+
+
+@functools.cache
+def _import_entry_points() -> tuple[str, ...]:
+    """Import the modules that installed packages announce, and return what could not be imported.
+
+    Which modules these are does not depend on any file that is read: whoever installs such a
+    package trusts it.
+    """
+    failures = []
+    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS)):
+        try:
+            point.load()
+        except Exception as error:  # of a user's own code
+            package = point.dist.name if point.dist is not None else "unknown"
+            failures.append(
+                f"the package {package} announces {point.value} in {ENTRY_POINTS}, which cannot "
+                f"be imported: {type(error).__name__}: {error}"
+            )
+    return tuple(failures)
 
 
 def _check_class(kind: type) -> None:

@@ -14,7 +14,14 @@ from typing import Any
 from genae_core.config.former_names import FORMER_FIELDS
 from genae_core.config.later_fields import stored_fields
 from genae_core.config.redaction import redact_values
-from genae_core.config.registry import KEY, canonical_name, class_of, former_name, name_of
+from genae_core.config.registry import (
+    KEY,
+    UnknownConfigError,
+    canonical_name,
+    class_of,
+    former_name,
+    name_of,
+)
 from genae_core.config.types import check_types
 
 
@@ -100,6 +107,50 @@ def identity(config: Any) -> dict[str, Any]:
     """
     former: dict[str, Any] = _rename_all(_to_dict(config), former_name, _former_field)
     return former
+
+
+def stored_identity(data: dict[str, Any]) -> dict[str, Any]:
+    """The `identity` of the config in a file, some of whose classes this program may not know.
+
+    Args:
+        data: A dict that `to_dict` or version 0.1 wrote.
+
+    Returns:
+        The identity without the passwords, which the file does not hold.
+
+    Raises:
+        ValueError: As for `from_dict`, but not for a name that is not registered.
+    """
+    try:
+        return dict(redact_values(identity(from_dict(data))))
+    except UnknownConfigError:
+        former = _rename(data, former_name, _former_field)
+        return {name: _stored_part(value) for name, value in former.items()}
+
+
+def _stored_part(value: Any) -> Any:
+    if isinstance(value, dict):
+        return stored_identity(value)
+    return [_stored_part(item) for item in value] if isinstance(value, list) else value
+
+
+def check_readable(config: Any) -> None:
+    """Check that a config can be written to disk and read again as it is.
+
+    Args:
+        config: The config.
+
+    Raises:
+        ValueError: A class is not registered, or a value has a type that a file cannot hold or
+            that its field does not have.
+    """
+    try:
+        values = _to_dict(config)
+        read = _to_dict(from_dict(values))
+    except TypeError as error:
+        raise ValueError(f"{type(config).__name__}: {error}") from None
+    if read != values:
+        raise ValueError(f"read again from a file, {values} would be {read}")
 
 
 def to_json(config: Any) -> str:

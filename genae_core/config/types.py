@@ -20,6 +20,59 @@ def check_types(kind: type, values: dict[str, Any]) -> None:
             raise ValueError(f"{name} must be {_text(hints[name])}, got {name}={value!r:.200}")
 
 
+def check_parts(config: Any) -> None:
+    """Check that the configs in a config have what their interfaces demand.
+
+    Args:
+        config: A config, whose own fields and those of its parts are checked.
+
+    Raises:
+        ValueError: A part is no frozen dataclass, or lacks an attribute. The message names it.
+    """
+    kind: Any = type(config)
+    hints = _hints(kind)
+    for field in dataclasses.fields(kind):
+        value = getattr(config, field.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if field.name in hints:
+                _check_part(f"{kind.__name__}.{field.name}", part, hints[field.name])
+            if dataclasses.is_dataclass(part):
+                check_parts(part)
+
+
+def check_members(name: str, value: Any, protocol: Any) -> None:
+    """Raise ValueError if a value lacks an attribute that its interface has.
+
+    Args:
+        name: What the value is, for the message.
+        value: An object of genae's or of the user's own class.
+        protocol: The interface, a Protocol.
+    """
+    missing = sorted(one for one in _members(protocol) if not hasattr(value, one))
+    if missing:
+        raise ValueError(
+            f"{name}: {type(value).__name__} has no {', '.join(missing)}, which every "
+            f"{protocol.__name__} has; {protocol.__module__} explains it"
+        )
+
+
+def _check_part(name: str, value: Any, hint: Any) -> None:
+    """Raise ValueError if a value whose annotation is a Protocol lacks what the protocol has."""
+    hints = typing.get_args(hint) or (hint,)
+    protocols = [one for one in hints if getattr(one, "_is_protocol", False)]
+    if not protocols or any(_fits(value, one) for one in hints):
+        return
+    kind, (protocol, *_) = type(value), protocols
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
+        raise ValueError(
+            f"{name}: {kind.__name__} must be a frozen dataclass: put "
+            '@genae_core.register("a_name_of_your_own") and @dataclass(frozen=True, kw_only=True) '
+            "above it"
+        )
+    check_members(name, value, protocol)
+
+
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     try:
@@ -36,7 +89,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and _fits_items(value, arguments)
     if origin is typing.Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
-    if not isinstance(hint, type):
+    if hint is Any or not isinstance(hint, type):  # Any is a class
         return True
     if hint in (int, float):
         number = (int, float) if hint is float else int

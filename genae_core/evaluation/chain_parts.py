@@ -96,6 +96,7 @@ def read_portable_chain(
     """
     check_starts_from_prior(chain)
     tensors, description = checkpoint.read(folder)
+    checkpoint.warn_of_changed_code(description, str(folder))
     checkpoint.restore_model(
         tensors, description, str(folder)
     )  # raises if it is another checkpoint

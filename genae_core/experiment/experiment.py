@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from genae_core.config import register, require, require_int
+from genae_core.config.types import check_parts
 from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolve_feature_width
@@ -61,6 +62,7 @@ class Experiment:
         )
         require_int(seed=self.seed)
         check_model_config(self.model)
+        check_parts(self)
         self.count_weights()
         side, halvings = self.data.shape[1], len(self.classifier.channels)
         require(

@@ -1,7 +1,9 @@
 """The trained model that a job samples, from an MLflow run or from a checkpoint's folder."""
 
 import dataclasses
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +11,7 @@ from genae_core import config
 from genae_core.config import require
 from genae_core.config.home import default_store, home
 from genae_core.config.places import is_uri, locate
+from genae_core.config.registry import say_what_to_trust
 from genae_core.data.base import Splits
 from genae_core.data.load import load_splits
 from genae_core.data.roots import choose_root
@@ -17,10 +20,38 @@ from genae_core.evaluation.chains import fit_prior
 from genae_core.experiment.experiment import Experiment
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.sweep.runs import run_key
+from genae_core.sweep.runs import key_of_identity
 from genae_core.tracking.mlflow_store import Tracker
 from genae_core.tracking.store_uri import resolve_uri
 from genae_core.training import checkpoint
+
+
+class StoredExperiment(NamedTuple):
+    """The experiment of a run, whose parts are read when they are needed.
+
+    Attributes:
+        values: The JSON values.
+        own_code: Where the user's own classes in it were defined (see `config.own_definitions`).
+        run_id: The id of the run.
+    """
+
+    values: dict[str, Any]
+    own_code: Any
+    run_id: str
+
+    def read(self) -> Experiment:
+        """The whole experiment. Raises ValueError if one of its classes is not known."""
+        experiment: Experiment = self._read(self.values)
+        return experiment
+
+    def chain(self) -> ChainConfig:
+        """The config of its chain. Raises ValueError if one of its classes is not known."""
+        chain: ChainConfig = self._read(self.values["chains"][0])
+        return chain
+
+    def _read(self, values: dict[str, Any]) -> Any:
+        with say_what_to_trust(self.own_code, f"run {self.run_id}"):
+            return config.from_dict(values)
 
 
 class TrainedModel(NamedTuple):
@@ -30,15 +61,24 @@ class TrainedModel(NamedTuple):
         folder: The folder of the checkpoint.
         chain: The run's chain config; for a checkpoint, the config of the published chain.
         steps: The number of steps that the run recommends; None if it recommends none.
-        experiment: The run's experiment; None for a checkpoint.
+        stored: The run's experiment as it is stored; None for a checkpoint.
         data_sha256: The sha256 (hex) of the run's images; None if it is not known.
     """
 
     folder: Path
     chain: ChainConfig
     steps: int | None
-    experiment: Experiment | None
+    stored: "StoredExperiment | None" = None
     data_sha256: str | None = None
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """The run's experiment; None for a checkpoint.
+
+        Raises ValueError if one of its classes is not known, as the dataset's may be, which the
+        samples of most chains do not need.
+        """
+        return None if self.stored is None else self.stored.read()
 
     def chain_with(
         self, batch_norm: Literal["batch", "running"] | None, seed: int | None
@@ -97,7 +137,7 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
     """
     folder = locate(source, "the checkpoint or run")
     if not is_uri(folder) and Path(folder).exists():
-        return TrainedModel(Path(folder), ChainConfig(sampler=EncodeDecode()), None, None)
+        return TrainedModel(Path(folder), ChainConfig(sampler=EncodeDecode()), None)
     if "/" in source:
         raise ValueError(
             f"there is no folder {source}; give the folder of a checkpoint, or an MLflow run id"
@@ -111,11 +151,11 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
     if "checkpoint" not in names or "experiment.json" not in names:
         raise ValueError(f"run {source} has no checkpoint: it does not belong to a genae sweep")
     checkpoint_folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
-    experiment = _experiment_of(tracker, run, scratch)
+    stored = _experiment_of(tracker, run, scratch)
     recommended = run.data.metrics.get("fcd_recommended_step")
     steps = None if recommended is None else int(recommended)
     data_sha256 = run.data.tags.get("data_sha256")
-    return TrainedModel(checkpoint_folder, experiment.chains[0], steps, experiment, data_sha256)
+    return TrainedModel(checkpoint_folder, stored.chain(), steps, stored, data_sha256)
 
 
 def fetch_experiment(run_id: str, tracking_uri: str | None) -> Experiment:
@@ -133,7 +173,7 @@ def fetch_experiment(run_id: str, tracking_uri: str | None) -> Experiment:
     if "experiment.json" not in names:
         raise ValueError(f"run {run_id} has no experiment: it does not belong to a genae sweep")
     with tempfile.TemporaryDirectory() as scratch:
-        return _experiment_of(tracker, run, Path(scratch))
+        return _experiment_of(tracker, run, Path(scratch)).read()
 
 
 def _find_run(run_id: str, tracking_uri: str | None) -> tuple[Tracker, Any]:
@@ -144,15 +184,24 @@ def _find_run(run_id: str, tracking_uri: str | None) -> tuple[Tracker, Any]:
     return tracker, run
 
 
-def _experiment_of(tracker: Tracker, run: Any, scratch: Path) -> Experiment:
+def _experiment_of(tracker: Tracker, run: Any, scratch: Path) -> "StoredExperiment":
     """The experiment in a run's artifacts. Raises ValueError if the file is damaged."""
     run_id, tags = run.info.run_id, run.data.tags
     text = tracker.fetch(run_id, "experiment.json", scratch).read_text()
-    experiment: Experiment = config.from_json(text)
+    stored = StoredExperiment(config.canonicalize(json.loads(text)), _own_code(tags), run_id)
     # The key is a digest of everything in the file that decides the result.
     require(
-        tags.get("key") == run_key(tags.get("sweep", ""), experiment, experiment.chains[0]),
+        tags.get("key")
+        == key_of_identity(tags.get("sweep", ""), config.stored_identity(stored.values)),
         f"experiment.json of run {run_id} is damaged: it is not what the run's key was made of",
         key=tags.get("key"),
     )
-    return experiment
+    return stored
+
+
+def _own_code(tags: Mapping[str, str]) -> Any:
+    """What a run says of the code of its own classes; None if it says nothing that can be read."""
+    try:
+        return json.loads(tags.get(config.OWN_CODE, "null"))
+    except ValueError:
+        return None

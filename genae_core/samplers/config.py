@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from genae_core.config import register, require, require_int, require_positive_int
+from genae_core.config.types import check_members
 from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.samplers.base import Sampler
@@ -62,6 +63,7 @@ class ChainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_members("ChainConfig.sampler", self.sampler, Sampler)
         ascending = all(a < b for a, b in zip(self.record, self.record[1:], strict=False))
         whole = all(type(step) is int and step >= 0 for step in self.record)
         require(

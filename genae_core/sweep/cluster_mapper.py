@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from genae_core.config.registry import adopt
 from genae_core.data.parts import map_here
 from genae_core.sweep import ray_cluster
+from genae_core.sweep.own_classes import classes_to_send
 from genae_core.sweep.ray_cluster import import_ray
 from genae_core.sweep.ray_errors import translate_errors
 
@@ -60,7 +62,7 @@ class ClusterMapper:
         ray = import_ray()
         node = ray.get_runtime_context().get_node_id()
         selector = {"ray.io/node-id": node} if self.node_local else None
-        reference = ray.put(job)
+        reference = ray.put((classes_to_send(), job))
         _import_early(len(parts), selector)
         import ray.data  # noqa: PLC0415
 
@@ -100,13 +102,20 @@ def _call(function: Callable[[], Any]) -> Row:
         return {"result": _Failure(error)}
 
 
+def _receive(reference: Any) -> Any:
+    """The job, in a worker, which also registers the user's own classes."""
+    own, job = import_ray().get(reference)
+    adopt(own)
+    return job
+
+
 def _task(
     function: Callable[[Any, Any], Any], reference: Any, parts: Sequence[Any]
 ) -> Callable[[Row], Row]:
     """The Ray task that does one part. It is a closure, so that Ray sends it by value."""
 
     def do_part(row: Row) -> Row:
-        return _call(lambda: function(import_ray().get(reference), parts[row["part"]]))
+        return _call(lambda: function(_receive(reference), parts[row["part"]]))
 
     return do_part
 
@@ -121,7 +130,7 @@ def _actor(
 
     class Worker:
         def __init__(self) -> None:
-            self.worker = start(import_ray().get(reference))
+            self.worker = start(_receive(reference))
 
         def __call__(self, row: Row) -> Row:
             return _call(lambda: function(self.worker, parts[row["part"]]))

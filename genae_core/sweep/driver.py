@@ -16,6 +16,9 @@ from genae_core import config
 from genae_core.config.console import say
 from genae_core.config.errors import print_error, shows_tracebacks
 from genae_core.config.home import home
+from genae_core.config.messages import print_warning
+from genae_core.config.own_code import refuse_while_importing
+from genae_core.config.own_parts import describe_obstacles
 from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
 from genae_core.data.roots import locate_root
@@ -25,6 +28,7 @@ from genae_core.sweep.conclusion import OnEnd, conclude
 from genae_core.sweep.cost import projected_cost
 from genae_core.sweep.memory_limit import SMALLEST_TRIAL, measure_idle
 from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.own_classes import check_sendable, classes_to_send
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.separate_process import Ending, Tell, can_fork, leave, run_apart, run_here
 from genae_core.sweep.study_copy import open_copy
@@ -50,14 +54,14 @@ def run_sweep(
     make_plan: Makes the plan. It gets the options, in which `resume` is True or False. Raises
         ValueError if a flag is wrong.
     """
+    refuse_while_importing("a sweep")
     auto = options.resume == "auto"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with StopSignals() as signals, ExitStack() as stack:
         try:
             options = sweep_folder.decide_resume(study, options)
             plan = _locate_data(make_plan(options))
-            for cell in plan.cells.values():
-                config.to_dict(cell)  # raises now if the config could not be read again
+            _check_cells(plan)
             if options.print:
                 print_plan(study, plan, options)
                 return 0
@@ -83,6 +87,20 @@ def run_sweep(
         _keep_traceback(ending, place.folder)
         shutil.rmtree(place.folder / PROGRESS, ignore_errors=True)
         return conclude(place, outcome, options, ending.facts["begun"], on_end, signals)
+
+
+def _check_cells(plan: Plan) -> None:
+    """Raise ValueError if an experiment could not be written, sent to workers or read again.
+
+    Prints a warning if only this process can read it.
+    """
+    cells = plan.cells.values()
+    for cell in cells:
+        config.check_readable(cell)
+    if classes_to_send():
+        check_sendable(cells)
+    for warning in sorted({text for cell in cells for text in describe_obstacles(cell)}):
+        print_warning(warning)
 
 
 def _open_place(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -> SweepPlace:

@@ -10,7 +10,6 @@ from typing import Any
 
 from genae_core.config.home import code_version, home, study_version
 from genae_core.config.redaction import redact_uri
-from genae_core.config.registry import user_classes
 from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
@@ -26,6 +25,7 @@ from genae_core.metrics.classifier_cache import (
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.own_classes import classes_to_send
 from genae_core.sweep.plan import SweepPlace
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.schedulers import RUNGS
@@ -87,7 +87,7 @@ def prepare(
             "classifier_accuracy": f"{about['accuracy']:.4f}",
             RULER: checked.ruler.line,
         },
-        user_classes=user_classes(),
+        user_classes=classes_to_send(),
         seeds=options.seeds,
         cells=resolved,
         threads=options.cpus_per_trial,

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from genae_core.cluster.node_memory import divide_memory
 from genae_core.config.home import secret_file
 from genae_core.config.machine import usable_cpus
-from genae_core.config.own_code import TRUSTED
 from genae_core.config.redaction import redact_uri
 from genae_core.sweep.options import accelerator
 from genae_core.sweep.ray_errors import check_address, one_line, translate_errors
@@ -48,8 +47,6 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
     if ray.is_initialized():
         return len(nodes())
     address = check_cluster(address)
-    for module in TRUSTED:  # the workers may not find it
-        ray.cloudpickle.register_pickle_by_value(module)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genae_core import config
 from genae_core.config.redaction import redact_values
@@ -167,6 +168,7 @@ class SeedRuns:
                 "chain": label,
                 "model_run": self.first.folder.name,
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
+                **own_code_tag(one_chain),
             }
             name = f"{model.family}-{model.latent_dim} {label} s{self.seed}"
             journal.start(name, tags, dict(config.flatten(one_chain)))
@@ -238,6 +240,12 @@ def sender_to(uri: str, experiment_id: str) -> BackgroundSender:
     )
 
 
+def own_code_tag(experiment: Experiment) -> dict[str, str]:
+    """The tag that says where the user's own classes are defined; none if all are genae's."""
+    code = config.own_definitions(experiment)
+    return {config.OWN_CODE: json.dumps(code)} if code else {}
+
+
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
     """The key of a run: a hash of the sweep's name and everything that decides the run's result.
 
@@ -246,11 +254,20 @@ def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:
     written as version 0.1 wrote them, so that the keys stay equal.
     """
     about = redact_values(config.identity(dataclasses.replace(experiment, chains=(chain,))))
-    compute = dataclasses.replace(experiment.compute or ComputeConfig(), cuda_graphs=False)
-    if compute == ComputeConfig():
-        del about["compute"]
+    return key_of_identity(sweep, about)
+
+
+def key_of_identity(sweep: str, identity: dict[str, Any]) -> str:
+    """The key of a run whose experiment has this identity, with one chain."""
+    about = dict(identity)
+    compute, plain = (
+        {name: value for name, value in values.items() if name != "cuda_graphs"}
+        for values in (about.get("compute") or {}, config.identity(ComputeConfig()))
+    )
+    if compute in ({}, plain):
+        about.pop("compute", None)
     else:
-        del about["compute"]["cuda_graphs"]
+        about["compute"] = compute
     text = json.dumps(about, indent=2, allow_nan=False)
     return hashlib.sha256(f"{sweep}\n{text}".encode()).hexdigest()[:32]
 

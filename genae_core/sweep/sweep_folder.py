@@ -23,6 +23,7 @@ from genae_core.config.console import say
 from genae_core.config.differences import first_difference
 from genae_core.config.home import default_store, home
 from genae_core.config.messages import print_warning
+from genae_core.config.own_parts import describe_changes
 from genae_core.config.places import is_same_place, is_uri, locate
 from genae_core.config.redaction import is_redacted, redact, redact_uri, redact_values
 from genae_core.data import durable, sealed
@@ -180,6 +181,10 @@ def _check_same(
     # Version 0.1 stored the passwords of data roots.
     before: dict[str, Any] = redact_values(config.canonicalize(manifest))
     now = _what_decides(cells, options)
+    stored_code = before.get(config.OWN_CODE)
+    changes = {text for cell in cells.values() for text in describe_changes(cell, stored_code)}
+    for change in sorted(changes):
+        print_warning(change)
     _check_seeds(before["seeds"], now["seeds"], more_seeds)
     for cell in before["cells"].values():
         cell.setdefault("compute", None)  # manifests of earlier versions do not have it
@@ -278,6 +283,14 @@ def _what_decides(cells: dict[str, Experiment], options: LaunchOptions) -> dict[
     }
 
 
+def _own_code(cells: dict[str, Experiment]) -> dict[str, Any]:
+    """The part of the manifest about the user's own classes; empty if all are genae's."""
+    code = {
+        name: at for cell in cells.values() for name, at in config.own_definitions(cell).items()
+    }
+    return {config.OWN_CODE: code} if code else {}
+
+
 def write_manifest(prepared: PreparedSweep) -> None:
     """Write sweep.json, which `--resume` and `genae replay` read."""
     place, sweep, options = prepared.place, prepared.sweep, prepared.options
@@ -289,6 +302,7 @@ def write_manifest(prepared: PreparedSweep) -> None:
         "together": sweep.stack_seeds,
         "classifier": config.to_dict(prepared.classifier.config),
         **_what_decides(prepared.plan.cells, options),
+        **_own_code(prepared.plan.cells),
     }
     text = sealed.to_text(about)
     Folder(place.folder).write(MANIFEST, text.encode())

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 from genae_core import config
 from genae_core.config import require
+from genae_core.config.messages import print_warning
+from genae_core.config.own_parts import describe_changes
 from genae_core.config.places import local_path
+from genae_core.config.registry import say_what_to_trust
 from genae_core.data import durable, sealed
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import GenerativeModel
@@ -112,12 +115,21 @@ def save_model(
     write(
         local_path(folder, "a checkpoint"),
         tensors,
-        {"model": config.to_dict(model_config), "shape": list(shape)},
+        {"model": config.to_dict(model_config), "shape": list(shape), **_own_code(model_config)},
     )
+
+
+def _own_code(model_config: ModelConfig) -> dict[str, Any]:
+    """What a checkpoint says of the code of its config; nothing if all classes are genae's."""
+    code = config.own_definitions(model_config)
+    return {config.OWN_CODE: code} if code else {}
 
 
 def load_model(folder: Path) -> GenerativeModel:
     """Load a trained model.
+
+    A class of your own must be known to this program: import its module, or call
+    `genae_core.trust`.
 
     Args:
         folder: The folder of its checkpoint.
@@ -129,7 +141,9 @@ def load_model(folder: Path) -> GenerativeModel:
         ValueError: The checkpoint is missing, broken, changed, or not of a generative model.
     """
     folder = local_path(folder, "a checkpoint")
-    return restore_model(*read(folder), str(folder))
+    tensors, description = read(folder)
+    warn_of_changed_code(description, str(folder))
+    return restore_model(tensors, description, str(folder))
 
 
 def restore_model(
@@ -140,16 +154,28 @@ def restore_model(
     Raises ValueError as `load_model` does.
     """
     model_config = _config_of(description, source)
+    changes = "; ".join(describe_changes(model_config, description.get(config.OWN_CODE)))
     prefix = "model."
     weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     try:
         model = model_config.build(tuple(description["shape"]))
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{source} is damaged: {error}") from None
+        why = f"does not fit: {changes}" if changes else "is damaged"
+        raise ValueError(f"{source} {why}: {error}") from None
     if isinstance(model, TwoStage):
         model.needs_weights = False  # The checkpoint holds the autoencoder's weights too.
     return model.eval()
+
+
+def warn_of_changed_code(description: dict[str, Any], source: str) -> None:
+    """Print a warning if a file that defines a class of the model has changed since the training.
+
+    Raises ValueError if a class is not known, or if there is no model.
+    """
+    model_config = _config_of(description, source)
+    for change in describe_changes(model_config, description.get(config.OWN_CODE)):
+        print_warning(change)
 
 
 def load_model_config(folder: Path) -> ModelConfig:
@@ -162,7 +188,8 @@ def _config_of(description: dict[str, Any], source: str) -> ModelConfig:
     """The model's config in a checkpoint's description. Raises ValueError if there is none."""
     if "model" not in description:
         raise ValueError(f"{source} is a checkpoint, but not of a generative model")
-    model_config: ModelConfig = config.from_dict(description["model"])
+    with say_what_to_trust(description.get(config.OWN_CODE), source):
+        model_config: ModelConfig = config.from_dict(description["model"])
     try:
         check_model_config(model_config)
     except ValueError as error:

@@ -98,6 +98,42 @@ def test_code_that_fails_is_one_error_and_leaves_nothing(study: Path) -> None:
         trust("no.such.module")
 
 
+def test_a_file_of_a_package_is_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    package = tmp_path / f"lab_{next(NUMBERS)}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "numbers_.py").write_text("TWO = 2\n")
+    (package / "models.py").write_text("from .numbers_ import TWO\n")
+    module = trust(str(package / "models.py"))
+    assert module.__name__ == f"{package.name}.models" and module.TWO == 2
+    assert trust(str(package)).__name__ == package.name
+    with pytest.raises(ValueError, match="there is no file .*__init__.py"):
+        trust(f"{tmp_path}/")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import sys; sys.exit(3)", "cannot be imported: SystemExit: 3"),
+        (
+            "import genae_core as g; g.launch('mine', {}, None, g.LaunchOptions())",
+            "it starts a sweep when it is imported: put what starts it below `if __name__",
+        ),
+    ],
+)
+def test_a_script_that_would_start_again_is_refused(
+    tmp_path: Path, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    script = tmp_path / f"unguarded_{next(NUMBERS)}.py"
+    script.write_text(code)
+    with pytest.raises(ValueError, match=reason):
+        trust(str(script))
+
+
 def test_a_name_that_another_module_has_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "json.py"
     path.write_text("")
