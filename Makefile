@@ -1,9 +1,15 @@
 # One command for each thing a person does. A target first makes .venv if it is missing or older
 # than the files it is made from. You can set PYTHON, ARGS, TORCH and the other variables below.
-PYTHON ?= python3.11
+# The Python that makes .venv: the first of these that runs. A version manager may put a name on the
+# PATH that only says that this version is not chosen, and Debian may leave out venv.
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for python in python3.12 python3.13 python3.14 python3.11 python3; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# What a sweep needs, and what the tests, the checks and the documentation need besides.
 STAMP := $(VENV)/.stamp
+DEV := $(VENV)/.stamp-dev
 # Without --no-compile pip would compile all modules on one core.
 PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile -c constraints.txt
 ARGS ?=
@@ -21,18 +27,29 @@ TORCH ?= torch
 
 .PHONY: setup sweep check test test-faults soak lint docs ui explorer watch up down clean
 
-setup: $(STAMP)
+setup: $(DEV)
+
+COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true  # some modules are for newer Pythons
 
 $(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || \
+		{ echo "setup: no Python 3.11 to 3.14 runs here: install one, or name it with PYTHON=" >&2; exit 2; }
 	@echo "setup: making $(VENV) (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setup: installing torch"
 	@$(PIP) $(TORCH)
 	@echo "setup: installing genae and its packages"
-	@$(PIP) -e '.[sweep,dev,docs]'
+	@$(PIP) -e '.[sweep]'
 	@$(PIP) --no-deps torchvision
 	@echo "setup: compiling them"
-	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true  # some modules are for newer Pythons
+	@$(COMPILE)
+	@touch $@
+	@echo "setup: done"
+
+$(DEV): $(STAMP)
+	@echo "setup: installing what the tests and the documentation need"
+	@$(PIP) -e '.[sweep,dev,docs]'
+	@$(COMPILE)
 	@touch $@
 	@echo "setup: done"
 
@@ -46,34 +63,34 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 BESIDE_MYPY = $(BIN)/mypy & typed=$$!; $(1); tested=$$?; wait $$typed && exit $$tested
 
 # The quick loop while you write: everything but the slow tests, in at most 90 seconds.
-check: $(STAMP)
+check: $(DEV)
 	@echo "check: ruff, mypy, the doctests and the fast tests $(ARGS)"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(call BESIDE_MYPY,$(PYTEST) -m "not slow and not faults" $(ARGS))
 
-test: $(STAMP)
+test: $(DEV)
 	@echo "test: ruff, mypy, pytest $(ARGS)"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(call BESIDE_MYPY,$(PYTEST) -m "not faults" -rs --durations=20 $(ARGS))
 
-test-faults: $(STAMP)
+test-faults: $(DEV)
 	@echo "test-faults: pytest $(ARGS)"
 	@$(BIN)/python -m pytest -m faults $(ARGS)
 
 # Small sweeps, of which random processes are killed at random times. A round takes about a minute.
-soak: $(STAMP)
+soak: $(DEV)
 	@echo "soak: $(ROUNDS) rounds from seed $(SEED)"
 	@PYTHONPATH=tests $(BIN)/python tests/soak.py --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
-lint: $(STAMP)
+lint: $(DEV)
 	@echo "lint: ruff, mypy"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
-docs: $(STAMP)
+docs: $(DEV)
 	@$(BIN)/mkdocs build --quiet --strict
 	@echo "docs: build/site/index.html"
 

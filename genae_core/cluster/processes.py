@@ -1,12 +1,12 @@
-"""The processes of this machine as ps lists them, and those that belong to one Ray node."""
+"""The processes of this machine, and those that belong to one Ray node."""
 
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 KILL_TIMEOUT_S = 10  # The system removes a killed process within this time.
 
@@ -22,7 +22,8 @@ class Process(NamedTuple):
 
 def start_time(pid: int) -> str:
     """The start time of a process, as in `Process.started`; "" if there is no such process."""
-    return next((p.started for p in _list_processes() if p.pid == pid), "")
+    process = _read(pid)
+    return process.started if process is not None else ""
 
 
 def node_processes(leader: int, leader_started: str, folder: str) -> list[Process]:
@@ -66,34 +67,24 @@ def _alive(processes: list[Process]) -> list[Process]:
 
 def _list_processes() -> list[Process]:
     """Every process except zombies, which have already ended."""
-    ps = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=True,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    processes = []
-    for line in ps.stdout.splitlines():
-        # The columns are pid, ppid, stat, the five words of lstart, and the command.
-        row = line.split(None, 8)
-        if len(row) == 9 and not row[2].startswith("Z"):
-            pid, parent = int(row[0]), int(row[1])
-            started = _exact_start_time(pid, " ".join(row[3:8]))
-            processes.append(Process(pid, parent, started, row[8]))
-    return processes
+    return [process for pid in psutil.pids() if (process := _read(pid)) is not None]
 
 
-def _exact_start_time(pid: int, by_ps: str) -> str:
-    """The start time in clock ticks since boot on Linux, and as ps prints it on other systems.
+def _read(pid: int) -> Process | None:
+    """A process; None if it has ended, or if only its owner may ask about it."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        with process.oneshot():
+            if process.status() != psutil.STATUS_ZOMBIE:
+                command = " ".join(process.cmdline())
+                return Process(pid, process.ppid(), _start_ticks(process), command)
+    return None
 
-    The time that ps prints may differ by a second between two calls.
-    """
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return by_ps
+
+def _start_ticks(process: psutil.Process) -> str:
+    """The start time in clock ticks since boot, which a change of the clock leaves as it is."""
+    since_boot = process.create_time() - psutil.boot_time()
+    return str(round(since_boot * os.sysconf("SC_CLK_TCK")))
 
 
 def _session(pid: int) -> int | None:
@@ -106,13 +97,12 @@ def _session(pid: int) -> int | None:
 def _writes_below(pid: int, folder: str) -> bool:
     """Whether the process has a file below the folder open for writing.
 
-    Only Linux lists the open files; on other systems the result is False.
+    Only Linux says how a file was opened; on other systems the result is False.
     """
-    with suppress(OSError):
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            if not os.readlink(f"/proc/{pid}/fd/{number}").startswith(f"{folder}/"):
-                continue
-            info = Path(f"/proc/{pid}/fdinfo/{number}").read_text().split()
-            if int(info[info.index("flags:") + 1], 8) & os.O_ACCMODE != os.O_RDONLY:
-                return True
+    with suppress(psutil.Error):
+        files = psutil.Process(pid).open_files()
+        return any(
+            file.path.startswith(f"{folder}/") and getattr(file, "mode", "r") != "r"
+            for file in files
+        )
     return False

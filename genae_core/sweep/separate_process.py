@@ -18,8 +18,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+import psutil
 
 from genae_core.config.console import flush_output
 from genae_core.config.stop_signals import StopSignals
@@ -281,11 +282,10 @@ def kill_session(leader: int) -> None:
 
 
 def _members(leader: int) -> list[int]:
-    """The living processes of a session (Linux)."""
+    """The living processes of a session."""
     members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, session = path.read_text(errors="replace").rsplit(")", 1)[1].split()[:4]
-            if int(session) == leader and state not in "ZX":
-                members.append(int(path.parent.name))
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process.pid)
     return members
