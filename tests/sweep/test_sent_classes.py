@@ -1,13 +1,10 @@
 """Classes of a user's own reach processes that cannot import where they are defined."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from contracts import scripts
 
-ROOT = Path(__file__).resolve().parents[2]
 BESIDE = """
 import dataclasses
 import genae_core
@@ -70,21 +67,14 @@ def test_a_module_beside_the_script_is_sent_by_its_code(tmp_path: Path) -> None:
     (here / "study.py").write_text(SEND)
     (elsewhere / "worker.py").write_text(RECEIVE)
 
-    def python(*words: str) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, *words],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=here,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    def python(script: Path, *words: str) -> list[str]:
+        variables = scripts.environment(tmp_path)
+        done = scripts.run(str(script), *words, variables=variables, cwd=here)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    names, refusal = python("study.py")
+    names, refusal = python(here / "study.py")
     assert names == "Beside"  # the other one holds a lock, and is not needed
     assert refusal.startswith("Locked cannot be sent to the workers: TypeError: cannot pickle")
-    line = python(str(elsewhere / "worker.py"), str(here / "sent"))
+    line = python(elsewhere / "worker.py", str(here / "sent"))
     assert line == ["8 beside.Beside set()"]

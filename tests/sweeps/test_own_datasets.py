@@ -3,12 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import latent_dim
 import numpy as np
 import pytest
+import torch
 from contracts.pickles import python2_batch
 from numpy.typing import NDArray
 from PIL import Image
 from running import run
+
+import genae_core as genae
+from genae_core import recipes
+from genae_core.config.flags import parse_flags
+from genae_core.experiment import TrialResult
+from genae_core.metrics.classifier_cache import checked_classifier, load_classifier
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +52,43 @@ def write_cifar10(root: Path, version: str) -> None:
             (folder / f"{name}.bin").write_bytes(content)
 
 
+def train_here(home: Path, *flags: str) -> tuple[list[str], TrialResult]:
+    """What a sweep of these flags does for its first cell, in this process: what it prints until
+    its first trial, and that trial."""
+    options, _ = parse_flags(latent_dim.Options, [*flags, *FAST])
+    recipe = recipes.dataset_recipe(options)
+    experiment = recipes.study_experiment(options, "vae", 4, (recipe.chain(),))
+    said: list[str] = []
+    splits = genae.load_splits(recipe.data, home, say=said.append)
+    checked = checked_classifier(
+        recipe.classifier,
+        data=recipe.data,
+        splits=splits,
+        folder=home / "classifiers",
+        say=said.append,
+    )
+    checked.require_sound()
+    said.append(checked.ruler.line)
+    classifier = load_classifier(checked.folder)
+    return said, genae.run_trial(genae.resolve(experiment, splits), splits, classifier)
+
+
 @pytest.mark.parametrize("version", ["py", "bin"])
 def test_cifar10_in_both_versions(tmp_path: Path, version: str) -> None:
     write_cifar10(tmp_path, version)
     flags = ("--dataset", "cifar10", "--data-root", str(tmp_path), "--net-width", "2")
-    done = run(tmp_path, "latent_dim.py", *flags, *FAST)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "preparing cifar10, once: 415 images" in done.stdout
-    assert "accurate on held-out images (classes)" in done.stdout
-    assert "1 trials, 0 failed; 1 finished runs" in done.stdout
+    said, result = train_here(tmp_path, *flags)
+    assert any("preparing cifar10, once: 415 images" in line for line in said)
+    assert "accurate on" in said[-1] and "(classes)" in said[-1]
+    check_result(result, (3, 32, 32))
+
+
+def check_result(result: TrialResult, shape: tuple[int, int, int]) -> None:
+    """The chain made images of this shape, and every step of it was measured."""
+    (chain,) = result.chains
+    model: Any = result.model
+    assert not result.failed and model.decode(torch.zeros(1, 4)).mean.shape == (1, *shape)
+    assert np.isfinite(chain.fcd_val).all() and len(chain.fcd_val) >= 2
 
 
 def test_a_folder_of_grey_images_of_28_px(tmp_path: Path) -> None:
@@ -74,9 +110,8 @@ def test_arrays(tmp_path: Path, flags: tuple[str, ...]) -> None:
     arrays: dict[str, Any] = {"images": images[:, 0], "labels": np.array(labels)}
     np.savez(tmp_path / "own.npz", **arrays)
     data = ("--dataset", "arrays", "--data-root", str(tmp_path / "own.npz"))
-    done = run(tmp_path, "latent_dim.py", *data, *FAST, *flags)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 trials, 0 failed; 1 finished runs" in done.stdout
+    _, result = train_here(tmp_path, *data, *flags)
+    check_result(result, (1, 28, 28))
 
 
 @pytest.mark.parametrize(
