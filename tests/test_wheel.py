@@ -1,6 +1,5 @@
 """The wheel, installed where there is no repository: its commands work, and name commands."""
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -8,7 +7,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from contracts.scripts import ROOT
+from contracts import scripts
+from contracts.scripts import ROOT, environment
 
 pytestmark = pytest.mark.slow
 
@@ -46,17 +46,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def genae(program: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    path = os.pathsep.join([str(program.parent), os.environ.get("PATH", "")])
-    return subprocess.run(
-        [str(program), *words],
-        env={**kept, "GENAE_HOME": str(home / "home"), "PATH": path, "OMP_NUM_THREADS": "1"},
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    """Run the command in an empty folder."""
+    python = str(program.with_name("python"))
+    variables = environment(home / "home", python)
+    return scripts.run(str(program), *words, variables=variables, cwd=home, python=python)
 
 
 def test_an_installed_genae_trains_samples_and_shows(program: Path, tmp_path: Path) -> None:
@@ -102,15 +95,13 @@ def test_an_installed_genae_trains_samples_and_shows(program: Path, tmp_path: Pa
 
 
 def test_it_is_the_wheel_that_runs(program: Path, tmp_path: Path) -> None:
-    code = "import genae_core, genae_core.report as r; print(genae_core.__file__, r.__path__[0])"
-    done = subprocess.run(
-        [str(program.with_name("python")), "-c", code],
-        cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=True,
+    script = tmp_path / "where.py"
+    script.write_text(
+        "import genae_core, genae_core.report as r; print(genae_core.__file__, r.__path__[0])"
     )
+    python = str(program.with_name("python"))
+    variables = environment(tmp_path, python)
+    done = scripts.run(str(script), variables=variables, cwd=tmp_path, python=python)
     module, report = done.stdout.split()
     assert Path(module).is_relative_to(program.parents[1])
     for name in ("grafana/sweep.json", "grafana/provisioning", "explorer/page.html"):

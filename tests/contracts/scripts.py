@@ -22,13 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 600.0
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
+def environment(home: Path, python: str = sys.executable, **more: str) -> dict[str, str]:
     """The variables of a script that keeps its files in `home`."""
-    return {**os.environ, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
+    variables = environment_of(python)
+    return {**variables, "GENAE_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
 
 
 def run(
-    script: str, *flags: str, variables: Mapping[str, str], cwd: Path
+    script: str,
+    *flags: str,
+    variables: Mapping[str, str],
+    cwd: Path,
+    python: str = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end, in a process of its own that need not import anything anew.
 
@@ -37,12 +42,13 @@ def run(
         flags: Its flags.
         variables: Its environment.
         cwd: The folder in which it starts.
+        python: The Python that runs it.
     """
     argv = [str(ROOT / script), *flags]
     with tempfile.TemporaryDirectory(prefix="genae-script-") as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         order = {"argv": argv, "env": _without_ray(variables), "cwd": str(cwd)}
-        code = _server().run({**order, "out": str(out), "err": str(err)})
+        code = _server(python).run({**order, "out": str(out), "err": str(err)})
         return subprocess.CompletedProcess(argv, code, out.read_text(), err.read_text())
 
 
@@ -52,13 +58,23 @@ def _without_ray(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.startswith("RAY_")}
 
 
+def environment_of(python: str) -> dict[str, str]:
+    """The variables of a process of this Python. One of another environment finds genae by itself,
+    and its own programs first."""
+    if python == sys.executable:
+        return dict(os.environ)
+    path = os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", "")])
+    ours = ("PYTHONPATH", "VIRTUAL_ENV", "PATH")
+    return {name: value for name, value in os.environ.items() if name not in ours} | {"PATH": path}
+
+
 class _Server:
     """The process from which scripts are forked. It runs one script at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("script_server.py"))],
-            env={**_without_ray(os.environ), "OMP_NUM_THREADS": "1"},
+            [python, str(Path(__file__).with_name("script_server.py"))],
+            env={**_without_ray(environment_of(python)), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -87,5 +103,5 @@ class _Server:
 
 
 @functools.cache
-def _server() -> _Server:
-    return _Server()
+def _server(python: str) -> _Server:
+    return _Server(python)
