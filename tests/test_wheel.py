@@ -1,16 +1,21 @@
 """The wheel, installed where there is no repository: its commands work, and name commands."""
 
+import json
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from pathlib import Path
 
 import pytest
 from contracts import scripts
+from contracts.lab import write_lab
 from contracts.scripts import ROOT, environment
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
-pytestmark = pytest.mark.slow
+NAMED = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,7 @@ def genae(program: Path, home: Path, *words: str) -> subprocess.CompletedProcess
     return scripts.run(str(program), *words, variables=variables, cwd=home, python=python)
 
 
+@pytest.mark.slow
 def test_an_installed_genae_trains_samples_and_shows(program: Path, tmp_path: Path) -> None:
     """Everything that a new user does, in an empty folder."""
     where = genae(program, tmp_path, "doctor")
@@ -94,6 +100,7 @@ def test_an_installed_genae_trains_samples_and_shows(program: Path, tmp_path: Pa
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_it_is_the_wheel_that_runs(program: Path, tmp_path: Path) -> None:
     script = tmp_path / "where.py"
     script.write_text(
@@ -106,3 +113,80 @@ def test_it_is_the_wheel_that_runs(program: Path, tmp_path: Path) -> None:
     assert Path(module).is_relative_to(program.parents[1])
     for name in ("grafana/sweep.json", "grafana/provisioning", "explorer/page.html"):
         assert (Path(report) / name).exists(), name
+
+
+@pytest.mark.faults
+def test_a_study_of_ones_own_from_the_grid_to_the_cluster(program: Path, tmp_path: Path) -> None:
+    """A user's own model, prior, network, sampler and dataset, with an installed genae: swept,
+    searched, killed, continued, sampled, evaluated, shown, and run as a job."""
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    write_lab(lab)
+    for words in (("init", "-q"), ("add", "."), (*NAMED, "commit", "-q", "-m", "my study")):
+        subprocess.run(["git", *words], cwd=lab, check=True)
+    python = program.with_name("python")
+    variables = environment(tmp_path / "home", str(python))
+
+    def run(*words: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [str(python), *words], cwd=lab, env=variables, capture_output=True, text=True
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == status and "Traceback" not in printed, (words, printed)
+        return printed
+
+    one = ("--trials-in-parallel", "1", "--precision", "fp32")
+    assert "3 trials, 0 failed; 3 finished runs" in run("my_study.py", "--name", "grid", *one)
+
+    search = ("my_study.py", "--kind", "search", "--num-trials", "6", "--name", "search")
+    search = (*search, "--resume", "auto", *one)
+    client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
+    driver = subprocess.Popen(
+        [str(python), *search], cwd=lab, env=variables, stdout=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 180
+        while len(finished(client, "search")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+    finally:
+        driver.kill()
+        driver.wait()
+    assert driver.returncode == -9  # it had not ended
+    assert " trials, 0 failed; " in run(*search)
+    runs = finished(client, "search")
+    dims = [json.loads(run.data.tags["cell"])["latent_dim"] for run in runs]
+    assert len(dims) == len(set(dims)) >= 2  # a cell that the search suggests again runs once
+
+    genae = ("-m", "genae_core")
+    trust = ("--trust", "my_study.py")
+    by_part = {
+        json.loads(run.data.tags["cell"])["part"]: run.info.run_id
+        for run in finished(client, "mine")
+    }
+    mine = by_part["others"]
+    assert f"--trust {lab}/my_parts.py" in run(*genae, "sample", mine, "--out", "no", status=2)
+    few = ("--num-samples", "50")
+    run(*genae, "sample", mine, *few, "--out", "../samples", "--trust", "my_parts.py")
+    assert "FCD" in run(*genae, "evaluate", mine, "--num-samples", "100", *trust)
+    assert "grid.html: 3 finished runs" in run(
+        *genae, "explorer", "--sweep", "grid", "--out", "../grid.html"
+    )
+    run(*genae, "node", "up")
+    try:
+        job = run(*genae, "submit", "--", "my_study.py", "--name", "job", *one)
+        assert "3 trials, 0 failed; 3 finished runs" in job
+    finally:
+        run(*genae, "node", "down")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=lab, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert {run.data.tags["study_commit"] for run in finished(client, "mine")} == {commit}
+
+
+def finished(client: MlflowClient, study: str) -> list[Run]:
+    """The finished trainings of a study; none before its first run."""
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        return []
+    runs = client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")
+    return [run for run in runs if run.data.tags.get("stage") == "model"]

@@ -44,10 +44,11 @@ class Checkout:
         return ("python", inside.as_posix(), *command[1:])
 
     def commit_variables(self, allow_dirty: bool) -> dict[str, str]:
-        """The variables GENAE_COMMIT and GENAE_DIRTY, which say what the job runs.
+        """The variables GENAE_STUDY_COMMIT and GENAE_STUDY_DIRTY, which say what the job runs.
 
-        GENAE_DIRTY is "true" if the files differ from the commit. Raises ValueError outside of a
-        git checkout, and if the files differ but `allow_dirty` is False.
+        The second is "true" if the files differ from the commit. If the checkout has genae's own
+        code, GENAE_COMMIT and GENAE_DIRTY are the same. Raises ValueError outside of a git
+        checkout, and if the files differ but `allow_dirty` is False.
         """
         commit = self._git("rev-parse", "HEAD").strip()
         changed = [line[3:] for line in self._git("status", "--porcelain").splitlines()]
@@ -57,7 +58,11 @@ class Checkout:
                 f"these files differ from the commit: {', '.join(changed[:3])}{more}; commit "
                 "them, or pass --allow-dirty"
             )
-        return {"GENAE_COMMIT": commit, "GENAE_DIRTY": str(bool(changed)).lower()}
+        dirty = str(bool(changed)).lower()
+        variables = {"GENAE_STUDY_COMMIT": commit, "GENAE_STUDY_DIRTY": dirty}
+        if self._git("ls-files", "genae_core"):
+            variables |= {"GENAE_COMMIT": commit, "GENAE_DIRTY": dirty}
+        return variables
 
     def files_to_send(self, max_bytes: float) -> list[Path]:
         """The tracked and new files, relative to the repository.

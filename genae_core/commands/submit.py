@@ -227,8 +227,8 @@ def submit(options: Options, checkout: Checkout) -> int:
     client = connect(options)
     runtime = _runtime(options, commit, requirements)
     about = {
-        "commit": commit["GENAE_COMMIT"],
-        "dirty": commit["GENAE_DIRTY"],
+        "commit": commit["GENAE_STUDY_COMMIT"],
+        "dirty": commit["GENAE_STUDY_DIRTY"],
         "command": entrypoint,
     }
     with tempfile.TemporaryDirectory() as scratch:
@@ -239,7 +239,7 @@ def submit(options: Options, checkout: Checkout) -> int:
         except RuntimeError as error:
             raise ValueError(f"the cluster refuses the job: {str(error).strip()}") from None
     hint = _commands(client.get_address(), job)
-    print(f"{job}: {entrypoint}, commit {commit['GENAE_COMMIT'][:9]}\n{hint}", flush=True)
+    print(f"{job}: {entrypoint}, commit {commit['GENAE_STUDY_COMMIT'][:9]}\n{hint}", flush=True)
     if not options.follow:
         return 0
     try:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from genae_core.config.make_once import make_alone
@@ -73,24 +74,29 @@ def code_version() -> dict[str, str]:
         dirty = bool(_git(here.parent, "status", "--porcelain"))
         return {"git_commit": commit, "git_dirty": str(dirty).lower()}
     except (OSError, subprocess.CalledProcessError):
-        variables = {"git_commit": "GENAE_COMMIT", "git_dirty": "GENAE_DIRTY"}
-        return {tag: os.environ.get(name) or "unknown" for tag, name in variables.items()}
+        return _from_variables(git_commit="GENAE_COMMIT", git_dirty="GENAE_DIRTY")
 
 
-def study_version(script: Path) -> dict[str, str]:
+def study_version(script: Path | None) -> dict[str, str]:
     """The tags study_commit and study_dirty, of the repository that tracks a study's script.
 
-    They are "unknown" for a script that no repository tracks.
+    If none tracks it, as in a job on a cluster, or if there is no script, their values come from
+    the variables GENAE_STUDY_COMMIT and GENAE_STUDY_DIRTY. A variable that is not set gives
+    "unknown".
     """
-    folder = script.resolve().parent
-    try:
-        _git(folder, "ls-files", "--error-unmatch", "--", script.resolve().name)
-        commit = _git(folder, "rev-parse", "HEAD")
-        top = Path(_git(folder, "rev-parse", "--show-toplevel"))
-        dirty = bool(_git(top, "status", "--porcelain"))
-        return {"study_commit": commit, "study_dirty": str(dirty).lower()}
-    except (OSError, subprocess.CalledProcessError):
-        return {"study_commit": "unknown", "study_dirty": "unknown"}
+    with suppress(OSError, subprocess.CalledProcessError):
+        if script is not None:
+            file = script.resolve()
+            _git(file.parent, "ls-files", "--error-unmatch", "--", file.name)
+            commit = _git(file.parent, "rev-parse", "HEAD")
+            top = Path(_git(file.parent, "rev-parse", "--show-toplevel"))
+            dirty = bool(_git(top, "status", "--porcelain"))
+            return {"study_commit": commit, "study_dirty": str(dirty).lower()}
+    return _from_variables(study_commit="GENAE_STUDY_COMMIT", study_dirty="GENAE_STUDY_DIRTY")
+
+
+def _from_variables(**names: str) -> dict[str, str]:
+    return {tag: os.environ.get(name) or "unknown" for tag, name in names.items()}
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from genae_core.config.command_name import PROGRAM
 from genae_core.config.home import code_version, home, study_version
+from genae_core.config.own_code import TRUSTED
 from genae_core.config.redaction import redact_uri
 from genae_core.data.base import DataConfig, Splits
 from genae_core.data.load import LoadOptions, load_splits
@@ -77,7 +79,7 @@ def prepare(
         experiment_id=place.tracker.experiment_id,
         tags={
             **code_version(),
-            **study_version(Path(sys.argv[0])),
+            **study_version(_study_script()),
             "command": command_without_secrets(),
             "study": place.study,
             "dataset": data.name,
@@ -103,6 +105,16 @@ def prepare(
         classifier=checked.config if checked.config != cell.classifier else None,
     )
     return sweep, splits, load_classifier(checked.folder)
+
+
+def _study_script() -> Path | None:
+    """The script of the study. For a study by genae's own command, it is the first file that the
+    user trusts, if there is one."""
+    script = Path(sys.argv[0]).resolve()
+    package = Path(__file__).resolve().parents[1]
+    if script.name != PROGRAM and not script.is_relative_to(package):
+        return script
+    return next((Path(file) for code in TRUSTED if (file := code.__file__)), None)
 
 
 def command_without_secrets() -> str:

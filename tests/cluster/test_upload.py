@@ -66,11 +66,21 @@ def test_every_module_of_genae_is_sent() -> None:
 def test_a_dirty_tree_is_refused_unless_allowed(checkout: Checkout, repository: Path) -> None:
     clean = checkout.commit_variables(allow_dirty=False)
     assert re.fullmatch("[0-9a-f]{40}", clean["GENAE_COMMIT"]) and clean["GENAE_DIRTY"] == "false"
+    assert clean["GENAE_STUDY_COMMIT"] == clean["GENAE_COMMIT"]
+    assert clean["GENAE_STUDY_DIRTY"] == "false"
     for name in ("a", "b", "c", "d"):
         (repository / name).write_text("")
     with pytest.raises(ValueError, match="the commit: a, b, c and 1 more; commit them"):
         checkout.commit_variables(allow_dirty=False)
-    assert checkout.commit_variables(allow_dirty=True) == clean | {"GENAE_DIRTY": "true"}
+    dirty = {"GENAE_DIRTY": "true", "GENAE_STUDY_DIRTY": "true"}
+    assert checkout.commit_variables(allow_dirty=True) == clean | dirty
+
+
+def test_a_study_of_ones_own_is_no_version_of_genae(checkout: Checkout, repository: Path) -> None:
+    git(repository, "rm", "-rq", "genae_core")
+    git(repository, "commit", "-qm", "only a study")
+    variables = checkout.commit_variables(allow_dirty=False)
+    assert set(variables) == {"GENAE_STUDY_COMMIT", "GENAE_STUDY_DIRTY"}
 
 
 def test_too_much_is_refused_by_name(checkout: Checkout, repository: Path) -> None:

@@ -44,7 +44,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of one commit that holds pkg/home.py, which the module takes for itself."""
     if shutil.which("git") is None:
         pytest.skip("no git")
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GENAE_COMMIT", "GENAE_DIRTY"):
+    ours = [f"GENAE_{name}" for name in ("COMMIT", "DIRTY", "STUDY_COMMIT", "STUDY_DIRTY")]
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", *ours):
         monkeypatch.delenv(name, raising=False)
     file = tmp_path / "pkg" / "home.py"
     file.parent.mkdir()
@@ -98,6 +99,16 @@ def test_a_study_has_the_version_of_the_repository_that_tracks_it(repository: Pa
     assert study_version(study) == {"study_commit": commit, "study_dirty": "true"}
     assert study_version(repository / "no" / "such.py") == unknown
     assert study_version(repository / "-c") == unknown  # sys.argv[0] of `python -c`
+
+
+def test_a_study_without_a_repository_has_the_version_of_the_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job on a cluster runs in a copy without git."""
+    (tmp_path / "study.py").write_text("")
+    monkeypatch.setenv("GENAE_STUDY_COMMIT", "abc")
+    expected = {"study_commit": "abc", "study_dirty": "unknown"}
+    assert study_version(tmp_path / "study.py") == study_version(None) == expected
 
 
 def test_without_git_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from genae_core import config
 from genae_core.data.base import Split, Splits
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.metrics.classifier import strengthen
+from genae_core.sweep import preparation
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
 from genae_core.sweep.preparation import check_classifier
 from genae_core.sweep.sweep_folder import MANIFEST
 from genae_core.testing import tiny
+
+OURS = Path(preparation.__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -75,3 +79,28 @@ def test_a_resumed_sweep_keeps_the_classifier_that_it_was_started_with(
     write_manifest(place, classifier=config.to_dict(stronger))
     assert check_classifier(place, cell, splits, RESUMED).config == stronger
     assert capsys.readouterr().out.count("training the FCD's") == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "trusted", "script"),
+    [
+        ("lab/study.py", None, "lab/study.py"),
+        ("lab/study.py", "lab/parts.py", "lab/study.py"),
+        ("bin/genae", "lab/parts.py", "lab/parts.py"),
+        (str(OURS / "__main__.py"), "lab/parts.py", "lab/parts.py"),
+        ("bin/genae", None, None),
+    ],
+)
+def test_the_study_of_genaes_own_command_is_the_code_that_the_user_trusts(
+    program: str,
+    trusted: str | None,
+    script: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [program, "sweep"])
+    modules = [SimpleNamespace(__file__=None)]  # of a namespace package
+    modules += [SimpleNamespace(__file__=str(tmp_path / trusted))] if trusted else []
+    monkeypatch.setattr(preparation, "TRUSTED", modules)
+    assert preparation._study_script() == (tmp_path / script if script else None)

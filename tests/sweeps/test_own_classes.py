@@ -9,128 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from contracts import scripts
 from contracts.databases import new_store
+from contracts.lab import STUDY, write_lab
 from mlflow.entities import Run
 from running import ONE, ROOT, client_of, environment, trials_of
 
 pytestmark = pytest.mark.slow
-
-STUDY = '''
-"""Models, data and samplers of my own."""
-
-import dataclasses
-import sys
-
-from my_family import LinearConfig
-from my_parts import MyDigits, MyNet, MyPrior, MySampler
-
-import genae_core as genae
-from genae_core import sweep
-from genae_core.config.cli import cli
-from genae_core.testing import tiny
-
-
-@genae.register("my_linear_ae")
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MyConfig(LinearConfig):
-    """The family of the module beside this script, under a name of this script."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(genae.LaunchOptions):
-    """The flags of this study."""
-
-
-def experiment(cell):
-    base = tiny.experiment()
-    (chain,) = base.chains[:1]
-    part = cell.get("part", "model")
-    if part == "model":
-        model = MyConfig(latent_dim=cell["latent_dim"])
-        return dataclasses.replace(base, model=model, chains=(chain,))
-    vae = genae.VAEConfig(latent_dim=2)
-    if part == "others":
-        vae = genae.VAEConfig(latent_dim=2, net=MyNet(), prior=MyPrior())
-        chain = dataclasses.replace(chain, sampler=MySampler())
-    return dataclasses.replace(base, data=MyDigits(), model=vae, chains=(chain,))
-
-
-def suggest(trial):
-    trial.suggest_int("latent_dim", 2, 5)
-
-
-def grid(options):
-    axes = {"part": ("model", "data", "others"), "latent_dim": (2,)}
-    return genae.launch("mine", axes, experiment, options)
-
-
-def search(options):
-    space = sweep.SearchSpace(first={"latent_dim": 2}, suggest=suggest, experiment=experiment)
-    return sweep.search("notebook", space, options, 5.0, 2, lambda *_: None)
-
-
-if __name__ == "__main__":
-    sys.exit(cli(Options, grid, __doc__))
-'''
-
-
-# A dataset, a prior, a sampler and a network, in a module beside the script.
-PARTS = '''
-"""Parts of my own."""
-
-from dataclasses import dataclass
-
-from torch import nn
-
-import genae_core as genae
-from genae_core.data.digits import DigitsConfig
-from genae_core.priors.normal import IsotropicNormal
-from genae_core.samplers.base import chain_at, start_latents
-
-
-@genae.register("lab.digits")
-@dataclass(frozen=True, kw_only=True)
-class MyDigits:
-    name = "my_digits"
-    shape = (1, 8, 8)
-    binarize: bool = False
-
-    def stamp(self):
-        return DigitsConfig().stamp()
-
-    def source(self):
-        return DigitsConfig().source()
-
-
-@genae.register("lab.prior")
-@dataclass(frozen=True, kw_only=True)
-class MyPrior:
-    def build(self, latent_dim, host=None):
-        return IsotropicNormal(latent_dim)
-
-
-@genae.register("lab.net")
-@dataclass(frozen=True, kw_only=True)
-class MyNet:
-    def build_encoder(self, shape, out_dim):
-        return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], out_dim))
-
-    def build_decoder(self, in_dim, shape):
-        size = shape[0] * shape[1] * shape[2]
-        return nn.Sequential(nn.Linear(in_dim, size), nn.Unflatten(1, shape))
-
-
-@genae.register("lab.sampler")
-@dataclass(frozen=True, kw_only=True)
-class MySampler:
-    starts_from = "prior"
-    couples = True
-
-    def init(self, model, start, draw):
-        return chain_at(model, start_latents(model, start, draw), "mean", draw)
-
-    def step(self, model, chain, draw):
-        return chain_at(model, model.encode(chain.x).sample(draw), "mean", draw)
-'''
 
 GENAE = """
 import sys
@@ -153,12 +36,8 @@ print(type(g.load_model(path)).__name__)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = (ROOT / "tests" / "testing" / "test_outside.py").read_text()
-    family = source.split("FAMILY = '''")[1].split("'''")[0]
     folder = tmp_path_factory.mktemp("outside")
-    (folder / "my_family.py").write_text(family)
-    (folder / "my_study.py").write_text(STUDY)
-    (folder / "my_parts.py").write_text(PARTS)
+    write_lab(folder)
     (folder / "genae.py").write_text(GENAE)
     (folder / "load.py").write_text(LOAD)
     new_store(folder)
@@ -273,7 +152,7 @@ def test_a_notebook_searches_and_is_warned_that_only_it_can_load_its_models(
     assert done.returncode == 0, done.stdout + done.stderr
     warning = "MyConfig can be loaded in this process only: it is defined in a notebook"
     assert warning in done.stderr and "2 trials, 0 failed; 2 finished runs" in done.stdout
-    runs = runs_of(folder, "notebook")
+    runs = runs_of(folder, "search")
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
     dims = {json.loads(run.data.tags["cell"])["latent_dim"] for run in runs}
     assert 2 in dims and dims <= {2, 3, 4, 5}

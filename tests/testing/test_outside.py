@@ -8,74 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from contracts.lab import FAMILY
 
 ROOT = Path(__file__).resolve().parents[2]
-
-FAMILY = '''
-"""A family of one's own: a denoising autoencoder of two linear layers."""
-
-from dataclasses import dataclass
-
-from torch import Tensor, nn
-
-from genae_core import AdamConfig, Draw, register
-from genae_core.config import require_finite, require_positive_int
-from genae_core.distributions import Bernoulli, Delta
-from genae_core.models import Autoencoder, Batch, Phase, Player, Stage, add_noise
-from genae_core.priors import IsotropicNormal
-
-
-@register("linear_ae")
-@dataclass(frozen=True, kw_only=True)
-class LinearConfig:
-    latent_dim: int
-    noise: float = 0.0
-    optimizer: AdamConfig = AdamConfig(learning_rate=1e-2)
-    num_classes: int = 0
-
-    def __post_init__(self) -> None:
-        require_positive_int(latent_dim=self.latent_dim)
-        require_finite(0, noise=self.noise)
-
-    @property
-    def family(self) -> str:
-        return "LinearAE"
-
-    def build(self, shape: tuple[int, int, int]) -> "Linear":
-        return Linear(self, shape)
-
-
-class Linear(Autoencoder):
-    def __init__(self, config: LinearConfig, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.config, self.latent_dim = config, config.latent_dim
-        pixels = shape[0] * shape[1] * shape[2]
-        self.prior = IsotropicNormal(config.latent_dim)
-        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, config.latent_dim))
-        self.decoder = nn.Sequential(nn.Linear(config.latent_dim, pixels), nn.Unflatten(1, shape))
-
-    def latent_prior(self) -> IsotropicNormal:
-        return self.prior
-
-    def encode(self, x: Tensor) -> Delta:
-        return Delta(self.encoder(x))
-
-    def decode(self, z: Tensor) -> Bernoulli:
-        return Bernoulli(self.decoder(z))
-
-    def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
-        return add_noise(x, self.config.noise, draw)
-
-    def stages(self) -> tuple[Stage, ...]:
-        player = Player("autoencoder", list(self.parameters()), self.config.optimizer)
-        return (Stage("autoencoder", (Phase(player, loss),)),)
-
-
-def loss(model: Linear, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-    z = model.encode(model.corrupt(batch.x, draw)).sample(draw)
-    value = -model.decode(z).log_prob(batch.x).flatten(1).sum(1).mean()
-    return value, {"reconstruction": value}
-'''
 
 TEST = """
 from my_family import LinearConfig
