@@ -1,23 +1,38 @@
-"""The process from which `scripts.run` forks the processes of scripts.
+"""The process from which `scripts.run` forks the processes of scripts, and of their workers.
+
+  python script_server.py SOCKET
 
 It imports what the scripts import, and then reads one order a line from its standard input: the
 script's argv, environment and folder, and the files for its output. It answers each order with
 the exit code.
+
+Workers are forked from a process of their own, which waits on the socket: Ray starts
+worker_setup.py, which asks there for a worker. That process has imported all but Ray, because Ray
+reads the variables of its worker when it is imported.
 """
 
+import functools
 import gc
 import importlib
 import json
 import os
 import runpy
+import select
+import shlex
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+from worker_setup import SOCKET
+
 ROOT = Path(__file__).resolve().parents[2]
 EXPLORER = ROOT / "dashboards" / "explorer" / "build.py"
+# What a trial imports, without Ray.
+TRIAL = ("genae_core.sweep.worker", "mlflow.store.tracking.sqlalchemy_store", "pandas", "pyarrow")
 # What is imported only once it is used.
-LATER = ("mlflow.store.tracking.sqlalchemy_store", "ray.data", "torch._dynamo")
+LATER = ("ray.data", "torch._dynamo")
 
 
 def import_all() -> None:
@@ -40,36 +55,125 @@ def import_all() -> None:
 SET_BY_IMPORTS: dict[str, str] = {}  # variables that genae sets when it is imported
 
 
-def become(order: dict[str, Any]) -> None:
+def become(argv: list[str], env: dict[str, str], cwd: str) -> None:
     """Make this process what it would be if the script had been started in it."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.argv[:] = argv
+    sys.path[0] = str(Path(argv[0]).parent)
+
+
+def redirect(order: dict[str, Any]) -> None:
+    """Give this process the files of the order as its output."""
     for number, name in ((0, os.devnull), (1, order["out"]), (2, order["err"])):
         handle = os.open(name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT)
         os.dup2(handle, number)
         os.close(handle)
-    os.environ.clear()
-    os.environ.update(SET_BY_IMPORTS | order["env"])
-    os.chdir(order["cwd"])
-    sys.argv[:] = order["argv"]
-    sys.path[0] = str(Path(sys.argv[0]).parent)
 
 
-def serve() -> str | None:
-    """Answer orders until there are no more. Returns the path of a script in its own process."""
+def serve(workers: str) -> str | None:
+    """Answer orders until there are no more. Returns the path of a script in its own process.
+
+    workers: The socket that forks the workers of its Ray.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            become(json.loads(line))
+            order = json.loads(line)
+            redirect(order)
+            become(order["argv"], SET_BY_IMPORTS | {SOCKET: workers} | order["env"], order["cwd"])
+            start_forked_workers()
             return sys.argv[0]
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
     return None
 
 
-if __name__ == "__main__":
+def start_forked_workers() -> None:
+    """A Ray that this process starts runs worker_setup.py to start its workers."""
+    parameter = sys.modules["ray._private.parameter"]
+    setup = str(Path(__file__).with_name("worker_setup.py"))
+    parameter.RayParams = functools.partial(parameter.RayParams, setup_worker_path=setup)
+
+
+def serve_workers(listener: socket.socket, parent: int) -> bool:
+    """Fork a worker for each worker_setup.py that asks.
+
+    parent: The end of a pipe whose other end the scripts' process has open until it ends.
+
+    Returns:
+        True in the process of a worker; False once the scripts' process has ended.
+    """
+    os.dup2(2, 1)  # answers are the scripts' process's
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the workers
+    while True:
+        ready, _, _ = select.select([listener, parent], [], [])
+        if parent in ready:
+            return False
+        asking, _ = listener.accept()
+        if os.fork() == 0:
+            break
+        asking.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setpgrp()  # Ray ends a worker with its group
+    _, streams, _, _ = socket.recv_fds(asking, 1, 3)
+    for number, handle in enumerate(streams):
+        os.dup2(handle, number)
+        os.close(handle)
+    with asking.makefile() as file:
+        become(**json.load(file))
+    asking.detach()  # it stays open until this process ends
+    return True
+
+
+def run_worker() -> None:
+    """Do what Ray's setup_worker.py does, but for the new process that it would become."""
+    from ray._private.workers import setup_worker  # noqa: PLC0415
+
+    def stay(_: str, args: list[str]) -> None:
+        *_, command = args
+        words = shlex.split(command)
+        first = next(n for n, word in enumerate(words) if word.endswith("default_worker.py"))
+        sys.argv[:] = words[first:]
+        sys.path[0] = str(Path(words[first]).parent)
+        runpy.run_path(words[first], run_name="__main__")
+        sys.exit()
+
+    os.execvp = stay  # type: ignore[assignment]
+    runpy.run_path(setup_worker.__file__, run_name="__main__")
+
+
+def fork_workers(place: str) -> bool:
+    """Start the process that forks workers. Returns True in the process of a worker."""
+    for name in TRIAL:
+        importlib.import_module(name)
+    assert "ray" not in sys.modules
+    gc.freeze()
+    parent, held = os.pipe()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen()
+        if os.fork() > 0:
+            return False
+        os.close(held)
+        if serve_workers(listener, parent):
+            return True
+    sys.exit()
+
+
+def main(place: str) -> None:
+    if fork_workers(place):
+        run_worker()
+        return
     import_all()
     gc.freeze()
-    script = serve()
+    script = serve(place)
     if script is not None:
         runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

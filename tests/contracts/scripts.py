@@ -1,7 +1,7 @@
 """The repository's scripts, each run as a process of its own, as a person starts it.
 
-A script needs seconds to import torch, Ray and MLflow. `run` therefore forks the process of the
-script from one that has imported them already.
+A script needs seconds to import torch, Ray and MLflow, and so does each worker of its Ray. `run`
+therefore forks their processes from ones that have imported them already.
 """
 
 import contextlib
@@ -72,8 +72,10 @@ class _Server:
     """The process from which scripts are forked. It runs one script at a time."""
 
     def __init__(self, python: str) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="genae-server-")
+        program = str(Path(__file__).with_name("script_server.py"))
         self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("script_server.py"))],
+            [python, program, f"{self.folder.name}/workers"],
             env={**_without_ray(environment_of(python)), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -100,6 +102,7 @@ class _Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.communicate()
+        self.folder.cleanup()
 
 
 @functools.cache
