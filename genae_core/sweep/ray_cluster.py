@@ -64,6 +64,9 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
                     num_cpus=usable_cpus() if num_cpus is None else num_cpus,
                     object_store_memory=memory.object_store,
                     _memory=memory.tasks,
+                    # Trials need workers with variables of their own, so Ray would start one for
+                    # each CPU in vain.
+                    _system_config={"prestart_worker_first_driver": False},
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="ERROR",
