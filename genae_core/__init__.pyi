@@ -45,6 +45,8 @@ from .models.style_aae import StyleAAEConfig as StyleAAEConfig
 from .models.vae import VAEConfig as VAEConfig
 from .models.wae import WAEConfig as WAEConfig
 from .models.wrapped import wrap as wrap
+from .models.wrapped_checkpoint import WrappedConfig as WrappedConfig
+from .models.wrapped_checkpoint import wrapped_config as wrapped_config
 from .nets.dcgan import DCGANConfig as DCGANConfig
 from .nets.mlp import CriticConfig as CriticConfig
 from .nets.mlp import MLPConfig as MLPConfig

@@ -11,7 +11,10 @@ Every cell is trained once with each seed, and each trained model is sampled in 
   metropolis     the encode/decode proposal, accepted or rejected. This is a control: its samples
                  are the model's own samples at every step
 
+A model that another package has trained is not trained here; --wrapped adds it to the grid.
+
   python sweeps/mcmc_steps.py --dataset mnist --data-root DIR
+  python sweeps/mcmc_steps.py --dataset mnist --data-root DIR --wrapped pythae FOLDER
 """
 
 import sys
@@ -24,11 +27,11 @@ from genae_core import recipes, sweep, tracking
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.config.home import home
-from genae_core.recipes.options import SamplerName, StudyOptions
+from genae_core.recipes.options import SamplerName, StudyOptions, WrappedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
+class Options(WrappedOptions, StudyOptions):
     """The flags of this study."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -37,7 +40,7 @@ class Options(StudyOptions):
     """Latent dimensions to compare."""
     models: tuple[str, ...] = ()
     """Models of the grid to train, e.g. vae-10 daae-200 (default: every family at every
-    dimension)."""
+    dimension; none with --wrapped)."""
     samplers: tuple[SamplerName, ...] = get_args(SamplerName)
     """Samplers to compare; a sampler that does not apply to a model is listed as n/a."""
     record: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20, 50)
@@ -56,21 +59,34 @@ def main(options: Options) -> int:
     recipe = recipes.dataset_recipe(options)
     data = recipe.data
     labelled = list(recipes.labelled_chains(recipe, options.samplers, options.record))
+    ancestral = recipes.ancestral_chains(recipe)
+    wrapped = recipes.wrapped_models(options, recipe)
     refusals: dict[tuple[str, int], list[recipes.Refusal]] = {}
+
+    def chains_of(family: str, model: genae.ModelConfig) -> tuple[genae.ChainConfig, ...]:
+        refusals[model.family, model.latent_dim] = recipes.refusals_of(model, labelled, data.shape)
+        refused = {refusal.label for refusal in refusals[model.family, model.latent_dim]}
+        chains = [one for one in labelled if one.label not in refused]
+        if family in wrapped and not wrapped[family].has_encoder:
+            chains = ancestral
+        require(len(chains) > 0, f"no sampler of --samplers applies to {family}")
+        return tuple(chain for _, chain in chains)
 
     def experiment(params: dict[str, Any]) -> genae.Experiment | None:
         family, dim = params["family"], params["latent_dim"]
-        if options.models and f"{family}-{dim}" not in options.models:
+        if family in wrapped:
+            model: genae.ModelConfig = wrapped[family]
+            if dim != model.latent_dim:
+                return None
+            return recipes.wrapped_experiment(recipe, wrapped[family], chains_of(family, model))
+        trains = bool(options.models) or not wrapped
+        if not trains or (options.models and f"{family}-{dim}" not in options.models):
             return None
         model = recipes.study_experiment(options, family, dim, (labelled[0].chain,)).model
-        refusals[model.family, dim] = recipes.refusals_of(model, labelled, data.shape)
-        refused = {refusal.label for refusal in refusals[model.family, dim]}
-        chains = tuple(chain for label, chain in labelled if label not in refused)
-        require(len(chains) > 0, f"no sampler of --samplers applies to {family}")
-        return recipes.study_experiment(options, family, dim, chains)
+        return recipes.study_experiment(options, family, dim, chains_of(family, model))
 
     def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
-        labels = [label for label, _ in labelled]
+        labels = [label for label, _ in (*labelled, *ancestral)]
         recipes.write_results(tracker, name, folder, labels, refusals)
         splits = genae.load_splits(data, home(), genae.LoadOptions(shards=options.shards))
         chain, figures = labelled[0].chain, folder / "figures"
@@ -79,9 +95,10 @@ def main(options: Options) -> int:
         print(f"drawn:  {figures} (interpolations after {steps} steps)")
 
     recipes.print_settings(options)
+    dims = (*options.latent_dims, *(model.latent_dim for model in wrapped.values()))
     return sweep.launch(
         "mcmc_steps",
-        {"family": options.families, "latent_dim": options.latent_dims},
+        {"family": (*options.families, *wrapped), "latent_dim": tuple(dict.fromkeys(dims))},
         experiment,
         options,
         on_end,

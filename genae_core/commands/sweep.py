@@ -7,6 +7,7 @@ training (training.epochs), or of the chains (chain.batch_norm).
   genae sweep --axis model.latent_dim 2 8 32 --family vae aae
   genae sweep --dataset mnist --data-root DIR --axis model.latent_dim 2 8 --axis model.beta 0.5 1 4
   genae sweep --from RUN_ID --axis training.epochs 10 20 40 --seeds 0 1 2
+  genae sweep --wrapped pythae FOLDER --axis chain.batch_norm batch running
 """
 
 from dataclasses import dataclass, fields, replace
@@ -18,13 +19,13 @@ import genae_core as genae
 from genae_core import data, recipes, sweep
 from genae_core.config import require, require_positive_int
 from genae_core.recipes.families import FAMILIES
-from genae_core.recipes.options import DataOptions, FamilyName, StudyOptions
+from genae_core.recipes.options import DataOptions, FamilyName, StudyOptions, WrappedOptions
 
 DEFAULT_FAMILY = "vae"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
+class Options(WrappedOptions, StudyOptions):
     """The flags of this command."""
 
     axis: Annotated[
@@ -34,7 +35,7 @@ class Options(StudyOptions):
     ] = ()
     """A setting and the values to compare. Give the flag once for each axis."""
     families: Annotated[tuple[FamilyName, ...], tyro.conf.arg(aliases=["--family"])] = ()
-    """Model families to compare (default: vae; with --from, the run's)."""
+    """Model families to compare (default: vae; none with --wrapped; with --from, the run's)."""
     latent_dim: int | None = None
     """Latent dimension of the base (default: the middle one of the dataset's recipe)."""
     base_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
@@ -43,7 +44,7 @@ class Options(StudyOptions):
     """Name of the study, which is also the name of the MLflow experiment."""
 
     def __post_init__(self) -> None:
-        if self.base_run is None and not self.families:
+        if self.base_run is None and not self.families and not self.wrapped:
             object.__setattr__(self, "families", (DEFAULT_FAMILY,))
         super().__post_init__()
         recipes.check_axes(self.axis)
@@ -60,7 +61,8 @@ class Options(StudyOptions):
 
     def _refuse_flags_of_the_recipe(self) -> None:
         """Raise ValueError if a flag would change the experiment of --from."""
-        names = {*StudyOptions.__annotations__, *DataOptions.__annotations__, "latent_dim"}
+        owners = (StudyOptions, DataOptions, WrappedOptions)
+        names = {name for owner in owners for name in owner.__annotations__} | {"latent_dim"}
         for field in fields(self):
             if field.name in names - {"data_root"} and getattr(self, field.name) != field.default:
                 flag = {"settings": "set"}.get(field.name, field.name).replace("_", "-")
@@ -91,10 +93,14 @@ def _bases_of_recipe(options: Options) -> "dict[str, genae.Experiment]":
     recipe = recipes.dataset_recipe(options)
     dims = recipe.latent_dims
     dim = options.latent_dim or dims[(len(dims) - 1) // 2]
-    return {
+    bases = {
         family: recipes.study_experiment(options, family, dim, (recipe.chain(),))
         for family in options.families
     }
+    for family, model in recipes.wrapped_models(options, recipe).items():
+        chain = recipe.chain() if model.has_encoder else recipes.ancestral_chains(recipe)[0].chain
+        bases[family] = recipes.wrapped_experiment(recipe, model, (chain,))
+    return bases
 
 
 def _base_of_run(run: str, options: Options) -> "genae.Experiment":

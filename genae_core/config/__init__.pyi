@@ -3,6 +3,7 @@ from .later_fields import later_field as later_field
 from .own_code import trust as trust
 from .own_parts import own_definitions as own_definitions
 from .registry import KEY as KEY
+from .registry import name_of as name_of
 from .registry import register as register
 from .serialize import canonicalize as canonicalize
 from .serialize import check_readable as check_readable

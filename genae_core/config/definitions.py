@@ -1,4 +1,4 @@
-"""Where the config classes outside of genae are defined, so that they can be loaded again.
+"""Where classes and functions outside of genae are defined, so that they can be loaded again.
 
 A file holds the name of a config and never makes genae import code. Beside the configs of a user's
 own classes, genae therefore stores where each class was defined, and an error can say which code a
@@ -12,7 +12,7 @@ import shlex
 import site
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,10 @@ OURS = "genae_core"
 
 
 class Definition(NamedTuple):
-    """Where a config class was defined.
+    """Where a config class, or a function that a config names, was defined.
 
     Attributes:
-        path: The module and the class. A script counts as the module of its name.
+        path: The module and the class or function. A script counts as the module of its name.
         file: The absolute path of the file; "" if there is none, as in a notebook.
         sha256: The sha256 (hex) of the file when the class was defined; "" if there is no file.
     """
@@ -53,8 +53,8 @@ def is_own(kind: type) -> bool:
     return kind.__module__.split(".")[0] != OURS
 
 
-def definition_of(kind: type) -> Definition:
-    """Where a class that is just being defined lies."""
+def definition_of(kind: type | Callable[..., Any]) -> Definition:
+    """Where a class that is just being defined lies, or a function that exists."""
     module = sys.modules.get(kind.__module__)
     name = kind.__module__
     file = Path(getattr(module, "__file__", None) or "")
@@ -96,8 +96,8 @@ def how_to_trust(definition: Definition | None) -> str:
     )
 
 
-def obstacle(kind: type, definition: Definition) -> str | None:
-    """Why a class cannot be loaded again by another process; None if it can."""
+def obstacle(kind: type | Callable[..., Any], definition: Definition) -> str | None:
+    """Why a class or function cannot be loaded again by another process; None if it can."""
     if not definition.file:
         return "it is defined in a notebook or at a prompt, and not in a file"
     if "<locals>" in kind.__qualname__:

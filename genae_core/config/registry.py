@@ -54,15 +54,16 @@ _by_former_path = {path: name for name, path in FORMER_PATHS.items()}
 
 
 class UnknownConfigError(ValueError):
-    """A file holds a config whose class is not known to this program.
+    """A file holds a config whose class, or whose function, is not known to this program.
 
     Attributes:
-        name: The name of the config in the file.
+        name: The name of the config or of the function in the file.
+        kind: "config" or "function".
     """
 
-    def __init__(self, name: str, message: str) -> None:
+    def __init__(self, name: str, message: str, kind: str = "config") -> None:
         super().__init__(message)
-        self.name = name
+        self.name, self.kind = name, kind
 
 
 def register(name: str) -> Callable[[type[T]], type[T]]:
@@ -175,8 +176,10 @@ def say_what_to_trust(own_code: Any, source: str) -> Iterator[None]:
         yield
     except UnknownConfigError as error:
         advice = how_to_trust(stored_definition(own_code, error.name))
-        message = f"{source}: no config {error.name!r} in this program, nor in genae; {advice}"
-        raise UnknownConfigError(error.name, message) from error
+        message = (
+            f"{source}: no {error.kind} {error.name!r} in this program, nor in genae; {advice}"
+        )
+        raise UnknownConfigError(error.name, message, error.kind) from error
 
 
 def canonical_name(name: str) -> str:

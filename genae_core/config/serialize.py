@@ -24,6 +24,8 @@ from genae_core.config.registry import (
 )
 from genae_core.config.types import check_types
 
+Choose = Callable[["dataclasses.Field[Any]"], bool]
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as nested dicts, lists and primitives, without the passwords of URIs.
@@ -93,7 +95,8 @@ def canonicalize(value: Any) -> Any:
 def identity(config: Any) -> dict[str, Any]:
     """`to_dict` as version 0.1 wrote it. Run keys and cache keys are hashes over it.
 
-    It holds passwords, so it must not be stored itself.
+    It holds passwords, so it must not be stored itself. A field that its dataclass does not
+    compare (`field(compare=False)`) is left out: it says where something lies, not what it is.
 
     Args:
         config: An instance of a registered class.
@@ -105,7 +108,9 @@ def identity(config: Any) -> dict[str, Any]:
         ValueError: As for `to_dict`.
         TypeError: As for `to_dict`.
     """
-    former: dict[str, Any] = _rename_all(_to_dict(config), former_name, _former_field)
+    former: dict[str, Any] = _rename_all(
+        _to_dict(config, lambda field: field.compare), former_name, _former_field
+    )
     return former
 
 
@@ -249,16 +254,18 @@ def flatten(config: Any) -> dict[str, str | int | float | bool | None]:
     return flat
 
 
-def _to_dict(config: Any) -> dict[str, Any]:
-    fields = {f.name: _to_plain(getattr(config, f.name)) for f in stored_fields(config)}
+def _to_dict(config: Any, choose: Choose = lambda _: True) -> dict[str, Any]:
+    """The config with the fields that `choose` chooses, at any depth."""
+    chosen = [field.name for field in stored_fields(config) if choose(field)]
+    fields = {name: _to_plain(getattr(config, name), choose) for name in chosen}
     return {KEY: name_of(type(config)), **fields}
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(value: Any, choose: Choose = lambda _: True) -> Any:
     if dataclasses.is_dataclass(value):
-        return _to_dict(value)
+        return _to_dict(value, choose)
     if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
+        return [_to_plain(item, choose) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"a config holds primitives, tuples and configs, got {type(value).__name__}")

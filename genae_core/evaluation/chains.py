@@ -183,7 +183,9 @@ def _examine(subject: EvaluatedChain, generated: dict[int, GeneratedSet]) -> _De
     for name in metrics[0]:
         curves[name] = [step[name].value for step in metrics]
         curves[f"{name}_se"] = [step[name].error for step in metrics]
-    latent = project_latents(real.codes, {step: part.z for step, part in generated.items()})
+    latent = {}
+    if real.codes is not None:
+        latent = project_latents(real.codes, {step: part.z for step, part in generated.items()})
     return _Details(curves, diagnose(subject, real), latent)
 
 

@@ -19,6 +19,7 @@ from genae_core.metrics.latent_gap import measure_latent_gap
 from genae_core.metrics.parzen import choose_bandwidth, log_likelihood
 from genae_core.metrics.precision_recall import measure_prdc
 from genae_core.nets.base import sampling_mode
+from genae_core.samplers.base import has_encoder
 from genae_core.samplers.config import ChainConfig
 
 COMPARED = 2_000  # most images and latent codes of each side
@@ -50,14 +51,15 @@ class RealSet(NamedTuple):
         val: Images of the validation half, [N, C, H, W].
         test: Images of the test half, [N, C, H, W].
         features: The classifier's features of `test`, [N, F].
-        codes: z ~ q(z|x~) of training images, [N, D]: samples of the aggregated posterior.
+        codes: z ~ q(z|x~) of training images, [N, D]: samples of the aggregated posterior. None
+            for a model without an encoder.
         prior: Samples of the distribution that the chain starts from, [N, D].
     """
 
     val: Tensor
     test: Tensor
     features: Tensor
-    codes: Tensor
+    codes: Tensor | None
     prior: Tensor
 
 
@@ -81,7 +83,7 @@ class GeneratedSet(NamedTuple):
 
 
 def draw_real_set(subject: EvaluatedChain) -> RealSet:
-    """Choose seeded real images, and encode those of the training split."""
+    """Choose seeded real images, and encode those of the training split if the model can."""
     model, chain, data, fitted_prior = subject
     assert chain.num_chains is not None
     count = min(COMPARED, chain.num_chains // 2, len(data.splits.train.images))
@@ -91,14 +93,14 @@ def draw_real_set(subject: EvaluatedChain) -> RealSet:
     draw = Draw(chain.seed, "compared", device=data.device)
     codes = []
     with sampling_mode(model, "running"):
-        for x in torch.split(train, ENCODED):
+        for x in torch.split(train, ENCODED) if has_encoder(model) else ():
             codes.append(model.encode(model.corrupt(x, draw)).sample(draw))
         prior = (fitted_prior or model.latent_prior()).sample(draw, (count,))
     return RealSet(
         val=val,
         test=test,
         features=features_of(data.classifier, test),
-        codes=torch.cat(codes),
+        codes=torch.cat(codes) if codes else None,
         prior=prior,
     )
 
@@ -111,14 +113,16 @@ def compare(generated: GeneratedSet, real: RealSet, coupled: int = 1) -> dict[st
     val, test = generated.val.flatten(1), generated.test.flatten(1)
     bandwidth = choose_bandwidth(val, real.val.flatten(1), BANDWIDTHS)
     parzen = log_likelihood([test], real.test.flatten(1), bandwidth)
-    to_codes = measure_latent_gap(generated.z, real.codes, coupled)
+    to_codes = {}
+    if real.codes is not None:
+        gap = measure_latent_gap(generated.z, real.codes, coupled)
+        to_codes = {"z_posterior_mmd": gap.mmd, "z_posterior_w2": gap.sliced_wasserstein}
     to_prior = measure_latent_gap(generated.z, real.prior, coupled)
     metrics = {
         "kid": kernel_distance(real.features, generated.features, coupled),
         **measure_prdc(real.features, generated.features)._asdict(),
         "parzen": Estimate(*parzen),
-        "z_posterior_mmd": to_codes.mmd,
-        "z_posterior_w2": to_codes.sliced_wasserstein,
+        **to_codes,
         "z_prior_mmd": to_prior.mmd,
         "z_prior_w2": to_prior.sliced_wasserstein,
     }

@@ -67,9 +67,11 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
 
     Returns:
         The curves, the scalars and their parts. They leave out the mixing if the chain has too few
-        steps or starts from images.
+        steps or starts from images, and the model if it has no encoder.
     """
-    diagnosis = _diagnose_model(subject, real)
+    diagnosis = Diagnosis({}, {}, {})
+    if real.codes is not None:
+        diagnosis = _diagnose_model(subject, real.test, real.codes)
     chain = subject.chain
     if chain.record[-1] + 1 < FEWEST or chain.sampler.starts_from == "images":
         return diagnosis
@@ -79,18 +81,18 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
     )
 
 
-def _diagnose_model(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
+def _diagnose_model(subject: EvaluatedChain, images: Tensor, codes: Tensor) -> Diagnosis:
     """The reconstruction error, and the standard deviations of q(z|x) and q(z)."""
     model = subject.model
     draw = Draw(subject.chain.seed, "diagnosed", device=subject.data.device)
     errors, z = [], []
     with sampling_mode(model, "running"):
-        for x in torch.split(real.test, ENCODED):
+        for x in torch.split(images, ENCODED):
             q = model.encode(x)
             errors.append((model.decode(q.mean).mean - x).square().flatten(1).mean(1))
             z.append(q.sample(draw, (POSTERIOR_SAMPLES,)))
     error = mean_of(torch.cat(errors))
-    sd, codes_sd = posterior_sd(torch.cat(z, 1)), real.codes.double().std(0)
+    sd, codes_sd = posterior_sd(torch.cat(z, 1)), codes.double().std(0)
     scalars = {
         "reconstruction_error": error.value,
         "reconstruction_error_se": error.error,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,11 @@ from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import ClassifierConfig, resolve_feature_width
 from genae_core.metrics.fcd import few_images_warning
-from genae_core.models.config import ModelConfig, check_model_config
+from genae_core.models.config import ModelConfig, check_model_config, is_trained
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.nets.unfilled import unfilled
 from genae_core.priors.normal import IsotropicNormal
-from genae_core.samplers.base import ModelWithPrior
+from genae_core.samplers.base import NO_ENCODER, DecoderAlone, ModelWithPrior, has_encoder
 from genae_core.samplers.config import ChainConfig
 from genae_core.training.checkpoint import check_finished
 from genae_core.training.config import TrainingConfig
@@ -35,7 +35,8 @@ class Experiment:
     Args:
         data: The dataset and how it is split.
         model: The family and its settings.
-        training: The length and the batch size of the training.
+        training: The length and the batch size of the training; None for a model that is already
+            trained, and only then.
         chains: The configs of the chains, at least one.
         classifier: The classifier whose features the FCD compares.
         compute: The precision and the memory layout of the model's networks, in the training and
@@ -44,12 +45,13 @@ class Experiment:
         seed: The seed of the weights, of the order of the images and of the training's noise.
 
     Raises:
-        ValueError: There is no chain, two chains are equal, or the networks do not fit the images.
+        ValueError: There is no chain, two chains are equal, the networks do not fit the images, or
+            the training does not fit the model.
     """
 
     data: DataConfig
     model: ModelConfig
-    training: TrainingConfig
+    training: TrainingConfig | None
     chains: tuple[ChainConfig, ...]
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     compute: ComputeConfig | None = None
@@ -62,6 +64,14 @@ class Experiment:
         )
         require_int(seed=self.seed)
         check_model_config(self.model)
+        trained = is_trained(self.model)
+        require(
+            trained == (self.training is None),
+            f"{self.model.family} is already trained, so training must be None"
+            if trained
+            else f"{self.model.family} must be trained, so training must not be None",
+            training=self.training,
+        )
         check_parts(self)
         self.count_weights()
         side, halvings = self.data.shape[1], len(self.classifier.channels)
@@ -72,11 +82,13 @@ class Experiment:
         )
 
     def count_weights(self) -> int:
-        """The number of the model's trained weights.
+        """The number of weights that the training trains; 0 if there is no training.
 
         Raises:
             ValueError: The networks do not fit the images, or are too large for torch.
         """
+        if self.training is None:
+            return 0
         try:
             return _count_weights(self.model, self.data.shape)  # type: ignore[arg-type]  # frozen
         except (RuntimeError, OverflowError) as error:
@@ -142,8 +154,7 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
     classifier = resolve_feature_width(experiment.classifier, half)
     _check_training_images(experiment, splits, min(chain.num_chains or 0 for chain in chains) // 2)
     _check_labels(experiment, splits)
-    for chain in experiment.chains:
-        check_sampler(experiment.model, chain, experiment.data.shape)
+    _raise_first(sampler_obstacles(experiment.model, experiment.chains, experiment.data.shape))
     check_finished(experiment.model)
     return dataclasses.replace(experiment, chains=chains, classifier=classifier)
 
@@ -181,6 +192,8 @@ def _check_training_images(experiment: Experiment, splits: Splits, compared: int
     require(
         compared <= train, "the floor needs as many training images as are compared", images=train
     )
+    if experiment.training is None:
+        return
     used = min(experiment.training.max_images or train, train)
     require(
         experiment.training.batch_size <= used,
@@ -190,7 +203,7 @@ def _check_training_images(experiment: Experiment, splits: Splits, compared: int
 
 
 def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None:
-    """Check that a sampler can run over a family, by starting two chains on an untrained model.
+    """Check that a sampler can run over a family.
 
     Args:
         config: The config of the family.
@@ -198,23 +211,60 @@ def check_sampler(config: ModelConfig, chain: ChainConfig, shape: Shape) -> None
         shape: (C, H, W) of an image.
 
     Raises:
-        ValueError: The sampler needs a density that the encoder or the latent prior does not have.
+        ValueError: The sampler needs an encoder or a density that the model does not have.
+    """
+    _raise_first(sampler_obstacles(config, (chain,), shape))
+
+
+def sampler_obstacles(
+    config: ModelConfig, chains: Iterable[ChainConfig], shape: Shape
+) -> dict[ChainConfig, str]:
+    """Why samplers cannot run over a family, tried by starting two chains on its untrained model.
+
+    Args:
+        config: The config of the family.
+        chains: The configs of the chains.
+        shape: (C, H, W) of an image.
+
+    Returns:
+        The reason for each chain that cannot run.
     """
     with Draw(0, "dry").as_global():
         model: Any = config.build(shape)
-    target = model
+    obstacles = {}
+    for chain in chains:
+        try:
+            _start_chains(model, config.latent_dim, chain, shape)
+        except ValueError as error:
+            obstacles[chain] = str(error)
+    return obstacles
+
+
+def _raise_first(obstacles: Mapping[ChainConfig, str]) -> None:
+    for reason in obstacles.values():
+        raise ValueError(reason)
+
+
+def _start_chains(model: Any, latent_dim: int, chain: ChainConfig, shape: Shape) -> None:
+    """Start two chains. Raises ValueError if the sampler needs what the model does not have."""
+    can_encode = has_encoder(model)
+    target = model if can_encode else DecoderAlone(model)
     if chain.fitted_prior is not None:  # a fitted prior has a density, and so has this one
-        target = ModelWithPrior(model, IsotropicNormal(config.latent_dim))
+        if not can_encode:
+            raise ValueError(f"{NO_ENCODER}: a prior is fitted to codes")
+        target = ModelWithPrior(model, IsotropicNormal(latent_dim))
     images = chain.sampler.starts_from == "images"
     start = torch.zeros(2, *shape) if images else 2
     with sampling_mode(model, "running"):
-        chain.sampler.init(target, start, Draw(0))
+        first = chain.sampler.init(target, start, Draw(0))
+        if not can_encode:
+            chain.sampler.step(target, first, Draw(0))
 
 
 def _check_labels(experiment: Experiment, splits: Splits) -> None:
     """Raise ValueError if the model needs labels that the data does not have."""
-    classes = experiment.model.num_classes
-    if classes == 0:
+    classes, training = experiment.model.num_classes, experiment.training
+    if classes == 0 or training is None:
         return
     family, labels = experiment.model.family, splits.train.labels
     in_data = int(labels.max()) + 1 if labels.ndim == 1 else 0
@@ -228,12 +278,12 @@ def _check_labels(experiment: Experiment, splits: Splits) -> None:
         f"{family}: num_classes must be the {in_data} classes of {experiment.data.name}",
         num_classes=classes,
     )
-    labelled = labels[: experiment.training.max_images][: experiment.training.num_labelled]
+    labelled = labels[: training.max_images][: training.num_labelled]
     require(
         len(np.unique(labelled)) == classes,
         f"{family} needs a labelled image of each of the {classes} classes; take a larger "
         "num_labelled",
-        num_labelled=experiment.training.num_labelled,
+        num_labelled=training.num_labelled,
         classes_among_them=len(np.unique(labelled)),
     )
 

@@ -54,10 +54,10 @@ def image_bytes(experiment: Experiment, splits: Splits, total: int) -> int:
 
     `Batches` holds all of them there or none.
     """
-    images = splits.train.images
-    if not isinstance(images, np.ndarray):
+    images, training = splits.train.images, experiment.training
+    if not isinstance(images, np.ndarray) or training is None:
         return 0
-    size = int(images[: experiment.training.max_images].nbytes)
+    size = int(images[: training.max_images].nbytes)
     return size if size <= DEVICE_FRACTION * total else 0
 
 
@@ -76,12 +76,10 @@ def shorten(experiment: Experiment, images: int) -> Experiment:
         steps = len(chain.record)
         last = max(steps - 1, min(chain.record[-1], FEW_STEPS // max(1, batches) + 1))
         chains.append(dataclasses.replace(chain, record=(*range(steps - 1), last)))
-    few = min(STEPS * training.batch_size, images)
-    return dataclasses.replace(
-        experiment,
-        training=dataclasses.replace(training, epochs=1, max_images=few),
-        chains=tuple(chains),
-    )
+    if training is not None:
+        few = min(STEPS * training.batch_size, images)
+        training = dataclasses.replace(training, epochs=1, max_images=few)
+    return dataclasses.replace(experiment, training=training, chains=tuple(chains))
 
 
 def gpu_fraction(peak: Peak, at_most: int) -> float:

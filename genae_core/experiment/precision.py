@@ -60,7 +60,8 @@ def compute_choices(
     else:
         plain = [ComputeConfig(), *([ComputeConfig(channels_last=True)] if images else [])]
         ways = plain + ([lower] if bf16 else [])
-    if not graphs or has_dropout(model) or experiment.training.decay != "none":
+    training = experiment.training
+    if not graphs or has_dropout(model) or training is None or training.decay != "none":
         return ways
     return [dataclasses.replace(way, cuda_graphs=on) for way in ways for on in (False, True)]
 

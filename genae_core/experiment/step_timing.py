@@ -54,6 +54,7 @@ class ShortTraining(NamedTuple):
 
 def timing_images(experiment: Experiment, split: Split) -> Split:
     """As many images of the split as a timed training uses."""
+    assert experiment.training is not None
     rows = np.arange(experiment.training.batch_size * STEPS) % len(split.images)
     return Split(split.images[rows], split.labels[rows])
 
@@ -145,6 +146,7 @@ def train_shortly(
     With several seeds, their models are trained as one stacked model. The first epoch includes
     what is set up once.
     """
+    assert experiment.training is not None
     training = dataclasses.replace(
         experiment.training, epochs=2, max_images=None, num_labelled=None
     )

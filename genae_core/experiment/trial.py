@@ -12,7 +12,7 @@ from genae_core.evaluation.chains import ChainResult, evaluate
 from genae_core.evaluation.references import ReferenceData, fit_references
 from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
-from genae_core.models.base import Examples
+from genae_core.models.base import Examples, GenerativeModel
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.samplers.config import ChainConfig
 from genae_core.training.batches import Batches
@@ -29,7 +29,8 @@ class TrialResult(NamedTuple):
     Attributes:
         model: The trained model, in evaluation mode.
         draw: The random stream of the training, in its state at the end.
-        training: The loss terms of the training, and its seconds.
+        training: The loss terms of the training, and its seconds; none for a model that is
+            already trained.
         chains: The results of the chains, in the experiment's order.
         failed: The chains that left the range of floating-point numbers, each with the error.
     """
@@ -49,7 +50,7 @@ def replica_of(
     snapshots: SnapshotStore | None = None,
     examples: Examples | None = None,
 ) -> Replica:
-    """The untrained model of an experiment, with everything that its training needs.
+    """The untrained model of an experiment that has a training, with everything that it needs.
 
     Args:
         experiment: The experiment, resolved for these splits.
@@ -59,12 +60,10 @@ def replica_of(
         snapshots: The store of the training's snapshots.
         examples: The training images of another seed's replica, to share their memory.
     """
-    draw = Draw(experiment.seed, "training", device=device)
-    with draw.as_global():
-        model = build_model(experiment.model, experiment.data.shape).to(device)
-    compute_as(model, experiment.compute or ComputeConfig())
+    training = experiment.training
+    assert training is not None
+    model, draw = _build(experiment, device)
     if examples is None:
-        training = experiment.training
         count = min(training.max_images or len(splits.train.images), len(splits.train.images))
         binarize, num_labelled = experiment.data.binarize, training.num_labelled
         examples = Batches(splits.train, count, binarize, draw.device, num_labelled).examples()
@@ -75,6 +74,15 @@ def replica_of(
     return Replica(model, model.stages(), examples, draw, Callbacks(watch, snapshots))
 
 
+def _build(experiment: Experiment, device: torch.device | str) -> tuple[GenerativeModel, Draw]:
+    """The model of an experiment before its training, and the random stream of the training."""
+    draw = Draw(experiment.seed, "training", device=device)
+    with draw.as_global():
+        model = build_model(experiment.model, experiment.data.shape).to(device)
+    compute_as(model, experiment.compute or ComputeConfig())
+    return model, draw
+
+
 def run_trial(
     experiment: Experiment,
     splits: Splits,
@@ -83,7 +91,7 @@ def run_trial(
     on_epoch: Callable[[nn.Module, Progress], None] = lambda *_: None,
     snapshots: SnapshotStore | None = None,
 ) -> TrialResult:
-    """Train the experiment's model and run its chains.
+    """Train the experiment's model, unless it is already trained, and run its chains.
 
     A chain that leaves the range of floating-point numbers raises nothing: the result names it.
 
@@ -102,9 +110,14 @@ def run_trial(
     Raises:
         NonFiniteLossError: A loss term is NaN or infinite.
     """
-    replica = replica_of(experiment, splits, device, on_epoch, snapshots)
-    model, stages, examples, draw, callbacks = replica
-    trained = fit(model, stages, examples, experiment.training, draw, callbacks)
+    if experiment.training is None:
+        model, draw = _build(experiment, device)
+        model.eval()
+        trained = TrainingResult([], 0.0)
+    else:
+        replica = replica_of(experiment, splits, device, on_epoch, snapshots)
+        model, stages, examples, draw, callbacks = replica
+        trained = fit(model, stages, examples, experiment.training, draw, callbacks)
     data = ReferenceData(splits, classifier, experiment.data.binarize, device)
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     references = {half: fit_references(data, half) for half in halves}

@@ -17,6 +17,7 @@ from .base import encode_all as encode_all
 from .cluster_aae import ClusterAAE as ClusterAAE
 from .cluster_aae import ClusterAAEConfig as ClusterAAEConfig
 from .config import ModelConfig as ModelConfig
+from .config import TrainedModelConfig as TrainedModelConfig
 from .config import check_model_config as check_model_config
 from .ex_post_ae import ExPostAE as ExPostAE
 from .ex_post_ae import ExPostAEConfig as ExPostAEConfig
@@ -36,3 +37,5 @@ from .vae import VAEConfig as VAEConfig
 from .wae import WAE as WAE
 from .wae import WAEConfig as WAEConfig
 from .wrapped import wrap as wrap
+from .wrapped_checkpoint import WrappedConfig as WrappedConfig
+from .wrapped_checkpoint import wrapped_config as wrapped_config

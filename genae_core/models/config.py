@@ -60,6 +60,19 @@ class ModelConfig(Protocol):
         """
 
 
+class TrainedModelConfig(ModelConfig):
+    """The config of a model that is already trained: `build` gives it with its weights.
+
+    Its experiments have `training=None`, and its cells are run once, because a seed would change
+    nothing.
+    """
+
+
+def is_trained(config: object) -> bool:
+    """Whether the config is of a model that is already trained."""
+    return isinstance(config, TrainedModelConfig)
+
+
 MEANINGS = {
     "latent_dim": "the dimension of the latent code: add a field or a property",
     "family": "the family's name for people: derive the class from genae_core.models.ModelConfig, "

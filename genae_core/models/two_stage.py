@@ -20,7 +20,7 @@ from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import Autoencoder, Batch, Examples, Phase, Stage, encode_all
-from genae_core.models.config import ModelConfig, check_model_config
+from genae_core.models.config import ModelConfig, check_model_config, is_trained
 from genae_core.nets.base import Shape
 
 SMALLEST_SCALE = 1e-6  # Codes are divided by their standard deviations, but not by less than this.
@@ -50,6 +50,12 @@ class TwoStageConfig(ModelConfig):
         require(
             not isinstance(self.autoencoder, TwoStageConfig),
             f"{self.family} is built on an autoencoder, not on another two-stage model",
+            autoencoder=type(self.autoencoder).__name__,
+        )
+        require(
+            not is_trained(self.autoencoder),
+            f"{self.family} trains its autoencoder, or takes one of genae's (finished); fit a "
+            "prior to the codes of a model of another package with ChainConfig.fitted_prior",
             autoencoder=type(self.autoencoder).__name__,
         )
         if self.epochs is not None:

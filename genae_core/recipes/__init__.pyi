@@ -27,6 +27,7 @@ from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
 from .options import DataOptions as DataOptions
 from .options import StudyOptions as StudyOptions
+from .options import WrappedOptions as WrappedOptions
 from .other_results import results_table as results_table
 from .other_results import sample_models as sample_models
 from .paper_rows import print_rows as print_rows
@@ -50,3 +51,6 @@ from .study import study_parts as study_parts
 from .trained_model import TrainedModel as TrainedModel
 from .trained_model import fetch_experiment as fetch_experiment
 from .trained_model import fetch_trained_model as fetch_trained_model
+from .wrapped_cells import ancestral_chains as ancestral_chains
+from .wrapped_cells import wrapped_experiment as wrapped_experiment
+from .wrapped_cells import wrapped_models as wrapped_models

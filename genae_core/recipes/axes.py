@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
+from genae_core.models.config import is_trained
 from genae_core.recipes.settings import parse_setting, replace_settings, settings_of
 
 Value = str | int | float | bool
@@ -93,14 +94,19 @@ def axes_of(
 def settings_to_vary(experiment: Experiment, unused: Collection[str] = ()) -> dict[str, Any]:
     """The settings of an experiment that an axis can vary, each with its type, by dotted name.
 
+    A model that is already trained has none itself, and neither has its training.
+
     Args:
         experiment: The experiment.
         unused: The fields of the model's config that are left out.
     """
-    model = settings_of(experiment.model, without=unused)
+    model = {}
+    if not is_trained(experiment.model):
+        model = settings_of(experiment.model, without=unused)
     if "latent_dim" not in model and "autoencoder.latent_dim" in model:
         model = {"latent_dim": model["autoencoder.latent_dim"], **model}
-    parts = (model, settings_of(experiment.training), settings_of(experiment.chains[0]))
+    training = {} if experiment.training is None else settings_of(experiment.training)
+    parts = (model, training, settings_of(experiment.chains[0]))
     return {
         f"{part}.{name}": kind
         for part, settings in zip(PARTS, parts, strict=True)

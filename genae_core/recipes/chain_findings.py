@@ -46,6 +46,8 @@ def describe_chains(
 def _describe_published(model: str, label: str, runs: Sequence[StoredRun]) -> str:
     last = max(runs[0].chain["fcd"])
     start, best = _scalars(runs, "fcd_step0"), _scalars(runs, "fcd_best")
+    if last == 0:
+        return f"{model}. {label}: the FCD is {_mean(start)}; it has no steps."
     end = _fcd_at(runs, last)
     return (
         f"{model}, {len(runs)} seed{'s' if len(runs) > 1 else ''}. {label}: the FCD goes from "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from genae_core.experiment.experiment import check_sampler
+from genae_core.experiment.experiment import sampler_obstacles
 from genae_core.models.config import ModelConfig
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
@@ -72,20 +72,13 @@ def refusals_of(
     model: ModelConfig, chains: Sequence[LabelledChain], shape: Shape
 ) -> list[Refusal]:
     """The chains that do not apply to a model of images of this shape."""
+    obstacles = sampler_obstacles(model, (chain for _, chain in chains), shape)
     refusals = []
     for label, chain in chains:
-        reason = _reason(model, chain, shape)
+        reason = obstacles.get(chain)
+        if reason is None and chain.sampler == EncodeDecode(corrupt=False):
+            if getattr(model, "noise", 0.0) == 0:
+                reason = "the model corrupts nothing, so this is the published chain"
         if reason is not None:
             refusals.append(Refusal(label, reason))
     return refusals
-
-
-def _reason(model: ModelConfig, chain: ChainConfig, shape: Shape) -> str | None:
-    """Why the chain does not apply to the model; None if it does."""
-    if chain.sampler == EncodeDecode(corrupt=False) and getattr(model, "noise", 0.0) == 0:
-        return "the model corrupts nothing, so this is the published chain"
-    try:
-        check_sampler(model, chain, shape)
-    except ValueError as error:
-        return str(error)
-    return None

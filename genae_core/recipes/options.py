@@ -10,7 +10,7 @@ import tyro
 
 from genae_core import recipes
 from genae_core.config import require, require_positive_int
-from genae_core.config.places import locate_fields
+from genae_core.config.places import local_path, locate_fields
 from genae_core.recipes.dataset_names import FileDataset
 from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
 from genae_core.sweep.options import LaunchOptions, ShardOptions
@@ -106,6 +106,33 @@ class StudyOptions(DataOptions, LaunchOptions):
     def assignments(self) -> tuple[str, ...]:
         """The texts NAME=VALUE of all flags --set."""
         return tuple(text for group in self.settings for text in group)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrappedOptions:
+    """The flags about models that are already trained."""
+
+    wrapped: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.arg(metavar="LOADER CHECKPOINT [NAME]"),
+        tyro.conf.UseAppendAction,
+    ] = ()
+    """A model of another package, which is sampled and not trained (repeatable): what loads it,
+    the path of its checkpoint, and its name in tables. The loader is pythae, autoencoder_kl, or
+    MODULE:FUNCTION of your own code, which --trust names."""
+
+    def __post_init__(self) -> None:
+        places = []
+        for words in self.wrapped:
+            require(
+                len(words) in (2, 3),
+                "--wrapped takes a loader, the path of a checkpoint, and perhaps a name",
+                wrapped=words,
+            )
+            loader, checkpoint, *name = words
+            places.append((loader, str(local_path(checkpoint, "--wrapped")), *name))
+        object.__setattr__(self, "wrapped", tuple(places))
+        super().__post_init__()  # type: ignore[misc]  # of the other options of a study
 
 
 @dataclass(frozen=True, kw_only=True)

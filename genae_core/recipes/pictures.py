@@ -159,9 +159,11 @@ def draw_interpolations(
         for run in tracker.read_runs(sweep)
         if run.status == "FINISHED" and run.tags["stage"] == "model"
     ]
-    first = min((int(run.tags["seed"]) for run in models), default=0)
+    first: dict[str, StoredRun] = {}
+    for run in sorted(models, key=lambda run: int(run.tags["seed"])):
+        first.setdefault(run.tags["cell"], run)
     ends = images_of(split, np.arange(min(2 * PAIRS, len(split.images) // 2 * 2)), binarize)
-    for run in (run for run in models if int(run.tags["seed"]) == first):
+    for run in first.values():
         model = model_of(tracker, run)
         if isinstance(model, Autoencoder):
             picture = interpolations(model, ends.reshape(2, -1, *ends.shape[1:]), chain)

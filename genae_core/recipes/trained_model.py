@@ -51,7 +51,9 @@ class StoredExperiment(NamedTuple):
 
     def _read(self, values: dict[str, Any]) -> Any:
         with say_what_to_trust(self.own_code, f"run {self.run_id}"):
-            return config.from_dict(values)
+            read = config.from_dict(values)
+            config.own_definitions(read)  # raises if one of its functions is not known
+            return read
 
 
 class TrainedModel(NamedTuple):

@@ -13,6 +13,7 @@ from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
 
 Start = int | Tensor
+NO_ENCODER = "the model has no encoder"
 
 
 class Chain(NamedTuple):
@@ -128,6 +129,24 @@ class ModelWithPrior:
 
     def latent_prior(self) -> Distribution:
         return self.fitted_prior
+
+
+class DecoderAlone:
+    """A model without an encoder, with the methods of one that say why they cannot be called."""
+
+    def __init__(self, model: Any) -> None:
+        self.latent_prior, self.decode = model.latent_prior, model.decode
+
+    def encode(self, x: Tensor) -> Distribution:
+        raise ValueError(NO_ENCODER)
+
+    def corrupt(self, x: Tensor, draw: Draw) -> Tensor:
+        raise ValueError(NO_ENCODER)
+
+
+def has_encoder(model: Any) -> bool:
+    """Whether a model, of genae or of your own, can encode. A GAN's generator cannot."""
+    return callable(getattr(model, "encode", None))
 
 
 def start_latents(model: Sampleable, start: Start, draw: Draw) -> Tensor:

@@ -82,6 +82,8 @@ def choose_compute(
         # A sweep of a version without this choice computed in plain fp32.
         before = ComputeConfig(**manifest.get("compute", {}))
         return replace(before, cuda_graphs=before.cuda_graphs and options.cuda_graphs)
+    if all(cell.training is None for cell in sweep.cells.values()):
+        return ComputeConfig()
     gpu = options.gpus > 0
     # What this process's CPU can do says nothing about a GPU, or about a cluster's other nodes.
     bf16 = gpu or options.joins or has_bf16()
@@ -127,6 +129,8 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
     """
     if manifest := _manifest(folder, options):
         return bool(manifest.get("together", False))
+    if all(cell.training is None for cell in sweep.cells.values()):
+        return False
     if options.seeds_together != "auto" or len(options.seeds) == 1:
         return options.seeds_together == "yes"
     if isinstance(splits.train.images, StreamedImages):
@@ -165,8 +169,10 @@ def _manifest(folder: Path, options: LaunchOptions) -> dict[str, Any]:
 
 
 def _largest(sweep: Sweep, splits: Splits) -> Experiment:
-    """The cell with the largest model, which decides for all cells."""
-    return largest_model(sweep.cells.values(), splits.train.images.shape[1:])
+    """The cell with the largest model that is trained, or else the largest; it decides for all."""
+    cells = sweep.cells.values()
+    trained = [cell for cell in cells if cell.training is not None]
+    return largest_model(trained or cells, splits.train.images.shape[1:])
 
 
 def _name_of(compute: ComputeConfig) -> str:

@@ -34,6 +34,15 @@ def cell_label(params: Params) -> str:
     )
 
 
+def seeds_of(cell: Experiment, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds that a cell is run with.
+
+    A model that is already trained is run once, with seed 0: its runs with several seeds would be
+    equal, and would look as if the seeds agreed.
+    """
+    return (0,) if cell.training is None else seeds
+
+
 def cell_experiment(
     params: Params, cells: dict[str, Experiment], splits: Splits, compute: ComputeConfig
 ) -> Experiment:
@@ -52,4 +61,6 @@ def cell_experiment(
         experiment = resolve(dataclasses.replace(proposed, data=data), splits)
     else:
         experiment = cells[cell_key(params)]
+    if experiment.training is None:  # it computes as its own code says
+        compute = ComputeConfig()
     return dataclasses.replace(experiment, compute=experiment.compute or compute)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from genae_core.config.own_functions import adopt_functions
 from genae_core.config.registry import adopt
 from genae_core.data.parts import map_here
 from genae_core.sweep import ray_cluster
-from genae_core.sweep.own_classes import classes_to_send
+from genae_core.sweep.own_classes import classes_to_send, functions_to_send
 from genae_core.sweep.ray_cluster import import_ray
 from genae_core.sweep.ray_errors import translate_errors
 
@@ -62,7 +63,7 @@ class ClusterMapper:
         ray = import_ray()
         node = ray.get_runtime_context().get_node_id()
         selector = {"ray.io/node-id": node} if self.node_local else None
-        reference = ray.put((classes_to_send(), job))
+        reference = ray.put((classes_to_send(), functions_to_send(), job))
         _import_early(len(parts), selector)
         import ray.data  # noqa: PLC0415
 
@@ -103,9 +104,10 @@ def _call(function: Callable[[], Any]) -> Row:
 
 
 def _receive(reference: Any) -> Any:
-    """The job, in a worker, which also registers the user's own classes."""
-    own, job = import_ray().get(reference)
-    adopt(own)
+    """The job, in a worker, which also registers the user's own classes and functions."""
+    classes, functions, job = import_ray().get(reference)
+    adopt(classes)
+    adopt_functions(functions)
     return job
 
 

@@ -18,6 +18,7 @@ from genae_core.config.errors import print_error, shows_tracebacks
 from genae_core.config.home import home
 from genae_core.config.messages import print_warning
 from genae_core.config.own_code import refuse_while_importing
+from genae_core.config.own_functions import own_functions
 from genae_core.config.own_parts import describe_obstacles
 from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
@@ -97,7 +98,7 @@ def _check_cells(plan: Plan) -> None:
     cells = plan.cells.values()
     for cell in cells:
         config.check_readable(cell)
-    if classes_to_send():
+    if classes_to_send() or own_functions():
         check_sendable(cells)
     for warning in sorted({text for cell in cells for text in describe_obstacles(cell)}):
         print_warning(warning)
@@ -198,10 +199,22 @@ def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
         f"{study}: {len(plan.grid)} trials x {seeds} seeds x {chains} chain configs = "
         f"{len(plan.grid) * seeds * chains} runs"
     )
+    print_trained(plan)
     for number, params in enumerate(plan.grid, 1):
         print(f"  {number:>3}  {cell_label(params)}")
     if plan.seconds:
         print(f"  then what TPE proposes, for {plan.seconds / 60:g} minutes in all")
+
+
+def print_trained(plan: Plan) -> None:
+    """Print how many cells need no training, if there are any."""
+    trained = sum(cell.training is None for cell in plan.cells.values())
+    if trained:
+        print(
+            f"already trained: the models of {trained} of {len(plan.cells)} trials; each is "
+            "sampled once, without training, whatever --seeds and --epochs say",
+            flush=True,
+        )
 
 
 def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedSweep:
@@ -212,6 +225,7 @@ def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedS
         cells, data = sweep_folder.keep_places(folder, plan.cells)
         plan = plan._replace(cells=cells)
     _join_ray(place.tracker.uri, options)
+    preparation.check_checkpoints(cell.model for cell in plan.cells.values())
     _check_memory(options)
     parallel = _trials_at_a_time(options, plan.max_trials)
     sweep, splits, classifier = preparation.prepare(place, plan.cells, data, parallel, options)
@@ -242,6 +256,7 @@ def _announce(prepared: PreparedSweep) -> None:
         f"{sweep.tags['dataset']}, {prepared.parallel} trials at a time{hours}. Ctrl-C stops it "
         "and keeps what has finished."
     )
+    print_trained(plan)
     if options.price_per_node_hour is not None:
         cost = projected_cost(
             trials=plan.max_trials,

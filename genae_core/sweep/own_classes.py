@@ -14,6 +14,7 @@ from typing import Any
 from genae_core.config.definitions import OURS, is_installed
 from genae_core.config.errors import reason_of
 from genae_core.config.own_code import TRUSTED
+from genae_core.config.own_functions import OwnFunction, own_functions
 from genae_core.config.registry import user_classes
 from genae_core.sweep.ray_cluster import import_ray
 
@@ -24,14 +25,21 @@ def classes_to_send() -> tuple[type, ...]:
     A class that cannot be sent is left out; `check_sendable` says whether it is needed.
     """
     send_modules()
-    classes = []
-    for kind in user_classes():
-        try:
-            import_ray().cloudpickle.dumps(kind)
-        except Exception:  # pickle raises what the user's own objects raise
-            continue
-        classes.append(kind)
-    return tuple(classes)
+    return tuple(kind for kind in user_classes() if _can_be_sent(kind))
+
+
+def functions_to_send() -> dict[str, OwnFunction]:
+    """The user's own functions that configs name, which a worker calls by these names."""
+    send_modules()
+    return {name: own for name, own in own_functions().items() if _can_be_sent(own)}
+
+
+def _can_be_sent(code: object) -> bool:
+    try:
+        import_ray().cloudpickle.dumps(code)
+    except Exception:  # pickle raises what the user's own objects raise
+        return False
+    return True
 
 
 def check_sendable(values: Iterable[Any]) -> None:
@@ -58,6 +66,7 @@ def _own_modules() -> Iterator[ModuleType]:
     """The imported modules that lie where the script, a trusted module or an own class lies."""
     names = {"__main__", *(module.__name__ for module in TRUSTED)}
     names |= {kind.__module__ for kind in user_classes()}
+    names |= {own.function.__module__ for own in own_functions().values()}
     roots = {_root(sys.modules.get(name)) for name in names} - {None}
     for name, module in list(sys.modules.items()):
         if name != "__main__" and module.__name__ == name and _root(module) in roots:

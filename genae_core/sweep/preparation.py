@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from genae_core.metrics.classifier_cache import (
     checked_classifier,
     load_classifier,
 )
+from genae_core.models.config import ModelConfig
+from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.sweep.options import LaunchOptions
@@ -115,6 +118,30 @@ def _study_script() -> Path | None:
     if script.name != PROGRAM and not script.is_relative_to(package):
         return script
     return next((Path(file) for code in TRUSTED if (file := code.__file__)), None)
+
+
+def check_checkpoints(models: Iterable[ModelConfig]) -> None:
+    """Check that every node can read the checkpoints of other packages, before the first trial.
+
+    A node that joins later is not asked; a trial there fails with the same reason.
+
+    Raises:
+        ValueError: A node has no such file.
+    """
+    places = {model.checkpoint for model in models if isinstance(model, WrappedConfig)}
+    if not places or len(ray_cluster.nodes()) == 1:
+        return
+    for host, missing in ray_cluster.call_on_each_node(unreadable, sorted(places)):
+        if missing:
+            raise ValueError(
+                f"the node {host} cannot read the checkpoint {missing[0]}: every worker loads it. "
+                "Put it where all nodes find it under this path, such as shared storage"
+            )
+
+
+def unreadable(places: Sequence[str]) -> list[str]:
+    """The files and folders that this machine cannot read."""
+    return [place for place in places if not os.access(place, os.R_OK)]
 
 
 def command_without_secrets() -> str:

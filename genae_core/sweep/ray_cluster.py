@@ -274,6 +274,28 @@ def call_once(
     return result
 
 
+def call_on_each_node(
+    function: Callable[..., Result], *arguments: Any
+) -> list[tuple[str, Result]]:
+    """Call the function on each node that is alive, beside whatever runs there.
+
+    Returns the name of each node's host with the result. Raises what the function raises.
+    """
+    ray = import_ray()
+    from ray.util.scheduling_strategies import (  # noqa: PLC0415
+        NodeAffinitySchedulingStrategy,
+    )
+
+    with translate_errors():
+        calls = []
+        for node in ray.nodes():
+            if node["Alive"]:
+                place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                call = ray.remote(num_cpus=0, scheduling_strategy=place)(function)
+                calls.append((node["NodeManagerHostname"], call.remote(*arguments)))
+        return [(host, ray.get(call)) for host, call in calls]
+
+
 @contextlib.contextmanager
 def request_nodes(trial: dict[str, float], count: int) -> Iterator[None]:
     """During the block, ask the autoscaler for the nodes of `count` trials.

@@ -168,6 +168,7 @@ class SeedRuns:
                 "chain": label,
                 "model_run": self.first.folder.name,
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
+                **({"training": "none"} if experiment.training is None else {}),
                 **own_code_tag(one_chain),
             }
             name = f"{model.family}-{model.latent_dim} {label} s{self.seed}"

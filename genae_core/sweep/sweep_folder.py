@@ -33,6 +33,7 @@ from genae_core.data.shards import WHERE
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.sweep.cells import Params, cell_key
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import PreparedSweep
@@ -231,12 +232,15 @@ def _words(seeds: list[int]) -> str:
 def _without_place(cell: dict[str, Any]) -> dict[str, Any]:
     """The JSON values of an experiment without the place of the images, which may have moved.
 
-    The checkpoint of a finished autoencoder must be the same, however its place is spelled.
+    The checkpoint of a finished autoencoder must be the same, however its place is spelled. That
+    of a model of another package is known by its content, wherever it lies.
     """
     data = {name: value for name, value in cell["data"].items() if name not in WHERE}
     model = dict(cell["model"])
     if isinstance(model.get("finished"), str):
         model["finished"] = locate(model["finished"])
+    if model[config.KEY] == config.name_of(WrappedConfig):
+        del model["checkpoint"]
     return {**cell, "data": data, "model": model}
 
 
@@ -265,8 +269,9 @@ def keep_places(
     kept = {}
     for key, cell in cells.items():
         model = config.from_dict(stored_cells[key]["model"])
-        same = (stored, model) == (cell.data, cell.model)
-        kept[key] = cell if same else dataclasses.replace(cell, data=stored, model=model)
+        if model == cell.model:  # the checkpoint of another package may have moved
+            model = cell.model
+        kept[key] = dataclasses.replace(cell, data=stored, model=model)
     before, now = root_of(stored), root_of(present)
     if before is None or now is None:
         return kept, stored

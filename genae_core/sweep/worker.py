@@ -21,7 +21,7 @@ from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.trial import replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
-from genae_core.sweep.cells import Params, cell_experiment, cell_label
+from genae_core.sweep.cells import Params, cell_experiment, cell_label, seeds_of
 from genae_core.sweep.memory_limit import limit_memory
 from genae_core.sweep.progress import write_progress
 from genae_core.sweep.prometheus import observe
@@ -144,7 +144,7 @@ class _CellTrial:
         """The seeds that must still be run. Keeps the best FCDs of the others."""
         finished = finished_runs(self.sweep)
         unfinished = []
-        for seed in self.sweep.seeds:
+        for seed in seeds_of(self.cell, self.sweep.seeds):
             experiment = dataclasses.replace(self.cell, seed=seed)
             runs = SeedRuns.open(experiment, self.sweep, self.warn)
             best = runs.best_fcd(finished)
@@ -225,8 +225,10 @@ class _CellTrial:
                 )
             )
         stages: list[StageStart] = []
+        training = seeds[0].experiment.training
+        assert training is not None
         try:
-            fit_together(replicas, seeds[0].experiment.training, stages.append)
+            fit_together(replicas, training, stages.append)
         except Exception as error:
             self.warn(f"from here the seeds are trained one after the other: {error}")
             self._tag_stacking(seeds, "no")

@@ -26,6 +26,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.base import GenerativeModel
 from genae_core.models.config import ModelConfig, check_model_config
 from genae_core.models.two_stage import TwoStage, TwoStageConfig
+from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.nets.base import Shape
 
 WEIGHTS = "weights.safetensors"
@@ -106,11 +107,16 @@ def save_model(
 
     Raises:
         ValueError: The model could not be loaded again, because the class of the config is not
-            registered or lacks an attribute of `ModelConfig`.
+            registered or lacks an attribute of `ModelConfig`; or the checkpoint of a
+            `WrappedConfig` is missing or has changed.
         OSError: The disk fails or is full.
     """
     check_model_config(model_config)
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if isinstance(model_config, WrappedConfig):  # Its loader needs the files and not the weights.
+        state = model_config.read_files()
+    else:
+        state = model.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in state.items()}
     tensors["draw"] = draw.generator.get_state()
     write(
         local_path(folder, "a checkpoint"),
@@ -157,6 +163,12 @@ def restore_model(
     changes = "; ".join(describe_changes(model_config, description.get(config.OWN_CODE)))
     prefix = "model."
     weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    if isinstance(model_config, WrappedConfig):
+        try:
+            return model_config.load_files(weights, tuple(description["shape"]))
+        except ValueError as error:
+            why = f"{changes}; " if changes else ""
+            raise ValueError(f"{source}: {why}{error}") from None
     try:
         model = model_config.build(tuple(description["shape"]))
         model.load_state_dict(weights)
@@ -190,6 +202,7 @@ def _config_of(description: dict[str, Any], source: str) -> ModelConfig:
         raise ValueError(f"{source} is a checkpoint, but not of a generative model")
     with say_what_to_trust(description.get(config.OWN_CODE), source):
         model_config: ModelConfig = config.from_dict(description["model"])
+        config.own_definitions(model_config)  # raises if one of its functions is not known
     try:
         check_model_config(model_config)
     except ValueError as error:

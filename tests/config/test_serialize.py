@@ -36,6 +36,7 @@ from genae_core.models.aae import AAEConfig
 from genae_core.models.base import AdamConfig
 from genae_core.models.config import ModelConfig
 from genae_core.models.vae import VAEConfig
+from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.base import PriorConfig
@@ -60,6 +61,8 @@ VALUES: dict[Any, Any] = {
     Sampler: EncodeDecode(corrupt=False, decode="sample"),
     FittedPriorConfig: ExPostMixture(components=3),
 }
+# Values of fields that not every text fits.
+TEXTS = {(WrappedConfig, "loader"): "pythae", (WrappedConfig, "sha256"): 64 * "a"}
 
 
 def _value(hint: Any) -> Any:
@@ -82,7 +85,7 @@ def _filled(kind: type, every: bool = False) -> Any:
     """The config with values for its required fields, or for every field that allows one."""
     hints = typing.get_type_hints(kind)
     required = {
-        f.name: _value(hints[f.name])
+        f.name: TEXTS.get((kind, f.name), _value(hints[f.name]))
         for f in dataclasses.fields(kind)
         if f.default is f.default_factory is dataclasses.MISSING
     }

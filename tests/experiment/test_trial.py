@@ -27,13 +27,18 @@ from genae_core.metrics.fcd import (
     frechet_distance,
     frechet_estimate,
 )
+from genae_core.models.wrapped import WrappedAutoencoder, WrappedDecoder, wrap
+from genae_core.models.wrapped_checkpoint import wrapped_config
+from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
+from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.base import Chain
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.loop import ChainRecord, run_chain
 from genae_core.testing import tiny
 from genae_core.testing.toys import digest
 from genae_core.training.batches import to_pixels
+from genae_core.training.checkpoint import load_model, save_model
 from genae_core.training.session import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -354,3 +359,69 @@ def test_chains_that_share_a_batch_are_in_one_block(
         )
     for blocks in statistics.halves:
         assert sorted((b.count for b in blocks if b.count), reverse=True) == sizes
+
+
+def load_vae(path: Path, shape: Shape) -> WrappedAutoencoder:
+    """One of genae's checkpoints, as if it were of another package."""
+    model: Any = load_model(path)
+    prior, noise = model.latent_prior(), model.config.noise
+    return wrap(model, model.encode, model.decode, model.latent_dim, shape, noise, prior)
+
+
+def load_decoder(path: Path, shape: Shape) -> WrappedDecoder:
+    model = load_model(path)
+    return wrap(model, None, model.decode, model.latent_dim, shape, prior=model.latent_prior())
+
+
+def test_a_model_that_is_not_trained_has_the_results_of_the_run_that_trained_it(
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    result: TrialResult,
+    tmp_path: Path,
+) -> None:
+    shape: Any = experiment.data.shape
+    save_model(tmp_path / "vae", result.model, experiment.model, shape, result.draw)
+    model = wrapped_config(tmp_path / "vae", load_vae, shape)
+    assert model.noise == 0.2
+    fitted = dataclasses.replace(experiment.chains[0], fitted_prior=ExPostMixture(components=2))
+    chains = (*experiment.chains, fitted)
+    theirs = dataclasses.replace(experiment, model=model, training=None, chains=chains)
+    again = run_trial(resolve(theirs, splits), splits, classifier)
+    assert again.training == ([], 0.0) and not again.failed
+    data = ReferenceData(splits, classifier)
+    wanted = [*result.chains, evaluate(result.model, fitted, data)]
+    for one, other in zip(again.chains, wanted, strict=True):
+        assert (one.fcd_val, one.fcd, one.floor) == (other.fcd_val, other.fcd, other.floor)
+        assert repr((one.curves, one.scalars, one.mixing, one.latent)) == repr(
+            (other.curves, other.scalars, other.mixing, other.latent)
+        )
+        assert all(np.array_equal(*pair) for pair in zip(one.grids, other.grids, strict=True))
+
+
+def test_a_decoder_alone_is_measured_as_the_decoder_of_its_autoencoder(
+    experiment: Experiment,
+    splits: Splits,
+    classifier: Classifier,
+    result: TrialResult,
+    tmp_path: Path,
+) -> None:
+    shape: Any = experiment.data.shape
+    save_model(tmp_path / "vae", result.model, experiment.model, shape, result.draw)
+    model = wrapped_config(tmp_path / "vae", load_decoder, shape)
+    chain = dataclasses.replace(experiment.chains[0], sampler=Ancestral(), record=(0, 1, 2, 3, 4))
+    alone = dataclasses.replace(experiment, model=model, training=None, chains=(chain,))
+    (one,) = run_trial(resolve(alone, splits), splits, classifier).chains
+    whole = evaluate(result.model, chain, ReferenceData(splits, classifier))
+    assert (one.fcd_val, one.fcd, one.floor) == (whole.fcd_val, whole.fcd, whole.floor)
+    of_codes = {"z_posterior_mmd", "z_posterior_w2"}
+    of_codes |= {f"{name}_se" for name in of_codes}
+    assert whole.curves.keys() - one.curves.keys() == of_codes
+    of_encoder = {"reconstruction_error", "reconstruction_error_se", "posterior_sd", "codes_sd"}
+    assert whole.scalars.keys() - one.scalars.keys() == of_encoder
+    drawn = {"z_prior_mmd", "z_prior_mmd_se", "z_prior_w2", "z_prior_w2_se"}  # of another stream
+    for name in one.curves.keys() - drawn:
+        assert repr(one.curves[name]) == repr(whole.curves[name]), name
+    assert one.latent == {} and "rhat" in one.curves
+    with pytest.raises(ValueError, match="^the model has no encoder$"):
+        resolve(dataclasses.replace(alone, chains=experiment.chains), splits)

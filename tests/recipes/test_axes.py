@@ -7,11 +7,13 @@ import pytest
 
 from genae_core.commands import sweep as command
 from genae_core.experiment.experiment import Experiment
+from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.recipes.axes import axes_of, check_axes, grid_of, settings_to_vary, vary
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.study import study_experiment
+from genae_core.recipes.wrapped_cells import wrapped_experiment
 
 OPTIONS = StudyOptions(families=tuple(FAMILIES), smoke=True)
 
@@ -32,6 +34,32 @@ def test_varying_a_base_makes_what_a_study_makes(family: str) -> None:
     assert vary(base(family), {"model.latent_dim": 3}) == base(family, 3)
     assert vary(base(family), {"training.epochs": 7}) == base(family, epochs=7)
     assert "model.latent_dim" in settings_to_vary(base(family))
+
+
+def test_a_model_that_is_already_trained_has_axes_of_its_chains_alone() -> None:
+    model = WrappedConfig(
+        loader="pythae", checkpoint="/m", sha256=64 * "0", latent_dim=8, name="theirs"
+    )
+    recipe = dataset_recipe(OPTIONS)
+    theirs = wrapped_experiment(recipe, model, (recipe.chain(),))
+    settings = settings_to_vary(theirs)
+    assert {name.partition(".")[0] for name in settings} == {"chain"}
+    varied = vary(theirs, {"chain.batch_norm": "running"})
+    assert varied == dataclasses.replace(theirs, chains=(recipe.chain(batch_norm="running"),))
+    axis = [("training.epochs", "1")]
+    with pytest.raises(ValueError, match="theirs has no such setting, and vae has it"):
+        axes_of(axis, {"vae": base("vae"), "theirs": theirs}, {})
+
+
+def test_with_trained_models_no_family_is_trained_unless_it_is_named() -> None:
+    wrapped = (("pythae", "folder"),)
+    assert command.Options(wrapped=wrapped).families == ()
+    assert command.Options(wrapped=wrapped, families=("vae",)).families == ("vae",)
+    assert command.Options().families == ("vae",)
+    with pytest.raises(ValueError, match="--wrapped takes a loader, the path of a checkpoint"):
+        command.Options(wrapped=(("pythae",),))
+    with pytest.raises(ValueError, match="--wrapped changes the dataset's recipe, and with --fr"):
+        command.Options(wrapped=wrapped, base_run="id", axis=(("chain.seed", "1"),))
 
 
 def test_values_have_the_types_of_their_settings() -> None:

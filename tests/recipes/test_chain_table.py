@@ -6,6 +6,7 @@ from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.chain_findings import describe_chains
 from genae_core.recipes.chain_samplers import Refusal
 from genae_core.recipes.chain_table import ModelName, group_runs, table
+from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
@@ -119,3 +120,10 @@ def test_what_does_not_apply_is_a_row_with_its_reason() -> None:
     assert lines[-1] == f"n/a: {LABELS[1]}: it corrupts nothing"
     assert "102.0 ± 2.0" in lines[3] and "0.20" in lines[-2]
     assert ModelName("VAE", 10) in group_runs(known)
+
+
+def test_a_chain_without_steps_is_no_chain() -> None:
+    drawn = ChainConfig(sampler=Ancestral(), record=(0,))
+    label = chain_label(drawn)
+    said = describe_chains("GAN-2", {label: [curve(drawn, 0, {0: 12.0})]}, [*LABELS, label])
+    assert said == "GAN-2. ancestral, batch BN: the FCD is 12.0; it has no steps."

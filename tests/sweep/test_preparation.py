@@ -13,10 +13,11 @@ from genae_core import config
 from genae_core.data.base import Split, Splits
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.metrics.classifier import strengthen
-from genae_core.sweep import preparation
+from genae_core.models.wrapped_checkpoint import WrappedConfig
+from genae_core.sweep import preparation, ray_cluster
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
-from genae_core.sweep.preparation import check_classifier
+from genae_core.sweep.preparation import check_checkpoints, check_classifier
 from genae_core.sweep.sweep_folder import MANIFEST
 from genae_core.testing import tiny
 
@@ -104,3 +105,31 @@ def test_the_study_of_genaes_own_command_is_the_code_that_the_user_trusts(
     modules += [SimpleNamespace(__file__=str(tmp_path / trusted))] if trusted else []
     monkeypatch.setattr(preparation, "TRUSTED", modules)
     assert preparation._study_script() == (tmp_path / script if script else None)
+
+
+def test_a_checkpoint_that_a_node_cannot_read_is_named_before_the_first_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, missing = tmp_path / "there.pt", tmp_path / "missing.pt"
+    there.touch()
+    first, second = (
+        WrappedConfig(
+            loader="a:b", checkpoint=str(path), sha256=64 * digit, latent_dim=2, name="model"
+        )
+        for path, digit in ((there, "0"), (missing, "1"))
+    )
+    asked: list[list[str]] = []
+
+    def call(function: Any, places: list[str]) -> list[tuple[str, Any]]:
+        asked.append(places)
+        return [("head", []), ("worker", function(places))]
+
+    monkeypatch.setattr(ray_cluster, "call_on_each_node", call)
+    monkeypatch.setattr(ray_cluster, "nodes", lambda: [{}])
+    check_checkpoints([first, second])  # the only node is this one, which has read them
+    monkeypatch.setattr(ray_cluster, "nodes", lambda: [{}, {}])
+    check_checkpoints([tiny.experiment().model])
+    assert asked == []
+    check_checkpoints([first])
+    with pytest.raises(ValueError, match=f"node worker cannot read the checkpoint {missing}: eve"):
+        check_checkpoints([first, second])

@@ -1,4 +1,5 @@
-"""Classes of a user's own reach processes that cannot import where they are defined."""
+"""Classes and functions of a user's own reach processes that cannot import where they are
+defined."""
 
 from pathlib import Path
 
@@ -17,15 +18,19 @@ class Beside:
 
     def build(self):
         return double(self.number)
+
+def load(path, shape):
+    return double(path)
 """
 SEND = """
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from beside import Beside
+from beside import Beside, load
 import genae_core
 import ray
-from genae_core.sweep.own_classes import check_sendable, classes_to_send
+from genae_core.config.own_functions import name_function
+from genae_core.sweep.own_classes import check_sendable, classes_to_send, functions_to_send
 
 LOCK = threading.Lock()
 
@@ -37,7 +42,8 @@ class Locked:
 
 if __name__ == "__main__":
     classes = classes_to_send()
-    Path("sent").write_bytes(ray.cloudpickle.dumps(classes))
+    name_function(load)
+    Path("sent").write_bytes(ray.cloudpickle.dumps((classes, functions_to_send())))
     check_sendable([Beside()])
     print(*(kind.__name__ for kind in classes))
     try:
@@ -49,11 +55,16 @@ RECEIVE = """
 import pickle, sys
 from pathlib import Path
 from genae_core.config import from_json
+from genae_core.config.own_functions import adopt_functions, own_function
 from genae_core.config.registry import adopt, definition
 
-adopt(pickle.loads(Path(sys.argv[1]).read_bytes()))
+classes, functions = pickle.loads(Path(sys.argv[1]).read_bytes())
+adopt(classes)
+adopt_functions(functions)
 read = from_json('{"config": "test.beside", "number": 4}')
+load = own_function("beside:load")
 print(read.build(), definition(type(read)).path, {"beside", "helper"} & set(sys.modules))
+print(load.function(3, ()), load.definition.path, load.definition.file)
 """
 
 
@@ -76,5 +87,5 @@ def test_a_module_beside_the_script_is_sent_by_its_code(tmp_path: Path) -> None:
     names, refusal = python(here / "study.py")
     assert names == "Beside"  # the other one holds a lock, and is not needed
     assert refusal.startswith("Locked cannot be sent to the workers: TypeError: cannot pickle")
-    line = python(elsewhere / "worker.py", str(here / "sent"))
-    assert line == ["8 beside.Beside set()"]
+    lines = python(elsewhere / "worker.py", str(here / "sent"))
+    assert lines == ["8 beside.Beside set()", f"6 beside.load {here / 'beside.py'}"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from contracts.databases import new_store
+from torch import nn
 
 from genae_core.config import to_json
 from genae_core.config.home import default_store
@@ -14,8 +15,12 @@ from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.ae import AEConfig
 from genae_core.models.flow_ae import FlowAEConfig
-from genae_core.nets.base import ComputeConfig
+from genae_core.models.wrapped import WrappedDecoder, wrap
+from genae_core.models.wrapped_checkpoint import WrappedConfig, wrapped_config
+from genae_core.nets.base import ComputeConfig, Shape
 from genae_core.recipes.family_settings import settings_by_family
+from genae_core.samplers.ancestral import Ancestral
+from genae_core.samplers.config import ChainConfig
 from genae_core.sweep import autotune, driver, preparation, sweep_folder
 from genae_core.sweep.cells import EXPERIMENT, cell_experiment
 from genae_core.sweep.options import LaunchOptions
@@ -272,3 +277,37 @@ def test_flags_that_name_places_are_absolute(
     )
     assert mirror is not None and mirror.uri == "s3://b/my sweeps/s?region=x"
     assert (mirror / "states").uri == "s3://b/my sweeps/s/states?region=x"
+
+
+def load_decoder(path: Path, shape: Shape) -> WrappedDecoder:
+    net = nn.Sequential(nn.Linear(2, 64), nn.Sigmoid(), nn.Unflatten(1, shape))
+    return wrap(net, None, net, latent_dim=2, shape=shape)
+
+
+def test_the_checkpoint_of_another_package_may_move_and_may_not_change(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A sweep that is resumed reads it where it is now; its runs keep their keys."""
+
+    def cell_of(name: str) -> dict[str, Experiment]:
+        model = wrapped_config(tmp_path / name, load_decoder, (1, 8, 8))
+        chains = (ChainConfig(sampler=Ancestral(), record=(0,)),)
+        base = dataclasses.replace(tiny.experiment(), chains=chains, training=None, model=model)
+        return {"cell": base}
+
+    options = LaunchOptions(name="s", resume=True)
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    started = cell_of("a.pt")
+    about = sweep_folder._what_decides(started, options)
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    (tmp_path / "a.pt").rename(tmp_path / "b.pt")
+    moved = cell_of("b.pt")
+    sweep_folder._check_same(folder, moved, options)
+    kept = sweep_folder.keep_places(folder, moved)[0]["cell"]
+    assert isinstance(kept.model, WrappedConfig)
+    assert kept.model.checkpoint == str(tmp_path / "b.pt")
+    key = run_key("s", started["cell"], started["cell"].chains[0])
+    assert run_key("s", kept, kept.chains[0]) == key
+    (tmp_path / "b.pt").write_bytes(b"others")
+    with pytest.raises(ValueError, match="cell cell is not what .*: model.sha256 was '.*' and is"):
+        sweep_folder._check_same(folder, cell_of("b.pt"), options)
