@@ -43,6 +43,7 @@ DOORS = {
     "optuna": {"sweep"},
     "torchvision": {"data.torchvision_import", "data.download"},
     "matplotlib": {"report"},
+    "yaml": {"report"},
     "tyro": {"config.flags", "cluster", "recipes", "commands"},
     "rich": {"sweep.live"},
     "zuko": {"priors.flow"},

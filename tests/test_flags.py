@@ -24,6 +24,7 @@ SCRIPTS = (*sorted(ROOT.glob("sweeps/*.py")), *sorted(ROOT.glob("jobs/*.py")))
 BASE: dict[str, tuple[str, ...]] = {
     "paper_tables.py": ("--data-root", "nowhere"),
     "evaluate.py": ("nowhere",),
+    "export.py": ("nowhere", "--out", "out"),
     "prepare_data.py": ("image_folder", "--raw", "nowhere", "--out", "out"),
     "replay_tracking.py": ("nowhere",),
     "sample.py": ("nowhere", "--out", "out"),

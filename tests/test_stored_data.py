@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from contracts import scripts
 from contracts.scripts import environment
+from report.test_model_card import metadata_of
 from stored import make
 from stored.make import COMMON, CUT, PREPARE, SEARCH, digest_of, runs_of, samples_of
 from stored.unpack import ARCHIVE, HERE, WRITTEN_AT, unpack
@@ -41,6 +42,7 @@ RENAMED: dict[str, str] = {"law": "fitted_prior"}  # fields of configs by their 
 ROOT = Path(__file__).resolve().parents[1]
 LATENT_DIM_PY, SEARCH_PY = "sweeps/latent_dim.py", "sweeps/search.py"
 PREPARE_DATA, SAMPLE = "jobs/prepare_data.py", "jobs/sample.py"
+EXPORT = "jobs/export.py"
 EVALUATE, REPLAY = "jobs/evaluate.py", "jobs/replay_tracking.py"
 RELOCATE = "jobs/relocate_home.py"
 EXPLORER = "dashboards/explorer/build.py"
@@ -242,6 +244,21 @@ def test_a_stored_run_is_sampled_by_its_id(
     run_id = id_of(key)
     job(SAMPLE, source=run_id, num_samples=30, steps=2, out=str(tmp_path / "out"))
     assert not exact or samples_of(tmp_path / "out") == EXPECTED["run samples"][run_id]
+
+
+def test_a_stored_run_is_exported(here: Path, tmp_path: Path) -> None:
+    """The export is sampled as the run, and holds none of its places."""
+    run_id, folder = id_of(FINISHED[0]), tmp_path / "export"
+    job(EXPORT, run_id=run_id, out=folder)
+    for source, out in ((run_id, "by-run"), (str(folder), "by-export")):
+        job(SAMPLE, source=source, num_samples=30, steps=2, out=str(tmp_path / out))
+    assert samples_of(tmp_path / "by-run") == samples_of(tmp_path / "by-export")
+    about = (folder / "checkpoint.json").read_text()
+    assert '"root": "***"' in about and str(here) not in about and WRITTEN_AT not in about
+    (curve,) = (runs[FINISHED[0]] for runs in EXPECTED["runs"].values() if FINISHED[0] in runs)
+    (index,) = metadata_of((folder / "README.md").read_text())["model-index"]
+    metrics = [each["value"] for each in index["results"][0]["metrics"]]
+    assert metrics == [value for _, value in curve["metrics"]["chain/fcd"]]
 
 
 @pytest.mark.parametrize("source", EXPECTED["evaluated"])

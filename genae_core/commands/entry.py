@@ -17,6 +17,7 @@ COMMANDS = {
     "search": "Search for the model whose samples have the lowest FCD.",
     "sample": "Write samples of a trained model.",
     "evaluate": "Measure samples of a trained model.",
+    "export": "Write a folder with a trained model and its card, for a model hub.",
     "prepare": "Decode a dataset once, into shards that all trials share.",
     "train-classifier": "Train the classifier behind the FCD, and check what it can measure.",
     "ui": "Show all runs in MLflow.",

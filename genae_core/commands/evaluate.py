@@ -39,12 +39,12 @@ FEW = 20_000  # this process measures fewer samples before a cluster would have 
 class Options(DataOptions):
     """The flags of this command.
 
-    The flags about data are for a checkpoint; a run knows its data, and takes only --data-root,
-    where its files are now, and --shards.
+    The flags about data are for a checkpoint; a run and an export know their data, and take only
+    --data-root, where the files are now, and --shards.
     """
 
     source: Annotated[str, tyro.conf.Positional]
-    """Id of an MLflow run, or the folder of a checkpoint."""
+    """Id of an MLflow run, or the folder of an export or of a checkpoint."""
     out: Path | None = None
     """JSON file for the results, which must not exist yet (default: none)."""
     num_samples: int = 10_000
@@ -74,7 +74,8 @@ class Options(DataOptions):
 class Subject(NamedTuple):
     """A trained model's chain, and the data to compare its samples with.
 
-    is_run: Whether the model is of a run, whose classifier was chosen when it was made.
+    is_run: Whether the model is of a run or of its export, whose classifier was chosen when it
+        was made.
     """
 
     chain: "evaluation.PortableChain"

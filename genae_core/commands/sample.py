@@ -5,6 +5,7 @@ draws a hundred samples on a laptop or a million on a cluster, and the first hun
 are the same samples.
 
   genae sample RUN_ID --num-samples 1000000 --out DIR
+  genae sample EXPORT_FOLDER --num-samples 1000 --out DIR
   genae sample CHECKPOINT_FOLDER --num-samples 100 --steps 5 --format png --out DIR
 """
 
@@ -34,7 +35,7 @@ class Options:
     """The flags of this command."""
 
     source: Annotated[str, tyro.conf.Positional]
-    """Id of an MLflow run, or the folder of a checkpoint."""
+    """Id of an MLflow run, or the folder of an export or of a checkpoint."""
     out: str
     """Empty folder or URI (s3://, gs://) for the samples."""
     num_samples: int = 10_000
@@ -51,8 +52,8 @@ class Options:
     tracking_uri: str | None = None
     """MLflow store of the run (default: mlflow.db in GENAE_HOME)."""
     data_root: str | None = None
-    """Folder or URI of the run's images if they have moved. Only chains that start from a fitted
-    prior need them."""
+    """Folder or URI of the model's images if they have moved, or if the model is an export, which
+    does not say where they are. Only chains that start from a fitted prior need them."""
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction lets several workers share one GPU."""
     ray_address: str | None = None
@@ -72,7 +73,8 @@ def make_job(options: Options, source: "recipes.TrainedModel") -> "evaluation.Sa
     """Make the sampling job. Raises ValueError if the number of steps is unknown."""
     steps = options.steps if options.steps is not None else source.steps
     if steps is None:
-        raise ValueError("a checkpoint recommends no number of steps: give --steps")
+        what = "a checkpoint" if source.stored is None else "the run of this model"
+        raise ValueError(f"{what} recommends no number of steps: give --steps")
     chain = source.chain_with(options.batch_norm, options.seed)
     device = "cuda" if options.gpus_per_worker > 0 else "cpu"
     prior = source.fitted_prior(chain, data_root=options.data_root)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 # definitions are stored.
 OWN_CODE = "own_code"
 OURS = "genae_core"
+INSTALLED = ("site-packages", "dist-packages")  # the folders of installed packages
 
 
 class Definition(NamedTuple):
@@ -42,6 +43,16 @@ class Definition(NamedTuple):
         if not self.file:
             return ""
         return self.path.split(".")[0] if is_installed(Path(self.file)) else self.file
+
+    def without_folders(self) -> "Definition":
+        """The definition without the folders of this machine.
+
+        The file keeps its name, and the file of an installed package its place in the package.
+        """
+        parts = Path(self.file).parts
+        installed = [n for n, part in enumerate(parts) if part in INSTALLED]
+        kept = parts[installed[-1] :] if installed else parts[-1:]
+        return self._replace(file="/".join(kept))
 
     def to_json(self) -> dict[str, str]:
         """The definition as it is stored."""
@@ -113,7 +124,7 @@ def obstacle(kind: type | Callable[..., Any], definition: Definition) -> str | N
 @functools.cache
 def is_installed(file: Path) -> bool:
     """Whether a file belongs to Python itself or to an installed package, here or elsewhere."""
-    if {"site-packages", "dist-packages"} & set(file.parts):
+    if set(INSTALLED) & set(file.parts):
         return True
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     paths = sysconfig.get_paths()

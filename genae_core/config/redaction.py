@@ -14,6 +14,12 @@ _QUERY_SECRET = re.compile(
     re.IGNORECASE,
 )
 
+# The fields of genae's configs that hold a path or a URI, which may be relative.
+_PLACES = ("root", "finished", "checkpoint")
+_PATH = re.compile(
+    r"(?:^|[\s=,;'\"(\[])(?:~?/\S|~\w*$|\.\.?/|[A-Za-z]:\\|file:|[A-Za-z][A-Za-z0-9+.-]*://)"
+)
+
 
 def redact(text: str) -> str:
     """Replace the secrets of all URIs in the text.
@@ -46,6 +52,36 @@ def redact_values(value: Any) -> Any:
     if isinstance(value, list):
         return [redact_values(inner) for inner in value]
     return redact_uri(value) if isinstance(value, str) else value
+
+
+def hide_places(value: Any, name: str = "") -> tuple[Any, list[str]]:
+    """Copy dicts, lists and primitives, with `***` in place of every path and URI.
+
+    What a person publishes must not say where their files lie: a path holds the names of users and
+    of projects. A text is hidden if one of its words begins like a path or a URI, or if it is in a
+    field that names a place (`root`, `finished`, `checkpoint`).
+
+    Args:
+        value: JSON values.
+        name: The name of the value, for the second result.
+
+    Returns:
+        The copy, and the dotted name of each value that is hidden.
+
+    Example:
+        >>> hide_places({"data": {"root": "images", "size": 64}, "widths": [16, "s3://b/x"]})
+        ({'data': {'root': '***', 'size': 64}, 'widths': [16, '***']}, ['data.root', 'widths.1'])
+    """
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        copies, hidden = {}, []
+        for key, inner in items:
+            copies[key], names = hide_places(inner, f"{name}.{key}" if name else str(key))
+            hidden += names
+        return (copies if isinstance(value, dict) else list(copies.values())), hidden
+    if isinstance(value, str) and (name.split(".")[-1] in _PLACES or _PATH.search(value)):
+        return HIDDEN, [name]
+    return value, []
 
 
 def is_redacted(uri: str) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from genae_core.config.places import is_uri, locate
+from genae_core.config.redaction import HIDDEN
 from genae_core.data.base import DataConfig
 from genae_core.data.storage import Folder
 
@@ -40,13 +41,18 @@ def choose_root(data: DataConfig, data_root: str | None) -> DataConfig:
         The config with the root to read.
 
     Raises:
-        ValueError: No root is passed, and there is no folder at the stored one.
+        ValueError: No root is passed, and there is no folder at the stored one, or an export has
+            left it out.
     """
     root = root_of(data)
     if root is None:
         return data
     if data_root is not None:
         return replace_root(data, data_root)
+    if root == HIDDEN:
+        raise ValueError(
+            f"{data.name}: an exported model does not say where its images lie; give --data-root"
+        )
     if is_uri(root) or Folder(root).exists():
         return data
     if locate(root) == root.rstrip("/"):

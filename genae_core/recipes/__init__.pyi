@@ -12,6 +12,8 @@ from .dataset_configs import ImageSettings as ImageSettings
 from .dataset_configs import dataset_config as dataset_config
 from .datasets import Recipe as Recipe
 from .datasets import dataset_recipe as dataset_recipe
+from .exported_model import Export as Export
+from .exported_model import export_run as export_run
 from .families import FAMILIES as FAMILIES
 from .families import Family as Family
 from .families import Parts as Parts

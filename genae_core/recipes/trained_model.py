@@ -1,4 +1,8 @@
-"""The trained model that a job samples, from an MLflow run or from a checkpoint's folder."""
+"""The trained model that a job samples: of an MLflow run, of an export, or of a checkpoint.
+
+An export is a checkpoint whose description also holds what a sampling job needs of the run, under
+the key "export". So it needs no store, and whatever reads checkpoints reads it too.
+"""
 
 import dataclasses
 import json
@@ -25,19 +29,22 @@ from genae_core.tracking.mlflow_store import Tracker
 from genae_core.tracking.store_uri import resolve_uri
 from genae_core.training import checkpoint
 
+# The key of a checkpoint's description under which an export holds what it knows of the run.
+EXPORT = "export"
+
 
 class StoredExperiment(NamedTuple):
-    """The experiment of a run, whose parts are read when they are needed.
+    """The experiment of a run or of an export, whose parts are read when they are needed.
 
     Attributes:
         values: The JSON values.
         own_code: Where the user's own classes in it were defined (see `config.own_definitions`).
-        run_id: The id of the run.
+        source: The run or the folder, for messages.
     """
 
     values: dict[str, Any]
     own_code: Any
-    run_id: str
+    source: str
 
     def read(self) -> Experiment:
         """The whole experiment. Raises ValueError if one of its classes is not known."""
@@ -50,7 +57,7 @@ class StoredExperiment(NamedTuple):
         return chain
 
     def _read(self, values: dict[str, Any]) -> Any:
-        with say_what_to_trust(self.own_code, f"run {self.run_id}"):
+        with say_what_to_trust(self.own_code, self.source):
             read = config.from_dict(values)
             config.own_definitions(read)  # raises if one of its functions is not known
             return read
@@ -63,7 +70,7 @@ class TrainedModel(NamedTuple):
         folder: The folder of the checkpoint.
         chain: The run's chain config; for a checkpoint, the config of the published chain.
         steps: The number of steps that the run recommends; None if it recommends none.
-        stored: The run's experiment as it is stored; None for a checkpoint.
+        stored: The run's experiment as it is stored; None for a checkpoint alone.
         data_sha256: The sha256 (hex) of the run's images; None if it is not known.
     """
 
@@ -75,7 +82,7 @@ class TrainedModel(NamedTuple):
 
     @property
     def experiment(self) -> Experiment | None:
-        """The run's experiment; None for a checkpoint.
+        """The run's experiment; None for a checkpoint alone.
 
         Raises ValueError if one of its classes is not known, as the dataset's may be, which the
         samples of most chains do not need.
@@ -123,10 +130,10 @@ class TrainedModel(NamedTuple):
 
 
 def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) -> TrainedModel:
-    """Fetch the trained model of a run or of a checkpoint.
+    """Fetch the trained model of a run, of an export or of a checkpoint.
 
     Args:
-        source: The id of an MLflow run, or the folder of a checkpoint.
+        source: The id of an MLflow run, or the folder of an export or of a checkpoint.
         tracking_uri: The MLflow store of the run; None is mlflow.db in GENAE_HOME.
         scratch: The folder below which the checkpoint of a run is put.
 
@@ -134,30 +141,77 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
         The model and its chain.
 
     Raises:
-        ValueError: There is no such folder; or the run does not exist, has not finished, or does
-            not belong to a genae sweep.
+        ValueError: There is no such folder, or its description is missing, broken or changed; or
+            the run does not exist, has not finished, or does not belong to a genae sweep.
     """
     folder = locate(source, "the checkpoint or run")
     if not is_uri(folder) and Path(folder).exists():
-        return TrainedModel(Path(folder), ChainConfig(sampler=EncodeDecode()), None)
+        return _open_folder(Path(folder))
     if "/" in source:
         raise ValueError(
-            f"there is no folder {source}; give the folder of a checkpoint, or an MLflow run id"
+            f"there is no folder {source}; give the folder of a checkpoint or of an export, or an "
+            "MLflow run id"
         )
-    tracker, run = _find_run(source, tracking_uri)
+    try:
+        tracker, run = find_run(source, tracking_uri)
+    except ValueError as error:
+        raise ValueError(f"{error}; nor is there a folder {source!r} here") from None
+    return fetch_run_model(tracker, run, scratch)
+
+
+def _open_folder(folder: Path) -> TrainedModel:
+    """The trained model in the folder of an export or of a checkpoint."""
+    description = checkpoint.read_description(folder)
+    about = description.get(EXPORT)
+    if about is None:
+        return TrainedModel(folder, ChainConfig(sampler=EncodeDecode()), None)
+    try:
+        values, steps = about["experiment"], about["recommended_step"]
+        stored = StoredExperiment(config.canonicalize(values), about[config.OWN_CODE], str(folder))
+        return TrainedModel(folder, stored.chain(), steps, stored, about["data_sha256"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{folder / checkpoint.DESCRIPTION} holds no whole export: {error!r}"
+        ) from None
+
+
+def fetch_run_model(tracker: Tracker, run: Any, scratch: Path) -> TrainedModel:
+    """Fetch the trained model of a run.
+
+    Args:
+        tracker: The store of the run, as `find_run` returns it.
+        run: MLflow's run.
+        scratch: The folder below which the checkpoint is put.
+
+    Returns:
+        The model and its chain.
+
+    Raises:
+        ValueError: The run has not finished, or does not belong to a genae sweep.
+    """
+    source, tags = run.info.run_id, run.data.tags
     if run.info.status != "FINISHED":
         raise ValueError(f"run {source} has no result: its status is {run.info.status}")
+    if "summary" in tags:
+        raise ValueError(
+            f"run {source} has no checkpoint: it is the summary of the sweep {tags['summary']!r}; "
+            "give the id of one of the sweep's runs"
+        )
     # The runs of one training share the model of the first.
-    owners = tracker.find(key=run.data.tags.get("model_run", ""))
-    names = [a.path for run in owners for a in tracker.client.list_artifacts(run.info.run_id)]
+    owners = tracker.find(key=tags.get("model_run", ""))
+    names = [a.path for owner in owners for a in _artifacts(tracker, owner)]
     if "checkpoint" not in names or "experiment.json" not in names:
         raise ValueError(f"run {source} has no checkpoint: it does not belong to a genae sweep")
     checkpoint_folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
     stored = _experiment_of(tracker, run, scratch)
     recommended = run.data.metrics.get("fcd_recommended_step")
     steps = None if recommended is None else int(recommended)
-    data_sha256 = run.data.tags.get("data_sha256")
-    return TrainedModel(checkpoint_folder, stored.chain(), steps, stored, data_sha256)
+    return TrainedModel(checkpoint_folder, stored.chain(), steps, stored, tags.get("data_sha256"))
+
+
+def _artifacts(tracker: Tracker, run: Any) -> list[Any]:
+    """The topmost files and folders among a run's artifacts."""
+    return list(tracker.client.list_artifacts(run.info.run_id))
 
 
 def fetch_experiment(run_id: str, tracking_uri: str | None) -> Experiment:
@@ -170,16 +224,27 @@ def fetch_experiment(run_id: str, tracking_uri: str | None) -> Experiment:
     Raises:
         ValueError: The run does not exist, or does not belong to a genae sweep.
     """
-    tracker, run = _find_run(run_id, tracking_uri)
-    names = [file.path for file in tracker.client.list_artifacts(run_id)]
+    tracker, run = find_run(run_id, tracking_uri)
+    names = [file.path for file in _artifacts(tracker, run)]
     if "experiment.json" not in names:
         raise ValueError(f"run {run_id} has no experiment: it does not belong to a genae sweep")
     with tempfile.TemporaryDirectory() as scratch:
         return _experiment_of(tracker, run, Path(scratch)).read()
 
 
-def _find_run(run_id: str, tracking_uri: str | None) -> tuple[Tracker, Any]:
-    """A run, and the store with its MLflow experiment."""
+def find_run(run_id: str, tracking_uri: str | None) -> tuple[Tracker, Any]:
+    """Find a run.
+
+    Args:
+        run_id: The id of an MLflow run.
+        tracking_uri: The MLflow store of the run; None is mlflow.db in GENAE_HOME.
+
+    Returns:
+        The store with the run's MLflow experiment, and MLflow's run.
+
+    Raises:
+        ValueError: The run does not exist.
+    """
     tracker = Tracker(resolve_uri(tracking_uri or default_store()), "")
     run = tracker.get_run(run_id)
     tracker.experiment_id = run.info.experiment_id
@@ -190,7 +255,8 @@ def _experiment_of(tracker: Tracker, run: Any, scratch: Path) -> "StoredExperime
     """The experiment in a run's artifacts. Raises ValueError if the file is damaged."""
     run_id, tags = run.info.run_id, run.data.tags
     text = tracker.fetch(run_id, "experiment.json", scratch).read_text()
-    stored = StoredExperiment(config.canonicalize(json.loads(text)), _own_code(tags), run_id)
+    values = config.canonicalize(json.loads(text))
+    stored = StoredExperiment(values, _own_code(tags), f"run {run_id}")
     # The key is a digest of everything in the file that decides the result.
     require(
         tags.get("key")

@@ -90,7 +90,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
         floor = [run.scalars["fcd_floor"] for run in members]
         best_step = statistics.median(run.scalars["fcd_best_step"] for run in members)
         results = [
-            _mean_and_sd(best),
+            mean_and_sd(best),
             f"{best_step:g}",
             _ratio(best, start, 2),
             _ratio(start, floor, 1),
@@ -103,7 +103,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
                 *(format_value(cell.get(name, "-")) for name in axes),
                 *([group.chain] if several_chains else []),
                 str(len(members)),
-                *(_mean_and_sd([run.chain["fcd"].get(step) for run in members]) for step in STEPS),
+                *(mean_and_sd([run.chain["fcd"].get(step) for run in members]) for step in STEPS),
                 *(["n/a"] * len(results) if blind else results),
             ]
         )
@@ -196,7 +196,7 @@ def _ratio(values: list[float], others: list[float], digits: int) -> str:
     return f"{statistics.mean(values) / other:.{digits}f}" if other > 0 else "n/a"
 
 
-def _mean_and_sd(values: list[float | None] | list[float]) -> str:
+def mean_and_sd(values: list[float | None] | list[float]) -> str:
     """Return the mean ± the standard deviation of the known values, or a dash."""
     known = [value for value in values if value is not None]
     if not known:

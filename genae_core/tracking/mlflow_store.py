@@ -411,6 +411,14 @@ class Tracker:
         """Read every run of a sweep, with its histories of these chain metrics."""
         return [self._read_run(run, metrics) for run in self.find(sweep=sweep)]
 
+    def read_seeds(self, run: Any, metrics: Sequence[str] = CHAIN_METRICS) -> list[StoredRun]:
+        """Read one of MLflow's runs and those that differ from it at most by their seed."""
+        tags = run.data.tags
+        setting = {name: tags[name] for name in ("sweep", "cell", "chain") if name in tags}
+        others = self.find(sweep=setting.get("sweep", ""))
+        seeds = [each for each in others if setting.items() <= each.data.tags.items()]
+        return [self._read_run(each, metrics) for each in seeds or [run]]
+
     def _read_run(self, run: entities.Run, metrics: Sequence[str]) -> StoredRun:
         info, data = run.info, run.data
         chain = {}

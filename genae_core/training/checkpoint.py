@@ -31,6 +31,7 @@ from genae_core.nets.base import Shape
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
+LFS_POINTER = b"version https://git-lfs"  # how a file begins that stands for one in Git LFS
 
 
 def write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -66,7 +67,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: A file is missing, broken or changed.
     """
-    description = _read_description(folder)
+    description = read_description(folder)
     try:
         sha256 = sealed.sha256_of(folder / WEIGHTS)
     except OSError as error:
@@ -74,7 +75,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if sha256 != description.get("sha256"):
         raise ValueError(
             f"{folder / WEIGHTS} is not the file that was written: its sha256 is "
-            f"{sha256}, expected {description.get('sha256')}; delete {folder}"
+            f"{sha256}, expected {description.get('sha256')}; {_remedy(folder)}"
         )
     try:
         return load_file(folder / WEIGHTS), description
@@ -82,9 +83,27 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{folder / WEIGHTS} is no safetensors file: {error}") from None
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _remedy(folder: Path) -> str:
+    """What a user can do about weights that are not those that were written."""
+    with (folder / WEIGHTS).open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            return "it only names the weights: fetch them with `git lfs pull`"
+    return f"delete {folder}, or fetch it again if it is a copy"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read the description of a checkpoint without its tensors.
+
+    Raises:
+        ValueError: It is missing, broken or changed.
+    """
     try:
         return sealed.from_text((folder / DESCRIPTION).read_bytes(), DESCRIPTION)
+    except FileNotFoundError:
+        raise ValueError(
+            f"no readable checkpoint in {folder}: it has no {DESCRIPTION}, which every checkpoint "
+            "and every export has"
+        ) from None
     except (OSError, ValueError) as error:
         raise ValueError(f"no readable checkpoint in {folder}: {error}") from None
 
@@ -193,7 +212,7 @@ def warn_of_changed_code(description: dict[str, Any], source: str) -> None:
 def load_model_config(folder: Path) -> ModelConfig:
     """Load the config of the model in a checkpoint. Raises ValueError as `load_model` does."""
     folder = local_path(folder, "a checkpoint")
-    return _config_of(_read_description(folder), str(folder))
+    return _config_of(read_description(folder), str(folder))
 
 
 def _config_of(description: dict[str, Any], source: str) -> ModelConfig:

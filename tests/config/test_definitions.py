@@ -178,3 +178,17 @@ def test_an_announced_module_that_fails_is_named(tmp_path: Path) -> None:
     assert printed.startswith("refused: no config 'lab.announced'")
     assert "the package lab-models announces lab_models.nothing in genae.configs" in printed
     assert "ModuleNotFoundError: No module named 'lab_models'" in printed
+
+
+@pytest.mark.parametrize(
+    ("file", "kept", "to_trust"),
+    [
+        ("/home/jane/studies/mine.py", "mine.py", "mine.py"),
+        ("/opt/x/lib/site-packages/lab/priors.py", "site-packages/lab/priors.py", "lab"),
+        ("", "", ""),
+    ],
+)
+def test_a_definition_for_others_has_no_folders(file: str, kept: str, to_trust: str) -> None:
+    definition = Definition("lab.priors.P", file, "12ab")
+    assert definition.without_folders() == Definition("lab.priors.P", kept, "12ab")
+    assert definition.without_folders().to_trust == to_trust

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genae_core.config.redaction import redact, redact_uri, redact_values
+from genae_core.config.redaction import hide_places, redact, redact_uri, redact_values
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,42 @@ def test_values_are_redacted_at_any_depth() -> None:
         "root": "s3://k:***@b",
         "cells": [{"n": 1, "uri": "http://u:***@h"}, None],
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("/home/jane", "/data/x y/z", "~", "~jane", "~/x", "./x", "../x", "C:\\x"),
+        *("file:/x", "file:///x", "s3://b/x", "http://me:***@h/x", "sqlite:////x/y.db"),
+        *("cache=/home/jane, n=3", "from '/home/jane'", "read /home/jane/x"),
+    ],
+)
+def test_a_text_that_names_a_place_is_hidden(text: str) -> None:
+    assert hide_places({"a": [{"b": text}, 1]}) == ({"a": [{"b": "***"}, 1]}, ["a.0.b"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "encode_decode",
+        "encode/decode",
+        "1/2",
+        "a / b",
+        "prior.normal",
+        "ratio: 3",
+        "x~y",
+        "[1, 2]",
+    ],
+)
+def test_other_texts_stay(text: str) -> None:
+    values = {"a": text, "b": [None, True, 1.5]}
+    assert hide_places(values) == (values, [])
+
+
+def test_fields_that_name_a_place_are_hidden_whatever_they_hold() -> None:
+    values = {"data": {"root": "images"}, "model": {"finished": None, "root": True}}
+    values["net"] = {"checkpoint": "net.pt"}
+    hidden = {"data": {"root": "***"}, "model": {"finished": None, "root": True}}
+    hidden["net"] = {"checkpoint": "***"}
+    assert hide_places(values) == (hidden, ["data.root", "net.checkpoint"])

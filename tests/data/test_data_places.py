@@ -163,6 +163,8 @@ def test_a_stored_root_is_read_from_its_folder_and_elsewhere_the_flag_wins(
     with pytest.raises(ValueError, match="no folder .*gone; give --data-root if the images have"):
         choose_root(gone, None)
     on_store = ImageFolderConfig(root="s3://bucket/x")
+    with pytest.raises(ValueError, match="does not say where its images lie; give --data-root"):
+        choose_root(replace_root(stored, "***"), None)  # of an exported model
     assert choose_root(on_store, None) == on_store  # asking the store would take time
     assert choose_root(DigitsConfig(), "x") == DigitsConfig() == replace_root(DigitsConfig(), "x")
     assert json.dumps(locate_root(chosen).root) == json.dumps(str(here / "raw"))
