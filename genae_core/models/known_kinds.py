@@ -6,6 +6,7 @@ Pythae with torch's `weights_only=True`, and networks that a package has pickled
 
 import importlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,12 @@ def load_pythae(folder: Path, shape: Shape) -> WrappedAutoencoder:
             f"({type(error).__name__}), and nothing else is unpickled"
         ) from None
 
+    return wrap_pythae(model, shape)
+
+
+def wrap_pythae(model: Any, shape: Shape) -> WrappedAutoencoder:
+    """Wrap a trained model of Pythae, one of `PYTHAE`, of images (C, H, W)."""
+
     def encode(x: Tensor) -> Any:
         output = model.encoder(x)
         if "log_covariance" not in output:
@@ -108,7 +115,7 @@ def load_pythae(folder: Path, shape: Shape) -> WrappedAutoencoder:
         images: Tensor = model.decoder(z).reconstruction
         return images
 
-    return wrap(model, encode, decode, latent_dim=values["latent_dim"], shape=shape)
+    return wrap(model, encode, decode, latent_dim=model.latent_dim, shape=shape)
 
 
 def load_autoencoder_kl(folder: Path, shape: Shape) -> WrappedAutoencoder:
@@ -137,14 +144,19 @@ def load_autoencoder_kl(folder: Path, shape: Shape) -> WrappedAutoencoder:
     model = package.AutoencoderKL.from_pretrained(
         str(folder), local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
     ).float()
-    halvings = len(values["block_out_channels"]) - 1
-    side = 2**halvings
+    side = _reduction(model)
     require(
         shape[1] % side == 0 and shape[2] % side == 0,
         f"{folder}: the sides of its images must be multiples of {side}; --size changes them",
         dataset=shape[1:],
     )
-    latents = (values["latent_channels"], shape[1] // side, shape[2] // side)
+    return wrap_autoencoder_kl(model, shape)
+
+
+def wrap_autoencoder_kl(model: Any, shape: Shape) -> WrappedAutoencoder:
+    """Wrap a trained AutoencoderKL of diffusers, for images (C, H, W) in [0, 1]."""
+    side = _reduction(model)
+    latents = (model.config.latent_channels, shape[1] // side, shape[2] // side)
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
         posterior = model.encode(2 * x - 1).latent_dist
@@ -154,8 +166,12 @@ def load_autoencoder_kl(folder: Path, shape: Shape) -> WrappedAutoencoder:
         images: Tensor = model.decode(z.reshape(-1, *latents)).sample
         return (images / 2 + 0.5).clamp(0, 1)
 
-    size = latents[0] * latents[1] * latents[2]
-    return wrap(model, encode, decode, latent_dim=size, shape=shape)
+    return wrap(model, encode, decode, latent_dim=math.prod(latents), shape=shape)
+
+
+def _reduction(model: Any) -> int:
+    """How many times smaller the maps of an AutoencoderKL are than its images."""
+    return int(2 ** (len(model.config.block_out_channels) - 1))
 
 
 KINDS: dict[str, Kind] = {

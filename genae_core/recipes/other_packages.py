@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from genae_core.data.base import Splits
 from genae_core.distributions.rng import Draw
-from genae_core.models.wrapped import WrappedAutoencoder, wrap
+from genae_core.models.known_kinds import wrap_autoencoder_kl, wrap_pythae
+from genae_core.models.wrapped import WrappedAutoencoder
 from genae_core.nets.base import Shape
 from genae_core.recipes.options import TrainingOptions
 from genae_core.training.batches import Batches
@@ -61,17 +61,7 @@ def pythae_model(
         pipeline = pipelines.TrainingPipeline(model=model, training_config=training)
         with contextlib.redirect_stdout(io.StringIO()):
             pipeline(train_data=pixels(options, splits))
-    autoencoder = pipeline.model
-
-    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = autoencoder.encoder(x)
-        return posterior.embedding, posterior.log_covariance
-
-    def decode(z: Tensor) -> Tensor:
-        images: Tensor = autoencoder.decoder(z).reconstruction
-        return images
-
-    return wrap(autoencoder, encode, decode, latent_dim=LATENT_DIM, shape=shape)
+    return wrap_pythae(pipeline.model, shape)
 
 
 def kl_model(options: TrainingOptions, splits: Splits, shape: Shape) -> WrappedAutoencoder:
@@ -104,17 +94,7 @@ def kl_model(options: TrainingOptions, splits: Splits, shape: Shape) -> WrappedA
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-    side = shape[1] // 2 ** (len(CHANNELS) - 1)
-
-    def encode(images: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = model.encode(2 * images - 1).latent_dist
-        return posterior.mean.flatten(1), posterior.logvar.flatten(1)
-
-    def decode(z: Tensor) -> Tensor:
-        images: Tensor = model.decode(z.reshape(-1, 1, side, side)).sample
-        return (images / 2 + 0.5).clamp(0, 1)
-
-    return wrap(model, encode, decode, latent_dim=side * side, shape=shape)
+    return wrap_autoencoder_kl(model, shape)
 
 
 Build = Callable[[TrainingOptions, Splits, Shape], WrappedAutoencoder]
