@@ -8,6 +8,7 @@ import time
 import venv
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from contracts import scripts
 from contracts.lab import write_lab
@@ -171,6 +172,15 @@ def test_a_study_of_ones_own_from_the_grid_to_the_cluster(program: Path, tmp_pat
     assert "grid.html: 3 finished runs" in run(
         *genae, "explorer", "--sweep", "grid", "--out", "../grid.html"
     )
+    parts = ("--trust", "my_parts.py")
+    run(*genae, "export", mine, "--out", "../card", *parts)
+    assert "my_parts.py" in (tmp_path / "card" / "README.md").read_text()
+    run(*genae, "sample", "../card", *few, "--out", "../again", *parts)
+    by_run, by_card = (
+        [pq.read_table(part) for part in sorted((tmp_path / name).glob("part-*"))]
+        for name in ("samples", "again")
+    )
+    assert sum(part.num_rows for part in by_run) == 50 and by_run == by_card
     run(*genae, "node", "up")
     try:
         job = run(*genae, "submit", "--", "my_study.py", "--name", "job", *one)
