@@ -20,12 +20,13 @@ from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import DataOptions, TrainingOptions
+from genae_core.sweep.options import ClassifierOptions
 
 RECORD = (0, 1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TrainingOptions):
+class Options(ClassifierOptions, TrainingOptions):
     """The flags of this study."""
 
     data_root: str
@@ -48,16 +49,17 @@ def main(options: Options) -> int:
     """Train, wrap, sample and compare each of the models."""
     recipe = recipes.dataset_recipe(DataOptions(dataset="mnist", data_root=options.data_root))
     splits = genae.load_splits(recipe.data, home())
-    checked = metrics.checked_classifier(
+    checked = metrics.find_classifier(
         recipe.classifier,
         data=recipe.data,
         splits=splits,
         folder=home() / "classifiers",
+        choice=options.classifier,
         say=lambda text: print(text, flush=True),
     )
     checked.require_sound()
     classifier = metrics.load_classifier(checked.folder)
-    print(f"classifier {checked.folder.name}\nruler:  {checked.ruler.line}", flush=True)
+    print(f"classifier {checked.name}\nruler:  {checked.ruler.line}", flush=True)
     half = min(len(splits.val.images), len(splits.test.images))
     chain = genae.ChainConfig(
         sampler=genae.EncodeDecode(),

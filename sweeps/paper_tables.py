@@ -27,11 +27,11 @@ from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import StudyOptions
-from genae_core.sweep.options import LaunchOptions
+from genae_core.sweep.options import ClassifierOptions, LaunchOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ClassifierOptions):
     """The flags of this study."""
 
     table: Literal["flowae", "parzen"] = "flowae"

@@ -28,6 +28,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "prepare_data.py": ("image_folder", "--raw", "nowhere", "--out", "out"),
     "replay_tracking.py": ("nowhere",),
     "sample.py": ("nowhere", "--out", "out"),
+    "ship_classifier.py": ("--dataset", "mnist", "--data-root", "nowhere", "--out", "out"),
     "submit.py": ("jobs/nowhere.py", "--address", "http://127.0.0.1:1"),
     "benchmark.py": ("nowhere",),
     "train_classifier.py": ("--dataset", "mnist", "--data-root", "nowhere"),

@@ -269,6 +269,14 @@ def test_a_stored_model_is_measured(source: str, here: Path, tmp_path: Path, exa
     job(EVALUATE, source=source, num_samples=60, steps=steps, out=out)
     report = json.loads(out.read_text())
     assert report.pop("ruler").startswith(("sound: ", "blind: "))
+    # A run keeps the classifier that the version has trained for it.
+    sha256, name = report.pop("classifier_sha256"), report.pop("classifier")
+    if steps is None:
+        (kept,) = (here / "home" / "classifiers").glob("image_folder-*/weights.safetensors")
+        assert hashlib.sha256(kept.read_bytes()).hexdigest() == sha256
+        assert name == f"image_folder {sha256[:8]} (trained)"
+    else:
+        assert name == f"digits {sha256[:8]} (shipped with genae)"
     assert report.keys() == expected.keys()
     assert [at["step"] for at in report["steps"]] == [at["step"] for at in expected["steps"]]
     assert not exact or report == expected

@@ -86,7 +86,7 @@ def test_an_installed_genae_trains_samples_and_shows(program: Path, tmp_path: Pa
         (("explorer", "--print"), "explorer.html"),
         (("explorer", "--sweep", "first", "--out", "page.html"), "page.html: 1 finished runs"),
         (("replay", "home/sweeps/first"), "0 runs have something to deliver"),
-        (("train-classifier", "--smoke"), "accurate on"),
+        (("train-classifier", "--classifier", "shipped"), "accurate on"),
         (("search", "--print", "--families", "vae"), "vae"),
         (("node", "status"), "down; start it with genae node up"),
         (("prepare", "image_folder", "--raw", "nowhere", "--out", "shards"), "nowhere"),
@@ -111,6 +111,10 @@ def test_it_is_the_wheel_that_runs(program: Path, tmp_path: Path) -> None:
     variables = environment(tmp_path, python)
     done = scripts.run(str(script), variables=variables, cwd=tmp_path, python=python)
     module, report = done.stdout.split()
+    shipped = Path(module).parent / "metrics" / "shipped"
+    source = ROOT / "genae_core" / "metrics" / "shipped"
+    files = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    assert files and all((shipped / file).is_file() for file in files)
     assert Path(module).is_relative_to(program.parents[1])
     for name in ("grafana/sweep.json", "grafana/provisioning", "explorer/page.html"):
         assert (Path(report) / name).exists(), name

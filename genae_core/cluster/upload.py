@@ -10,6 +10,7 @@ from pathlib import Path
 # Data, stores and results at the root, and secrets, are never sent, even if git tracks them.
 FOLDERS = ("data", "shards", "mlruns", "mlartifacts", ".genae")
 FILES = ("*.db", "*.pt", "*.safetensors", "*.parquet", ".env", ".env.*", "*.pem", "*.key")
+SHIPPED = Path("genae_core/metrics/shipped")  # weights that are part of genae, and are sent
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Checkout:
         names = sorted(set(listing.split("\0")))
         files = [Path(name) for name in names if name and (self.root / name).is_file()]
         files = [f for f in files if f.parts[0] not in FOLDERS]
-        files = [f for f in files if not any(fnmatch(f.name, pattern) for pattern in FILES)]
+        files = [f for f in files if f.is_relative_to(SHIPPED) or not _is_excluded(f)]
         for file in files:
             if not (self.root / file).resolve().is_relative_to(self.root):
                 raise ValueError(f"{file} is a link to a file outside of this repository")
@@ -133,3 +134,7 @@ class Checkout:
                 "a job is sent with the files that git tracks: run this in a git checkout"
             ) from None
         return process.stdout
+
+
+def _is_excluded(file: Path) -> bool:
+    return any(fnmatch(file.name, pattern) for pattern in FILES)

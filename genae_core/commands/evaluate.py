@@ -40,7 +40,8 @@ class Options(DataOptions):
     """The flags of this command.
 
     The flags about data are for a checkpoint; a run and an export know their data, and take only
-    --data-root, where the files are now, and --shards.
+    --data-root, where the files are now, and --shards. They are measured by the
+    run's own classifier, unless --classifier names the other kind.
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -76,6 +77,7 @@ class Subject(NamedTuple):
 
     is_run: Whether the model is of a run or of its export, whose classifier was chosen when it
         was made.
+    measured_by: The sha256 (hex) of the weights of the run's classifier; None if it is not known.
     """
 
     chain: "evaluation.PortableChain"
@@ -83,6 +85,7 @@ class Subject(NamedTuple):
     splits: "genae.Splits"
     classifier: "genae.ClassifierConfig"
     is_run: bool
+    measured_by: str | None
 
 
 def table(results: "evaluation.EvaluationReport", blind: bool = False) -> str:
@@ -115,14 +118,15 @@ def main(options: Options) -> int:
     ray_cluster.check_cluster(options.ray_address)
     _check_out(options.out)
     subject = _load_subject(options)
-    checked = _check_classifier(subject)
+    checked = _check_classifier(subject, options)
     classifier = metrics.load_classifier(checked.folder)
     references = genae.ReferenceData(subject.splits, classifier, subject.data.binarize)
     results = _measure(options, subject.chain, references)
     print(
         f"{results.num_samples:,} samples against {results.num_real:,} test images of "
         f"{subject.data.name}; real training images: FCD {results.floor:.4g}\n"
-        f"{table(results, checked.ruler.is_blind)}\nruler: {checked.ruler.line}"
+        f"{table(results, checked.ruler.is_blind)}\nruler: {checked.ruler.line}; classifier "
+        f"{checked.name}"
     )
     warnings = [metrics.few_images_warning(results.num_samples, classifier.top.in_features)]
     sub_batch = subject.chain.chain.sub_batch
@@ -135,7 +139,9 @@ def main(options: Options) -> int:
         if warning:
             print(f"warning: {warning}")
     if options.out is not None:
-        text = to_strict_json({**_to_json(options, results), "ruler": checked.ruler.line})
+        about = {"ruler": checked.ruler.line, "classifier": checked.name}
+        about["classifier_sha256"] = checked.about["sha256"]
+        text = to_strict_json({**_to_json(options, results), **about})
         Folder(options.out.parent).write(options.out.name, text.encode())
     print(f"{time.perf_counter() - began:.1f} s")
     return 0
@@ -171,27 +177,44 @@ def _load_subject(options: Options) -> Subject:
         splits = genae.load_splits(images, home(), loading)
         source.warn_of_other_images(splits)
         portable = portable._replace(fitted_prior=source.fitted_prior(chain, splits))
-    is_run = source.experiment is not None
-    return Subject(portable, images, splits, origin.classifier, is_run)
+    return Subject(
+        chain=portable,
+        data=images,
+        splits=splits,
+        classifier=origin.classifier,
+        is_run=source.experiment is not None,
+        measured_by=source.classifier_sha256,
+    )
 
 
-def _check_classifier(subject: Subject) -> "metrics.CheckedClassifier":
+def _check_classifier(subject: Subject, options: Options) -> "metrics.CheckedClassifier":
     """Load the dataset's classifier, or train it, and print its accuracy.
 
-    A run keeps the classifier that it was made with. Raises ValueError if another one is blind.
+    A run keeps the classifier that it was made with, unless a flag names the other one. Raises
+    ValueError if another one than the run's is blind.
     """
-    checked = metrics.checked_classifier(
-        subject.classifier,
-        data=subject.data,
-        splits=subject.splits,
-        folder=home() / "classifiers",
-        retrain=not subject.is_run,
-        say=lambda text: print(text, flush=True),
-    )
-    accuracy = f"{checked.about['accuracy']:.2%} accurate on held-out images"
-    print(f"classifier {checked.folder.name}: {accuracy}")
-    if not subject.is_run:
+
+    images, folder = (subject.data, subject.splits), home() / "classifiers"
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    if subject.is_run and options.classifier is None:
+        checked = metrics.checked_classifier(
+            subject.classifier, *images, folder, retrain=False, say=say
+        )
+    else:
+        checked = metrics.find_classifier(
+            subject.classifier, *images, folder, choice=options.classifier, say=say
+        )
         checked.require_sound()
+    accuracy = f"{checked.about['accuracy']:.2%} accurate on held-out images"
+    print(f"classifier {checked.name}: {accuracy}")
+    if subject.measured_by not in (None, checked.about["sha256"]):
+        print(
+            f"warning: the run was measured by the classifier {subject.measured_by[:8]}, so its "
+            "FCDs cannot be compared with these"
+        )
     return checked
 
 

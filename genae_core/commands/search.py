@@ -70,15 +70,20 @@ def main(options: Options) -> int:
         if options.against is not None:
             study = recipes.study_store(tracker.uri)
             rival = recipes.best_run(study.read_runs(options.against), options.against)
-            best["against"] = recipes.stored_experiment(study, rival)
+            stored = recipes.stored_experiment(study, rival)
+            # One classifier measures both.
+            best["against"] = replace(stored, classifier=best["search"].classifier)
             fcd = rival.scalars["fcd_val_best"]
             print(f"against: {recipes.describe_cell(rival)}, FCD {fcd:.1f} on validation")
 
     recipes.check_space(options)
     recipes.print_settings(options)
     known: list[sweep.Measurement] = []
-    if options.against is not None and not options.print:
-        known = recipes.known_cells(options, options.against)
+    against = options.against
+    if against is not None and not options.print:
+        kind = recipes.classifier_of(options, against)
+        options = replace(options, classifier=kind)
+        known = recipes.known_cells(options, against)
     space = sweep.SearchSpace(
         first=recipes.usual_cell(options, options.families[0], 10),
         suggest=partial(recipes.suggest_cell, options),

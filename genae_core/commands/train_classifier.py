@@ -1,11 +1,13 @@
 """Train the FCD's classifier of a dataset, and check what it can measure.
 
-A sweep does the same if the classifier is missing.
+A sweep does the same if genae ships no classifier for the images and none was trained before. With
+--classifier shipped, the command measures what the shipped one sees of these images.
 
   genae train-classifier --dataset mnist --data-root DIR
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import genae_core as genae
 from genae_core import metrics, recipes
@@ -16,6 +18,10 @@ from genae_core.recipes.options import DataOptions
 @dataclass(frozen=True, kw_only=True)
 class Options(DataOptions):
     """The flags of this command, which are the flags about data of a study."""
+
+    classifier: Literal["shipped", "train"] | None = "train"
+    """Classifier to check: one that is trained if GENAE_HOME does not hold it, or the one that
+    comes with genae."""
 
 
 def main(options: Options) -> int:
@@ -31,11 +37,12 @@ def main(options: Options) -> int:
     for note in splits.notes:
         print(f"note: {note}")
     held_out = len(splits.val.images) + len(splits.test.images)
-    checked = metrics.checked_classifier(
+    checked = metrics.find_classifier(
         recipe.classifier,
         data=recipe.data,
         splits=splits,
         folder=home() / "classifiers",
+        choice=options.classifier,
         say=lambda text: print(text, flush=True),
     )
     checked.require_sound()

@@ -241,8 +241,17 @@ def fingerprint(splits: Splits) -> str:
     Returns:
         64 hex digits.
     """
+    return _digest_of(splits.train, splits.val, splits.test)
+
+
+def fingerprint_split(split: Split) -> str:
+    """`fingerprint` for the images and labels of one split."""
+    return _digest_of(split)
+
+
+def _digest_of(*splits: Split) -> str:
     digest = hashlib.sha256()
-    for split in (splits.train, splits.val, splits.test):
+    for split in splits:
         for array in (np.asarray(split.images), split.labels):
             digest.update(repr((array.shape, str(array.dtype))).encode())
             digest.update(np.ascontiguousarray(array).data)

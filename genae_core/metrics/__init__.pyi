@@ -4,6 +4,10 @@ from .classifier_cache import CheckedClassifier as CheckedClassifier
 from .classifier_cache import cached_classifier as cached_classifier
 from .classifier_cache import checked_classifier as checked_classifier
 from .classifier_cache import load_classifier as load_classifier
+from .classifier_choice import find_classifier as find_classifier
+from .classifier_shipped import ShippedClassifier as ShippedClassifier
+from .classifier_shipped import shipped_classifier as shipped_classifier
+from .classifier_shipped import write_shipped as write_shipped
 from .classifier_training import train_classifier as train_classifier
 from .fcd import Gaussian as Gaussian
 from .fcd import few_images_warning as few_images_warning

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genae_core.config import register, require, require_int, require_positive_int
+from genae_core.config import (
+    later_field,
+    register,
+    require,
+    require_int,
+    require_positive_int,
+)
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import AdamConfig, Phase, Player, Stage
 from genae_core.nets.base import Shape
@@ -39,6 +45,8 @@ class ClassifierConfig:
         training: The length and batch size of the training.
         optimizer: Adam's settings.
         seed: The seed of the weights and of the training.
+        weights: The sha256 (hex) of the weights of a classifier that genae ships, which was
+            trained by this recipe and is used as it is. None trains a classifier.
 
     Raises:
         ValueError: A field is out of range.
@@ -53,6 +61,7 @@ class ClassifierConfig:
     )
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     seed: int = 0
+    weights: str | None = later_field(None)
 
     def __post_init__(self) -> None:
         require(len(self.channels) > 0, "channels must name a layer", channels=self.channels)

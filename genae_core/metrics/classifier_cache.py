@@ -19,6 +19,7 @@ from genae_core.metrics.classifier import (
     resolve_feature_width,
     strengthen,
 )
+from genae_core.metrics.classifier_shipped import SHIPPED, shipped_with
 from genae_core.metrics.classifier_training import train_classifier
 from genae_core.metrics.ruler import Ruler, measure_ruler
 from genae_core.training import checkpoint
@@ -45,6 +46,12 @@ class CheckedClassifier(NamedTuple):
     ruler: Ruler
     before: Ruler | None = None
 
+    @property
+    def name(self) -> str:
+        """Its dataset, the first digits of its weights' sha256, and where it comes from."""
+        origin = "trained" if self.config.weights is None else "shipped with genae"
+        return f"{self.about['dataset']} {self.about['sha256'][:8]} ({origin})"
+
     def require_sound(self) -> None:
         """Raise ValueError with all figures and the remedies if the ruler is blind."""
         if not self.ruler.is_blind:
@@ -60,11 +67,12 @@ class CheckedClassifier(NamedTuple):
                 "put all images into one folder: without classes, the classifier learns by how "
                 "much an image is turned"
             )
+        other = "change the classifier's training with --classifier-epochs and --classifier-width"
+        if self.config.weights is not None:
+            other = "train a classifier on these images with --classifier train"
         raise ValueError(
             f"the classifier of {self.about['dataset']} cannot measure samples, so an FCD would "
-            f"mean nothing:{figures}\n"
-            f"Use more images that differ{classes}. Or change the classifier's training with "
-            "--classifier-epochs and --classifier-width."
+            f"mean nothing:{figures}\nUse more images that differ{classes}. Or {other}."
         )
 
 
@@ -85,7 +93,7 @@ def checked_classifier(
     """Find or train the classifier of a dataset, and try `strengthen` once if it is blind.
 
     The second recipe depends on the first recipe and the data alone, so a sweep that is repeated
-    uses the same classifier.
+    uses the same classifier. A classifier that genae ships is never trained again.
 
     Args:
         config: The recipe; `choose_feature_width` chooses a feature_width of None.
@@ -110,12 +118,13 @@ def checked_classifier(
             folder=folder,
             on_train=lambda: say(f"training the FCD's classifier of {data.name}, once ..."),
         )
-        return CheckedClassifier(home, about, from_dict(about["config"]), Ruler(**about["ruler"]))
+        used = replace(from_dict(about["config"]), weights=recipe.weights)
+        return CheckedClassifier(home, about, used, Ruler(**about["ruler"]))
 
     half = min(len(splits.val.images), len(splits.test.images))
     # A recipe that is kept was checked when it was chosen.
     first = check(resolve_feature_width(config, half) if retrain else config)
-    if not (first.ruler.is_blind and retrain):
+    if not (first.ruler.is_blind and retrain) or config.weights is not None:
         return first
     stronger = strengthen(first.config, half)
     say(
@@ -136,7 +145,8 @@ def cached_classifier(
 ) -> tuple[Path, dict[str, Any]]:
     """Find the trained classifier of a recipe and a dataset, or train and store it.
 
-    If several processes need it, one of them trains it, and the others wait.
+    If several processes need it, one of them trains it, and the others wait. A recipe with the
+    weights of a shipped classifier is not trained.
 
     Args:
         config: The recipe; `choose_feature_width` chooses a feature_width of None.
@@ -152,15 +162,13 @@ def cached_classifier(
         `Ruler`. A classifier that an earlier version stored without them is measured now.
 
     Raises:
-        ValueError: The stored classifier is damaged, or is of another recipe.
+        ValueError: The stored classifier is damaged, or is of another recipe; or no shipped one
+            has the weights.
     """
-    if config.feature_width is None:
-        half = min(len(splits.val.images), len(splits.test.images))
-        config = replace(config, feature_width=choose_feature_width(half))
-    data_sha256 = splits.sha256 or fingerprint(splits)
-    key = recipe_key(config, data_sha256, data.binarize)
-    home = folder / f"{data.name}-{key[:16]}"
-    origin = {"dataset": data.name, "data": data_sha256, "recipe": key}
+    if config.weights is not None:
+        return _shipped_classifier(config.weights, data, splits)
+    config, origin = _origin(config, data, splits)
+    home = folder / f"{data.name}-{origin['recipe'][:16]}"
     if not home.is_dir():
         with make_alone(home):
             if not home.is_dir():
@@ -179,6 +187,47 @@ def cached_classifier(
     return home, about
 
 
+def trained_folder(
+    config: ClassifierConfig, data: DataConfig, splits: Splits, folder: Path
+) -> Path:
+    """The folder in which `cached_classifier` stores the classifier that it trains."""
+    _, origin = _origin(replace(config, weights=None), data, splits)
+    return folder / f"{data.name}-{origin['recipe'][:16]}"
+
+
+def _origin(
+    config: ClassifierConfig, data: DataConfig, splits: Splits
+) -> tuple[ClassifierConfig, dict[str, str]]:
+    """The recipe with a feature_width, and what a trained classifier is found by."""
+    if config.feature_width is None:
+        half = min(len(splits.val.images), len(splits.test.images))
+        config = replace(config, feature_width=choose_feature_width(half))
+    data_sha256 = splits.sha256 or fingerprint(splits)
+    key = recipe_key(config, data_sha256, data.binarize)
+    return config, {"dataset": data.name, "data": data_sha256, "recipe": key}
+
+
+def _shipped_classifier(
+    weights: str, data: DataConfig, splits: Splits
+) -> tuple[Path, dict[str, Any]]:
+    """The shipped classifier with these weights, described for these images.
+
+    Its ruler is measured if they are not those that it was made with.
+    """
+    shipped = shipped_with(weights)
+    name, misfit = shipped.about["dataset"], shipped.misfit(data)
+    if name != data.name or misfit is not None:
+        raise ValueError(
+            f"the shipped classifier {weights[:8]} of {name} cannot measure {data.name}: it "
+            f"{misfit or 'knows other classes'}"
+        )
+    about = {**shipped.about, "data": splits.sha256 or fingerprint(splits)}
+    if not shipped.has_seen(splits, "train", "val", "test"):
+        ruler = measure_ruler(load_classifier(shipped.folder), splits, data.binarize)
+        about |= {"accuracy": ruler.accuracy, "ruler": ruler._asdict()}
+    return shipped.folder, about
+
+
 def _check_description(about: dict[str, Any], origin: dict[str, str]) -> None:
     """Raise an error if a description lacks a value, or is of another origin."""
     for name, value in origin.items():
@@ -195,10 +244,10 @@ def _check_description(about: dict[str, Any], origin: dict[str, str]) -> None:
 
 def _damaged(folder: Path, error: Exception) -> ValueError:
     """The error of a stored classifier that cannot be used."""
-    return ValueError(
-        f"the classifier in {folder} is damaged: {error}; delete this folder, and the classifier "
-        "is trained again"
-    )
+    remedy = "delete this folder, and the classifier is trained again"
+    if folder.is_relative_to(SHIPPED):
+        remedy = "it comes with genae: install genae again, or give --classifier train"
+    return ValueError(f"the classifier in {folder} is damaged: {error}; {remedy}")
 
 
 def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str, Any]:
@@ -215,7 +264,7 @@ def _description(model: Classifier, splits: Splits, binarize: bool) -> dict[str,
 
 
 def load_classifier(folder: Path, device: torch.device | str = "cpu") -> Classifier:
-    """Load a classifier that `cached_classifier` stored.
+    """Load a classifier that `cached_classifier` stored or found.
 
     Args:
         folder: The classifier's folder.

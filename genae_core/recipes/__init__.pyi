@@ -39,6 +39,7 @@ from .parzen_table import parzen_rows as parzen_rows
 from .pictures import INTERPOLATED_STEPS as INTERPOLATED_STEPS
 from .pictures import draw_interpolations as draw_interpolations
 from .search_results import best_run as best_run
+from .search_results import classifier_of as classifier_of
 from .search_results import describe_cell as describe_cell
 from .search_results import known_cells as known_cells
 from .search_results import stored_experiment as stored_experiment

@@ -15,7 +15,7 @@ from genae_core.recipes.pictures import images_of, model_of
 from genae_core.recipes.study import study_experiment
 from genae_core.report.intervals import interval
 from genae_core.report.plots import Cloud, scatter
-from genae_core.report.tables import is_blind
+from genae_core.report.tables import describe_ruler, is_blind
 from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import RULER, StoredRun, Tracker
 
@@ -78,7 +78,7 @@ def flowae_rows(curves: list[StoredRun]) -> list[Row]:
                     high=high,
                     n=len(runs),
                     fcd_ratio=mean / floor if floor > 0 and not any(map(is_blind, runs)) else None,
-                    ruler=runs[0].tags.get(RULER),
+                    ruler=describe_ruler(runs[0]) if RULER in runs[0].tags else None,
                 )
             )
     return rows

@@ -13,7 +13,7 @@ from genae_core.config import require, require_positive_int
 from genae_core.config.places import local_path, locate_fields
 from genae_core.recipes.dataset_names import FileDataset
 from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
-from genae_core.sweep.options import LaunchOptions, ShardOptions
+from genae_core.sweep.options import ClassifierOptions, LaunchOptions, ShardOptions
 
 if TYPE_CHECKING:
     FamilyName = str
@@ -34,7 +34,7 @@ NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(ShardOptions):
+class DataOptions(ClassifierOptions, ShardOptions):
     """The flags about data."""
 
     dataset: Dataset = "digits"
@@ -64,6 +64,13 @@ class DataOptions(ShardOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         locate_fields(self, "data_root")
+        for name in ("classifier_epochs", "classifier_width"):
+            value = getattr(self, name)
+            require(
+                self.classifier != "shipped" or value is None,
+                f"--classifier shipped is not trained: leave out --{name.replace('_', '-')}",
+                **{name: value},
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

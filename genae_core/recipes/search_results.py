@@ -3,7 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genae_core import config
 from genae_core.config import require
@@ -50,6 +50,29 @@ def describe_cell(run: StoredRun) -> str:
 def study_store(tracking_uri: str) -> Tracker:
     """The store of the runs of model_family.py."""
     return Tracker.create(tracking_uri, "model_family", artifacts_folder())
+
+
+def classifier_of(options: StudyOptions, sweep: str) -> Literal["shipped", "train"]:
+    """The kind of classifier that has measured a sweep, with whose FCDs a search compares its own.
+
+    Args:
+        options: The search's flags.
+        sweep: The name of the sweep.
+
+    Raises:
+        ValueError: The flags name the other kind.
+    """
+    uri = resolve_uri(options.tracking_uri or default_store())
+    runs = study_store(uri).read_runs(sweep)
+    shipped = any(run.params.get("classifier.weights") for run in runs)
+    kind: Literal["shipped", "train"] = "shipped" if shipped else "train"
+    require(
+        options.classifier in (None, kind),
+        f"--against: the sweep {sweep} was measured with --classifier {kind}, and the search "
+        "learns from its FCDs",
+        classifier=options.classifier,
+    )
+    return kind
 
 
 def known_cells(options: StudyOptions, sweep: str) -> list[tuple[dict[str, Any], float]]:

@@ -25,7 +25,7 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import key_of_identity
-from genae_core.tracking.mlflow_store import Tracker
+from genae_core.tracking.mlflow_store import CLASSIFIER_SHA256, Tracker
 from genae_core.tracking.store_uri import resolve_uri
 from genae_core.training import checkpoint
 
@@ -72,6 +72,8 @@ class TrainedModel(NamedTuple):
         steps: The number of steps that the run recommends; None if it recommends none.
         stored: The run's experiment as it is stored; None for a checkpoint alone.
         data_sha256: The sha256 (hex) of the run's images; None if it is not known.
+        classifier_sha256: The sha256 (hex) of the weights of the classifier that has measured the
+            run; None if it is not known.
     """
 
     folder: Path
@@ -79,6 +81,7 @@ class TrainedModel(NamedTuple):
     steps: int | None
     stored: "StoredExperiment | None" = None
     data_sha256: str | None = None
+    classifier_sha256: str | None = None
 
     @property
     def experiment(self) -> Experiment | None:
@@ -206,7 +209,14 @@ def fetch_run_model(tracker: Tracker, run: Any, scratch: Path) -> TrainedModel:
     stored = _experiment_of(tracker, run, scratch)
     recommended = run.data.metrics.get("fcd_recommended_step")
     steps = None if recommended is None else int(recommended)
-    return TrainedModel(checkpoint_folder, stored.chain(), steps, stored, tags.get("data_sha256"))
+    return TrainedModel(
+        folder=checkpoint_folder,
+        chain=stored.chain(),
+        steps=steps,
+        stored=stored,
+        data_sha256=tags.get("data_sha256"),
+        classifier_sha256=tags.get(CLASSIFIER_SHA256),
+    )
 
 
 def _artifacts(tracker: Tracker, run: Any) -> list[Any]:

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from genae_core.metrics.ruler import BLIND, is_blind_line
 from genae_core.report.formatting import decimals, format_value
-from genae_core.tracking.mlflow_store import RULER, StoredRun
+from genae_core.tracking.mlflow_store import CLASSIFIER, CLASSIFIER_SHA256, RULER, StoredRun
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
-CLASSIFIER = "classifier_sha256"  # the tag with the sha256 of the classifier's weights
 PANEL_AXIS = "latent_dim"  # the plot has a column of panels for each value of this axis
 
 Value = str | int | float | bool
@@ -112,28 +111,45 @@ def format_table(runs: Iterable[StoredRun]) -> str:
 
 
 def share_rulers(runs: Iterable[StoredRun]) -> list[StoredRun]:
-    """Return the runs, in which those of the same classifier have the same tag with its ruler.
+    """Return the runs, in which those of the same classifier have the same tags about it.
 
-    Runs of earlier versions lack the tag until the classifier is measured for a later run.
+    These are its name and its ruler. Runs of earlier versions lack them until the classifier is
+    used for a later run.
     """
     runs = list(runs)
-    known = {
-        run.tags[CLASSIFIER]: run.tags[RULER]
-        for run in runs
-        if RULER in run.tags and CLASSIFIER in run.tags
-    }
-    shared = []
+    known: dict[str, dict[str, str]] = defaultdict(dict)
     for run in runs:
-        line = known.get(run.tags.get(CLASSIFIER, ""))
-        tags = {RULER: line} if line is not None else {}
-        shared.append(run._replace(tags={**tags, **run.tags}))
-    return shared
+        about = {name: run.tags[name] for name in (CLASSIFIER, RULER) if name in run.tags}
+        known[run.tags.get(CLASSIFIER_SHA256, "")] |= about
+    known.pop("", None)  # which says nothing about another run
+    return [
+        run._replace(tags={**known.get(run.tags.get(CLASSIFIER_SHA256, ""), {}), **run.tags})
+        for run in runs
+    ]
 
 
 def ruler_lines(runs: Iterable[StoredRun]) -> list[str]:
-    """Return lines that say what the classifiers of these runs can measure (see `Ruler`)."""
-    rulers = dict.fromkeys(_ruler_of(run) for run in share_rulers(runs))
-    return [f"ruler: {line}" for line in rulers]
+    """Return lines that say what the classifiers of these runs can measure (see `Ruler`).
+
+    The last line is a warning if there is more than one classifier.
+    """
+    shared = share_rulers(runs)
+    rulers = dict.fromkeys(describe_ruler(run) for run in shared)
+    lines = [f"ruler: {line}" for line in rulers]
+    classifiers = {run.tags.get(CLASSIFIER_SHA256) for run in shared} - {None}
+    if len(classifiers) > 1:
+        names = ", ".join(sorted(sha256[:8] for sha256 in classifiers if sha256))
+        lines.append(
+            f"warning: {len(classifiers)} classifiers have measured these runs ({names}), and "
+            "their FCDs cannot be compared"
+        )
+    return lines
+
+
+def describe_ruler(run: StoredRun) -> str:
+    """Return the line of the run's ruler, with the name of the classifier if it is known."""
+    name = run.tags.get(CLASSIFIER)
+    return _ruler_of(run) if name is None else f"{_ruler_of(run)}; classifier {name}"
 
 
 def is_blind(run: StoredRun) -> bool:

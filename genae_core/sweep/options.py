@@ -45,7 +45,17 @@ class ShardOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchOptions(ShardOptions):
+class ClassifierOptions:
+    """Which classifier computes the features that the FCD compares."""
+
+    classifier: Literal["shipped", "train"] | None = None
+    """Classifier behind the FCD: the one that comes with genae, or one that is trained on these
+    images once and kept in GENAE_HOME (default: shipped for the official images of digits, mnist
+    and fashion_mnist in their usual form, else train)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions(ClassifierOptions, ShardOptions):
     """Where a sweep runs, and how many of its trials run at a time."""
 
     seeds: tuple[int, ...] = (0,)

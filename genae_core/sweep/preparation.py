@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from genae_core.config import require
 from genae_core.config.command_name import PROGRAM
 from genae_core.config.home import code_version, home, study_version
+from genae_core.config.messages import print_warning
 from genae_core.config.own_code import TRUSTED
 from genae_core.config.redaction import redact_uri
 from genae_core.data.base import DataConfig, Splits
@@ -19,12 +21,14 @@ from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.preparation import PreparationPlan
 from genae_core.data.roots import root_of
 from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
-from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.metrics.classifier_cache import (
     CheckedClassifier,
     checked_classifier,
     load_classifier,
 )
+from genae_core.metrics.classifier_choice import find_classifier
+from genae_core.metrics.classifier_shipped import shipped_with
 from genae_core.models.config import ModelConfig
 from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.sweep import ray_cluster
@@ -41,7 +45,7 @@ from genae_core.sweep.sweep_folder import (
     mirror_of,
     stored_classifier,
 )
-from genae_core.tracking.mlflow_store import RULER
+from genae_core.tracking.mlflow_store import CLASSIFIER, CLASSIFIER_SHA256, RULER
 
 # If a disk may be lost with its node, a trial waits at its end for at most these seconds, until
 # the tracking store has what only that disk holds. Then its snapshots are deleted everywhere.
@@ -74,24 +78,12 @@ def prepare(
     used = [dataclasses.replace(one, classifier=checked.config) for one in resolved.values()]
     for warning in sorted({text for one in used for text in warnings_of(one)}):
         print(f"warning: {warning}")
-    about = checked.about
     mirror = mirror_of(place.name, options)
     sweep = Sweep(
         name=place.name,
         uri=place.tracker.uri,
         experiment_id=place.tracker.experiment_id,
-        tags={
-            **code_version(),
-            **study_version(_study_script()),
-            "command": command_without_secrets(),
-            "study": place.study,
-            "dataset": data.name,
-            "data_sha256": about["data"],
-            "classifier_sha256": about["sha256"],
-            "classifier_recipe": about["recipe"],
-            "classifier_accuracy": f"{about['accuracy']:.4f}",
-            RULER: checked.ruler.line,
-        },
+        tags=_tags(place, checked),
         user_classes=classes_to_send(),
         seeds=options.seeds,
         cells=resolved,
@@ -142,6 +134,24 @@ def check_checkpoints(models: Iterable[ModelConfig]) -> None:
 def unreadable(places: Sequence[str]) -> list[str]:
     """The files and folders that this machine cannot read."""
     return [place for place in places if not os.access(place, os.R_OK)]
+
+
+def _tags(place: SweepPlace, checked: CheckedClassifier) -> dict[str, str]:
+    """The tags of every run of the sweep."""
+    about = checked.about
+    return {
+        **code_version(),
+        **study_version(_study_script()),
+        "command": command_without_secrets(),
+        "study": place.study,
+        "dataset": about["dataset"],
+        "data_sha256": about["data"],
+        CLASSIFIER: checked.name,
+        CLASSIFIER_SHA256: about["sha256"],
+        "classifier_recipe": about["recipe"],
+        "classifier_accuracy": f"{about['accuracy']:.4f}",
+        RULER: checked.ruler.line,
+    }
 
 
 def command_without_secrets() -> str:
@@ -200,19 +210,20 @@ def check_classifier(
     A resumed sweep keeps the classifier that it was started with. Versions that did not check it
     may have started sweeps with a blind one; those go on with a warning.
     """
-    stored = stored_classifier(place.folder) if options.resume else None
-    checked = checked_classifier(
-        stored or cell.classifier,
-        data=cell.data,
-        splits=splits,
-        folder=home() / "classifiers",
-        retrain=not options.resume,
-        say=lambda text: print(text, flush=True),
-    )
-    if not options.resume:
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    folder, data = home() / "classifiers", cell.data
+    if options.resume:
+        recipe = _kept_classifier(place, cell, options)
+        checked = checked_classifier(recipe, data, splits, folder, retrain=False, say=say)
+    else:
+        choice = options.classifier
+        checked = find_classifier(cell.classifier, data, splits, folder, choice, say)
         checked.require_sound()
     print(
-        f"classifier {checked.folder.name}: {checked.about['accuracy']:.2%} accurate on held-out "
+        f"classifier {checked.name}: {checked.about['accuracy']:.2%} accurate on held-out "
         f"images ({checked.ruler.task})\nruler:  {checked.ruler.line}"
     )
     if checked.ruler.is_blind:
@@ -220,7 +231,44 @@ def check_classifier(
             "warning: the sweep was started by a version that did not check its classifier. The "
             "FCDs of a blind classifier mean nothing; start another sweep to get a better one"
         )
+    if options.resume:
+        _warn_of_another_classifier(place, checked)
     return checked
+
+
+def _kept_classifier(
+    place: SweepPlace, cell: Experiment, options: LaunchOptions
+) -> ClassifierConfig:
+    """The recipe of a resumed sweep's classifier. Raises ValueError if a flag names another."""
+    stored = stored_classifier(place.folder)
+    if stored is None:  # The manifest may be lost, but runs know a shipped classifier.
+        runs = place.tracker.find(sweep=place.name)
+        weights = [run.data.params.get("classifier.weights") for run in runs]
+        stored = next((shipped_with(sha256).config for sha256 in weights if sha256), None)
+    recipe = stored or cell.classifier
+    kind = "train" if recipe.weights is None else "shipped"
+    require(
+        options.classifier in (None, kind),
+        f"--resume: the sweep was started with --classifier {kind}; leave the flag out, or give "
+        "another --name",
+        classifier=options.classifier,
+    )
+    return recipe
+
+
+def _warn_of_another_classifier(place: SweepPlace, checked: CheckedClassifier) -> None:
+    """Print a warning if the runs of a resumed sweep were measured by other weights.
+
+    The trained classifier may have been deleted, or the sweep may have moved to another machine.
+    """
+    runs = place.tracker.find(sweep=place.name)
+    earlier = {run.data.tags.get(CLASSIFIER_SHA256, "") for run in runs}
+    for sha256 in sorted(earlier - {"", checked.about["sha256"]}):
+        print_warning(
+            f"the runs until now were measured by the classifier {sha256[:8]}, and "
+            f"{checked.name} measures the next ones, because GENAE_HOME does not hold the first: "
+            "their FCDs cannot be compared"
+        )
 
 
 def _shard_mapper(options: LaunchOptions) -> PartMapper:

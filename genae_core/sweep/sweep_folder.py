@@ -299,13 +299,14 @@ def _own_code(cells: dict[str, Experiment]) -> dict[str, Any]:
 def write_manifest(prepared: PreparedSweep) -> None:
     """Write sweep.json, which `--resume` and `genae replay` read."""
     place, sweep, options = prepared.place, prepared.sweep, prepared.options
+    classifier = sweep.classifier or next(iter(sweep.cells.values())).classifier
     about = {
         "study": place.study,
         "tracking_uri": redact(place.tracker.uri),
         "gpus_per_trial": options.gpus_per_trial,
         "compute": asdict(sweep.compute),
         "together": sweep.stack_seeds,
-        "classifier": config.to_dict(prepared.classifier.config),
+        "classifier": config.to_dict(classifier),
         **_what_decides(prepared.plan.cells, options),
         **_own_code(prepared.plan.cells),
     }
@@ -330,10 +331,13 @@ def replace_store(folder: Path, before: str, now: str) -> bool:
 def stored_classifier(folder: Path) -> ClassifierConfig | None:
     """The recipe of the classifier that a sweep was started with.
 
-    It is None for sweeps of versions that did not check their classifier.
+    It is None for sweeps of versions that did not check their classifier, and if the manifest is
+    missing or damaged, of which `open_store` warns.
     """
-    manifest = json.loads((folder / MANIFEST).read_text())
-    stored = manifest.get("classifier")
+    try:
+        stored = sealed.read(folder / MANIFEST).get("classifier")
+    except (OSError, ValueError):
+        return None
     return None if stored is None else config.from_dict(stored)
 
 

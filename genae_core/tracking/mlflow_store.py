@@ -36,6 +36,8 @@ IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
 # whether they were one stacked model.
 SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
 RULER = "ruler"  # the tag with the line of the classifier's ruler
+CLASSIFIER = "classifier"  # the tag with the classifier's name, and whether genae ships it
+CLASSIFIER_SHA256 = "classifier_sha256"  # the tag with the sha256 of the classifier's weights
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
 METRICS_PER_CALL = 1000  # MLflow's limit

@@ -60,6 +60,8 @@ def test_every_module_of_genae_is_sent() -> None:
     sent = set(Checkout(ROOT).files_to_send(2**30))
     modules = {path.relative_to(ROOT) for path in (ROOT / "genae_core").rglob("*.py")}
     assert len(modules) > 50 and modules <= sent
+    shipped = {path for path in sent if path.is_relative_to("genae_core/metrics/shipped")}
+    assert {path.suffix for path in shipped} == {".json", ".safetensors"}
     assert sum((ROOT / path).stat().st_size for path in sent) < 20 * 2**20
 
 

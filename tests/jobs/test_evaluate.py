@@ -1,5 +1,6 @@
 """The job on a checkpoint of the digits: the same results in this process and over Ray."""
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 from contracts import scripts
 from contracts.scripts import environment
 
+from genae_core.data.base import load
+from genae_core.data.digits import DigitsConfig
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.streaming import EvaluationReport, StepMetrics
+from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.metrics.classifier_shipped import shipped_classifier
 from genae_core.metrics.estimate import Estimate
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import MLPConfig
@@ -111,3 +116,32 @@ def test_bad_input_is_said_before_any_work(job: ModuleType, tmp_path: Path) -> N
         with pytest.raises(ValueError, match=words):
             job.main(job.Options(**flags, out=tmp_path / "out.json"))
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_run_is_measured_by_its_own_classifier_unless_a_flag_names_the_other(
+    job: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = shipped_classifier("digits")
+    assert shipped is not None
+    sha256 = shipped.about["sha256"]
+    subject = job.Subject(
+        chain=None,
+        data=DigitsConfig(),
+        splits=load(DigitsConfig()),
+        classifier=shipped.config,
+        is_run=True,
+        measured_by=sha256,
+    )
+    options = job.Options(source="run")
+    assert job._check_classifier(subject, options).config == shipped.config
+    printed = capsys.readouterr().out
+    assert f"classifier digits {sha256[:8]} (shipped with genae): " in printed
+    assert "warning" not in printed
+    # An earlier run, which a trained classifier has measured.
+    earlier = subject._replace(classifier=ClassifierConfig(), measured_by="0" * 64)
+    named = dataclasses.replace(options, classifier="shipped")
+    assert job._check_classifier(earlier, named).config == shipped.config
+    printed = capsys.readouterr().out
+    assert "warning: the run was measured by the classifier 00000000, so its FCDs cann" in printed
+    with pytest.raises(ValueError, match="not trained: leave out --classifier-epochs"):
+        dataclasses.replace(named, classifier_epochs=3)

@@ -67,3 +67,19 @@ def test_a_run_of_an_earlier_version_with_a_floor_of_zero_is_blind(floor: float)
     lines = format_table([measured(0, floor)]).splitlines()
     assert lines[2].split()[-5:] == ["n/a"] * 5
     assert lines[3] == "ruler: blind: real images have no FCD above 0"
+
+
+def test_a_table_names_the_classifier_and_warns_of_a_second_one() -> None:
+    runs = [measured(seed, ruler="sound: 90% accurate") for seed in (0, 1)]
+    for run in runs:
+        run.tags["classifier_sha256"] = "ab" * 32
+    runs[1].tags["classifier"] = "mnist abababab (shipped with genae)"
+    line = "ruler: sound: 90% accurate; classifier mnist abababab (shipped with genae)"
+    assert format_table(runs).splitlines()[3:] == [line]
+    runs[0].tags["classifier_sha256"] = "cd" * 32
+    assert format_table(runs).splitlines()[3:] == [
+        "ruler: sound: 90% accurate",
+        line,
+        "warning: 2 classifiers have measured these runs (abababab, cdcdcdcd), and their FCDs "
+        "cannot be compared",
+    ]

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 
 from genae_core import config
-from genae_core.data.base import Split, Splits
+from genae_core.data.base import Split, Splits, load
+from genae_core.data.digits import DigitsConfig
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.metrics.classifier import strengthen
+from genae_core.metrics.classifier_cache import CheckedClassifier
+from genae_core.metrics.classifier_shipped import shipped_classifier
+from genae_core.metrics.ruler import Ruler
 from genae_core.models.wrapped_checkpoint import WrappedConfig
-from genae_core.sweep import preparation, ray_cluster
+from genae_core.nets.base import ComputeConfig
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.options import DataOptions
+from genae_core.sweep import preparation, ray_cluster, sweep_folder
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
 from genae_core.sweep.preparation import check_checkpoints, check_classifier
@@ -35,12 +42,27 @@ def blind() -> tuple[Experiment, Splits]:
     return resolve(tiny.experiment(), splits), splits
 
 
+class Runs:
+    """A tracking store with the params and tags of a sweep's runs; there are none at first."""
+
+    def __init__(self) -> None:
+        self.runs: list[SimpleNamespace] = []
+
+    def add(self, params: dict[str, str], tags: dict[str, str]) -> None:
+        data = SimpleNamespace(params=params, tags=tags)
+        self.runs.append(SimpleNamespace(data=data))
+
+    def find(self, sweep: str) -> list[SimpleNamespace]:
+        assert sweep == "sweep"
+        return self.runs
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlace:
     monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
     folder = tmp_path / "sweep"
     folder.mkdir()
-    tracker: Any = None
+    tracker: Any = Runs()
     return SweepPlace("study", "sweep", folder, tracker)
 
 
@@ -133,3 +155,99 @@ def test_a_checkpoint_that_a_node_cannot_read_is_named_before_the_first_trial(
     check_checkpoints([first])
     with pytest.raises(ValueError, match=f"node worker cannot read the checkpoint {missing}: eve"):
         check_checkpoints([first, second])
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Experiment, Splits]:
+    """An experiment with the recipe of --smoke, and all images."""
+    recipe = dataset_recipe(DataOptions(smoke=True))
+    splits = load(DigitsConfig())
+    experiment = dataclasses.replace(tiny.experiment(), classifier=recipe.classifier)
+    return resolve(experiment, splits), splits
+
+
+def shipped_digits() -> CheckedClassifier:
+    shipped = shipped_classifier("digits")
+    assert shipped is not None
+    about = shipped.about
+    return CheckedClassifier(shipped.folder, about, shipped.config, Ruler(**about["ruler"]))
+
+
+def test_a_new_sweep_on_the_digits_trains_no_classifier(
+    digits: tuple[Experiment, Splits], place: SweepPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked = check_classifier(place, *digits, LaunchOptions())
+    assert checked.config == shipped_digits().config
+    assert checked.about["data"] == digits[1].sha256
+    printed = capsys.readouterr().out
+    sha256 = checked.about["sha256"]
+    assert f"classifier digits {sha256[:8]} (shipped with genae): " in printed
+    assert "training" not in printed and "note:" not in printed
+    assert not (place.folder.parent / "home" / "classifiers").exists()
+
+
+def test_a_resumed_sweep_keeps_the_shipped_or_the_trained_classifier(
+    digits: tuple[Experiment, Splits], place: SweepPlace
+) -> None:
+    """Also if its manifest is lost: its runs name the weights of a shipped one."""
+    splits = tiny.splits()
+    trained = resolve(tiny.experiment(), splits)
+    write_manifest(place, classifier=config.to_dict(trained.classifier))
+    checked = check_classifier(place, trained, splits, RESUMED)
+    assert checked.config == trained.classifier and checked.name.endswith("(trained)")
+    with pytest.raises(ValueError, match="the sweep was started with --classifier train; leave"):
+        check_classifier(
+            place, trained, splits, dataclasses.replace(RESUMED, classifier="shipped")
+        )
+
+    shipped = shipped_digits().config
+    write_manifest(place, classifier=config.to_dict(shipped))
+    assert check_classifier(place, *digits, RESUMED).config == shipped
+    with pytest.raises(ValueError, match="the sweep was started with --classifier shipped; leave"):
+        check_classifier(place, *digits, dataclasses.replace(RESUMED, classifier="train"))
+
+    (place.folder / MANIFEST).unlink()
+    runs: Any = place.tracker
+    runs.add({"classifier.weights": shipped.weights}, {})
+    assert check_classifier(place, *digits, RESUMED).config == shipped
+
+
+def test_a_resumed_sweep_says_if_another_classifier_measures_the_next_runs(
+    digits: tuple[Experiment, Splits], place: SweepPlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked, runs = shipped_digits(), place.tracker
+    assert isinstance(runs, Runs)
+    write_manifest(place, classifier=config.to_dict(checked.config))
+    runs.add({}, {"classifier_sha256": checked.about["sha256"]})
+    runs.add({}, {})  # a run of a version that did not store it
+    check_classifier(place, *digits, RESUMED)
+    assert capsys.readouterr().err == ""
+    runs.add({}, {"classifier_sha256": "0123456789abcdef"})
+    check_classifier(place, *digits, RESUMED)
+    printed = capsys.readouterr().err
+    assert "warning: the runs until now were measured by the classifier 01234567, and " in printed
+    assert "their FCDs cannot be compared" in printed
+
+
+@pytest.mark.parametrize("kind", ["shipped", "train"])
+def test_the_manifest_holds_the_classifier_that_a_resume_keeps(
+    digits: tuple[Experiment, Splits], place: SweepPlace, kind: str
+) -> None:
+    """The cells keep the recipe of their flags, in whose place a shipped classifier measures."""
+    cell, shipped = digits[0], shipped_digits().config
+    sweep = SimpleNamespace(
+        cells={"cell": cell},
+        classifier=shipped if kind == "shipped" else None,
+        compute=ComputeConfig(),
+        stack_seeds=False,
+    )
+    uri: Any = SimpleNamespace(uri="sqlite:///mlflow.db")
+    prepared: Any = SimpleNamespace(
+        place=place._replace(tracker=uri),
+        sweep=sweep,
+        options=LaunchOptions(),
+        plan=SimpleNamespace(cells={"cell": cell}),
+    )
+    sweep_folder.write_manifest(prepared)
+    kept = sweep_folder.stored_classifier(place.folder)
+    assert kept == (shipped if kind == "shipped" else cell.classifier)

@@ -41,8 +41,8 @@ def describe_usage(export: ExportedModel) -> Iterator[str]:
         yield (
             "FOLDER is the folder of this file"
             f"{', and DIR is where the images of the data set are' if data else ''}. "
-            "`genae evaluate` trains the classifier of the FCD again if this machine does not "
-            "have it."
+            "`genae evaluate` trains the classifier of the FCD again if it does not come with "
+            "genae and this machine does not have it."
         )
         if chain.fitted_prior is not None:
             yield (
