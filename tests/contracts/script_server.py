@@ -1,6 +1,6 @@
 """The process from which `scripts.run` forks the processes of scripts, and of their workers.
 
-  python script_server.py SOCKET
+  python -m contracts.script_server SOCKET
 
 It imports what the scripts import, and then reads one order a line from its standard input: the
 script's argv, environment and folder, and the files for its output. It answers each order with
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker_setup import SOCKET
+from contracts.worker_setup import SOCKET
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPLORER = ROOT / "dashboards" / "explorer" / "build.py"

@@ -73,9 +73,10 @@ class _Server:
 
     def __init__(self, python: str) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="genae-server-")
-        program = str(Path(__file__).with_name("script_server.py"))
+        place = f"{self.folder.name}/workers"
         self.process = subprocess.Popen(
-            [python, program, f"{self.folder.name}/workers"],
+            [python, "-m", "contracts.script_server", place],
+            cwd=ROOT / "tests",
             env={**_without_ray(environment_of(python)), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
