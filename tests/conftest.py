@@ -20,21 +20,27 @@ ROOT = Path(__file__).resolve().parents[1]
 # The files that take longest, the longest first. Each is one worker's, and the short ones come
 # last, so that the workers end together.
 LONGEST = (
+    "tests/sweeps/test_own_classes.py",
     "tests/sweeps/test_studies.py",
     "tests/sweeps/test_family_studies.py",
-    "tests/jobs/test_submit.py",
     "tests/sweeps/test_paper_studies.py",
     "tests/test_stored_data.py",
-    "tests/jobs/test_sample.py",
-    "tests/jobs/test_benchmark.py",
+    "tests/sweeps/test_own_datasets.py",
     "tests/jobs/test_prepare_data.py",
+    "tests/test_wheel.py",
+    "tests/cluster/test_slurm.py",
+    "tests/commands/test_sweep.py",
     "tests/sweeps/test_folder_study.py",
+    "tests/jobs/test_submit.py",
+    "tests/jobs/test_benchmark.py",
+    "tests/jobs/test_sample.py",
+    "tests/recipes/test_new_family.py",
+    "tests/dashboards",
     "tests/sweep/test_ray_cluster.py",
     "tests/models/test_two_stage.py",
-    "tests/dashboards",
     "tests/jobs",
-    "tests/data/test_shard_images.py",
     "tests/sweep",
+    "tests/data/test_shard_images.py",
     "tests/models",
 )
 # Reasons to skip a test that no package of the system can remedy.

@@ -80,7 +80,8 @@ def _open(uri: str, cache: Path, results: "multiprocessing.Queue[str]") -> None:
 
 @pytest.mark.slow
 def test_processes_that_start_together_share_the_copy(prepared: Folder, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # which imports only once
+    context.set_forkserver_preload(["pytest", "genae_core.data.shards", "genae_core.training.loop"])
     results = context.Queue()
     cache = tmp_path / "cache"
     processes = [

@@ -275,6 +275,7 @@ def test_the_explorer_suite_builds_opens_and_plays(
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("there is no chromium on the PATH")
     explorer = importlib.import_module("benchmarks.explorer")
+    new_store(tmp_path)
     for name, value in {"MANY": 9, "FEW": 3, "LOOKS": 2, "PLAY_MS": 100}.items():
         monkeypatch.setattr(explorer, name, value)
     rows = {row.name: row for row in explorer.rows(1, tmp_path)}

@@ -1,5 +1,6 @@
 """The nodes of a cluster, and the work that is mapped over them."""
 
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from contracts import scripts
 from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
 from genae_core.sweep import driver, ray_cluster
@@ -214,25 +216,24 @@ print(held, open_threads())
 """
 
 
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, without the time that its imports take."""
+    path = folder / "program.py"
+    path.write_text(program)
+    return scripts.run(str(path), variables=os.environ, cwd=folder)
+
+
 @pytest.mark.slow
-def test_no_thread_of_ray_data_outlives_the_connection() -> None:
+def test_no_thread_of_ray_data_outlives_the_connection(tmp_path: Path) -> None:
     """Such a thread would end the process without a message, in the middle of its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", LEFT],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run(LEFT, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["0 True", "the disk refuses []"]
 
 
 @pytest.mark.slow
-def test_a_head_without_cpus_does_node_local_work_itself() -> None:
+def test_a_head_without_cpus_does_node_local_work_itself(tmp_path: Path) -> None:
     """Ray would wait for ever for CPUs that no other node can bring."""
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run(HEAD, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["[11, 12, 13]", "[21]"]
