@@ -30,6 +30,7 @@ from .experiment.experiment import Experiment as Experiment
 from .experiment.experiment import resolve as resolve
 from .experiment.trial import run_trial as run_trial
 from .metrics.classifier import ClassifierConfig as ClassifierConfig
+from .metrics.sample_metric import SampleMetric as SampleMetric
 from .models.aae import AAEConfig as AAEConfig
 from .models.adv_ae import AdvAEConfig as AdvAEConfig
 from .models.ae import AEConfig as AEConfig

@@ -78,6 +78,7 @@ class Subject(NamedTuple):
     is_run: Whether the model is of a run or of its export, whose classifier was chosen when it
         was made.
     measured_by: The sha256 (hex) of the weights of the run's classifier; None if it is not known.
+    metrics: The run's metrics of the user's own.
     """
 
     chain: "evaluation.PortableChain"
@@ -86,6 +87,7 @@ class Subject(NamedTuple):
     classifier: "genae.ClassifierConfig"
     is_run: bool
     measured_by: str | None
+    metrics: "tuple[metrics.SampleMetric, ...]"
 
 
 def table(results: "evaluation.EvaluationReport", blind: bool = False) -> str:
@@ -96,19 +98,23 @@ def table(results: "evaluation.EvaluationReport", blind: bool = False) -> str:
     has_refusals = any(step.accepted is not None for step in results.steps)
     has_classes = any(step.classes for step in results.steps)
     head = ["step", "FCD", "FCD/real", "kernel distance"]
-    rows = [head + ["class entropy"] * has_classes + ["accepted"] * has_refusals]
+    head += ["class entropy"] * has_classes + ["accepted"] * has_refusals
+    rows = [head + list(results.metric_floors)]
     for step in results.steps:
         has_ratio = results.floor > 0 and not blind
         ratio = f"{step.fcd.value / results.floor:.2f}" if has_ratio else "n/a"
         row = [str(step.step), _with_error(step.fcd), ratio, _with_error(step.kid)]
         row += [f"{step.class_entropy:.3f}"] if has_classes else []
-        rows.append(row + ([f"{step.accepted:.3f}"] if has_refusals else []))
+        row += [f"{step.accepted:.3f}"] if has_refusals else []
+        rows.append(row + [_with_error(step.metrics[name]) for name in results.metric_floors])
     return report.align_columns(rows)
 
 
 def _with_error(estimate: tuple[float, float]) -> str:
-    """The value in words, with its standard error if it has one."""
+    """The value in words, with its standard error if it has one; n/a if there is no value."""
     value, error = estimate
+    if not math.isfinite(value):
+        return "n/a"
     return f"{value:.4g} ± {error:.2g}" if math.isfinite(error) else f"{value:.4g}"
 
 
@@ -121,14 +127,24 @@ def main(options: Options) -> int:
     checked = _check_classifier(subject, options)
     classifier = metrics.load_classifier(checked.folder)
     references = genae.ReferenceData(subject.splits, classifier, subject.data.binarize)
-    results = _measure(options, subject.chain, references)
+    results = _measure(options, subject, references)
+    floors = {"FCD": results.floor, **results.metric_floors}
+    real = ", ".join(f"{name} {value:.4g}" for name, value in floors.items())
     print(
         f"{results.num_samples:,} samples against {results.num_real:,} test images of "
-        f"{subject.data.name}; real training images: FCD {results.floor:.4g}\n"
-        f"{table(results, checked.ruler.is_blind)}\nruler: {checked.ruler.line}; classifier "
-        f"{checked.name}"
+        f"{subject.data.name}; real training images: {real}\n"
+        f"{table(results, checked.ruler.is_blind)}"
     )
-    warnings = [metrics.few_images_warning(results.num_samples, classifier.top.in_features)]
+    if subject.metrics:
+        print(
+            f"{', '.join(results.metric_floors)}: means over blocks of {results.metric_images:,} "
+            "samples against as many test images"
+        )
+    print(f"ruler: {checked.ruler.line}; classifier {checked.name}")
+    warnings = [
+        *results.failures,
+        metrics.few_images_warning(results.num_samples, classifier.top.in_features),
+    ]
     sub_batch = subject.chain.chain.sub_batch
     if results.num_samples <= sub_batch:
         warnings.append(
@@ -184,6 +200,7 @@ def _load_subject(options: Options) -> Subject:
         classifier=origin.classifier,
         is_run=source.experiment is not None,
         measured_by=source.classifier_sha256,
+        metrics=() if source.experiment is None else source.experiment.metrics,
     )
 
 
@@ -219,7 +236,7 @@ def _check_classifier(subject: Subject, options: Options) -> "metrics.CheckedCla
 
 
 def _measure(
-    options: Options, chain: "evaluation.PortableChain", references: "genae.ReferenceData"
+    options: Options, subject: Subject, references: "genae.ReferenceData"
 ) -> "evaluation.EvaluationReport":
     """Measure in this process or on a cluster, with a progress bar."""
     bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
@@ -236,24 +253,31 @@ def _measure(
         stack.callback(bar.close)
         try:
             return evaluation.measure(
-                chain,
+                subject.chain,
                 references,
                 num_samples=options.num_samples,
                 mapper=ChosenMapper(choose),
                 on_part=bar.update,
+                metrics=subject.metrics,
             )
         except FloatingPointError as error:
             raise ValueError(str(error)) from None
 
 
 def _to_json(options: Options, results: "evaluation.EvaluationReport") -> dict[str, Any]:
-    """The report as JSON values."""
-    steps = [_step_to_json(step) for step in results.steps]
-    return {"source": redact_uri(options.source), **results._asdict(), "steps": steps}
+    """The report as JSON values. It has no keys of metrics of the user's own without them."""
+    values = {**results._asdict(), "steps": [_step_to_json(step) for step in results.steps]}
+    if not results.metric_floors:
+        for name in ("metric_images", "metric_floors", "failures"):
+            del values[name]
+    return {"source": redact_uri(options.source), **values}
 
 
 def _step_to_json(step: "evaluation.StepMetrics") -> dict[str, Any]:
-    """The metrics of one step as JSON values."""
+    """The metrics of one step as JSON values, with NAME and NAME_se of the user's own."""
+    own: dict[str, float] = {}
+    for name, estimate in step.metrics.items():
+        own |= {name: estimate.value, f"{name}_se": estimate.error}
     return {
         "step": step.step,
         "fcd": step.fcd.value,
@@ -262,4 +286,5 @@ def _step_to_json(step: "evaluation.StepMetrics") -> dict[str, Any]:
         "kid_se": step.kid.error,
         "classes": step.classes,
         "accepted": step.accepted,
+        **own,
     }

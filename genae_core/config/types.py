@@ -27,7 +27,8 @@ def check_parts(config: Any) -> None:
         config: A config, whose own fields and those of its parts are checked.
 
     Raises:
-        ValueError: A part is no frozen dataclass, or lacks an attribute. The message names it.
+        ValueError: A part is no frozen dataclass, lacks an attribute, or is a class instead of a
+            config; or several parts are in no tuple. The message names the part.
     """
     kind: Any = type(config)
     hints = _hints(kind)
@@ -36,7 +37,7 @@ def check_parts(config: Any) -> None:
         for part in value if isinstance(value, tuple) else (value,):
             if field.name in hints:
                 _check_part(f"{kind.__name__}.{field.name}", part, hints[field.name])
-            if dataclasses.is_dataclass(part):
+            if dataclasses.is_dataclass(part) and not isinstance(part, type):
                 check_parts(part)
 
 
@@ -58,9 +59,15 @@ def check_members(name: str, value: Any, protocol: Any) -> None:
 
 def _check_part(name: str, value: Any, hint: Any) -> None:
     """Raise ValueError if a value whose annotation is a Protocol lacks what the protocol has."""
-    hints = typing.get_args(hint) or (hint,)
+    hints = [one for one in typing.get_args(hint) or (hint,) if one is not Ellipsis]
     protocols = [one for one in hints if getattr(one, "_is_protocol", False)]
-    if not protocols or any(_fits(value, one) for one in hints):
+    if not protocols:
+        return
+    if isinstance(value, type):
+        raise ValueError(f"{name}: {value.__name__} is a class: write {value.__name__}(...)")
+    if isinstance(value, list | set) and typing.get_origin(hint) is tuple:
+        raise ValueError(f"{name} must be a tuple: write (...,) around its configs, got {value}")
+    if any(_fits(value, one) for one in hints):
         return
     kind, (protocol, *_) = type(value), protocols
     parameters = getattr(kind, "__dataclass_params__", None)

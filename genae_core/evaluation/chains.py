@@ -5,7 +5,7 @@ Shapes: N images, F features, D latent dimension, C channels, H rows, W columns.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from genae_core.evaluation.comparison import (
 )
 from genae_core.evaluation.diagnostics import Diagnosis, diagnose, project_latents
 from genae_core.evaluation.image_grids import Picture, grid, sprite, strip
+from genae_core.evaluation.own_metrics import MetricCurve, describe_failures, measure_curves
 from genae_core.evaluation.references import (
     ReferenceData,
     References,
@@ -34,6 +35,7 @@ from genae_core.evaluation.references import (
 from genae_core.evaluation.step_statistics import StepStatistics
 from genae_core.metrics.classifier_features import features_of, seeded_indices
 from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
+from genae_core.metrics.sample_metric import SampleMetric
 from genae_core.models.base import encode_all
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.loop import ChainRecord, run_chain
@@ -63,6 +65,7 @@ class ChainResult(NamedTuple):
         latent: The codes and the chains in a plane (see `project_latents`).
         step_seconds: The seconds of one step of all chains.
         seconds: The seconds of the whole evaluation.
+        metrics: The user's own metrics by name.
     """
 
     config: ChainConfig
@@ -79,6 +82,16 @@ class ChainResult(NamedTuple):
     latent: dict[str, Any] = {}
     step_seconds: float = 0.0
     seconds: float = 0.0
+    metrics: dict[str, MetricCurve] = {}
+
+    @property
+    def failures(self) -> list[str]:
+        """Where the user's own metrics failed, and why, in sentences."""
+        return [
+            sentence
+            for name, curve in self.metrics.items()
+            for sentence in describe_failures(name, curve.failures)
+        ]
 
     def summary(self) -> dict[str, float]:
         """The scalars by name; the best step is chosen on validation and reported on test.
@@ -86,15 +99,23 @@ class ChainResult(NamedTuple):
         fcd_recommended_step is the smallest step whose validation FCD is within one standard
         error of the best one. fcd_best_ratio is missing if the floor is 0, which happens with a
         few images on one feature.
+
+        Of a metric of the user's own, NAME_chosen is the value at the best step, and NAME_floor
+        the value of real training images. What is not finite is left out.
         """
         best = int(np.argmin(self.fcd_val))
         ratio = {"fcd_best_ratio": self.fcd[best] / self.floor} if self.floor > 0 else {}
         error = self.curves.get("fcd_val_se", [0.0] * len(self.fcd_val))[best]
         limit = self.fcd_val[best] + (0.0 if math.isnan(error) else error)
         first = next(k for k, value in enumerate(self.fcd_val) if value <= limit)
+        scalars = dict(self.scalars)
+        for name, curve in self.metrics.items():
+            scalars[f"{name}_step0"] = curve.values[0]
+            scalars[f"{name}_chosen"] = curve.values[best]
+            scalars[f"{name}_floor"] = curve.floor
         return {
             **ratio,
-            **{name: value for name, value in self.scalars.items() if math.isfinite(value)},
+            **{name: value for name, value in scalars.items() if math.isfinite(value)},
             "fcd_step0": self.fcd[0],
             "fcd_best": self.fcd[best],
             "fcd_val_best": self.fcd_val[best],
@@ -111,6 +132,7 @@ def evaluate(
     chain: ChainConfig,
     data: ReferenceData,
     references: References | None = None,
+    metrics: Sequence[SampleMetric] = (),
 ) -> ChainResult:
     """Run a chain over a trained model and compare its samples with the data at recorded steps.
 
@@ -124,6 +146,7 @@ def evaluate(
         data: The data and the classifier to compare with.
         references: The Gaussians of real images to compare with, of half as many images as there
             are chains; None fits them.
+        metrics: Metrics of your own, of up to 2,000 chains of the second half and test images.
 
     Returns:
         The metrics and pictures of every recorded step.
@@ -145,9 +168,7 @@ def evaluate(
     val = [frechet_estimate(step.halves[0], references.val) for step in steps.values()]
     test = [frechet_estimate(step.halves[1], references.test) for step in steps.values()]
     curves = {"fcd_val_se": [fcd.error for fcd in val], "fcd_se": [fcd.error for fcd in test]}
-    details = _Details({}, Diagnosis({}, {}, {}), {})
-    if count >= FEWEST_COMPARED:
-        details = _examine(subject, {step: steps[step].generated() for step in steps})
+    details = _examine(subject, {step: steps[step].generated() for step in steps}, metrics)
     images = torch.stack([torch.cat(step.grid_images) for step in steps.values()])
     return ChainResult(
         config=chain,
@@ -163,30 +184,46 @@ def evaluate(
         mixing=details.diagnosis.parts,
         latent=details.latent,
         step_seconds=watch.seconds / max(1, chain.record[-1]),
+        metrics=details.own,
         seconds=time.perf_counter() - began,
     )
 
 
 class _Details(NamedTuple):
-    """The metrics that need the samples themselves, by name; `latent` as in `ChainResult`."""
+    """The metrics that need the samples themselves, by name; `latent` as in `ChainResult`.
+
+    own: The user's own metrics.
+    """
 
     curves: dict[str, list[float]]
     diagnosis: Diagnosis
     latent: dict[str, Any]
+    own: dict[str, MetricCurve]
 
 
-def _examine(subject: EvaluatedChain, generated: dict[int, GeneratedSet]) -> _Details:
-    """Compare the samples of each step with real images, and diagnose the chain."""
+def _examine(
+    subject: EvaluatedChain,
+    generated: dict[int, GeneratedSet],
+    metrics: Sequence[SampleMetric],
+) -> _Details:
+    """Compare the samples of each step with real images, and diagnose the chain.
+
+    If there are only a few samples, only the user's own metrics are measured.
+    """
+    samples = {step: part.test for step, part in generated.items()}
+    own = measure_curves(metrics, samples, subject.data, subject.chain.seed)
+    if len(samples[0]) < FEWEST_COMPARED:
+        return _Details({}, Diagnosis({}, {}, {}), {}, own)
     real = draw_real_set(subject)
-    metrics = [compare(step, real, subject.chain.coupled) for step in generated.values()]
+    compared = [compare(step, real, subject.chain.coupled) for step in generated.values()]
     curves = {}
-    for name in metrics[0]:
-        curves[name] = [step[name].value for step in metrics]
-        curves[f"{name}_se"] = [step[name].error for step in metrics]
+    for name in compared[0]:
+        curves[name] = [step[name].value for step in compared]
+        curves[f"{name}_se"] = [step[name].error for step in compared]
     latent = {}
     if real.codes is not None:
         latent = project_latents(real.codes, {step: part.z for step, part in generated.items()})
-    return _Details(curves, diagnose(subject, real), latent)
+    return _Details(curves, diagnose(subject, real), latent, own)
 
 
 def validation_fcd(

@@ -1,12 +1,14 @@
 """measure(): the metrics of any number of samples, merged from the moments of parts.
 
 A larger number of samples needs more time but no more memory. Metrics that compare samples one
-by one (precision, recall, Parzen windows) are computed by `evaluate`.
+by one (precision, recall, Parzen windows) are computed by `evaluate`. The user's own metrics are
+the means over blocks of samples.
 Shapes: N images, F features, K classes.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,14 @@ from genae_core.evaluation.chain_parts import (
     check_starts_from_prior,
     split_into_parts,
 )
+from genae_core.evaluation.comparison import COMPARED
+from genae_core.evaluation.own_metrics import (
+    MetricBlocks,
+    MetricJob,
+    MetricValues,
+    describe_failures,
+    metric_job,
+)
 from genae_core.evaluation.references import ReferenceData, as_data, fit_gaussian
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.classifier_features import features_of, seeded_indices
@@ -30,6 +40,8 @@ from genae_core.metrics.classifier_task import task_name
 from genae_core.metrics.estimate import BLOCK, FEWEST, Estimate, mean_of
 from genae_core.metrics.fcd import Gaussian, floor_distance, frechet_estimate
 from genae_core.metrics.kid import polynomial_mmd
+from genae_core.metrics.sample_metric import SampleMetric
+from genae_core.samplers.config import ChainConfig
 
 # Fewest parts, if there are enough sub-batches; they are the blocks of the standard errors.
 NUM_PARTS = 20
@@ -47,6 +59,7 @@ class EvaluationJob(NamedTuple):
         block: The number of samples in one kernel distance.
         has_classes: Whether the classifier predicts classes, which are then counted.
         binarize: Whether the classifier sees thresholded pixels.
+        own: The user's own metrics.
     """
 
     source: PortableChain
@@ -55,6 +68,7 @@ class EvaluationJob(NamedTuple):
     block: int
     has_classes: bool
     binarize: bool
+    own: MetricJob
 
 
 class EvaluationWorker(NamedTuple):
@@ -74,12 +88,14 @@ class PartStatistics(NamedTuple):
         classes: The number of samples of each class, int64 [K]; empty without classes.
         accepted: The sum of the chains' fractions of accepted proposals; None for a sampler that
             rejects none.
+        own: The user's own metrics.
     """
 
     features: Gaussian
     kid: float | None
     classes: NDArray[np.int64]
     accepted: float | None
+    own: MetricValues
 
 
 class StepMetrics(NamedTuple):
@@ -91,6 +107,7 @@ class StepMetrics(NamedTuple):
         kid: The kernel distance from test images.
         classes: The fraction of the samples in each class; empty without classes.
         accepted: The fraction of accepted proposals; None for a sampler that rejects none.
+        metrics: The user's own metrics by name.
     """
 
     step: int
@@ -98,6 +115,7 @@ class StepMetrics(NamedTuple):
     kid: Estimate
     classes: list[float]
     accepted: float | None
+    metrics: dict[str, Estimate] = {}
 
     @property
     def class_entropy(self) -> float:
@@ -114,12 +132,19 @@ class EvaluationReport(NamedTuple):
         floor: The FCD of training images against the test images. It uses as many training images
             as there are samples, but no more than there are test images.
         steps: The metrics at each step.
+        metric_images: The number of images of each side that a metric of the user's own compares
+            at once; 0 without such metrics.
+        metric_floors: The values of these metrics on training images, by name.
+        failures: Where these metrics failed, and why, in sentences.
     """
 
     num_samples: int
     num_real: int
     floor: float
     steps: list[StepMetrics]
+    metric_images: int = 0
+    metric_floors: dict[str, float] = {}
+    failures: tuple[str, ...] = ()
 
 
 PartResult = tuple[Part, dict[int, PartStatistics]]  # the statistics are by step
@@ -136,6 +161,7 @@ def measure(
     num_samples: int,
     mapper: PartMapper = map_here,
     on_part: Callable[[int], None] = lambda _: None,
+    metrics: Sequence[SampleMetric] = (),
 ) -> EvaluationReport:
     """Measure samples of a chain at its recorded steps, without storing them.
 
@@ -145,13 +171,15 @@ def measure(
         num_samples: The number of samples.
         mapper: Measures the parts, here or on a cluster.
         on_part: Called with the number of samples of each finished part.
+        metrics: Metrics of your own. Each compares blocks of up to 2,000 samples with as many
+            test images.
 
     Returns:
         The metrics, which do not depend on the order in which parts finish.
 
     Raises:
-        ValueError: The samples are too few, the chain starts from images, or the model makes
-            images of another shape than the data.
+        ValueError: The samples are too few, the chain starts from images, the model makes images
+            of another shape than the data, or a metric of your own fails on real images.
         FloatingPointError: A chain is not finite.
     """
     _check(source, data, num_samples)
@@ -160,10 +188,9 @@ def measure(
     test = fit_gaussian(data, splits.test, num_test)
     num_train = min(num_test, num_samples, len(splits.train.images))
     train = fit_gaussian(data, splits.train, num_train)
-    parts = split_into_parts(
-        num_samples, chain.sub_batch, min(PART_SIZE, -(-num_samples // NUM_PARTS))
-    )
-    job = _evaluation_job(source, data, parts[0].num_chains)
+    parts = _parts(chain, num_samples, fewest=min(COMPARED, num_train) if metrics else 0)
+    own = metric_job(metrics, data, min(COMPARED, num_train, parts[0].num_chains), chain.seed)
+    job = _evaluation_job(source, data, parts[0].num_chains, own)
     width = data.classifier.top.in_features
     blocks = {step: [Gaussian(width) for _ in range(NUM_PARTS)] for step in chain.record}
     statistics: dict[int, list[PartStatistics]] = {step: [] for step in chain.record}
@@ -174,16 +201,24 @@ def measure(
             statistics[step].append(values._replace(features=Gaussian(0)))
         on_part(part.num_chains)
     steps = [
-        StepMetrics(
-            step=step,
-            fcd=frechet_estimate(blocks[step], test),
-            kid=_mean_kid(statistics[step]),
-            classes=_class_fractions(statistics[step]),
-            accepted=_accepted_fraction(statistics[step], num_samples),
-        )
-        for step in chain.record
+        _step_metrics(step, frechet_estimate(blocks[step], test), parts_of_step, num_samples)
+        for step, parts_of_step in statistics.items()
     ]
-    return EvaluationReport(num_samples, num_test, floor_distance(train, test), steps)
+    return EvaluationReport(
+        num_samples=num_samples,
+        num_real=num_test,
+        floor=floor_distance(train, test),
+        steps=steps,
+        metric_images=len(own.real),
+        metric_floors=own.floors,
+        failures=_own_failures(statistics),
+    )
+
+
+def _parts(chain: ChainConfig, num_samples: int, fewest: int) -> list[Part]:
+    """The parts of the samples. They have about `fewest` samples or more, if there are as many."""
+    most = max(fewest, -(-num_samples // NUM_PARTS))
+    return split_into_parts(num_samples, chain.sub_batch, min(PART_SIZE, most))
 
 
 def _check(source: PortableChain, data: ReferenceData, num_samples: int) -> None:
@@ -207,7 +242,9 @@ def _check(source: PortableChain, data: ReferenceData, num_samples: int) -> None
     )
 
 
-def _evaluation_job(source: PortableChain, data: ReferenceData, part_size: int) -> EvaluationJob:
+def _evaluation_job(
+    source: PortableChain, data: ReferenceData, part_size: int, own: MetricJob
+) -> EvaluationJob:
     """The job for the workers, with the features of real images to compare with."""
     test = data.splits.test
     index = seeded_indices(len(test.images), MAX_REAL)
@@ -218,6 +255,7 @@ def _evaluation_job(source: PortableChain, data: ReferenceData, part_size: int) 
         block=max(2, min(BLOCK, part_size, len(index) // FEWEST)),
         has_classes=task_name(data.splits) == "classes",
         binarize=data.binarize,
+        own=own,
     )
 
 
@@ -242,9 +280,11 @@ def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
     job, record = worker.job, worker.job.source.chain.record
     features: dict[int, list[Tensor]] = {step: [] for step in record}
     accepted: dict[int, list[float]] = {step: [] for step in record}
+    own = {step: MetricBlocks(job.own, part.number, step) for step in record}
     for recorded in worker.chain.run(part):
         images = as_data(recorded.chain.mean, job.binarize)
         features[recorded.step].append(features_of(worker.classifier, images))
+        own[recorded.step].add(images)
         if recorded.chain.accepted is not None:
             accepted[recorded.step].append(float(recorded.chain.accepted.sum()))
     statistics = {}
@@ -257,6 +297,7 @@ def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
             kid=_kernel_distance(job, part, all_features),
             classes=_count_classes(worker, all_features),
             accepted=sum(accepted[step]) if accepted[step] else None,
+            own=own[step].values,
         )
     return part, statistics
 
@@ -283,6 +324,20 @@ def _count_classes(worker: EvaluationWorker, features: Tensor) -> NDArray[np.int
     return np.bincount(classes, minlength=top.out_features)
 
 
+def _step_metrics(
+    step: int, fcd: Estimate, parts: list[PartStatistics], num_samples: int
+) -> StepMetrics:
+    """The metrics at one step."""
+    return StepMetrics(
+        step=step,
+        fcd=fcd,
+        kid=_mean_kid(parts),
+        classes=_class_fractions(parts),
+        accepted=_accepted_fraction(parts, num_samples),
+        metrics=_merge_own(parts).estimates(),
+    )
+
+
 def _mean_kid(parts: list[PartStatistics]) -> Estimate:
     """The mean kernel distance over parts."""
     return mean_of(torch.tensor([part.kid for part in parts if part.kid is not None]))
@@ -299,3 +354,18 @@ def _accepted_fraction(parts: list[PartStatistics], num_samples: int) -> float |
     """The fraction of accepted proposals; None for a sampler that rejects none."""
     sums = [part.accepted for part in parts if part.accepted is not None]
     return sum(sums) / num_samples if sums else None
+
+
+def _merge_own(parts: list[PartStatistics]) -> MetricValues:
+    """The values of the user's own metrics on the blocks of all parts."""
+    return functools.reduce(MetricValues.merge, (part.own for part in parts))
+
+
+def _own_failures(statistics: dict[int, list[PartStatistics]]) -> tuple[str, ...]:
+    """Where the user's own metrics failed at any step, and why, in sentences."""
+    merged = functools.reduce(MetricValues.merge, map(_merge_own, statistics.values()))
+    return tuple(
+        sentence
+        for name, failures in merged.failures.items()
+        for sentence in describe_failures(name, failures)
+    )

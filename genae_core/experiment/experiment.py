@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from genae_core.config import register, require, require_int
+from genae_core.config import later_field, register, require, require_int
 from genae_core.config.types import check_parts
 from genae_core.data.base import DataConfig, Splits
 from genae_core.distributions.rng import Draw
+from genae_core.evaluation.own_metrics import try_metrics
 from genae_core.metrics.classifier import ClassifierConfig, resolve_feature_width
 from genae_core.metrics.fcd import few_images_warning
+from genae_core.metrics.sample_metric import SampleMetric, check_metrics
 from genae_core.models.config import ModelConfig, check_model_config, is_trained
 from genae_core.nets.base import ComputeConfig, Shape, sampling_mode
 from genae_core.nets.unfilled import unfilled
@@ -43,10 +45,11 @@ class Experiment:
             in the chains. None leaves the choice to the sweep; without a sweep it means plain
             fp32.
         seed: The seed of the weights, of the order of the images and of the training's noise.
+        metrics: Metrics of your own, which are measured at each recorded step of the chains.
 
     Raises:
-        ValueError: There is no chain, two chains are equal, the networks do not fit the images, or
-            the training does not fit the model.
+        ValueError: There is no chain, two chains are equal, the networks do not fit the images,
+            the training does not fit the model, or a metric lacks something.
     """
 
     data: DataConfig
@@ -56,6 +59,7 @@ class Experiment:
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     compute: ComputeConfig | None = None
     seed: int = 0
+    metrics: tuple[SampleMetric, ...] = later_field(())
 
     def __post_init__(self) -> None:
         require(len(self.chains) > 0, "chains must name at least one", chains=self.chains)
@@ -73,6 +77,7 @@ class Experiment:
             training=self.training,
         )
         check_parts(self)
+        check_metrics(self.metrics)
         self.count_weights()
         side, halvings = self.data.shape[1], len(self.classifier.channels)
         require(
@@ -139,8 +144,8 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
         The experiment with a number of chains in each chain config, and with a feature width.
 
     Raises:
-        ValueError: The experiment needs more images than the data has, or a sampler cannot run
-            over its family.
+        ValueError: The experiment needs more images than the data has, a sampler cannot run over
+            its family, or a metric of the user's own fails on real images.
     """
     half = min(len(splits.val.images), len(splits.test.images))
     require(
@@ -152,9 +157,11 @@ def resolve(experiment: Experiment, splits: Splits) -> Experiment:
     )
     chains = tuple(_resolved_chain(chain, splits, half) for chain in experiment.chains)
     classifier = resolve_feature_width(experiment.classifier, half)
-    _check_training_images(experiment, splits, min(chain.num_chains or 0 for chain in chains) // 2)
+    compared = min(chain.num_chains or 0 for chain in chains) // 2
+    _check_training_images(experiment, splits, compared)
     _check_labels(experiment, splits)
     _raise_first(sampler_obstacles(experiment.model, experiment.chains, experiment.data.shape))
+    try_metrics(experiment.metrics, splits, experiment.data.binarize, compared)
     check_finished(experiment.model)
     return dataclasses.replace(experiment, chains=chains, classifier=classifier)
 

@@ -49,7 +49,8 @@ def record_chain(record: Record, result: ChainResult, training_seconds: float) -
     The curves become metrics chain/NAME by MCMC step, the grids the images of these steps. The
     files are those that the explorer page reads.
     """
-    curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves}
+    own = {name: curve.values for name, curve in result.metrics.items()}
+    curves = {"fcd_val": result.fcd_val, "fcd": result.fcd, **result.curves, **own}
     if result.floor > 0:
         curves["fcd_ratio"] = [value / result.floor for value in result.fcd]
     steps = result.config.record

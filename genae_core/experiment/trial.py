@@ -125,7 +125,7 @@ def run_trial(
     for chain in experiment.chains:
         half = (chain.num_chains or 0) // 2
         try:
-            chains.append(evaluate(model, chain, data, references[half]))
+            chains.append(evaluate(model, chain, data, references[half], experiment.metrics))
         except FloatingPointError as error:
             failed[chain] = error
     return TrialResult(model, draw, trained, chains, failed)

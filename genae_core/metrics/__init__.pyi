@@ -20,3 +20,4 @@ from .parzen import log_likelihood as log_likelihood
 from .precision_recall import measure_prdc as measure_prdc
 from .ruler import Ruler as Ruler
 from .ruler import measure_ruler as measure_ruler
+from .sample_metric import SampleMetric as SampleMetric

@@ -24,6 +24,7 @@ from genae_core.config import require
 from genae_core.config.console import say as say_here
 from genae_core.config.redaction import redact
 from genae_core.tracking.mlflow_store import IMAGE_KEY, Tracker
+from genae_core.tracking.own_metrics import own_metrics_of
 from genae_core.tracking.store_check import server_version
 
 TESTED_VERSIONS = ("3.16", "3.18")  # the first and the last MLflow whose page showed the view
@@ -93,7 +94,8 @@ def _write(tracker: Tracker, sweep: str, ui: str) -> str:
     view = "genae-" + hashlib.sha256(sweep.encode()).hexdigest()[:16]
     now = int(1000 * time.time())
     about = {"name": f"sweep {sweep}", "createdAt": now, "updatedAt": now}
-    value = json.dumps({**about, "state": encode_state(page_state(query, scalars))})
+    own = own_metrics_of(run.data.tags for run in runs)
+    value = json.dumps({**about, "state": encode_state(page_state(query, scalars, tuple(own)))})
     client.set_experiment_tag(experiment, VIEW + view, value)
     path = f"#/experiments/{experiment}/runs?viewStateShareKey={view}&compareRunsMode=CHART"
     note = client.get_experiment(experiment).tags.get(NOTE, "")
@@ -127,19 +129,20 @@ def _color_runs(tracker: Tracker, runs: Sequence[Any]) -> None:
             tracker.client.set_tag(run.info.run_id, COLOR, "#" + bytes(parts).hex())
 
 
-def page_state(query: str, scalars: Sequence[dict[str, float]]) -> Json:
+def page_state(query: str, scalars: Sequence[dict[str, float]], own: Sequence[str] = ()) -> Json:
     """Return what the page shows of the runs that the query selects.
 
     Args:
         query: MLflow's filter for the runs.
         scalars: The scalar metrics of each finished run, best run first.
+        own: The names of the user's own metrics.
 
     Returns:
         The state, as MLflow's page stores it.
     """
     charts: list[Json] = []
     sections: list[Json] = []
-    for name, columns, height, cards in _layout(scalars):
+    for name, columns, height, cards in _layout(scalars, own):
         section = {"uuid": f"genae-{len(sections)}", "columns": columns, "cardHeight": height}
         sections.append({**section, "name": name, "display": bool(cards), "isReordered": True})
         for card in cards:
@@ -163,7 +166,9 @@ def page_state(query: str, scalars: Sequence[dict[str, float]]) -> Json:
     }
 
 
-def _layout(scalars: Sequence[dict[str, float]]) -> list[tuple[str, int, int, list[Json]]]:
+def _layout(
+    scalars: Sequence[dict[str, float]], own: Sequence[str]
+) -> list[tuple[str, int, int, list[Json]]]:
     """Return the sections of the page: name, number of columns, height of a card, cards.
 
     The images are those of step 0 and of the step that the best runs recommend. The step is the
@@ -176,8 +181,10 @@ def _layout(scalars: Sequence[dict[str, float]]) -> list[tuple[str, int, int, li
     scale = "log" if 0 < 10 * min(fcds) < max(fcds) else "linear"
     images = f"Samples at step {' | '.join(map(str, image_steps))}"
     bars = [_card("BAR", metricKey=name) for name in BARS]
+    own_title = f"{' | '.join(own)} by step"
     return [
         ("FCD by step, test | validation", 2, 400, [_line("fcd", scale), _line("fcd_val", scale)]),
+        *([(own_title, 2, 400, [_line(name, "linear") for name in own])] if own else []),
         (images, 2, 600, [_images(step) for step in image_steps]),
         ("At step 0 | best | at step", 3, 360, bars),
         # The page adds a chart of every other metric to the section of its prefix. A section is

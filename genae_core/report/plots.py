@@ -1,4 +1,4 @@
-"""Plots as PNG files: the FCD curves of a sweep, and scatter plots of points in a plane."""
+"""Plots as PNG files: the curves of a sweep, and scatter plots of points in a plane."""
 
 import math
 import statistics
@@ -16,15 +16,16 @@ from genae_core.tracking.mlflow_store import StoredRun
 TITLE_LETTERS = 36  # in one line of a panel's title
 
 
-def draw_curves(runs: Iterable[StoredRun], path: Path) -> None:
-    """Plot the FCD against the MCMC step, with one panel per chain config and latent dimension.
+def draw_curves(runs: Iterable[StoredRun], path: Path, metric: str = "fcd") -> None:
+    """Plot a metric against the MCMC step, with one panel per chain config and latent dimension.
 
     Each combination of the other coordinates is one line: the mean over seeds, with a band of one
     standard deviation to either side. Without finished runs no file is written.
 
     Args:
-        runs: The runs of a sweep, with the chain metric "fcd".
+        runs: The runs of a sweep.
         path: The PNG file to write.
+        metric: The chain metric, the FCD or one of the user's own.
     """
     groups = group_seeds(runs)
     if not groups:
@@ -45,13 +46,13 @@ def draw_curves(runs: Iterable[StoredRun], path: Path) -> None:
     for group, members in groups.items():
         dim = _latent_dim(group)
         axis = axes[chains.index(group.chain)][dims.index(dim)]
-        handles[group.label] = _draw_band(axis, members, f"C{lines.index(group.label)}")
+        handles[group.label] = _draw_band(axis, members, metric, f"C{lines.index(group.label)}")
         panel = f"latent dimension {dim}, " if dim else ""
         axis.set_title(textwrap.fill(f"{panel}{group.chain}", TITLE_LETTERS), fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("MCMC step")
     for row in axes:
-        row[0].set_ylabel("FCD")
+        row[0].set_ylabel("FCD" if metric == "fcd" else metric)
     # One legend names the lines of all panels. A panel may lack lines, because some chain configs
     # suit one family only.
     axes[0][0].legend(handles.values(), handles.keys(), fontsize=8)
@@ -64,10 +65,11 @@ def _latent_dim(group: SeedGroup) -> int:
     return int(dict(group.cell).get(PANEL_AXIS, 0))
 
 
-def _draw_band(axis: Any, runs: Sequence[StoredRun], color: str) -> Any:
+def _draw_band(axis: Any, runs: Sequence[StoredRun], metric: str, color: str) -> Any:
     """Draw the mean over runs with its band, and return the line."""
-    steps = sorted(runs[0].chain["fcd"])
-    columns = [[run.chain["fcd"][step] for run in runs] for step in steps]
+    curves = [run.chain.get(metric, {}) for run in runs]
+    steps = sorted({step for curve in curves for step in curve})
+    columns = [[curve[step] for curve in curves if step in curve] for step in steps]
     mean = [statistics.mean(column) for column in columns]
     sd = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
     (line,) = axis.plot(steps, mean, marker="o", markersize=3, color=color)

@@ -13,6 +13,7 @@ from genae_core.tracking.mlflow_store import Tracker
 
 PAGE = "explorer.html"
 FILES = (PAGE, "table.txt", "curves.png")  # in the sweep's folder, copied into the summary run
+OWN_CURVES = "curves-{}.png"  # beside them: the curves of a metric of the user's own
 
 
 def publish(
@@ -52,7 +53,8 @@ def _log_summary(tracker: Tracker, sweep: str, folder: Path) -> None:
     tags = {"summary": sweep, "stage": "summary"}
     now = int(1000 * time.time())
     run = tracker.start(f"summary-{sweep}", f"{sweep}: summary", tags, {}, now)
-    for name in FILES:
+    own = sorted(path.name for path in folder.glob(OWN_CURVES.format("*")))
+    for name in (*FILES, *own):
         if (folder / name).is_file():
             tracker.log_files(run.run_id, folder / name)
     tracker.finish(run.run_id)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from genae_core.metrics.ruler import BLIND, is_blind_line
 from genae_core.report.formatting import decimals, format_value
 from genae_core.tracking.mlflow_store import CLASSIFIER, CLASSIFIER_SHA256, RULER, StoredRun
+from genae_core.tracking.own_metrics import own_metrics_of
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
 PANEL_AXIS = "latent_dim"  # the plot has a column of panels for each value of this axis
@@ -60,8 +61,10 @@ def format_table(runs: Iterable[StoredRun]) -> str:
 
     Each row is one cell and chain config. "best" is the FCD at the step that was chosen on
     validation, and "at step" the median of these steps over seeds. The ratios to "real" divide by
-    the FCD of real training images, so that 1.0 is the floor. The lines below the table say what
-    the classifier can measure. If it is blind, no FCD is the best.
+    the FCD of real training images, so that 1.0 is the floor. A metric of the user's own has a
+    column for step 0 and one for the chosen step. The lines below the table say what its values
+    mean and what the classifier can measure. If it is blind, no FCD is the best and no step is
+    chosen.
 
     Args:
         runs: The runs of a sweep. Runs that have not finished are left out.
@@ -69,6 +72,8 @@ def format_table(runs: Iterable[StoredRun]) -> str:
     groups = group_seeds(share_rulers(runs))
     several_chains = len({group.chain for group in groups}) > 1
     axes = sorted({name for group in groups for name, _ in group.cell})
+    finished = [run for group in groups.values() for run in group]
+    own = own_metrics_of(run.tags for run in finished)
     head = [
         "family",
         *axes,
@@ -80,6 +85,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
         "best/step 0",
         "step 0/real",
         "best/real",
+        *(column for name in own for column in (f"{name} step 0", f"{name} chosen")),
     ]
     rows = [head]
     for group, members in groups.items():
@@ -104,10 +110,26 @@ def format_table(runs: Iterable[StoredRun]) -> str:
                 str(len(members)),
                 *(mean_and_sd([run.chain["fcd"].get(step) for run in members]) for step in STEPS),
                 *(["n/a"] * len(results) if blind else results),
+                *(cell for name in own for cell in _own_cells(name, members, blind)),
             ]
         )
-    members = [run for group in groups.values() for run in group]
-    return "\n".join([align_columns(rows), *ruler_lines(members)])
+    lines = [_own_line(name, better, finished) for name, better in own.items()]
+    return "\n".join([align_columns(rows), *lines, *ruler_lines(finished)])
+
+
+def _own_cells(name: str, members: list[StoredRun], blind: bool) -> tuple[str, str]:
+    """Return a metric of the user's own at step 0 and at the chosen step."""
+    start, chosen = (
+        mean_and_sd([run.scalars.get(f"{name}_{when}") for run in members])
+        for when in ("step0", "chosen")
+    )
+    return start, "n/a" if blind else chosen
+
+
+def _own_line(name: str, better: str, runs: list[StoredRun]) -> str:
+    """Return a line with the value of real images, and with which values are better."""
+    real = mean_and_sd([run.scalars.get(f"{name}_floor") for run in runs])
+    return f"{name}: {better} is better; real images {real}"
 
 
 def share_rulers(runs: Iterable[StoredRun]) -> list[StoredRun]:

@@ -18,7 +18,7 @@ from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
 from genae_core.data import durable
 from genae_core.report import plots, tables
-from genae_core.report.summary_run import publish
+from genae_core.report.summary_run import OWN_CURVES, publish
 from genae_core.sweep.cells import cell_label
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, SweepPlace
@@ -27,6 +27,7 @@ from genae_core.sweep.sweep_folder import JOURNALS
 from genae_core.tracking.delivery import deliver_all
 from genae_core.tracking.journal import pending_journals
 from genae_core.tracking.mlflow_store import StoredRun, StoreError, Tracker
+from genae_core.tracking.own_metrics import own_metrics_of
 
 PATIENCE_S = 60.0  # how long the delivery waits for a store that does not answer
 # After a stop signal, whoever sent it waits, and a cluster kills what takes too long. These are
@@ -194,6 +195,12 @@ class _Results:
     def draw_curves(self) -> None:
         if self.runs is not None:
             plots.draw_curves(self.runs, self.place.folder / "curves.png")
+            for name in self._own_metrics():
+                plots.draw_curves(self.runs, self.place.folder / OWN_CURVES.format(name), name)
+
+    def _own_metrics(self) -> list[str]:
+        """The names of the user's own metrics."""
+        return list(own_metrics_of(run.tags for run in self.runs or ()))
 
     def can_be_shown(self) -> bool:
         """Whether the store has everything, and a run has finished."""
@@ -227,7 +234,8 @@ class _Results:
         place = self.place
         uri, folder = redact(place.tracker.uri), place.folder
         say(f"runs:   {uri}, experiment {place.study}, tag sweep = {place.name}")
-        say(f"files:  {folder} (table.txt, curves.png)")
+        own = [OWN_CURVES.format(name) for name in self._own_metrics()]
+        say(f"files:  {folder} ({', '.join(['table.txt', 'curves.png', *own])})")
         say(f"see it: {_how_to_see(place.tracker.uri)}")
         if self.undelivered:
             reason = redact(next(iter(self.undelivered.values())))

@@ -28,6 +28,7 @@ from genae_core.sweep.prometheus import observe
 from genae_core.tracking.delivery import BackgroundSender
 from genae_core.tracking.journal import Journal
 from genae_core.tracking.mlflow_store import SEEDS_STACKED, SEEDS_TOGETHER, Tracker
+from genae_core.tracking.own_metrics import LONGEST_TAG, METRIC_FAILURES, own_metrics_tag
 from genae_core.training import checkpoint
 from genae_core.training.snapshot_folder import Preempted, SaveSchedule, SnapshotFolder
 
@@ -170,6 +171,7 @@ class SeedRuns:
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
                 **({"training": "none"} if experiment.training is None else {}),
                 **own_code_tag(one_chain),
+                **own_metrics_tag({m.name: m.better for m in experiment.metrics}),
             }
             name = f"{model.family}-{model.latent_dim} {label} s{self.seed}"
             journal.start(name, tags, dict(config.flatten(one_chain)))
@@ -198,6 +200,10 @@ class SeedRuns:
         for chain in result.chains:
             journal = self.journals[chain.config]
             record_chain(journal, chain, result.training.seconds)
+            if chain.failures:
+                journal.set_tags({METRIC_FAILURES: "; ".join(chain.failures)[:LONGEST_TAG]})
+                for failure in chain.failures:
+                    self.warn(f"seed {self.seed}, {chain_label(chain.config)}: {failure}")
             journal.finish()
             journal.mark_done(min(chain.fcd_val))
 

@@ -24,6 +24,7 @@ from genae_core.config.places import local_path, sqlite_path
 from genae_core.config.redaction import redact, redact_uri
 from genae_core.data import durable
 from genae_core.tracking.moved_home import check_place, folder_of_files
+from genae_core.tracking.own_metrics import own_metrics_of
 from genae_core.tracking.store_check import check_store
 from genae_core.tracking.store_creation import make_if_missing, open_alone
 from genae_core.tracking.store_errors import MissingRunError, translate_errors
@@ -409,9 +410,15 @@ class Tracker:
             if run.info.status == "FINISHED"
         ]
 
-    def read_runs(self, sweep: str, metrics: Sequence[str] = CHAIN_METRICS) -> list[StoredRun]:
-        """Read every run of a sweep, with its histories of these chain metrics."""
-        return [self._read_run(run, metrics) for run in self.find(sweep=sweep)]
+    def read_runs(self, sweep: str, metrics: Sequence[str] | None = None) -> list[StoredRun]:
+        """Read every run of a sweep, with its histories of these chain metrics.
+
+        The default is the FCD's, and those of the user's own.
+        """
+        runs = self.find(sweep=sweep)
+        if metrics is None:
+            metrics = (*CHAIN_METRICS, *own_metrics_of(run.data.tags for run in runs))
+        return [self._read_run(run, metrics) for run in runs]
 
     def read_seeds(self, run: Any, metrics: Sequence[str] = CHAIN_METRICS) -> list[StoredRun]:
         """Read one of MLflow's runs and those that differ from it at most by their seed."""

@@ -1,5 +1,5 @@
-"""A user's own study in a folder of its own: a family, parts of models, and a script that sweeps
-and searches them."""
+"""A user's own study in a folder of its own: a family, parts of models, a metric, and a script
+that sweeps and searches them."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ import dataclasses
 import sys
 
 from my_family import LinearConfig
-from my_parts import MyDigits, MyNet, MyPrior, MySampler
+from my_parts import MyDigits, MyMetric, MyNet, MyPrior, MySampler
 
 import genae_core as genae
 from genae_core import sweep
@@ -101,7 +101,8 @@ class Options(genae.LaunchOptions):
 
 
 def experiment(cell):
-    base = tiny.experiment()
+    measured = cell.get("part", "others") == "others"
+    base = dataclasses.replace(tiny.experiment(), metrics=(MyMetric(),) if measured else ())
     (chain,) = base.chains[:1]
     part = cell.get("part", "model")
     if part == "model":
@@ -136,7 +137,7 @@ if __name__ == "__main__":
     sys.exit(cli(Options, main, __doc__))
 '''
 
-# A dataset, a prior, a sampler and a network, in a module beside the script.
+# A dataset, a prior, a sampler, a network and a metric, in a module beside the script.
 PARTS = '''
 """Parts of my own."""
 
@@ -193,6 +194,16 @@ class MySampler:
 
     def step(self, model, chain, draw):
         return chain_at(model, model.encode(chain.x).sample(draw), "mean", draw)
+
+
+@genae.register("lab.metric")
+@dataclass(frozen=True, kw_only=True)
+class MyMetric:
+    name = "brightness"
+    better = "higher"
+
+    def measure(self, generated, real, draw):
+        return generated.mean()
 '''
 
 

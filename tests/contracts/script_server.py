@@ -35,9 +35,12 @@ TRIAL = ("genae_core.sweep.worker", "mlflow.store.tracking.sqlalchemy_store", "p
 LATER = ("ray.data", "torch._dynamo")
 
 
-def import_all() -> None:
-    """Import what the scripts import."""
-    before, variables = list(sys.path), set(os.environ)
+def import_all(variables: set[str]) -> None:
+    """Import what the scripts import.
+
+    variables: The variables that were set before anything was imported.
+    """
+    before = list(sys.path)
     for path in (*ROOT.glob("sweeps/*.py"), *ROOT.glob("jobs/*.py"), EXPLORER):
         sys.path[0] = str(path.parent)
         script = runpy.run_path(str(path), run_name="imported")
@@ -165,10 +168,11 @@ def fork_workers(place: str) -> bool:
 
 
 def main(place: str) -> None:
+    variables = set(os.environ)
     if fork_workers(place):
         run_worker()
         return
-    import_all()
+    import_all(variables)
     gc.freeze()
     script = serve(place)
     if script is not None:

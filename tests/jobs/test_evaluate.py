@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,6 +132,7 @@ def test_a_run_is_measured_by_its_own_classifier_unless_a_flag_names_the_other(
         classifier=shipped.config,
         is_run=True,
         measured_by=sha256,
+        metrics=(),
     )
     options = job.Options(source="run")
     assert job._check_classifier(subject, options).config == shipped.config
@@ -145,3 +147,20 @@ def test_a_run_is_measured_by_its_own_classifier_unless_a_flag_names_the_other(
     assert "warning: the run was measured by the classifier 00000000, so its FCDs cann" in printed
     with pytest.raises(ValueError, match="not trained: leave out --classifier-epochs"):
         dataclasses.replace(named, classifier_epochs=3)
+
+
+def test_metrics_of_ones_own_are_columns_and_keys(job: ModuleType) -> None:
+    own = {"sharpness": Estimate(0.5, 0.25), "LPIPS": Estimate(math.nan, math.nan)}
+    step = StepMetrics(3, Estimate(8.0, 1.0), Estimate(1.0, 1.0), [], None, own)
+    floors = {"sharpness": 1.0, "LPIPS": 0.0}
+    plain = EvaluationReport(100, 100, 2.0, [step._replace(metrics={})])
+    report = plain._replace(steps=[step], metric_images=50, metric_floors=floors)
+    head, _, row = job.table(report).splitlines()
+    assert head.split()[-2:] == ["sharpness", "LPIPS"] and row.endswith("0.5 ± 0.25    n/a")
+    options = job.Options(source="run")
+    values, without = (job._to_json(options, one) for one in (report, plain))
+    assert (values["metric_images"], values["metric_floors"]) == (50, floors)
+    (at,) = values["steps"]
+    assert (at["sharpness"], at["sharpness_se"]) == (0.5, 0.25) and math.isnan(at["LPIPS"])
+    assert without.keys() == {"source", "num_samples", "num_real", "floor", "steps"}
+    assert "sharpness" not in without["steps"][0]

@@ -93,7 +93,8 @@ def test_parts_of_ones_own(folder: Path, grid: dict[str, Run]) -> None:
     data, others = grid["data"].info.run_id, grid["others"].info.run_id
     definitions = json.loads(grid["others"].data.tags["own_code"])
     file = str(folder / "my_parts.py")
-    assert set(definitions) == {"lab.digits", "lab.prior", "lab.net", "lab.sampler"}
+    parts = ("digits", "metric", "net", "prior", "sampler")
+    assert set(definitions) == {f"lab.{part}" for part in parts}
     assert {about["file"] for about in definitions.values()} == {file}
     assert definitions["lab.net"]["class"] == "my_parts.MyNet"
 
@@ -111,7 +112,31 @@ def test_parts_of_ones_own(folder: Path, grid: dict[str, Run]) -> None:
     many = ("evaluate", others, "--num-samples", "20100", "--out", "report.json")
     done = python(folder, "genae.py", *many, "--trust", "my_parts.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((folder / "report.json").read_text())["num_samples"] == 20100
+    report = json.loads((folder / "report.json").read_text())
+    assert report["num_samples"] == 20100 and 0 < report["metric_floors"]["brightness"] < 1
+    for at in report["steps"]:
+        logged = client_of(folder).get_metric_history(others, "chain/brightness")
+        (value,) = (metric.value for metric in logged if metric.step == at["step"])
+        assert at["brightness"] == pytest.approx(value, abs=0.02) and at["brightness_se"] < 0.01
+
+
+def test_a_metric_of_ones_own_is_in_the_table_and_on_the_page(
+    folder: Path, grid: dict[str, Run]
+) -> None:
+    """Also beside runs without it. They are shown with a dash."""
+    metrics = grid["others"].data.metrics
+    assert json.loads(grid["others"].data.tags["own_metrics"]) == {"brightness": "higher"}
+    assert not any("brightness" in name for name in grid["data"].data.metrics)
+    (table,) = folder.rglob("sweeps/grid/table.txt")
+    lines = table.read_text().splitlines()
+    assert lines[0].endswith("brightness step 0  brightness chosen")
+    cells = {line.split()[-2] for line in lines[2:5]}
+    assert cells == {"-", f"{metrics['brightness_step0']:.2f}"}
+    floor = metrics["brightness_floor"]
+    assert f"brightness: higher is better; real images {floor:.2f}" in lines
+    page = (table.parent / "explorer.html").read_text()
+    assert '"ownMetrics":{"brightness":"higher"}' in page
+    assert (table.parent / "curves-brightness.png").is_file()
 
 
 def test_a_checkpoint_of_ones_own_is_loaded_and_says_that_its_code_has_changed(
@@ -157,5 +182,6 @@ def test_a_notebook_searches_and_is_warned_that_only_it_can_load_its_models(
     dims = {json.loads(run.data.tags["cell"])["latent_dim"] for run in runs}
     assert 2 in dims and dims <= {2, 3, 4, 5}
     for run in runs:
+        assert 0 < run.data.metrics["brightness_step0"] < 1
         about = json.loads(run.data.tags["own_code"])["my_linear_ae"]
         assert about == {"class": "__main__.MyConfig", "file": "", "sha256": ""}

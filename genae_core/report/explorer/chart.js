@@ -4,7 +4,10 @@ const W = 340, H = 224, LEFT = 46, RIGHT = 10, TOP = 8, BOTTOM = 34;
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "12 4", "1 4", "4 2 1 2 1 2"];
 const color = (family) => `c${families.indexOf(family) % 14}`;
 const MAX_BANDS = 12; // a panel with more lines has no bands and dots, which would hide the lines
-const REFERENCE = { fcd: "fcd_floor", fcd_ratio: 1 };
+const REFERENCE = {
+  fcd: "fcd_floor", fcd_ratio: 1,
+  ...Object.fromEntries(Object.keys(data.ownMetrics).map((k) => [k, `${k}_floor`])),
+};
 
 // The step axis is log(1 + step), so that the first steps, where most happens, have room.
 function horizontal(steps) {

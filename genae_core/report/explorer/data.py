@@ -17,6 +17,7 @@ from genae_core.report.explorer.summaries import (
     setting_curves,
 )
 from genae_core.report.tables import is_blind
+from genae_core.tracking.own_metrics import own_metrics_of
 
 UNKNOWN = (None, None, None)  # an interval that was not measured
 # What is chosen by the FCD.
@@ -54,6 +55,7 @@ def page_data(
         ],
         "settings": _setting_rows(summaries, runs, scales),
         "runs": [_run_row(run) for run in runs],
+        "ownMetrics": own_metrics_of(run.stored.tags for run in runs),
         "withoutResult": [run._asdict() for run in others],
         "missingValues": {metric: count for metric, count in missing.items() if count},
     }
@@ -88,6 +90,7 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
     """Return what the page holds of a run. A blind classifier has chosen no step."""
     scalars = run.stored.scalars
     omitted = CHOICE_SCALARS if is_blind(run.stored) else ()
+    floors = [f"{name}_floor" for name in own_metrics_of([run.stored.tags])]
     return {
         "id": run.stored.run_id,
         "experiment": run.experiment_id,
@@ -100,7 +103,7 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
         },
         "scalars": {
             name: scalars[name]
-            for name in RUN_SCALARS
+            for name in (*RUN_SCALARS, *floors)
             if name not in omitted and math.isfinite(scalars.get(name, math.nan))
         },
         "sampled": run.sprite is not None,

@@ -33,6 +33,9 @@ const METRICS = {
   z_prior_mmd: ["MMD² of z from the prior", "low"],
   z_prior_w2: ["sliced W₂ of z from the prior", "low"],
   rhat: ["largest R-hat", "low"], accepted: ["accepted proposals", ""],
+  // The user's own metrics, with "lower" or "higher".
+  ...Object.fromEntries(Object.entries(data.ownMetrics)
+    .map(([name, better]) => [name, [name, { lower: "low", higher: "high" }[better]]])),
 };
 const metricName = (key) => (METRICS[key] || [key])[0];
 const metricBetter = (key) => (METRICS[key] || [key, ""])[1];
@@ -125,8 +128,7 @@ function stepNow() {
 function at(setting, metric, step) {
   if (state.seed === "mean") {
     const place = setting.steps.indexOf(step);
-    const band = setting.bands[metric];
-    return band && place >= 0 ? band[place] : [null, null, null, 0];
+    return Object.hasOwn(setting.bands, metric) && place >= 0 ? setting.bands[metric][place] : [null, null, null, 0];
   }
   const run = runOfSeed(setting);
   const place = run ? run.steps.indexOf(step) : -1;
