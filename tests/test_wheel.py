@@ -122,8 +122,8 @@ def test_it_is_the_wheel_that_runs(program: Path, tmp_path: Path) -> None:
 
 @pytest.mark.faults
 def test_a_study_of_ones_own_from_the_grid_to_the_cluster(program: Path, tmp_path: Path) -> None:
-    """A user's own model, prior, network, sampler and dataset, with an installed genae: swept,
-    searched, killed, continued, sampled, evaluated, shown, and run as a job."""
+    """A user's own model, prior, network, sampler, dataset and metric, with an installed genae:
+    swept, searched, killed, continued, sampled, evaluated, shown, exported, and run as a job."""
     lab = tmp_path / "lab"
     lab.mkdir()
     write_lab(lab)
@@ -172,10 +172,12 @@ def test_a_study_of_ones_own_from_the_grid_to_the_cluster(program: Path, tmp_pat
     assert f"--trust {lab}/my_parts.py" in run(*genae, "sample", mine, "--out", "no", status=2)
     few = ("--num-samples", "50")
     run(*genae, "sample", mine, *few, "--out", "../samples", "--trust", "my_parts.py")
-    assert "FCD" in run(*genae, "evaluate", mine, "--num-samples", "100", *trust)
+    measured = run(*genae, "evaluate", mine, "--num-samples", "100", *trust)
+    assert "FCD" in measured and "brightness" in measured
     assert "grid.html: 3 finished runs" in run(
         *genae, "explorer", "--sweep", "grid", "--out", "../grid.html"
     )
+    assert '"ownMetrics":{"brightness":"higher"}' in (tmp_path / "grid.html").read_text()
     parts = ("--trust", "my_parts.py")
     run(*genae, "export", mine, "--out", "../card", *parts)
     assert "my_parts.py" in (tmp_path / "card" / "README.md").read_text()

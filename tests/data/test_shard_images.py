@@ -81,7 +81,8 @@ def _open(uri: str, cache: Path, results: "multiprocessing.Queue[str]") -> None:
 @pytest.mark.slow
 def test_processes_that_start_together_share_the_copy(prepared: Folder, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")  # which imports only once
-    context.set_forkserver_preload(["pytest", "genae_core.data.shards", "genae_core.training.loop"])
+    preload = ["pytest", "genae_core.data.shards", "genae_core.training.loop"]
+    context.set_forkserver_preload(preload)
     results = context.Queue()
     cache = tmp_path / "cache"
     processes = [
