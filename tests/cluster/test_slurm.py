@@ -222,7 +222,7 @@ def test_a_job_without_a_study_is_one_message(
 
 
 SWEEP = (
-    *("--smoke", "--families", "vae", "--latent-dims", "2", "3", "--epochs", "60"),
+    *("--smoke", "--families", "vae", "--latent-dims", "2", "3", "--epochs", "30"),
     *("--precision", "fp32", "--checkpoint-seconds", "0.2", "--trials-in-parallel", "1"),
 )
 
