@@ -116,11 +116,14 @@ def _only_what_runs_tasks(ray: ModuleType) -> Iterator[None]:
 
     A private cluster never grows, nobody reads its workers' logs, and no dashboard is asked for.
     Ray would start an autoscaler, a reader of logs and a dashboard's server for them all the same,
-    three processes of 100 MB, and `ray.init` has no arguments that leave them out.
+    three processes of 100 MB, and `ray.init` has no arguments that leave them out. Its agent would
+    wait for four seconds for a port that another Ray of this machine has.
     """
     parameters, services = ray._private.parameter, ray._private.services
     before = parameters.RayParams, services.start_api_server
-    parameters.RayParams = partial(before[0], no_monitor=True, include_log_monitor=False)
+    parameters.RayParams = partial(
+        before[0], no_monitor=True, include_log_monitor=False, dashboard_agent_listen_port=0
+    )
     services.start_api_server = lambda *_, **__: ("", None)
     try:
         yield
