@@ -30,9 +30,15 @@ from contracts.worker_setup import SOCKET
 ROOT = Path(__file__).resolve().parents[2]
 EXPLORER = ROOT / "dashboards" / "explorer" / "build.py"
 # What a trial imports, without Ray.
-TRIAL = ("genae_core.sweep.worker", "mlflow.store.tracking.sqlalchemy_store", "pandas", "pyarrow")
+TRIAL = (
+    "genae_core.sweep.worker",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pandas",
+    "pyarrow",
+    "sqlalchemy.dialects.sqlite",
+)
 # What is imported only once it is used.
-LATER = ("ray.data", "torch._dynamo")
+LATER = ("ray.data", "torch._dynamo", "matplotlib.pyplot")
 
 
 def import_all(variables: set[str]) -> None:
