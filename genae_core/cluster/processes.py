@@ -61,8 +61,7 @@ def end_processes(processes: list[Process], timeout_s: float) -> None:
 
 
 def _alive(processes: list[Process]) -> list[Process]:
-    current = {(p.pid, p.started) for p in _list_processes()}
-    return [p for p in processes if (p.pid, p.started) in current]
+    return [p for p in processes if start_time(p.pid) == p.started]
 
 
 def _list_processes() -> list[Process]:
