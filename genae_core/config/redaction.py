@@ -15,7 +15,7 @@ _QUERY_SECRET = re.compile(
 )
 
 # The fields of genae's configs that hold a path or a URI, which may be relative.
-_PLACES = ("root", "finished", "checkpoint")
+PLACES = ("root", "finished", "checkpoint")
 _PATH = re.compile(
     r"(?:^|[\s=,;'\"(\[])(?:~?/\S|~\w*$|\.\.?/|[A-Za-z]:\\|file:|[A-Za-z][A-Za-z0-9+.-]*://)"
 )
@@ -79,7 +79,7 @@ def hide_places(value: Any, name: str = "") -> tuple[Any, list[str]]:
             copies[key], names = hide_places(inner, f"{name}.{key}" if name else str(key))
             hidden += names
         return (copies if isinstance(value, dict) else list(copies.values())), hidden
-    if isinstance(value, str) and (name.split(".")[-1] in _PLACES or _PATH.search(value)):
+    if isinstance(value, str) and (name.split(".")[-1] in PLACES or _PATH.search(value)):
         return HIDDEN, [name]
     return value, []
 

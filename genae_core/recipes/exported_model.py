@@ -16,7 +16,7 @@ from genae_core import config
 from genae_core.config import require
 from genae_core.config.definitions import stored_definition
 from genae_core.config.places import local_path
-from genae_core.config.redaction import hide_places
+from genae_core.config.redaction import PLACES, hide_places
 from genae_core.data import durable, sealed
 from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.recipes.trained_model import EXPORT, TrainedModel, fetch_run_model, find_run
@@ -29,8 +29,6 @@ from genae_core.training import checkpoint
 from genae_core.training.checkpoint import DESCRIPTION, WEIGHTS
 
 CARD, PICTURE = "README.md", "samples.png"
-# Sampling needs none of these: --data-root replaces the first, and the weights hold the others.
-KNOWN_PLACES = ("root", "finished", "checkpoint")
 
 
 class Export(NamedTuple):
@@ -103,7 +101,9 @@ def export_run(run_id: str, folder: Path, tracking_uri: str | None = None) -> Ex
         )
         _write(folder, source.folder / WEIGHTS, description, format_card(exported), picture)
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    needed = [name for name in hidden if name.split(".")[-1] not in KNOWN_PLACES]
+    # Sampling needs none of genae's own places: --data-root replaces the root of the images, and
+    # the weights hold what the others name.
+    needed = [name for name in hidden if name.split(".")[-1] not in PLACES]
     can_be_sampled = source.chain.sampler.starts_from == "prior"
     words = sampling_words(exported) if can_be_sampled else None
     return Export(folder, exported.title, sizes, needed, exported.files, words)

@@ -79,7 +79,7 @@ class TrainedModel(NamedTuple):
     folder: Path
     chain: ChainConfig
     steps: int | None
-    stored: "StoredExperiment | None" = None
+    stored: StoredExperiment | None = None
     data_sha256: str | None = None
     classifier_sha256: str | None = None
 
@@ -261,7 +261,7 @@ def find_run(run_id: str, tracking_uri: str | None) -> tuple[Tracker, Any]:
     return tracker, run
 
 
-def _experiment_of(tracker: Tracker, run: Any, scratch: Path) -> "StoredExperiment":
+def _experiment_of(tracker: Tracker, run: Any, scratch: Path) -> StoredExperiment:
     """The experiment in a run's artifacts. Raises ValueError if the file is damaged."""
     run_id, tags = run.info.run_id, run.data.tags
     text = tracker.fetch(run_id, "experiment.json", scratch).read_text()
