@@ -68,6 +68,8 @@ def _own_modules() -> Iterator[ModuleType]:
     names |= {kind.__module__ for kind in user_classes()}
     names |= {own.function.__module__ for own in own_functions().values()}
     roots = {_root(sys.modules.get(name)) for name in names} - {None}
+    if not roots:
+        return
     for name, module in list(sys.modules.items()):
         if name != "__main__" and module.__name__ == name and _root(module) in roots:
             yield module
