@@ -14,6 +14,7 @@ import genae_core as genae
 from genae_core import metrics, recipes
 from genae_core.config import require, to_strict_json
 from genae_core.config.cli import cli
+from genae_core.config.console import say
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import DataOptions
@@ -43,7 +44,7 @@ def main(options: Options) -> int:
         splits=splits,
         folder=home() / "classifiers",
         choice="train",
-        say=lambda text: print(text, flush=True),
+        say=say,
     )
     trained.require_sound()
     smoke = recipes.dataset_recipe(replace(options, smoke=True))

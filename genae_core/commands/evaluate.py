@@ -23,6 +23,7 @@ from tqdm import tqdm
 import genae_core as genae
 from genae_core import data, evaluation, metrics, recipes, report
 from genae_core.config import require, require_gpus, require_positive_int, to_strict_json
+from genae_core.config.console import say
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.config.redaction import redact_uri
@@ -40,8 +41,8 @@ class Options(DataOptions):
     """The flags of this command.
 
     The flags about data are for a checkpoint; a run and an export know their data, and take only
-    --data-root, where the files are now, and --shards. They are measured by the
-    run's own classifier, unless --classifier names the other kind.
+    --data-root, where the files are now, and --shards. Their samples are measured by the run's own
+    classifier, unless --classifier names the other kind.
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -210,12 +211,7 @@ def _check_classifier(subject: Subject, options: Options) -> "metrics.CheckedCla
     A run keeps the classifier that it was made with, unless a flag names the other one. Raises
     ValueError if another one than the run's is blind.
     """
-
     images, folder = (subject.data, subject.splits), home() / "classifiers"
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
     if subject.is_run and options.classifier is None:
         checked = metrics.checked_classifier(
             subject.classifier, *images, folder, retrain=False, say=say

@@ -11,6 +11,7 @@ from typing import Literal
 
 import genae_core as genae
 from genae_core import metrics, recipes
+from genae_core.config.console import say
 from genae_core.config.home import home
 from genae_core.recipes.options import DataOptions
 
@@ -43,7 +44,7 @@ def main(options: Options) -> int:
         splits=splits,
         folder=home() / "classifiers",
         choice=options.classifier,
-        say=lambda text: print(text, flush=True),
+        say=say,
     )
     checked.require_sound()
     about = checked.about

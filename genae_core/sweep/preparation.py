@@ -11,6 +11,7 @@ from typing import Any
 
 from genae_core.config import require
 from genae_core.config.command_name import PROGRAM
+from genae_core.config.console import say
 from genae_core.config.home import code_version, home, study_version
 from genae_core.config.messages import print_warning
 from genae_core.config.own_code import TRUSTED
@@ -195,7 +196,7 @@ def _load_data(data: DataConfig, parallel: int, options: LaunchOptions) -> Split
         home(),
         options=loading,
         mapper=_shard_mapper(options),
-        say=lambda text: print(text, flush=True),
+        say=say,
     )
     for note in splits.notes:
         print(f"note: {note}")
@@ -210,10 +211,6 @@ def check_classifier(
     A resumed sweep keeps the classifier that it was started with. Versions that did not check it
     may have started sweeps with a blind one; those go on with a warning.
     """
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
     folder, data = home() / "classifiers", cell.data
     if options.resume:
         recipe = _kept_classifier(place, cell, options)

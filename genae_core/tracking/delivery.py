@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from genae_core.config.command_name import command_line
+from genae_core.config.console import say
 from genae_core.config.messages import print_warning
 from genae_core.config.redaction import redact
 from genae_core.data import durable, sealed
@@ -171,7 +172,7 @@ def deliver_all(
     tracker: Tracker,
     folder: Path,
     patience: float = 60.0,
-    say: Callable[[str], None] = lambda text: print(text, flush=True),
+    say: Callable[[str], None] = say,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[Path, str]:
