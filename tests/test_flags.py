@@ -112,6 +112,7 @@ def check(path: Path, line: tuple[str, ...], folder: Path) -> None:
     assert code == 0 or said.strip(), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_some_values_of_every_script(path: Path, tmp_path: Path) -> None:
     lines = cases_of(path)

@@ -185,6 +185,7 @@ def without_name(about: dict[str, Any]) -> dict[str, Any]:
 # Models and trainings.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED["checkpoints"])
 def test_a_stored_checkpoint_is_sampled(
     name: str, here: Path, tmp_path: Path, exact: bool

@@ -165,6 +165,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_an_installed_package_announces_its_configs(tmp_path: Path) -> None:
     (tmp_path / "lab_models.py").write_text(MODULE.replace("NAME", "lab.announced"))
     assert "refused: no config 'lab.announced'" in python(tmp_path, "-c", READ).stdout
@@ -172,6 +173,7 @@ def test_an_installed_package_announces_its_configs(tmp_path: Path) -> None:
     assert python(tmp_path, "-c", READ).stdout == "Mine(number=3)\n"
 
 
+@pytest.mark.slow
 def test_an_announced_module_that_fails_is_named(tmp_path: Path) -> None:
     install(tmp_path, "lab_models.nothing")
     printed = python(tmp_path, "-c", READ).stdout

@@ -87,6 +87,7 @@ def trees(draw: st.DrawFn) -> Tree:
     return Tree(images, others, wrapper)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(tree=trees(), seed=st.integers(0, 3))
 def test_what_the_folders_say_is_what_is_read(tree: Tree, seed: int) -> None:

@@ -90,6 +90,7 @@ def test_a_bucket_that_may_not_be_read_is_named() -> None:
             refused()
 
 
+@pytest.mark.slow
 def test_from_bucket_to_bucket_and_the_same_bytes_as_on_a_disk(
     photos: tuple[Path, Folder], store: str, tmp_path: Path
 ) -> None:
@@ -168,6 +169,7 @@ def upload(local: Path, remote: Folder) -> None:
             remote.write(path.relative_to(local).as_posix(), path.read_bytes())
 
 
+@pytest.mark.slow
 def test_own_arrays_and_tables_are_read_from_a_bucket(store: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(2, 256, (24, 32, 32), np.uint8)
     (tmp_path / "arrays").mkdir()
