@@ -344,6 +344,7 @@ def test_no_damaged_file_is_used_without_a_word(
                 assert value == expected, about
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["states", "classifier"])
 def test_a_file_without_seal_that_lacks_values_is_passed_over_or_named(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

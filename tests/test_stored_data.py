@@ -294,6 +294,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_run_with_a_relative_root_is_measured_from_another_folder(
     elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,6 +372,7 @@ def test_a_killed_sweep_is_resumed(
     check_caches(root)
 
 
+@pytest.mark.slow
 def test_what_a_killed_sweep_has_not_delivered_is_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def test_from_bucket_to_bucket_and_the_same_bytes_as_on_a_disk(
     )
 
 
+@pytest.mark.slow
 def test_a_job_that_stopped_publishes_nothing_and_goes_on(
     photos: tuple[Path, Folder], store: str
 ) -> None:

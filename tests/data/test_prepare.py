@@ -237,6 +237,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
         prepare(data, Folder(tmp_path / "new"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_fault_at_any_step_of_publishing_loses_no_shard(
     data: ImageFolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool

@@ -77,6 +77,7 @@ def test_samples_are_opened_before_and_after_they_are_complete(
     assert read_files(tmp_path / "samples") == {".parquet": 3, ".json": 3 + 2}
 
 
+@pytest.mark.slow
 def test_samples_on_a_store_are_opened_under_an_odd_name(job: SamplingJob) -> None:
     with s3("bucket"):
         out = Folder("s3://bucket/a b?c#d%25é/samples")

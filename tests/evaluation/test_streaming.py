@@ -153,6 +153,7 @@ def test_the_order_in_which_parts_arrive_changes_no_bit(of: Measure) -> None:
     assert of(dataclasses.replace(CHAIN, seed=1)) != of()
 
 
+@pytest.mark.slow
 def test_more_samples_only_narrow_the_error(of: Measure) -> None:
     few, many = of(count=400), of(count=6400)
     for a, b in zip(few.steps, many.steps, strict=True):

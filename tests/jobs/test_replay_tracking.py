@@ -54,6 +54,7 @@ def check_delivered(tracker: Tracker, run_id: str | None = None) -> None:
     assert run.data.params == {"seed": "0"} and run.data.metrics == {"fcd": 2.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forever", [False, True])
 def test_a_run_that_was_deleted(
     sweep: tuple[Path, Tracker],
@@ -87,6 +88,7 @@ def test_what_waits_for_a_deleted_run_can_be_discarded(sweep: tuple[Path, Tracke
     assert other.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '{"kind": "dance"}', '{"kind": "metrics"}', None, "folder"]
 )

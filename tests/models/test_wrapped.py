@@ -75,6 +75,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_chain_and_an_ex_post_mixture_run_on_it(name: str) -> None:
     model = MODELS[name]()

@@ -115,6 +115,7 @@ def test_many_runs_are_hidden_and_a_wide_range_has_a_log_scale() -> None:
     assert scales == ["linear", "log"]
 
 
+@pytest.mark.slow
 def test_seeds_share_a_colour_and_a_persons_choice_stays(tracker: Tracker) -> None:
     runs = {
         (cell, seed): log(tracker, "colours", seed=seed, cell=f'{{"dim": {cell}}}')

@@ -173,6 +173,7 @@ def test_metropolis_has_the_joint_distribution_of_the_model_for_every_encoder(
         _check(plain, np.eye(LATENTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", ["encode_decode", "metropolis"])
 def test_chains_that_have_reached_their_distribution_agree(distribution: str) -> None:
     """Split R-hat below 1.01 in every dimension after the start is forgotten; far above it while

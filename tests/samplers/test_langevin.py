@@ -76,6 +76,7 @@ def test_its_stationary_law_is_the_density_of_z() -> None:
     assert min(_p_values(exact)) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.02, 5.0])
 def test_the_step_size_finds_its_acceptance_rate(size: float) -> None:
     """Over the 400 moves after the adaptation, from a step far too small and one far too large."""

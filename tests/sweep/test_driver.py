@@ -255,6 +255,7 @@ def test_under_auto_the_same_command_continues(
     assert last == f"{what}: the same command"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_a_terminal_without_the_characters_or_without_a_reader_loses_nothing(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, interrupted: bool
@@ -299,6 +300,7 @@ def test_the_failures_of_a_driver_that_died_come_from_the_store(
     assert "failed: vae latent_dim=2: it diverged" in out and "1 trials, 1 failed" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_trials_or_in_the_end_is_answered_and_handlers_come_back(
     sweep: Sweep,

@@ -79,6 +79,7 @@ def test_a_server_that_answers_wrongly_loses_nothing_and_is_given_up_in_time(
     check_run(tracker, journal.folder.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["{}", "half"])
 @pytest.mark.parametrize(
     "call",

@@ -298,6 +298,7 @@ def test_the_last_try_is_when_the_patience_ends(tmp_path: Path) -> None:
     assert len(left) == 1 and tries[-1] == 60.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_the_sender_delivers_in_the_background(tracker: Tracker, tmp_path: Path) -> None:
     store: Any = Flaky(tracker)

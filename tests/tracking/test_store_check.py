@@ -124,6 +124,7 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_uri(uri)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uri", "message"),
     [

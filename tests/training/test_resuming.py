@@ -82,6 +82,7 @@ def train(
     return digest(model), history, draw.generator.get_state().numpy().tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("decay", ["none", "linear"])
 def test_a_resumed_training_ends_with_the_same_bits(
