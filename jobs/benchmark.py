@@ -14,6 +14,7 @@ neither Ray nor MLflow.
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
   python jobs/benchmark.py explorer --json explorer.json
+  python jobs/benchmark.py settle --json settle.json
   python jobs/benchmark.py all --json all.json
 """
 
@@ -45,6 +46,7 @@ Suite = Literal[
     "overhead",
     "scale",
     "explorer",
+    "settle",
 ]
 
 
@@ -58,8 +60,9 @@ class Options:
     bf16 and of fp32, over twice as many seeds as --repeats. data: preparing and reading shards.
     tracking: the time that logging costs a trial. overhead: launching empty trials. scale: a
     thousand trials on a cluster of 16 nodes on this machine. explorer: building, opening and
-    playing the page of a thousand runs in Chromium. all: all of these, which takes more than an
-    hour."""
+    playing the page of a thousand runs in Chromium. settle: how often --until-settled finds the
+    best of 16 cells, and with how few trials, on a thousand generated sweeps. all: all of these,
+    which takes more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -88,6 +91,8 @@ def measure_suite(suite: Suite, options: Options) -> "list[Row]":
             rows = module.overhead(options.repeats)
         elif suite == "scale":
             rows = module.scale()
+        elif suite == "settle":
+            rows = module.rows()
         else:
             rows = module.rows(options.repeats, Path(scratch))
     return rows

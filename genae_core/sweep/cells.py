@@ -13,11 +13,14 @@ from genae_core.report.formatting import format_value
 Params = dict[str, Any]
 # A search passes the experiment to its trials as JSON, under this key of the params.
 EXPERIMENT = "experiment"
+# A sweep that runs until it is settled passes the only seed of a trial under this key.
+ONE_SEED = "one_seed"
 
 
 def coordinates(params: Params) -> Params:
-    """The params without the experiment that a search adds to them."""
-    return {name: value for name, value in params.items() if name != EXPERIMENT}
+    """The params without what a search adds to them."""
+    added = (EXPERIMENT, ONE_SEED)
+    return {name: value for name, value in params.items() if name not in added}
 
 
 def cell_key(params: Params) -> str:
@@ -26,12 +29,13 @@ def cell_key(params: Params) -> str:
 
 
 def cell_label(params: Params) -> str:
-    """The cell's coordinates for people: the family first, then the others by name."""
+    """The trial's coordinates for people: the family first, the others by name, its only seed."""
     values = coordinates(params)
-    return " ".join(
+    words = [
         str(values[name]) if name == "family" else f"{name}={format_value(values[name])}"
         for name in sorted(values, key=lambda name: (name != "family", name))
-    )
+    ]
+    return " ".join([*words, *([f"seed={params[ONE_SEED]}"] if ONE_SEED in params else [])])
 
 
 def seeds_of(cell: Experiment, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from genae_core.data import durable
 from genae_core.report import plots, tables
 from genae_core.report.summary_run import OWN_CURVES, publish
 from genae_core.sweep.cells import cell_label
+from genae_core.sweep.decision import describe_decision, read_decision
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, SweepPlace
 from genae_core.sweep.separate_process import describe
@@ -151,6 +152,7 @@ class _Results:
         table: The table of the runs that have finished.
         times: A line about the seconds that training and sampling took.
         failures: The label of each failed trial, with the reason.
+        decision: What a sweep with --until-settled has decided, in words; otherwise empty.
     """
 
     def __init__(
@@ -163,6 +165,8 @@ class _Results:
         self.runs: list[StoredRun] | None = None
         self.table = self.times = ""
         self.failures = outcome.failures
+        decision = read_decision(place.folder) if options.until_settled else None
+        self.decision = describe_decision(decision, _label) if decision else ""
 
     def deliver(self, patience: float, say: Say) -> None:
         """Deliver what the trials could not deliver."""
@@ -190,7 +194,8 @@ class _Results:
 
     def write_table(self) -> None:
         if self.table:
-            durable.write(self.place.folder / "table.txt", self.table + "\n")
+            text = f"{self.table}\n" + (f"\n{self.decision}\n" if self.decision else "")
+            durable.write(self.place.folder / "table.txt", text)
 
     def draw_curves(self) -> None:
         if self.runs is not None:
@@ -222,6 +227,8 @@ class _Results:
         )
         if self.times:
             say(self.times)
+        if self.decision:
+            say(self.decision)
         self._print_places()
 
     def _finished(self) -> str:
@@ -251,7 +258,12 @@ def _failures(runs: Iterable[StoredRun]) -> list[tuple[str, str]]:
     reasons = {
         run.tags["cell"]: run.tags.get("error", "") for run in runs if run.status == "FAILED"
     }
-    return [(cell_label(json.loads(cell)), reason) for cell, reason in reasons.items()]
+    return [(_label(cell), reason) for cell, reason in reasons.items()]
+
+
+def _label(cell: str) -> str:
+    """The words for a cell's key."""
+    return cell_label(json.loads(cell))
 
 
 def _how_to_see(uri: str) -> str:

@@ -32,6 +32,7 @@ from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.own_classes import check_sendable, classes_to_send
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.separate_process import Ending, Tell, can_fork, leave, run_apart, run_here
+from genae_core.sweep.settling import ROUNDS
 from genae_core.sweep.study_copy import open_copy
 from genae_core.sweep.tune import run_trials
 from genae_core.sweep.worker import PROGRESS
@@ -67,6 +68,8 @@ def run_sweep(
                 print_plan(study, plan, options)
                 return 0
             place = _open_place(study, plan, options, stack)._replace(auto=auto)
+            if options.until_settled:
+                plan.searcher.folder = place.folder
             if options.optuna_storage is not None:
                 plan.searcher.copy = open_copy(place, options)
         except (ValueError, OSError, StoreError) as error:
@@ -194,10 +197,14 @@ def _locate_data(plan: Plan) -> Plan:
 
 def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
     """Print the trials that would run."""
-    seeds, chains = len(options.seeds), len(next(iter(plan.cells.values())).chains)
+    cells, chains = len(plan.grid), len(next(iter(plan.cells.values())).chains)
+    seeds = ROUNDS[0] if options.until_settled else len(options.seeds)
+    then = (
+        " at first, and more for the cells that may be the best" if options.until_settled else ""
+    )
     print(
-        f"{study}: {len(plan.grid)} trials x {seeds} seeds x {chains} chain configs = "
-        f"{len(plan.grid) * seeds * chains} runs"
+        f"{study}: {cells} trials x {seeds} seeds x {chains} chain configs = "
+        f"{cells * seeds * chains} runs{then}"
     )
     print_trained(plan)
     for number, params in enumerate(plan.grid, 1):
@@ -248,12 +255,10 @@ def _announce(prepared: PreparedSweep) -> None:
     if plan.max_trials == 0:
         say(f"sweep {sweep.name}: everything has run")
         return
-    limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
-    limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
     hours = f", {options.max_hours:g} hours at most" if options.max_hours else ""
     say(
-        f"sweep {sweep.name}: {' or '.join(limits)} x {len(sweep.seeds)} seeds on "
-        f"{sweep.tags['dataset']}, {prepared.parallel} trials at a time{hours}. Ctrl-C stops it "
+        f"sweep {sweep.name}: {_describe_trials(prepared)} on {sweep.tags['dataset']}, "
+        f"{prepared.parallel} trials at a time{hours}. Ctrl-C stops it "
         "and keeps what has finished."
     )
     print_trained(plan)
@@ -267,6 +272,20 @@ def _announce(prepared: PreparedSweep) -> None:
             options=options,
         )
         say(cost)
+
+
+def _describe_trials(prepared: PreparedSweep) -> str:
+    """What will run, in words."""
+    plan, options = prepared.plan, prepared.options
+    if options.until_settled:
+        most = f", {plan.max_trials} trials at most" if plan.max_trials else ""
+        return (
+            f"{len(plan.grid)} cells x {ROUNDS[0]} seeds, then more seeds until the best cell is "
+            f"settled with {100 * options.confidence:g} % confidence{most},"
+        )
+    limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
+    limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []
+    return f"{' or '.join(limits)} x {len(prepared.sweep.seeds)} seeds"
 
 
 def _seconds_of_earlier_runs(prepared: PreparedSweep) -> list[float]:

@@ -14,6 +14,8 @@ from genae_core.sweep.conclusion import OnEnd
 from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
+from genae_core.sweep.settling import ROUNDS
+from genae_core.sweep.settling_search import Settings, SettlingSearch
 from genae_core.sweep.study_copy import CopiedSearch
 
 Axes = Mapping[str, Sequence[str | int | float | bool]]
@@ -60,11 +62,40 @@ def launch(
                 grid.append(params)
                 cells[cell_key(params)] = cell
         require(len(grid) > 0, "no values of these axes fit together", axes=dict(axes))
+        if options.until_settled:
+            return _settling_plan(grid, cells, options)
         most = options.max_trials or len(grid)
         require(len(grid) <= most, "the study has more trials than --max-trials", trials=len(grid))
         return Plan(grid, cells, grid_searcher(axes, grid), len(grid))
 
     return run_sweep(study, plan, options, on_end)
+
+
+def _settling_plan(
+    grid: list[Params], cells: dict[str, Experiment], options: LaunchOptions
+) -> Plan:
+    """The plan of a sweep that runs until its question is settled.
+
+    Raises ValueError if the cells cannot be compared, or not within --max-trials.
+    """
+    require(len(grid) > 1, "--until-settled compares cells: name several values", trials=len(grid))
+    trained = sorted(key for key, cell in cells.items() if cell.training is None)
+    require(
+        not trained,
+        "--until-settled trains each cell with several seeds: leave out models that are trained",
+        cell=next(iter(trained), None),
+    )
+    first = len(grid) * ROUNDS[0]
+    most = options.max_trials
+    require(
+        most is None or most >= first,
+        f"--max-trials cannot hold the first round, of {ROUNDS[0]} seeds for each of "
+        f"{len(grid)} cells",
+        max_trials=most,
+        first_round=first,
+    )
+    searcher = SettlingSearch(grid, Settings(options.confidence, options.indifference))
+    return Plan(grid, cells, searcher, most)
 
 
 def grid_searcher(axes: Axes, grid: list[Params]) -> CopiedSearch:

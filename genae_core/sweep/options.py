@@ -55,7 +55,21 @@ class ClassifierOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchOptions(ClassifierOptions, ShardOptions):
+class SettlingOptions:
+    """Whether a study gives its cells only as many seeds as its question needs."""
+
+    until_settled: bool = False
+    """Train all cells with three seeds, then give more seeds only to those that may still be the
+    best, until one cell is the best. The seeds are 0, 1, 2, ..."""
+    confidence: float = 0.95
+    """With --until-settled, the probability with which the decision must be right, in (0.5, 1)."""
+    indifference: float = 0.0
+    """With --until-settled, a difference in FCD that does not matter: cells that are certainly
+    closer than this are not told apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
     """Where a sweep runs, and how many of its trials run at a time."""
 
     seeds: tuple[int, ...] = (0,)
@@ -185,6 +199,27 @@ class LaunchOptions(ClassifierOptions, ShardOptions):
             name=self.name,
         )
         self._check_name()
+        self._check_settling()
+
+    def _check_settling(self) -> None:
+        config.require_amount(confidence=self.confidence, indifference=self.indifference)
+        config.require(
+            0.5 < self.confidence < 1,
+            "--confidence must be in (0.5, 1)",
+            confidence=self.confidence,
+        )
+        if not self.until_settled:
+            return
+        config.require(
+            self.seeds == (0,),
+            "--until-settled chooses the seeds itself: leave out --seeds",
+            seeds=self.seeds,
+        )
+        config.require(
+            not self.asha,
+            "--until-settled compares cells that have done all their steps: leave out --asha",
+            asha=self.asha,
+        )
 
     def _check_accelerator(self) -> None:
         if self.accelerator_type is None:

@@ -85,6 +85,11 @@ def _plan(
     auto: Whether --resume auto was given. All launches then share the minutes, and a search that
         has run everything is only concluded, because a batch system repeats it until it succeeds.
     """
+    config.require(
+        not options.until_settled,
+        "--until-settled compares the cells of a study, and a search has none: leave it out",
+        until_settled=options.until_settled,
+    )
     config.require_amount(minutes=minutes)
     config.require(minutes > 0, "minutes must be > 0", minutes=minutes)
     if trials is not None:

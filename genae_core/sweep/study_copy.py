@@ -7,6 +7,7 @@ answering therefore stops no trial, and what the copy lacks is added when the sw
 import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -101,9 +102,11 @@ class CopiedSearch(OptunaSearch):
 
     Attributes:
         copy: The copy; None without --optuna-storage.
+        folder: The sweep's folder, once it is known.
     """
 
     copy: StudyCopy | None = None
+    folder: Path | None = None
     _has_begun = False
 
     def suggest(self, trial_id: str) -> Any:

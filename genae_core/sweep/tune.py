@@ -20,6 +20,7 @@ from genae_core.data.base import Splits
 from genae_core.metrics.classifier import Classifier
 from genae_core.sweep import sweep_folder
 from genae_core.sweep.cells import Params, cell_label
+from genae_core.sweep.decision import read_decision
 from genae_core.sweep.fail_fast import FailFast
 from genae_core.sweep.live import open_board
 from genae_core.sweep.options import LaunchOptions
@@ -84,7 +85,7 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         for result in results
         if (reason := _failure_of(result))
     ]
-    cut = plan.seconds is None and board.ended < len(plan.grid)  # by --max-hours
+    cut = plan.seconds is None and not _is_over(prepared, board.ended)  # by --max-hours
     failed_fast = fail_fast.stop_all()
     return Outcome(
         trials=len(results),
@@ -95,6 +96,14 @@ def run_trials(prepared: PreparedSweep) -> Outcome:
         repeats_failures=plan.seconds is None,
         failed_fast=failed_fast,
     )
+
+
+def _is_over(prepared: PreparedSweep, ended: int) -> bool:
+    """Whether all trials of a study have ended."""
+    if not prepared.options.until_settled:
+        return ended >= len(prepared.plan.grid)
+    decision = read_decision(prepared.place.folder)
+    return ended == prepared.plan.max_trials or (decision is not None and decision.over)
 
 
 def _last_line(error: object) -> str:

@@ -21,7 +21,7 @@ from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.trial import replica_of, run_trial
 from genae_core.metrics.classifier import Classifier
 from genae_core.nets.base import ComputeConfig
-from genae_core.sweep.cells import Params, cell_experiment, cell_label, seeds_of
+from genae_core.sweep.cells import ONE_SEED, Params, cell_experiment, cell_label, seeds_of
 from genae_core.sweep.memory_limit import limit_memory
 from genae_core.sweep.progress import write_progress
 from genae_core.sweep.prometheus import observe
@@ -45,7 +45,7 @@ def run_cell(
     report: Callable[[dict[str, Any]], None],
     warn: Callable[[str], None] = print_warning,
 ) -> None:
-    """Train and sample every seed of a cell, and report the result.
+    """Train and sample every seed of a cell, or the only one of the trial, and report the result.
 
     An interrupted training continues from its last snapshot, in the same MLflow run. When the
     fraction of the trial's steps that are done, over all seeds and stages, passes one of
@@ -66,6 +66,8 @@ def run_cell(
         FloatingPointError: A training or a chain left the range of floating-point numbers.
     """
     adopt(sweep.user_classes)
+    if ONE_SEED in params:
+        sweep = dataclasses.replace(sweep, seeds=(params[ONE_SEED],))
     torch.set_num_threads(sweep.threads)
     limit_gpu_memory(sweep.gpus)
     device = device_of(sweep.gpus)

@@ -19,6 +19,7 @@ from running import ONE, ROOT, client_of, environment, run, run_alone, trials_of
 
 from genae_core import config
 from genae_core.recipes.families import FAMILIES
+from genae_core.sweep.decision import read_decision
 from genae_core.training import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -256,6 +257,34 @@ def test_one_line_begins_and_continues_a_sweep_and_seeds_are_added(
     assert "was started with --seeds 0 1, got 0: name all of these seeds" in refused.stderr
 
 
+def test_a_sweep_runs_until_its_best_cell_is_settled(tmp_path: Path) -> None:
+    """Two latent dimensions are worse than eight by more than twenty times the seeds' noise."""
+    flags = ("--smoke", "--families", "vae", "--latent-dims", "2", "8", "--precision", "fp32")
+    done = run(tmp_path, "latent_dim.py", *flags, "--until-settled", "--name", "settle", *ONE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    decided = (
+        "settled with 95 % confidence: vae latent_dim=8 has the lowest FCD on validation of "
+        "2 cells (6 trials, 3 seeds of the cells that were left)"
+    )
+    assert decided in done.stdout.splitlines()
+    folder = tmp_path / "sweeps" / "settle"
+    assert decided in (folder / "table.txt").read_text().splitlines()
+    decision = read_decision(folder)
+    assert decision is not None and decision.settled and decision.trials == 6
+    worse = decision.eliminated['{"family": "vae", "latent_dim": 2}']
+    client = client_of(tmp_path)
+    experiment = client.get_experiment_by_name("latent_dim")
+    assert experiment is not None
+    runs = trials_of(client, experiment.experiment_id)
+    best = {
+        (r.data.params["model.latent_dim"], r.data.tags["seed"]): r.data.metrics["fcd_val_best"]
+        for r in runs
+    }
+    assert sorted(best) == [(dim, seed) for dim in ("2", "8") for seed in ("0", "1", "2")]
+    differences = [best["2", seed] - best["8", seed] for seed in ("0", "1", "2")]
+    assert worse["difference"] == pytest.approx(sum(differences) / 3)
+
+
 def test_trials_that_all_fail_with_one_error_stop_the_sweep(swept: tuple[Path, str]) -> None:
     home, _ = swept
     flags = ("--smoke", "--epochs", "1", "--families", "vae", "--latent-dims", "2", "3", "4", "5")
@@ -297,6 +326,12 @@ def test_trials_that_all_fail_with_one_error_stop_the_sweep(swept: tuple[Path, s
         (("--resume", "auto"), "--resume needs the --name"),
         (("--resume",), "--resume"),
         (("--name", "a/b"), "--name"),
+        (("--until-settled", "--seeds", "0", "1"), "chooses the seeds itself: leave out --seeds"),
+        (("--until-settled", "--asha"), "leave out --asha"),
+        (("--until-settled", "--confidence", "0.5"), "--confidence must be in (0.5, 1)"),
+        (("--until-settled", "--indifference", "-1"), "indifference"),
+        (("--until-settled", "--families", "vae", "--latent-dims", "2"), "name several values"),
+        (("--until-settled", "--max-trials", "5"), "--max-trials cannot hold the first round"),
         (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
         (("--tracking-uri", "./mlruns"), "sqlite:///"),
         (("--tracking-uri", "sqlite:///nowhere/x.db"), "does not exist"),

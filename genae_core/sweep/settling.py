@@ -1,0 +1,152 @@
+"""Which cell is the best one, decided with as few seeds as the decision needs.
+
+All cells begin with a few seeds. After each round the cells are compared with the leader, the cell
+with the lowest mean. The pairs share their seeds, so that what a seed does to all cells cancels.
+A cell that is certainly worse is eliminated, and the others get more seeds.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma, polygamma
+from scipy.stats import t as student
+
+from genae_core import config
+
+# The seeds of a cell after each round. More would cost half as much again each time.
+ROUNDS = (3, 4, 6, 9, 13, 19, 28, 42, 63, 94)
+
+Scores = Mapping[str, Sequence[float]]  # by cell: one value for each seed, lower is better
+
+
+class Comparison(NamedTuple):
+    """A cell beside the leader.
+
+    Attributes:
+        difference: The mean over the seeds of the cell's value less the leader's.
+        low: The lower end of its interval.
+        high: The upper end.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+
+class Verdict(NamedTuple):
+    """What is known after a round.
+
+    Attributes:
+        leader: The cell with the lowest mean.
+        rivals: The cells that are not certainly worse than the leader. They get more seeds.
+        comparisons: All cells but the leader, each beside it.
+        seeds: The number of seeds of each cell.
+        settled: Whether no rival can be better than the leader by more than the indifference.
+    """
+
+    leader: str
+    rivals: tuple[str, ...]
+    comparisons: dict[str, Comparison]
+    seeds: int
+    settled: bool
+
+
+def judge(scores: Scores, confidence: float, indifference: float = 0.0) -> Verdict:
+    """Compare the cells that are left with their leader, after one of the rounds.
+
+    Whoever eliminates all but the leader and its rivals after each round keeps the best cell
+    through all rounds with at least this confidence, if the differences are normally distributed.
+    For cell i of m cells with n seeds, d_i the mean of its differences to the leader, and s_i
+    their standard deviation, the interval is
+
+        d_i ± t(1 - a; f_i) s_i / sqrt(n),  a = (1 - confidence) / ((m - 1) * number of rounds),
+
+    where s_i and its degrees of freedom f_i are those of `moderate`. The number of rounds and of
+    cells divide the error that is allowed (Bonferroni).
+
+    Args:
+        scores: The cells that have not been eliminated. All have the same seeds, in one order.
+        confidence: The probability with which the decision must be right, in (0.5, 1).
+        indifference: A difference that does not matter, in the unit of the values.
+
+    Raises:
+        ValueError: There are no cells or fewer than two seeds, cells have different numbers of
+            seeds, or the confidence or the indifference is out of range.
+    """
+    _check(scores, confidence, indifference)
+    names = list(scores)
+    values = np.array([scores[name] for name in names], dtype=float)  # cells x seeds
+    seeds = values.shape[1]
+    leader = int(values.mean(1).argmin())
+    others = [number for number in range(len(names)) if number != leader]
+    if not others:
+        return Verdict(names[leader], (), {}, seeds, settled=True)
+    differences = values[others] - values[leader]
+    variances, degrees = moderate(differences.var(1, ddof=1), seeds - 1)
+    level = (1 - confidence) / (len(others) * len(ROUNDS))
+    half = student.isf(level, degrees) * np.sqrt(variances / seeds)
+    comparisons = {
+        names[number]: Comparison(float(mean), float(mean - width), float(mean + width))
+        for number, mean, width in zip(others, differences.mean(1), half, strict=True)
+    }
+    rivals = tuple(name for name, one in comparisons.items() if one.low <= 0)
+    settled = all(comparisons[name].low > -indifference for name in rivals)
+    return Verdict(names[leader], rivals, comparisons, seeds, settled)
+
+
+def moderate(variances: NDArray[np.float64], degrees: int) -> tuple[NDArray[np.float64], float]:
+    """Draw variances from few values towards what they have in common.
+
+    With d degrees of freedom each, a prior variance s0^2 with d0 degrees is fitted to them, and
+
+        s_i^2 = (d0 s0^2 + d v_i) / (d0 + d)  with d0 + d degrees of freedom
+
+    (Smyth, Linear models and empirical Bayes methods for assessing differential expression, 2004,
+    sections 3 and 6.2). Differences that do not vary at all leave no variance to fit, and keep
+    theirs.
+
+    Args:
+        variances: [m] The variances v_i.
+        degrees: The degrees of freedom d of each.
+
+    Returns:
+        The moderated variances, [m], and their degrees of freedom, at most those of all together.
+    """
+    if len(variances) < 2 or not (variances > 0).all():
+        return variances, float(degrees)
+    logs = np.log(variances) - digamma(degrees / 2) + math.log(degrees / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2))
+    most = float(degrees * len(variances))
+    if excess <= 0:  # they differ by no more than chance
+        return np.full_like(variances, math.exp(logs.mean())), most
+    half = _inverse_trigamma(excess)
+    prior = math.exp(logs.mean() + digamma(half) - math.log(half))
+    total = 2 * half + degrees
+    return (2 * half * prior + degrees * variances) / total, min(total, most)
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Return x > 0 with trigamma(x) = value, by Newton's method (Smyth 2004, appendix)."""
+    x = 0.5 + 1 / value
+    for _ in range(100):
+        trigamma = float(polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        x += step
+        if abs(step) < 1e-9 * x:
+            break
+    return x
+
+
+def _check(scores: Scores, confidence: float, indifference: float) -> None:
+    """Raise ValueError for what cannot be judged."""
+    config.require(0.5 < confidence < 1, "--confidence must be in (0.5, 1)", confidence=confidence)
+    config.require_amount(indifference=indifference)
+    counts = {len(values) for values in scores.values()}
+    config.require(
+        len(counts) == 1 and counts.pop() >= 2,
+        "cells are compared over two or more seeds that all of them have",
+        seeds={name: len(values) for name, values in scores.items()},
+    )

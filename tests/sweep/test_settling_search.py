@@ -1,0 +1,147 @@
+"""The trials of a sweep that runs until it is settled: its rounds, and what they decide."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from genae_core.data import sealed
+from genae_core.sweep.cells import ONE_SEED, cell_key, cell_label, coordinates
+from genae_core.sweep.decision import SETTLED, describe_decision, read_decision
+from genae_core.sweep.schedulers import FAILED
+from genae_core.sweep.settling import ROUNDS
+from genae_core.sweep.settling_search import Settings, SettlingSearch
+
+Score = Callable[[int, int], float]  # of a dimension and a seed
+GRID = [{"family": "vae", "latent_dim": dim} for dim in (2, 4, 8)]
+SURE = Settings(0.95, 0.0)
+
+
+def clear(dim: int, seed: int) -> float:
+    """A dimension of 8 is best by far; seeds differ, and hardly change the differences."""
+    return {2: 90.0, 4: 60.0, 8: 20.0}[dim] + 7 * seed + 0.1 * ((dim * seed) % 3)
+
+
+def close(dim: int, seed: int) -> float:
+    """Dimensions 4 and 8 differ by 1 and by noise; 2 is far worse."""
+    return {2: 90.0, 4: 21.0, 8: 20.0}[dim] + ((dim * 31 + seed * 17) % 7) / 7
+
+
+def trials_of(search: SettlingSearch, score: Score, at_a_time: int = 2) -> list[tuple[int, int]]:
+    """Run all trials as Tune does, the last one that has started ends first."""
+    running: list[tuple[str, dict[str, Any]]] = []
+    trials: list[tuple[int, int]] = []
+    while True:
+        while len(running) < at_a_time:
+            params = search.suggest(f"trial{len(trials)}")
+            if params in (None, Searcher.FINISHED):
+                break
+            running.append((f"trial{len(trials)}", params))
+            trials.append((params["latent_dim"], params[ONE_SEED]))
+        if not running:
+            assert params == Searcher.FINISHED
+            return trials
+        trial, params = running.pop()
+        value = score(params["latent_dim"], params[ONE_SEED])
+        report = {"fcd_val": value, "finished": True, "training_iteration": 1}
+        search.on_trial_result(trial, report)
+        search.on_trial_complete(trial, report)
+
+
+def test_a_clear_winner_takes_one_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = SettlingSearch(GRID, SURE)
+    search.folder = tmp_path
+    trials = trials_of(search, clear)
+    assert sorted(trials) == [(dim, seed) for dim in (2, 4, 8) for seed in range(3)]
+    decision = read_decision(tmp_path)
+    assert decision == search.decision
+    assert decision.settled and decision.over and decision.trials == 9 and decision.seeds == 3
+    assert decision.leader == cell_key(GRID[2]) and decision.rivals == []
+    worse = decision.eliminated[cell_key(GRID[1])]
+    assert worse["seeds"] == 3 and worse["difference"] == pytest.approx(40, abs=0.3)
+    assert 0 < worse["low"] < worse["difference"] < worse["high"]
+    assert capsys.readouterr().out == (
+        "after 3 seeds: vae latent_dim=8 leads, 2 of 3 cells are certainly worse; settled\n"
+    )
+
+
+def test_only_rivals_get_more_seeds_and_the_next_round_waits_for_the_last_trial() -> None:
+    search = SettlingSearch(GRID, SURE)
+    trials = trials_of(search, close, at_a_time=4)
+    assert [seed for dim, seed in trials if dim == 2] == [0, 1, 2]
+    seeds = search.decision.seeds
+    assert seeds in ROUNDS and seeds > 3
+    for dim in (4, 8):
+        assert sorted(seed for other, seed in trials if other == dim) == list(range(seeds))
+    assert search.decision.settled and search.decision.leader == cell_key(GRID[2])
+
+
+def test_a_difference_that_does_not_matter_is_settled_sooner() -> None:
+    exact, loose = SettlingSearch(GRID, SURE), SettlingSearch(GRID, Settings(0.95, 5.0))
+    trials_of(exact, close)
+    trials_of(loose, close)
+    assert loose.decision.settled and loose.decision.trials < exact.decision.trials
+    assert loose.decision.rivals == [cell_key(GRID[1])]
+    words = describe_decision(loose.decision, str)
+    assert words.startswith("settled with 95 % confidence, within 5: ")
+    assert words.endswith(f"about as good: {cell_key(GRID[1])}")
+
+
+def test_equal_cells_end_with_the_last_round_undecided() -> None:
+    search = SettlingSearch(GRID[:2], SURE)
+    trials = trials_of(search, lambda dim, seed: float(seed))
+    assert len(trials) == 2 * ROUNDS[-1]
+    assert search.decision.over and not search.decision.settled
+    assert describe_decision(search.decision, str).startswith("not settled with 95 % confidence")
+
+
+def test_a_resumed_sweep_decides_the_same_in_any_order_of_ends() -> None:
+    first, again = SettlingSearch(GRID, SURE), SettlingSearch(GRID, SURE)
+    trials = trials_of(first, close, at_a_time=1)
+    assert sorted(trials_of(again, close, at_a_time=5)) == sorted(trials)
+    assert asdict(again.decision) == asdict(first.decision)
+
+
+def test_a_cell_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+    search = SettlingSearch(GRID, SURE)
+    search.folder = tmp_path
+    trials = 0
+    while (params := search.suggest(f"trial{trials}")) != Searcher.FINISHED:
+        value = clear(params["latent_dim"], params[ONE_SEED])
+        failed = {FAILED: "it diverged"} if params["latent_dim"] == 8 else {}
+        report = {"fcd_val": value, "training_iteration": 1, **failed}
+        search.on_trial_complete(f"trial{trials}", report)
+        trials += 1
+    assert trials == 7  # one of the failed cell
+    decision = search.decision
+    assert decision.leader == cell_key(GRID[1]) and decision.settled
+    assert decision.eliminated[cell_key(GRID[2])] == {"seeds": 3, "failed": "it diverged"}
+
+
+def test_all_cells_may_fail() -> None:
+    search = SettlingSearch(GRID[:2], SURE)
+    for number in range(2):
+        assert search.suggest(str(number)) is not None
+        search.on_trial_complete(str(number), None, error=True)
+    assert search.suggest("2") == Searcher.FINISHED
+    assert describe_decision(search.decision, str).startswith("not settled: no round has ended")
+
+
+def test_the_seed_is_in_the_label_and_not_in_the_cell() -> None:
+    params = {"family": "vae", "latent_dim": 2, ONE_SEED: 4}
+    assert cell_label(params) == "vae latent_dim=2 seed=4"
+    assert coordinates(params) == {"family": "vae", "latent_dim": 2}
+    assert cell_key(params) == cell_key({"family": "vae", "latent_dim": 2})
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"confidence": 1}'])
+def test_a_damaged_decision_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / SETTLED).write_text(content)
+    assert read_decision(tmp_path) is None
+    sealed.write(tmp_path / SETTLED, {"confidence": 0.9, "unknown": 1})
+    assert read_decision(tmp_path) is None
