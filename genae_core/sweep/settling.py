@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, polygamma
-from scipy.stats import t as student
+# scipy.stats takes half a second to import.
+from scipy.special import digamma, polygamma, stdtrit
 
 from genae_core import config
 
@@ -87,7 +87,7 @@ def judge(scores: Scores, confidence: float, indifference: float = 0.0) -> Verdi
     differences = values[others] - values[leader]
     variances, degrees = moderate(differences.var(1, ddof=1), seeds - 1)
     level = (1 - confidence) / (len(others) * len(ROUNDS))
-    half = student.isf(level, degrees) * np.sqrt(variances / seeds)
+    half = -stdtrit(degrees, level) * np.sqrt(variances / seeds)
     comparisons = {
         names[number]: Comparison(float(mean), float(mean - width), float(mean + width))
         for number, mean, width in zip(others, differences.mean(1), half, strict=True)
