@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 # scipy.stats takes half a second to import.
 from scipy.special import digamma, polygamma, stdtrit
 
