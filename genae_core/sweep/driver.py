@@ -36,7 +36,7 @@ from genae_core.sweep.settling import ROUNDS
 from genae_core.sweep.study_copy import open_copy
 from genae_core.sweep.tune import run_trials
 from genae_core.sweep.worker import PROGRESS
-from genae_core.tracking.mlflow_store import StoreError
+from genae_core.tracking.mlflow_store import FEATURES_PRECISION, StoreError
 from genae_core.tracking.store_uri import is_local
 
 REFUSED = 2  # the exit code of a sweep that ends before any training
@@ -244,6 +244,9 @@ def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedS
     # A measurement takes the place of one trial.
     with ray_cluster.request_nodes(options.trial_resources, parallel - 1):
         sweep = replace(sweep, compute=autotune.choose_compute(folder, sweep, splits, options))
+        features = autotune.choose_features(folder, sweep, options)
+        tags = sweep.tags | {FEATURES_PRECISION: features}
+        sweep = replace(sweep, features=features, tags=tags)
         stacked = autotune.choose_stacking(folder, sweep, splits, options)
         sweep = replace(sweep, stack_seeds=stacked)
     return PreparedSweep(plan, place, sweep, splits, classifier, parallel, options)

@@ -140,7 +140,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = sealed.read(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    types = {"seeds": list, "cells": dict, "compute": dict, "study": str, "tracking_uri": str}
+    types: dict[str, type] = {
+        **{"seeds": list, "cells": dict, "compute": dict},
+        **dict.fromkeys(("study", "tracking_uri", "features"), str),
+    }
     whole = {"seeds", "cells"} <= manifest.keys() and all(
         isinstance(manifest[name], types[name]) for name in types.keys() & manifest.keys()
     )
@@ -307,6 +310,7 @@ def write_manifest(prepared: PreparedSweep) -> None:
         "compute": asdict(sweep.compute),
         "together": sweep.stack_seeds,
         "classifier": config.to_dict(classifier),
+        "features": sweep.features,
         **_what_decides(prepared.plan.cells, options),
         **_own_code(prepared.plan.cells),
     }

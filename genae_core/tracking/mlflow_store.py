@@ -38,6 +38,7 @@ IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
 SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
 RULER = "ruler"  # the tag with the line of the classifier's ruler
 CLASSIFIER = "classifier"  # the tag with the classifier's name, and whether genae ships it
+FEATURES_PRECISION = "features_precision"  # the tag with the precision of its features
 CLASSIFIER_SHA256 = "classifier_sha256"  # the tag with the sha256 of the classifier's weights
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
