@@ -1,8 +1,8 @@
 """Measure what genae costs, as ratios against the best plain code that does the same job.
 
 The arms of a benchmark take turns, and the medians of the repeats are compared. A ratio above 1 is
-better than the baseline. The suites "train", "replicas", "chain", "fcd" and "precision" need
-neither Ray nor MLflow.
+better than the baseline. The suites "train", "replicas", "chain", "fcd", "precision" and
+"evaluation" need neither Ray nor MLflow.
 
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py replicas --json replicas.json
@@ -10,6 +10,7 @@ neither Ray nor MLflow.
   python jobs/benchmark.py chain --json chain.json
   python jobs/benchmark.py fcd --json fcd.json
   python jobs/benchmark.py precision --json precision.json
+  python jobs/benchmark.py evaluation --json evaluation.json
   python jobs/benchmark.py tracking --json tracking.json
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
@@ -34,13 +35,15 @@ from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.places import locate_fields
 
-ALONE = ("train", "replicas", "chain", "fcd", "precision")  # without Ray and MLflow, on a GPU too
+# Without Ray and MLflow, on a GPU too.
+ALONE = ("train", "replicas", "chain", "fcd", "precision", "evaluation")
 Suite = Literal[
     "train",
     "replicas",
     "chain",
     "fcd",
     "precision",
+    "evaluation",
     "data",
     "tracking",
     "overhead",
@@ -57,7 +60,8 @@ class Options:
     suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
     """What to measure. train: steps of a training. replicas: steps of eight seeds that are trained
     as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of
-    bf16 and of fp32, over twice as many seeds as --repeats. data: preparing and reading shards.
+    bf16 and of fp32, over twice as many seeds as --repeats. evaluation: the share of the
+    evaluation in a trial of MNIST. data: preparing and reading shards.
     tracking: the time that logging costs a trial. overhead: launching empty trials. scale: a
     thousand trials on a cluster of 16 nodes on this machine. explorer: building, opening and
     playing the page of a thousand runs in Chromium. settle: how often --until-settled finds the
@@ -70,7 +74,7 @@ class Options:
     images: int = 100_000
     """data: the number of generated JPEGs, of 178 x 218 pixels."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """train, replicas, chain, fcd and precision: the device on which they run."""
+    """train, replicas, chain, fcd, precision and evaluation: the device on which they run."""
 
     def __post_init__(self) -> None:
         locate_fields(self, "json")
