@@ -118,11 +118,11 @@ class StudyOptions(DataOptions, LaunchOptions):
             return None
         verbs = {True: "resuming", False: "starting", "auto": "starting or resuming"}
         name = f" {self.name}" if self.name else ""
-        folder, store = self.storage or home_path() / "sweeps", self.tracking_uri
-        where = redact_uri(store) if store else sqlite_uri(home_path() / "mlflow.db")
+        folder = redact_uri(self.storage or str(home_path() / "sweeps"))
+        store = redact_uri(self.tracking_uri or sqlite_uri(home_path() / "mlflow.db"))
         return (
-            f"{verbs[self.resume]} the sweep{name} on {self.dataset}. Files: {redact_uri(str(folder))}. "
-            f"Runs: {where}. First, PyTorch and Ray are loaded ..."
+            f"{verbs[self.resume]} the sweep{name} on {self.dataset}. Files: {folder}. "
+            f"Runs: {store}. First, PyTorch and Ray are loaded ..."
         )
 
     @property
