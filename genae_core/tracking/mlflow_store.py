@@ -45,6 +45,9 @@ PARAMS_PER_CALL = 100  # MLflow's limit
 METRICS_PER_CALL = 1000  # MLflow's limit
 
 
+_CLIENTS: dict[str, Any] = {}  # MLflow's client of each store that this process has opened
+
+
 class StartedRun(NamedTuple):
     """A run that is being written: its id, and its start in milliseconds since 1970."""
 
@@ -86,6 +89,7 @@ class _Client:
             from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
             self._client = MlflowClient(uri)
+        _CLIENTS[uri] = self._client
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._client, name)
@@ -152,14 +156,6 @@ class Tracker:
         if not experiment_id:
             raise StoreError(_no_answer(uri, "the experiment"))
         return cls(uri, experiment_id)
-
-    def forget_connections(self) -> None:
-        """Open new connections from now on. A process that was forked calls this, since it must
-        not use those of the other process."""
-        store = self.client._tracking_client.store
-        for name in ("engine", "read_engine"):  # MLflow itself opens new connections to a server
-            if engine := getattr(store, name, None):
-                engine.dispose(close=False)
 
     def find(self, **tags: str) -> "list[Run]":
         """Return all runs that have these tags, oldest first."""
@@ -473,6 +469,18 @@ class Tracker:
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
         """Copy an artifact of a run, a file or a folder, below `folder`, and return its path."""
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
+
+
+def forget_connections() -> None:
+    """Open new connections to all stores from now on.
+
+    A process that was forked calls this, since it must not use those of the other process.
+    """
+    for client in _CLIENTS.values():
+        store = client._tracking_client.store
+        for name in ("engine", "read_engine"):  # MLflow itself opens new connections to a server
+            if engine := getattr(store, name, None):
+                engine.dispose(close=False)
 
 
 def mlflow_entities() -> ModuleType:
