@@ -12,6 +12,7 @@ better than the baseline. The suites "train", "replicas", "chain", "fcd", "preci
   python jobs/benchmark.py precision --json precision.json
   python jobs/benchmark.py evaluation --json evaluation.json
   python jobs/benchmark.py tracking --json tracking.json
+  python jobs/benchmark.py startup --json startup.json
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
   python jobs/benchmark.py explorer --json explorer.json
@@ -46,6 +47,7 @@ Suite = Literal[
     "evaluation",
     "data",
     "tracking",
+    "startup",
     "overhead",
     "scale",
     "explorer",
@@ -61,12 +63,12 @@ class Options:
     """What to measure. train: steps of a training. replicas: steps of eight seeds that are trained
     as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of
     bf16 and of fp32, over twice as many seeds as --repeats. evaluation: the share of the
-    evaluation in a trial of MNIST. data: preparing and reading shards.
-    tracking: the time that logging costs a trial. overhead: launching empty trials. scale: a
-    thousand trials on a cluster of 16 nodes on this machine. explorer: building, opening and
-    playing the page of a thousand runs in Chromium. settle: how often --until-settled finds the
-    best of 16 cells, and with how few trials, on a thousand generated sweeps. all: all of these,
-    which takes more than an hour."""
+    evaluation in a trial of MNIST. data: preparing and reading shards. tracking: the time that
+    logging costs a trial. startup: from the command of a sweep to its first trial. overhead:
+    launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this machine.
+    explorer: building, opening and playing the page of a thousand runs in Chromium. settle: how
+    often --until-settled finds the best of 16 cells, and with how few trials, on a thousand
+    generated sweeps. all: all of these, which takes more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3

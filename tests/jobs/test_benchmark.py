@@ -356,3 +356,32 @@ def test_the_tracking_suite_stores_the_same_by_both_arms(
     (row,) = tracking.rows(1, tmp_path)
     assert row.name == "tracking_trial_s" and stores
     assert row.ratio == pytest.approx(row.baseline_value / row.value)
+
+
+def test_the_startup_suite_measures_until_the_first_trial(
+    jobs: tuple[ModuleType, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A script that prints what a sweep prints, after a known time."""
+    suite = importlib.import_module("benchmarks.startup")
+    assert suite.SWEEP.is_file()
+    script = tmp_path / "sweep.py"
+    script.write_text(
+        "import sys, time\n"
+        "if '--help' in sys.argv: sys.exit(0)\n"
+        "print('starting', flush=True)\n"
+        "time.sleep(0.3)\n"
+        "print('[ 0/12] running vae', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(suite, "SWEEP", script)
+    monkeypatch.setattr(suite, "PLAIN", "print('[0/1] running a task')")
+    rows = {row.name: row for row in suite.rows(1, tmp_path)}
+    assert list(rows) == ["startup_first_line", "startup_first_trial", "help_cpu"]
+    first_line, first_trial = rows["startup_first_line"].value, rows["startup_first_trial"].value
+    assert 0 < first_line <= first_trial and first_trial >= 0.3
+    assert rows["help_cpu"].value > 0 and rows["help_cpu"].baseline == "the limit, 1"
+    monkeypatch.setattr(suite, "PLAIN", "print('error: no')")
+    with pytest.raises(RuntimeError, match="ended before a trial ran:\nerror: no"):
+        suite.rows(1, tmp_path)
