@@ -9,14 +9,11 @@ from torch import nn
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
+from genae_core.experiment.least_seconds import choose_plainest
 from genae_core.experiment.precision_flag import Precision
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.unfilled import unfilled
 from genae_core.training.dropout import has_dropout
-
-# A later way replaces the one chosen before it only if it needs less than this fraction of its
-# seconds, because a way that is hardly faster now may be slower the next time.
-CLEARLY_FASTER = 0.95
 
 
 class Timing(NamedTuple):
@@ -73,6 +70,11 @@ def flag_of(compute: ComputeConfig) -> Precision:
     return "fp32-channels-last" if compute.channels_last else "fp32"
 
 
+def name_of(compute: ComputeConfig) -> str:
+    """The flags that choose this way, in words."""
+    return flag_of(compute) + (" as CUDA graphs" if compute.cuda_graphs else "")
+
+
 def has_bf16(device: torch.device | str = "cpu") -> bool:
     """Whether the hardware multiplies bfloat16 matrices: by AVX-512 BF16, by AMX, or on a GPU."""
     if torch.device(device).type == "cuda":
@@ -81,9 +83,5 @@ def has_bf16(device: torch.device | str = "cpu") -> bool:
 
 
 def fastest(timings: Sequence[Timing]) -> ComputeConfig:
-    """The first way, or a later one that is clearly faster than the one chosen before it."""
-    best = timings[0]
-    for timing in timings[1:]:
-        if timing.seconds < CLEARLY_FASTER * best.seconds:
-            best = timing
-    return best.compute
+    """The plainest way, or the first one than which no other is clearly faster."""
+    return timings[choose_plainest([timing.seconds for timing in timings])].compute

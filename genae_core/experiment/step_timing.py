@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-import statistics
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
 from genae_core.experiment.experiment import Experiment
-from genae_core.experiment.precision import Timing, compute_choices, has_bf16
+from genae_core.experiment.least_seconds import least_seconds
+from genae_core.experiment.precision import Timing, compute_choices, has_bf16, name_of
 from genae_core.experiment.precision_flag import Precision
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.cuda_graphs import NotCapturedWarning, Replay, can_capture
@@ -24,10 +24,17 @@ from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import build_model
 from genae_core.training.curve import Point
 from genae_core.training.loop import Callbacks, fit
-from genae_core.training.session import Progress
-from genae_core.training.stacked import Replica, fit_together
+from genae_core.training.session import Progress, TrainingSession
+from genae_core.training.stacked import Replica, fit_together, run_step, try_to_stack
 
-STEPS, ROUNDS = 3, 3  # optimiser steps of a round, and rounds that are timed
+STEPS = 3  # optimiser steps of a short training, and those that warm up before any is timed
+# A GPU lags behind its process, so that several steps are timed as one there.
+STEPS_AT_A_TIME = {"cpu": 1, "cuda": STEPS}
+ENDLESS = 10**9  # epochs of a training of which only the first steps are made
+# On a CPU the seconds are those of one thread on its CPU, which do not count what other processes
+# do meanwhile. Several threads wait for each other, so that on a busy machine their steps take up
+# to a hundred times as long, and no measurement of these can be repeated.
+CLOCKS = {"cpu": time.thread_time, "cuda": time.perf_counter}
 # If a step takes longer than these seconds, one model fills the device.
 DEVICE_IS_FULL_S = 0.1
 # CUDA graphs may change the order of sums. This changes a loss, and the displacement of all
@@ -69,41 +76,45 @@ def time_choices(
 ) -> list[Timing]:
     """Time an optimiser step in each way to compute that a precision leaves open.
 
-    The ways take turns to train the experiment's first stage for a few steps.
+    The ways take turns to train the experiment's first stage, each step in the least time of many
+    (see `least_seconds`).
 
     Args:
         experiment: The experiment whose model is trained.
         images: The images of `timing_images`.
         precision: The value of --precision. If it leaves only one way open, nothing is timed.
         gpu: Whether to train on this process's GPU.
-        threads: The number of CPU threads.
+        threads: The number of CPU threads beside a GPU. Without one, one thread is timed.
         graphs: Whether to try CUDA graphs too. A graph that fails, or whose result differs from
             the result of the same steps without it, counts as infinitely slow.
 
     Returns:
-        The median seconds of a step in each way, the plainest way first.
+        The seconds of a step in each way, the plainest way first.
     """
     device = torch.device("cuda" if gpu else "cpu")
     ways = compute_choices(experiment, precision, has_bf16(device), graphs and can_capture(device))
     if len(ways) == 1:
         return [Timing(ways[0], 0.0)]
-    seconds: dict[ComputeConfig, list[float]] = {way: [] for way in ways}
-    with _threads(threads):
-        # This round also warms up, so its seconds do not count.
+    with _threads(threads if gpu else 1):
         wrong = _wrong_graphs(experiment, images, ways, device)
-        for _ in range(ROUNDS):
-            for way in ways:
-                training = None if way in wrong else _train_way(experiment, images, way, device)
-                seconds[way].append(math.inf if training is None else training.seconds)
-    return [
-        Timing(way, math.inf if math.inf in steps else statistics.median(steps))
-        for way, steps in seconds.items()
-    ]
+        steps = {
+            way: start_steps(experiment, images, way, device) for way in ways if way not in wrong
+        }
+        seconds = dict(
+            zip(steps, least_seconds(list(steps.values()), clock=CLOCKS[device.type]), strict=True)
+        )
+    at_a_time = STEPS_AT_A_TIME[device.type]
+    return [Timing(way, seconds.get(way, math.inf) / at_a_time) for way in ways]
+
+
+def time_by_name(*arguments: Any) -> dict[str, float]:
+    """The seconds of `time_choices` by the names of the ways."""
+    return {name_of(compute): seconds for compute, seconds in time_choices(*arguments)}
 
 
 def time_seeds(
     experiment: Experiment, images: Split, seeds: int, gpu: bool, threads: int
-) -> tuple[float, float]:
+) -> dict[str, float]:
     """Time an optimiser step of several seeds, trained in turn and as one stacked model.
 
     Args:
@@ -111,27 +122,82 @@ def time_seeds(
         images: The images of `timing_images`.
         seeds: The number of seeds.
         gpu: Whether to train on this process's GPU.
-        threads: The number of CPU threads.
+        threads: The number of CPU threads beside a GPU. Without one, one thread is timed.
 
     Returns:
-        The median seconds in turn and stacked. If the model of one seed fills the device, stacking
-        is not tried and counts as infinitely slow.
+        The seconds "in turn" and "as one". If the model of one seed fills the device, stacking is
+        not tried and counts as infinitely slow.
     """
     device = torch.device("cuda" if gpu else "cpu")
     compute = experiment.compute or ComputeConfig()
-    with _threads(threads):
-        alone = [
-            train_shortly(experiment, images, compute, device).seconds for _ in range(1 + ROUNDS)
-        ]
-        one_seed = statistics.median(alone[1:])  # the first round warms up
+    at_a_time = STEPS_AT_A_TIME[device.type]
+    with _threads(threads if gpu else 1):
+        alone = start_steps(experiment, images, compute, device)
+        one_seed = min(_seconds_of(alone, device) for _ in range(STEPS)) / at_a_time
         if one_seed > DEVICE_IS_FULL_S:
-            return seeds * one_seed, math.inf
-        stacked = []
-        for number in range(1 + ROUNDS):
-            alone.append(train_shortly(experiment, images, compute, device).seconds)
-            step = train_shortly(experiment, images, compute, device, seeds).seconds
-            stacked += [step] if number else []
-    return seeds * statistics.median(alone[1:]), statistics.median(stacked)
+            return {"in turn": seeds * one_seed, "as one": math.inf}
+        together = start_steps(experiment, images, compute, device, seeds)
+        clock = CLOCKS[device.type]
+        in_turn, as_one = least_seconds([alone, together], counts=[seeds, 1], clock=clock)
+    return {"in turn": in_turn / at_a_time, "as one": as_one / at_a_time}
+
+
+def start_steps(
+    experiment: Experiment,
+    images: Split,
+    compute: ComputeConfig,
+    device: torch.device,
+    seeds: int = 1,
+) -> Callable[[], None]:
+    """Begin to train the first stage, and return what makes the next few steps of it.
+
+    With several seeds, their models are trained as one stacked model.
+    """
+    assert experiment.training is not None
+    training = dataclasses.replace(experiment.training, max_images=None, num_labelled=None)
+    sessions = []
+    for seed in range(seeds):
+        replica = _replica(experiment, images, compute, device, seed=seed, stacked=seeds > 1)
+        stages = (replica.stages[0]._replace(epochs=ENDLESS),)
+        sessions.append(
+            TrainingSession(
+                model=replica.model,
+                stages=stages,
+                examples=replica.examples,
+                config=training,
+                draw=replica.draw,
+            )
+        )
+    training_steps = _train_on(sessions)
+
+    def make_steps() -> None:
+        for _ in range(STEPS_AT_A_TIME[device.type]):
+            next(training_steps)
+        _wait(device)
+
+    for _ in range(STEPS):
+        make_steps()
+    return make_steps
+
+
+def _train_on(sessions: Sequence[TrainingSession]) -> Iterator[None]:
+    """Train without an end, one optimiser step for each item."""
+    for session in sessions:
+        session.begin_stage()
+    stack = try_to_stack(sessions, lambda _: None) if len(sessions) > 1 else None
+    while True:
+        for session in sessions:
+            session.model.train()
+        for batches in zip(*(session.batches() for session in sessions), strict=True):
+            run_step(sessions, batches, stack)
+            yield
+
+
+def _seconds_of(step: Callable[[], None], device: torch.device) -> float:
+    clock = CLOCKS[device.type]
+    before = clock()
+    step()
+    return clock() - before
 
 
 def train_shortly(
@@ -206,6 +272,8 @@ def _wrong_graphs(
     During the check, cuDNN always adds in the same order. Its faster convolutions do not, and
     after a few steps of a GAN the differences would exceed the tolerances.
     """
+    if not any(way.cuda_graphs for way in ways):
+        return set()
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:

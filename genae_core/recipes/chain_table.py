@@ -12,7 +12,7 @@ from typing import NamedTuple
 from genae_core.recipes.chain_findings import describe_chains
 from genae_core.recipes.chain_samplers import Refusal
 from genae_core.report.formatting import decimals
-from genae_core.report.tables import align_columns, ruler_lines, share_rulers
+from genae_core.report.tables import align_columns, closing_lines, share_rulers
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 # The metrics by their names in MLflow, with their titles in the table.
@@ -84,7 +84,7 @@ def write_results(
         return
     write_csv(runs, folder / "steps.csv")
     finished = [run for run in curves if run.status == "FINISHED"]
-    text = "\n".join([table(runs, labels, refusals), *ruler_lines(finished)])
+    text = "\n".join([table(runs, labels, refusals), *closing_lines(finished)])
     findings = "\n\n".join(
         describe_chains(str(model), chains, labels) for model, chains in runs.items()
     )

@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 from genae_core.metrics.ruler import BLIND, is_blind_line
 from genae_core.report.formatting import decimals, format_value
-from genae_core.tracking.mlflow_store import CLASSIFIER, CLASSIFIER_SHA256, RULER, StoredRun
+from genae_core.tracking.mlflow_store import (
+    CLASSIFIER,
+    CLASSIFIER_SHA256,
+    PRECISION,
+    RULER,
+    StoredRun,
+)
 from genae_core.tracking.own_metrics import own_metrics_of
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
@@ -63,8 +69,8 @@ def format_table(runs: Iterable[StoredRun]) -> str:
     validation, and "at step" the median of these steps over seeds. The ratios to "real" divide by
     the FCD of real training images, so that 1.0 is the floor. A metric of the user's own has a
     column for step 0 and one for the chosen step. The lines below the table say what its values
-    mean and what the classifier can measure. If it is blind, no FCD is the best and no step is
-    chosen.
+    mean, what the classifier can measure, and how the models compute. If the classifier is blind,
+    no FCD is the best and no step is chosen.
 
     Args:
         runs: The runs of a sweep. Runs that have not finished are left out.
@@ -114,7 +120,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
             ]
         )
     lines = [_own_line(name, better, finished) for name, better in own.items()]
-    return "\n".join([align_columns(rows), *lines, *ruler_lines(finished)])
+    return "\n".join([align_columns(rows), *lines, *closing_lines(finished)])
 
 
 def _own_cells(name: str, members: list[StoredRun], blind: bool) -> tuple[str, str]:
@@ -150,6 +156,12 @@ def share_rulers(runs: Iterable[StoredRun]) -> list[StoredRun]:
     ]
 
 
+def closing_lines(runs: Iterable[StoredRun]) -> list[str]:
+    """Return `ruler_lines` and `precision_lines`, which stand below a table."""
+    runs = list(runs)
+    return [*ruler_lines(runs), *precision_lines(runs)]
+
+
 def ruler_lines(runs: Iterable[StoredRun]) -> list[str]:
     """Return lines that say what the classifiers of these runs can measure (see `Ruler`).
 
@@ -166,6 +178,15 @@ def ruler_lines(runs: Iterable[StoredRun]) -> list[str]:
             "their FCDs cannot be compared"
         )
     return lines
+
+
+def precision_lines(runs: Iterable[StoredRun]) -> list[str]:
+    """Return a line for each way in which the models of these runs compute, and why.
+
+    Runs of earlier versions do not say it.
+    """
+    tags = (run.tags.get(PRECISION) for run in runs)
+    return [f"precision: {line}" for line in dict.fromkeys(tags) if line]
 
 
 def describe_ruler(run: StoredRun) -> str:

@@ -87,7 +87,8 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
     """How the models compute. "bf16" computes matrix products and convolutions in bfloat16, and
     everything else in fp32. "fp32-channels-last" stores the channels of a pixel side by side.
     "auto" times a few steps of the largest model in each way, and leaves plain fp32 only for a way
-    that is clearly faster."""
+    that is clearly faster. This is kept in GENAE_HOME/measurements; delete the file that the sweep
+    names to measure again."""
     cuda_graphs: bool = True
     """On a GPU, try CUDA graphs, which capture a step of a training or of a chain once and replay
     it. They are used if a training of the largest model is clearly faster with them and has the

@@ -17,9 +17,10 @@ from genae_core import config
 from genae_core.config.redaction import redact_values
 from genae_core.data.storage import Folder
 from genae_core.experiment.experiment import Experiment
+from genae_core.experiment.precision import name_of
 from genae_core.experiment.recording import record_chain, record_training
 from genae_core.experiment.trial import TrialResult
-from genae_core.metrics.classifier import ClassifierConfig, FeaturesPrecision
+from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.report.formatting import class_words
 from genae_core.samplers.config import ChainConfig
@@ -27,7 +28,7 @@ from genae_core.sweep.cells import Params, cell_key
 from genae_core.sweep.prometheus import observe
 from genae_core.tracking.delivery import BackgroundSender
 from genae_core.tracking.journal import Journal
-from genae_core.tracking.mlflow_store import SEEDS_STACKED, SEEDS_TOGETHER, Tracker
+from genae_core.tracking.mlflow_store import PRECISION, SEEDS_STACKED, SEEDS_TOGETHER, Tracker
 from genae_core.tracking.own_metrics import LONGEST_TAG, METRIC_FAILURES, own_metrics_tag
 from genae_core.training import checkpoint
 from genae_core.training.snapshot_folder import Preempted, SaveSchedule, SnapshotFolder
@@ -56,9 +57,9 @@ class Sweep:
             journals.
         checkpoint_seconds: The seconds between two snapshots of a training.
         compute: How the networks compute, if an experiment leaves it open.
+        compute_from: Why they compute like this, in words.
         stack_seeds: Whether the seeds of a cell are trained as one stacked model.
         classifier: The recipe of the classifier, if it is not the one of the experiments.
-        features: The precision in which the classifier computes features (see `Classifier`).
         user_classes: The registered config classes of the user's own code, which a worker cannot
             find by their names.
     """
@@ -80,9 +81,9 @@ class Sweep:
     linger: float
     checkpoint_seconds: float
     compute: ComputeConfig = ComputeConfig()
+    compute_from: str = ""
     stack_seeds: bool = False
     classifier: ClassifierConfig | None = None
-    features: FeaturesPrecision = "fp32"
     user_classes: tuple[type, ...] = ()
 
 
@@ -172,6 +173,7 @@ class SeedRuns:
                 "model_run": self.first.folder.name,
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
                 **({"training": "none"} if experiment.training is None else {}),
+                **precision_tag(experiment, self.sweep),
                 **own_code_tag(one_chain),
                 **own_metrics_tag({m.name: m.better for m in experiment.metrics}),
             }
@@ -253,6 +255,16 @@ def own_code_tag(experiment: Experiment) -> dict[str, str]:
     """The tag that says where the user's own classes are defined; none if all are genae's."""
     code = config.own_definitions(experiment)
     return {config.OWN_CODE: json.dumps(code)} if code else {}
+
+
+def precision_tag(experiment: Experiment, sweep: Sweep) -> dict[str, str]:
+    """The tag that says how the model computes and why; none for a model that is not trained, and
+    if the sweep was begun by a version that did not say why."""
+    if experiment.training is None or not sweep.compute_from:
+        return {}
+    compute = experiment.compute or sweep.compute
+    origin = sweep.compute_from if compute == sweep.compute else "as the experiment says"
+    return {PRECISION: f"{name_of(compute)} ({origin})"}
 
 
 def run_key(sweep: str, experiment: Experiment, chain: ChainConfig) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from genae_core.sweep.reports import FAILED, RUNGS
+# ASHA compares trials when they have done a ninth and a third of their steps.
+RUNGS = (1 / 9, 1 / 3)
+FAILED = "failed"  # the key under which a trial reports why it failed
 
 
 class ASHA(ASHAScheduler):

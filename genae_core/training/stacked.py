@@ -8,7 +8,7 @@ its snapshots.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from genae_core.config import require
 from genae_core.distributions.rng import Draw
@@ -114,20 +114,14 @@ def _train_stage(
     """Make all optimiser steps of the current stage."""
     if sessions[0].stage_is_trained:
         return
-    stack = _try_to_stack(sessions, on_stage)
+    stack = try_to_stack(sessions, on_stage)
     while not sessions[0].stage_is_trained:
         for session in sessions:
             session.model.train()  # on_epoch may have set evaluation mode.
         # batches() finishes the epoch at its end, so every one of these iterators must be
         # exhausted.
         for batches in zip(*(session.batches() for session in sessions), strict=True):
-            if stack is not None:
-                stack.run_phases(batches)
-            else:
-                for session, batch in zip(sessions, batches, strict=True):
-                    session.run_phases(batch)
-            for session in sessions:
-                session.finish_step(1 / len(sessions))
+            run_step(sessions, batches, stack)
             if any(replica.callbacks.snapshot_is_due() for replica in replicas):
                 _save_snapshots(replicas, sessions)
         for session, replica in zip(sessions, replicas, strict=True):
@@ -136,7 +130,20 @@ def _train_stage(
         stack.separate()
 
 
-def _try_to_stack(
+def run_step(
+    sessions: Sequence[TrainingSession], batches: Sequence[Any], stack: Stack | None
+) -> None:
+    """Make an optimiser step of every session: stacked, or without a stack one after the other."""
+    if stack is not None:
+        stack.run_phases(batches)
+    else:
+        for session, batch in zip(sessions, batches, strict=True):
+            session.run_phases(batch)
+    for session in sessions:
+        session.finish_step(1 / len(sessions))
+
+
+def try_to_stack(
     sessions: Sequence[TrainingSession], on_stage: Callable[[StageStart], None]
 ) -> Stack | None:
     """Stack the sessions, and tell `on_stage`. Return None if a loss cannot be stacked."""

@@ -15,10 +15,10 @@ import torch
 from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.distributions.rng import Draw
-from genae_core.experiment import precision, step_timing
+from genae_core.experiment import least_seconds, measurements, precision, step_timing
 from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.precision import Timing, compute_choices
-from genae_core.experiment.step_timing import time_choices, timing_images
+from genae_core.experiment.step_timing import time_by_name, time_choices, timing_images
 from genae_core.nets import cuda_graphs
 from genae_core.nets.base import ComputeConfig
 from genae_core.nets.dcgan import DCGANConfig
@@ -30,6 +30,13 @@ from genae_core.testing import replays, tiny
 
 PLAIN, LAST = ComputeConfig(), ComputeConfig(channels_last=True)
 BF16 = ComputeConfig(precision="bf16")
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A few rounds of each measurement, which is kept in a folder of the test."""
+    monkeypatch.setattr(least_seconds, "MOST_ROUNDS", 3)
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path / "home"))
 
 
 def of_images() -> Experiment:
@@ -145,8 +152,12 @@ def test_graphs_are_compared_while_the_device_adds_in_one_order(
 ) -> None:
     """Else the noise between two plain trainings, which a GAN makes large, would pass for a wrong
     graph."""
-    plainly = step_timing.train_shortly
+    plainly, start = step_timing.train_shortly, step_timing.start_steps
     deterministic: list[bool] = []
+
+    def started(*arguments: Any, **settings: Any) -> Any:
+        deterministic.append(torch.backends.cudnn.deterministic)
+        return start(*arguments, **settings)
 
     def noisy(*arguments: Any, **settings: Any) -> step_timing.ShortTraining:
         training = plainly(*arguments, **settings)
@@ -156,8 +167,9 @@ def test_graphs_are_compared_while_the_device_adds_in_one_order(
         return training._replace(displacement=len(deterministic) * training.displacement)
 
     monkeypatch.setattr(step_timing, "train_shortly", noisy)
+    monkeypatch.setattr(step_timing, "start_steps", started)
     assert recording(monkeypatch)[True] < math.inf
-    assert deterministic == [True] * 2 + [False] * 2 * step_timing.ROUNDS
+    assert deterministic == [True] * 2 + [False] * 2
     assert not torch.backends.cudnn.deterministic
 
 
@@ -208,11 +220,18 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One of images, whose measurements say that channels last is twice as fast."""
 
     def once(
-        function: Any, *arguments: Any, cpus: int, gpus: float, accelerator_type: str | None
-    ) -> list[Timing]:
-        assert function is time_choices and (cpus, gpus) == (2, 0.0)
-        assert accelerator_type is None
-        return [Timing(PLAIN, 2.0), Timing(LAST, 1.0)]
+        function: Any,
+        known: Any,
+        gpu: bool,
+        measure: Any,
+        *arguments: Any,
+        cpus: int,
+        gpus: float,
+        accelerator_type: str | None,
+    ) -> measurements.Measurement:
+        assert function is measurements.recall_or_measure and measure is time_by_name
+        assert accelerator_type is None and (cpus, gpus) == (2, 0.0)
+        return function(known, gpu, lambda *_: {"fp32": 2.0, "fp32-channels-last": 1.0})
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     return SimpleNamespace(cells={"a": of_images()})
@@ -228,19 +247,20 @@ def test_a_sweep_measures_once_and_a_resume_keeps_it(
 ) -> None:
     options = LaunchOptions(cpus_per_trial=2)
     chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), options)
-    assert chosen == LAST
+    assert chosen.compute == LAST and chosen.origin.startswith("measured for this sweep, 20")
     assert "1000.0 ms a step" in capsys.readouterr().out
     (tmp_path / sweep_folder.MANIFEST).write_text(
         json.dumps({"compute": dataclasses.asdict(BF16), "seeds": [], "cells": {}})
     )
     resumed = dataclasses.replace(options, resume=True, name="s")
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == BF16
-    (tmp_path / sweep_folder.MANIFEST).write_text(
-        json.dumps({"compute": dataclasses.asdict(graphs_of(BF16)), "seeds": [], "cells": {}})
-    )
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == graphs_of(BF16)
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed) == (BF16, "")
+    stored = {"compute": dataclasses.asdict(graphs_of(BF16)), "compute_from": "measured"}
+    (tmp_path / sweep_folder.MANIFEST).write_text(json.dumps({**stored, "seeds": [], "cells": {}}))
+    kept = autotune.choose_compute(tmp_path, sweep, splits_of_images(), resumed)
+    assert kept == (graphs_of(BF16), "measured")
     without = dataclasses.replace(resumed, cuda_graphs=False)
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), without) == BF16
+    kept = autotune.choose_compute(tmp_path, sweep, splits_of_images(), without)
+    assert kept == (BF16, "measured")
 
 
 def test_a_measurement_that_fails_stops_no_sweep(
@@ -251,10 +271,14 @@ def test_a_measurement_that_fails_stops_no_sweep(
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", fails)
     chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), LaunchOptions())
-    assert chosen == PLAIN
+    assert chosen == (PLAIN, "the measurement failed")
     assert "warning: the measurement failed" in capsys.readouterr().out
     asked = LaunchOptions(precision="fp32-channels-last", gpus_per_trial=0.25)
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == LAST
+    chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked)
+    assert chosen.compute == LAST
+    asked = LaunchOptions(precision="fp32-channels-last")
+    chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked)
+    assert chosen == (LAST, "as --precision says")
 
 
 def test_precision_is_not_left_for_what_graphs_alone_gain() -> None:
@@ -266,18 +290,21 @@ def test_precision_is_not_left_for_what_graphs_alone_gain() -> None:
 def test_a_gpu_is_asked_about_graphs_unless_they_are_refused(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def once(function: Any, *arguments: Any, **where: Any) -> list[Timing]:
+    def once(function: Any, known: Any, *arguments: Any, **where: Any) -> Any:
         *_, precision, gpu, _, graphs = arguments
         assert (precision, gpu) == ("fp32", True) and graphs
-        return [Timing(PLAIN, 0.002), Timing(graphs_of(PLAIN), math.inf)]
+        seconds = {"fp32": 0.002, "fp32 as CUDA graphs": math.inf}
+        return known[0] if known else function(known, False, lambda: seconds)
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     asked = LaunchOptions(precision="fp32", gpus_per_trial=1.0)
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked) == PLAIN
-    printed = capsys.readouterr().out
-    assert "--precision fp32 as CUDA graphs: fails here, or has another result" in printed
+    for _ in range(2):  # measured, and read from the file
+        chosen = autotune.choose_compute(tmp_path, sweep, splits_of_images(), asked)
+        printed = capsys.readouterr().out
+        assert chosen.compute == PLAIN
+        assert "--precision fp32 as CUDA graphs: fails here, or has another result" in printed
     refused = dataclasses.replace(asked, cuda_graphs=False)
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), refused) == PLAIN
+    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), refused).compute == PLAIN
     assert not capsys.readouterr().out
 
 
@@ -308,7 +335,8 @@ def test_a_sweep_from_before_there_was_a_choice_goes_on_plainly(
 ) -> None:
     (tmp_path / sweep_folder.MANIFEST).write_text('{"seeds": [], "cells": {}}')
     options = LaunchOptions(resume=True, name="s")
-    assert autotune.choose_compute(tmp_path, sweep, splits_of_images(), options) == PLAIN
+    kept = autotune.choose_compute(tmp_path, sweep, splits_of_images(), options)
+    assert kept == (PLAIN, "")
 
 
 def test_where_there_is_no_choice_nothing_is_measured(
@@ -318,16 +346,17 @@ def test_where_there_is_no_choice_nothing_is_measured(
     if precision.has_bf16():
         pytest.skip("this CPU has bfloat16 to choose")
     chosen = autotune.choose_compute(tmp_path, sweep, tiny.splits(), LaunchOptions())
-    assert chosen == PLAIN and capsys.readouterr().out == ""
+    assert chosen.compute == PLAIN and capsys.readouterr().out == ""
 
 
 def test_seeds_are_measured_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     images = timing_images(tiny.experiment(), tiny.splits().train)
-    apart, stacked = step_timing.time_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
-    assert apart > 0 and 0 < stacked < math.inf
+    times = step_timing.time_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    assert times.keys() == {"in turn", "as one"}
+    assert times["in turn"] > 0 and 0 < times["as one"] < math.inf
     monkeypatch.setattr(step_timing, "DEVICE_IS_FULL_S", 0.0)
-    apart, stacked = step_timing.time_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
-    assert apart > 0 and stacked == math.inf
+    times = step_timing.time_seeds(tiny.experiment(), images, 3, gpu=False, threads=1)
+    assert times["in turn"] > 0 and times["as one"] == math.inf
 
 
 @pytest.mark.parametrize(
@@ -343,9 +372,10 @@ def test_seeds_become_one_model_where_that_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def once(function: Any, cell: Any, images: Any, seeds: int, *_: Any, **__: Any) -> Any:
-        assert function is step_timing.time_seeds and seeds == 4 and cell.compute == LAST
-        return apart, stacked
+    def once(function: Any, known: Any, gpu: bool, measure: Any, *arguments: Any, **_: Any) -> Any:
+        cell, _, seeds, *_ = arguments
+        assert measure is step_timing.time_seeds and seeds == 4 and cell.compute == LAST
+        return function(known, gpu, lambda *_: {"in turn": apart, "as one": stacked})
 
     monkeypatch.setattr(autotune.ray_cluster, "call_once", once)
     sweep.compute = LAST
@@ -370,48 +400,3 @@ def test_what_is_asked_of_the_seeds_is_not_measured(sweep: Any, tmp_path: Path) 
     assert chooses(seeds=(0, 1), seeds_together="yes")
     assert not chooses(seeds=(0, 1), seeds_together="no")
     assert not chooses(seeds=(0, 1), gpus_per_trial=0.25)
-
-
-def sweep_of_pixels(binarize: bool) -> Any:
-    cell = SimpleNamespace(data=SimpleNamespace(binarize=binarize))
-    return SimpleNamespace(cells={"a": cell})
-
-
-@pytest.mark.parametrize(
-    ("binarize", "options", "bf16", "expected"),
-    [
-        (True, LaunchOptions(), True, "bf16"),
-        (True, LaunchOptions(precision="bf16"), True, "bf16"),
-        (True, LaunchOptions(precision="fp32"), True, "fp32"),
-        (True, LaunchOptions(), False, "fp32"),
-        (False, LaunchOptions(), True, "fp32"),
-        (True, LaunchOptions(gpus_per_trial=1), True, "fp32"),
-    ],
-)
-def test_features_are_in_bf16_where_that_keeps_the_fcds(
-    binarize: bool,
-    options: LaunchOptions,
-    bf16: bool,
-    expected: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(autotune, "has_bf16", lambda: bf16)
-    assert autotune.choose_features(tmp_path, sweep_of_pixels(binarize), options) == expected
-
-
-@pytest.mark.parametrize(
-    ("stored", "kept"),
-    [({}, "fp32"), ({"features": "bf16"}, "bf16"), ({"features": "fp32"}, "fp32")],
-)
-def test_a_resumed_sweep_keeps_the_precision_of_its_features(
-    stored: dict[str, str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Sweeps of versions without this choice have none stored, and computed in fp32."""
-    (tmp_path / sweep_folder.MANIFEST).write_text(
-        json.dumps({"compute": dataclasses.asdict(PLAIN), "seeds": [], "cells": {}, **stored})
-    )
-    resumed = LaunchOptions(resume=True, name="s")
-    for bf16 in (True, False):
-        monkeypatch.setattr(autotune, "has_bf16", lambda bf16=bf16: bf16)
-        assert autotune.choose_features(tmp_path, sweep_of_pixels(True), resumed) == kept

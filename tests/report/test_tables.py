@@ -3,7 +3,7 @@ import math
 import pytest
 
 from genae_core.report.tables import format_table, format_times, share_rulers
-from genae_core.tracking.mlflow_store import RULER, StoredRun
+from genae_core.tracking.mlflow_store import PRECISION, RULER, StoredRun
 
 
 def run(seed: int, chain: str, status: str = "FINISHED", training: float = 40.0) -> StoredRun:
@@ -83,3 +83,12 @@ def test_a_table_names_the_classifier_and_warns_of_a_second_one() -> None:
         "warning: 2 classifiers have measured these runs (abababab, cdcdcdcd), and their FCDs "
         "cannot be compared",
     ]
+
+
+def test_a_table_says_how_the_models_compute() -> None:
+    """Runs of earlier versions do not say it, and then the table does not."""
+    runs = [measured(seed, ruler="sound: 90% accurate") for seed in (0, 1, 2)]
+    for one, precision in zip(runs, ("bf16 (measured)", "bf16 (measured)"), strict=False):
+        one.tags[PRECISION] = precision
+    *_, ruler, last = format_table(runs).splitlines()
+    assert (ruler, last) == ("ruler: sound: 90% accurate", "precision: bf16 (measured)")

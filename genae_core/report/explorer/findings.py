@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from genae_core.report.explorer.summaries import SettingSummary
 from genae_core.report.formatting import decimals, format_value
 from genae_core.report.intervals import Interval
-from genae_core.report.tables import ruler_lines
+from genae_core.report.tables import closing_lines
 
 VERDICTS = {
     "better": "The chain helps.",
@@ -53,14 +53,14 @@ def describe(summary: SettingSummary) -> str:
 def headlines(summaries: Sequence[SettingSummary]) -> list[str]:
     """Return what holds over all settings of one scale, one paragraph per finding.
 
-    The last paragraphs say what the classifier can measure. If it measures nothing for some
-    settings, nothing else is said about these.
+    The last paragraphs say what the classifier can measure, and how the models compute. If the
+    classifier measures nothing for some settings, nothing else is said about these.
 
     Args:
         summaries: At least one setting, all of the same scale.
     """
-    rulers = ruler_lines(run.stored for summary in summaries for run in summary.runs)
-    lines = [_capitalise(f"{line}.") for line in rulers]
+    closing = closing_lines(run.stored for summary in summaries for run in summary.runs)
+    lines = [_capitalise(f"{line}.") for line in closing]
     summaries = [summary for summary in summaries if not summary.blind]
     if not summaries:
         return lines
