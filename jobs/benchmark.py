@@ -1,8 +1,8 @@
 """Measure what genae costs, as ratios against the best plain code that does the same job.
 
 The arms of a benchmark take turns, and the medians of the repeats are compared. A ratio above 1 is
-better than the baseline. The suites "train", "replicas", "chain", "fcd", "precision" and "auto"
-need neither Ray nor MLflow.
+better than the baseline. The suites "train", "replicas", "chain", "fcd", "precision",
+"evaluation" and "auto" need neither Ray nor MLflow.
 
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py replicas --json replicas.json
@@ -10,8 +10,10 @@ need neither Ray nor MLflow.
   python jobs/benchmark.py chain --json chain.json
   python jobs/benchmark.py fcd --json fcd.json
   python jobs/benchmark.py precision --json precision.json
+  python jobs/benchmark.py evaluation --json evaluation.json
   python jobs/benchmark.py auto --json auto.json
   python jobs/benchmark.py tracking --json tracking.json
+  python jobs/benchmark.py startup --json startup.json
   python jobs/benchmark.py overhead --json overhead.json
   python jobs/benchmark.py scale --json scale.json
   python jobs/benchmark.py explorer --json explorer.json
@@ -35,17 +37,19 @@ from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
 from genae_core.config.places import locate_fields
 
-# These suites run without Ray and MLflow, and on a GPU too.
-ALONE = ("train", "replicas", "chain", "fcd", "precision", "auto")
+# Without Ray and MLflow, on a GPU too.
+ALONE = ("train", "replicas", "chain", "fcd", "precision", "evaluation", "auto")
 Suite = Literal[
     "train",
     "replicas",
     "chain",
     "fcd",
     "precision",
+    "evaluation",
     "auto",
     "data",
     "tracking",
+    "startup",
     "overhead",
     "scale",
     "explorer",
@@ -60,13 +64,14 @@ class Options:
     suite: Annotated[Suite | Literal["all"], tyro.conf.Positional]
     """What to measure. train: steps of a training. replicas: steps of eight seeds that are trained
     as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of
-    bf16 and of fp32, over twice as many seeds as --repeats. auto: whether --precision auto makes
-    the right choice each time, also beside a busy process. data: preparing and reading shards.
-    tracking: the time that logging costs a trial. overhead: launching empty trials. scale: a
-    thousand trials on a cluster of 16 nodes on this machine. explorer: building, opening and
-    playing the page of a thousand runs in Chromium. settle: how often --until-settled finds the
-    best of 16 cells, and with how few trials, on a thousand generated sweeps. all: all of these,
-    which takes more than an hour."""
+    bf16 and of fp32, over twice as many seeds as --repeats. evaluation: the share of the
+    evaluation in a trial of MNIST. auto: whether --precision auto makes the right choice each
+    time, also beside a busy process. data: preparing and reading shards. tracking: the time that
+    logging costs a trial. startup: from the command of a sweep to its first trial. overhead:
+    launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this machine.
+    explorer: building, opening and playing the page of a thousand runs in Chromium. settle: how
+    often --until-settled finds the best of 16 cells, and with how few trials, on a thousand
+    generated sweeps. all: all of these, which takes more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
@@ -74,7 +79,7 @@ class Options:
     images: int = 100_000
     """data: the number of generated JPEGs, of 178 x 218 pixels."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """train, replicas, chain, fcd, precision and auto: the device on which they run."""
+    """train, replicas, chain, fcd, precision, evaluation, auto: the device on which they run."""
 
     def __post_init__(self) -> None:
         locate_fields(self, "json")

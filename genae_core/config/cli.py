@@ -4,12 +4,13 @@ errors end."""
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from threadpoolctl import ThreadpoolController
 
-from genae_core.config.console import flush_output
+from genae_core.config.console import flush_output, say
 from genae_core.config.errors import DEBUG, print_error, short_logs
 from genae_core.config.flags import parse_flags
 from genae_core.config.machine import usable_cpus
@@ -17,6 +18,14 @@ from genae_core.config.own_code import trust
 from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Announced(Protocol):
+    """The flags of a script that says what it is about to do, before the long imports."""
+
+    def announcement(self) -> str | None:
+        """What the script is about to do; None if only something else may be printed."""
 
 
 def cli(
@@ -50,6 +59,8 @@ def cli(
                 )
                 if common.debug:
                     os.environ[DEBUG] = "1"  # for the processes that the script starts, too
+                if isinstance(values, Announced) and (text := values.announcement()):
+                    say(f"{prog or Path(sys.argv[0]).name}: {text}")
                 import_names(main)
                 for code in common.trust:
                     trust(code)

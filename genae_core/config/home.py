@@ -16,12 +16,17 @@ def home() -> Path:
     Raises:
         ValueError: The folder cannot be created, or the variable is no local path.
     """
-    folder = local_path(os.environ.get("GENAE_HOME") or "~/.genae", "GENAE_HOME")
+    folder = home_path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"GENAE_HOME={folder} cannot be created: {error}") from None
     return folder
+
+
+def home_path() -> Path:
+    """The absolute path of the folder, which may be missing."""
+    return local_path(os.environ.get("GENAE_HOME") or "~/.genae", "GENAE_HOME")
 
 
 def default_store() -> str:

@@ -17,7 +17,7 @@ from genae_core.metrics.estimate import Estimate, mean_of
 from genae_core.metrics.kid import kernel_distance
 from genae_core.metrics.latent_gap import measure_latent_gap
 from genae_core.metrics.parzen import choose_bandwidth, log_likelihood
-from genae_core.metrics.precision_recall import measure_prdc
+from genae_core.metrics.precision_recall import measure_prdc, radii
 from genae_core.nets.base import sampling_mode
 from genae_core.samplers.base import has_encoder
 from genae_core.samplers.config import ChainConfig
@@ -25,6 +25,7 @@ from genae_core.samplers.config import ChainConfig
 COMPARED = 2_000  # most images and latent codes of each side
 FEWEST_COMPARED = 10  # with fewer images of each side these metrics are skipped
 BANDWIDTHS = tuple(float(b) for b in np.geomspace(0.05, 1.0, 14))  # candidates for Parzen windows
+NEIGHBOURS = 5  # the k of precision, recall, density and coverage
 ENCODED = 500  # images that are encoded at once
 
 
@@ -51,6 +52,7 @@ class RealSet(NamedTuple):
         val: Images of the validation half, [N, C, H, W].
         test: Images of the test half, [N, C, H, W].
         features: The classifier's features of `test`, [N, F].
+        radius: The distance of each of these features to its k-th nearest neighbour, [N].
         codes: z ~ q(z|x~) of training images, [N, D]: samples of the aggregated posterior. None
             for a model without an encoder.
         prior: Samples of the distribution that the chain starts from, [N, D].
@@ -59,6 +61,7 @@ class RealSet(NamedTuple):
     val: Tensor
     test: Tensor
     features: Tensor
+    radius: Tensor
     codes: Tensor | None
     prior: Tensor
 
@@ -96,10 +99,12 @@ def draw_real_set(subject: EvaluatedChain) -> RealSet:
         for x in torch.split(train, ENCODED) if has_encoder(model) else ():
             codes.append(model.encode(model.corrupt(x, draw)).sample(draw))
         prior = (fitted_prior or model.latent_prior()).sample(draw, (count,))
+    features = features_of(data.classifier, test)
     return RealSet(
         val=val,
         test=test,
-        features=features_of(data.classifier, test),
+        features=features,
+        radius=radii(features, NEIGHBOURS),
         codes=torch.cat(codes) if codes else None,
         prior=prior,
     )
@@ -120,7 +125,7 @@ def compare(generated: GeneratedSet, real: RealSet, coupled: int = 1) -> dict[st
     to_prior = measure_latent_gap(generated.z, real.prior, coupled)
     metrics = {
         "kid": kernel_distance(real.features, generated.features, coupled),
-        **measure_prdc(real.features, generated.features)._asdict(),
+        **measure_prdc(real.features, generated.features, NEIGHBOURS, real.radius)._asdict(),
         "parzen": Estimate(*parzen),
         **to_codes,
         "z_prior_mmd": to_prior.mmd,

@@ -15,6 +15,7 @@ from torch import Tensor
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.comparison import ENCODED, EvaluatedChain, RealSet
 from genae_core.evaluation.references import as_data
+from genae_core.metrics.classifier_features import features_of
 from genae_core.metrics.classifier_task import task_name
 from genae_core.metrics.estimate import mean_of
 from genae_core.metrics.mixing import (
@@ -133,7 +134,8 @@ def _trace_chains(subject: EvaluatedChain) -> _Trace:
         z.append(record.chain.z[:MIXED].clone())  # a view would keep the whole sub-batch alive
         images = as_data(record.chain.mean[:MIXED], data.binarize)
         with torch.no_grad():
-            classes.append(likeliest_classes(data.classifier(images)))
+            logits = data.classifier.top(features_of(data.classifier, images))
+        classes.append(likeliest_classes(logits))
     return _Trace(torch.stack(z), np.stack(classes))
 
 

@@ -68,7 +68,7 @@ def fit_references(data: ReferenceData, count: int) -> References:
         The Gaussians and the floor.
     """
     splits, classifier = data.splits, data.classifier
-    identity = (repr(classifier.config), weights_digest(classifier))
+    identity = (repr(classifier.config), weights_digest(classifier), classifier.precision)
     key = (splits.sha256, *identity, count, data.binarize, str(data.device))
     if splits.sha256 and key in _CACHE:
         return _CACHE[key]
@@ -81,7 +81,7 @@ def fit_references(data: ReferenceData, count: int) -> References:
     return references
 
 
-_CACHE: dict[tuple[str, str, str, int, bool, str], References] = {}
+_CACHE: dict[tuple[str, str, str, str, int, bool, str], References] = {}
 
 
 def fit_gaussian(data: ReferenceData, split: Split, count: int) -> Gaussian:

@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H rows, W columns, F features, K classes or attribu
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ from genae_core.training.config import TrainingConfig
 # the features, and at least LEAST_WIDTH features. A repeated sweep finds the same classifier by
 # this rule, so it does not change.
 LONGER, WIDER, LEAST_WIDTH = 4, 2, 64
+
+FeaturesPrecision = Literal["fp32", "bf16"]
 
 
 @register("classifier")
@@ -128,7 +131,13 @@ class Classifier(nn.Module):
         config: The recipe, with a feature_width.
         shape: (C, H, W) of an image.
         num_outputs: K.
+
+    Attributes:
+        precision: The precision in which `features_of` computes features on a CPU. With "bf16",
+            the weights must not change any more.
     """
+
+    precision: FeaturesPrecision = "fp32"
 
     def __init__(self, config: ClassifierConfig, shape: Shape, num_outputs: int) -> None:
         super().__init__()

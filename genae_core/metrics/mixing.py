@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from arviz_stats.base.array import array_stats
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,6 +48,9 @@ def measure_mixing(z: Tensor) -> Mixing:
     require(chains >= 2, "R-hat needs at least 2 chains", chains=chains)
     values = z.double().cpu().numpy()
     differs, moves = np.ptp(values, (0, 1)) > 0, (np.ptp(values, 0) > 0).any(0)
+    # It takes most of a second to import, and is needed after a training.
+    from arviz_stats.base.array import array_stats  # noqa: PLC0415
+
     library: Any = array_stats  # it has no types
     rhat, ess = (np.full(z.shape[2], np.nan) for _ in range(2))
     rhat[differs & ~moves] = np.inf

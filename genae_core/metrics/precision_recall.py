@@ -32,7 +32,9 @@ class PRDC(NamedTuple):
     coverage: Estimate
 
 
-def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
+def measure_prdc(
+    real: Tensor, generated: Tensor, neighbours: int = 5, real_radius: Tensor | None = None
+) -> PRDC:
     """Measure precision, recall, density and coverage of generated images.
 
     The ball of an image reaches to its k-th nearest neighbour among the images of its own side.
@@ -49,6 +51,7 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
         real: Features [N, F] of real images.
         generated: Features [M, F] of generated images.
         neighbours: k.
+        real_radius: The radii of the balls of real images, [N], if they are known.
 
     Returns:
         The four metrics.
@@ -63,7 +66,9 @@ def measure_prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> PRDC:
         f"balls to {neighbours} neighbours need at least {neighbours + 1} images of each side",
         images=fewest,
     )
-    real_radius, generated_radius = radii(real, neighbours), radii(generated, neighbours)
+    generated_radius = radii(generated, neighbours)
+    if real_radius is None:
+        real_radius = radii(real, neighbours)
     # The number of real balls around each generated image.
     around = torch.zeros(len(generated), dtype=torch.float64, device=generated.device)
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
@@ -90,7 +95,8 @@ def radii(features: Tensor, neighbours: int) -> Tensor:
     result = []
     for number, block in enumerate(torch.split(features, BLOCK)):
         itself = torch.arange(len(block)) + number * BLOCK
-        result.append(distances(block, features, itself).kthvalue(neighbours, dim=1).values)
+        nearest = distances(block, features, itself).topk(neighbours, dim=1, largest=False)
+        result.append(nearest.values[:, -1].clone())  # `kthvalue` takes five times as long
     return torch.cat(result)
 
 

@@ -10,7 +10,9 @@ import tyro
 
 from genae_core import recipes
 from genae_core.config import require, require_positive_int
-from genae_core.config.places import local_path, locate_fields
+from genae_core.config.home import home_path
+from genae_core.config.places import local_path, locate_fields, sqlite_uri
+from genae_core.config.redaction import redact_uri
 from genae_core.recipes.dataset_names import FileDataset
 from genae_core.recipes.families import FAMILIES, PAPER, families_that_need_noise
 from genae_core.sweep.options import ClassifierOptions, LaunchOptions, ShardOptions
@@ -107,7 +109,21 @@ class StudyOptions(DataOptions, LaunchOptions):
             noise=self.noise,
             families=self.families,
         )
-        recipes.settings_by_family(self.assignments, self.families)
+        if self.assignments:  # checking them takes a second, because it imports PyTorch
+            recipes.settings_by_family(self.assignments, self.families)
+
+    def announcement(self) -> str | None:
+        """What the sweep is about to do; nothing if it only prints its trials."""
+        if self.print:
+            return None
+        verbs = {True: "resuming", False: "starting", "auto": "starting or resuming"}
+        name = f" {self.name}" if self.name else ""
+        folder = redact_uri(self.storage or str(home_path() / "sweeps"))
+        store = redact_uri(self.tracking_uri or sqlite_uri(home_path() / "mlflow.db"))
+        return (
+            f"{verbs[self.resume]} the sweep{name} on {self.dataset}. Files: {folder}. "
+            f"Runs: {store}. First, PyTorch and Ray are loaded ..."
+        )
 
     @property
     def assignments(self) -> tuple[str, ...]:

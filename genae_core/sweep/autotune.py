@@ -28,7 +28,7 @@ from genae_core.experiment.precision import (
     name_of,
 )
 from genae_core.experiment.step_timing import time_by_name, time_seeds, timing_images
-from genae_core.metrics.classifier import Classifier
+from genae_core.metrics.classifier import Classifier, FeaturesPrecision
 from genae_core.nets.base import ComputeConfig
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.options import LaunchOptions, accelerator
@@ -174,6 +174,22 @@ def _print_choice(timings: list[Timing]) -> ComputeConfig:
         say(f"  --precision {name_of(timing.compute)}: {step}")
     say(f"  chosen: {name_of(chosen)}")
     return chosen
+
+
+def choose_features(folder: Path, sweep: Sweep, options: LaunchOptions) -> FeaturesPrecision:
+    """The precision in which the FCD's classifier computes features.
+
+    A resumed sweep keeps its own, so that all its FCDs are of the same features. bf16 is for
+    thresholded pixels alone, which bfloat16 holds exactly. There it changes FCDs by a fortieth of
+    their standard error, and those of grey or coloured images by half of it.
+    """
+    if manifest := _manifest(folder, options):
+        # Versions without this choice computed features in fp32.
+        return "bf16" if manifest.get("features") == "bf16" else "fp32"
+    thresholded = all(cell.data.binarize for cell in sweep.cells.values())
+    here = options.gpus == 0 and not options.joins  # other nodes may have other CPUs
+    wanted = options.precision in ("auto", "bf16")
+    return "bf16" if thresholded and here and wanted and has_bf16() else "fp32"
 
 
 def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchOptions) -> bool:

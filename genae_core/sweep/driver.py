@@ -1,14 +1,17 @@
 """A sweep from its plan to its exit code: what the driver does before and after the trials."""
 
 import contextlib
+import importlib
 import math
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
@@ -16,6 +19,7 @@ from genae_core import config
 from genae_core.config.console import say
 from genae_core.config.errors import print_error, shows_tracebacks
 from genae_core.config.home import home
+from genae_core.config.machine import usable_cpus
 from genae_core.config.messages import print_warning
 from genae_core.config.own_code import refuse_while_importing
 from genae_core.config.own_functions import own_functions
@@ -33,11 +37,17 @@ from genae_core.sweep.own_classes import check_sendable, classes_to_send
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.separate_process import Ending, Tell, can_fork, leave, run_apart, run_here
 from genae_core.sweep.settling import ROUNDS
-from genae_core.sweep.study_copy import open_copy
-from genae_core.sweep.tune import run_trials
 from genae_core.sweep.worker import PROGRESS
-from genae_core.tracking.mlflow_store import StoreError
+from genae_core.tracking.mlflow_store import (
+    FEATURES_PRECISION,
+    StoreError,
+    Tracker,
+    forget_connections,
+)
 from genae_core.tracking.store_uri import is_local
+
+if TYPE_CHECKING:
+    from genae_core.sweep.study_copy import StudyCopy
 
 REFUSED = 2  # the exit code of a sweep that ends before any training
 TRACEBACK = "traceback.txt"  # in the sweep's folder, or in GENAE_HOME before there is a sweep
@@ -67,26 +77,24 @@ def run_sweep(
             if options.print:
                 print_plan(study, plan, options)
                 return 0
-            place = _open_place(study, plan, options, stack)._replace(auto=auto)
-            if options.until_settled:
-                plan.searcher.folder = place.folder
-            if options.optuna_storage is not None:
-                plan.searcher.copy = open_copy(place, options)
+            folder, before = _claim_folder(study, plan, options, stack)
         except (ValueError, OSError, StoreError) as error:
             return print_error(error)
         except KeyboardInterrupt:
             return _stop(options)
         signals.note_only()
         began = time.monotonic()
+        start = partial(_start, study, folder, before, plan, options)
         if can_fork():
-            work = partial(_run_apart, plan, place, options)
+            work = partial(_run_apart, start, plan, options)
             ending = run_apart(work, ray_cluster.disconnect, signals)
-            place.tracker.forget_connections()  # the store may have closed them in the meantime
+            forget_connections()  # the store may have closed them in the meantime
         else:
-            ending = run_here(partial(_run, plan, place, options), signals)
+            ending = run_here(partial(_run, start, plan, options), signals)
             run_here(lambda _: ray_cluster.disconnect(), signals)
         if "begun" not in ending.facts:
             return _end_before_trials(ending, options)
+        place = SweepPlace(study, folder.name, folder, Tracker(*ending.facts["store"]), auto)
         outcome = _outcome(ending, len(plan.grid), time.monotonic() - began)
         _keep_traceback(ending, place.folder)
         shutil.rmtree(place.folder / PROGRESS, ignore_errors=True)
@@ -107,8 +115,10 @@ def _check_cells(plan: Plan) -> None:
         print_warning(warning)
 
 
-def _open_place(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack) -> SweepPlace:
-    """Open the store, and lock the sweep's folder.
+def _claim_folder(
+    study: str, plan: Plan, options: LaunchOptions, stack: ExitStack
+) -> tuple[Path, dict[str, Any]]:
+    """Lock the sweep's folder, and check the flags. Returns the folder and its manifest.
 
     stack: Holds the lock until the sweep has ended.
     """
@@ -116,32 +126,83 @@ def _open_place(study: str, plan: Plan, options: LaunchOptions, stack: ExitStack
     folder = sweep_folder.folder_of(name, options)
     stack.enter_context(sweep_folder.lock(folder))
     more_seeds = plan.seconds is None  # a search compares cells by their mean over the seeds
-    tracker = sweep_folder.open_store(study, folder, plan.cells, options, more_seeds)
-    return SweepPlace(study, name, folder, tracker)
+    return folder, sweep_folder.check_flags(folder, plan.cells, options, more_seeds)
 
 
-def _run(plan: Plan, place: SweepPlace, options: LaunchOptions, tell: Tell) -> None:
+def _start(
+    study: str, folder: Path, before: dict[str, Any], plan: Plan, options: LaunchOptions
+) -> SweepPlace:
+    """Join or start Ray and, beside it, open the store and import Tune. Each takes seconds.
+
+    Ray starts in the main thread, because the system would end its servers with another one. An
+    error of the store is raised first.
+    """
+
+    def open_place() -> SweepPlace:
+        tracker = sweep_folder.open_store(study, folder, before, options)
+        importlib.import_module("genae_core.sweep.tune")
+        return SweepPlace(study, folder.name, folder, tracker)
+
+    ray_cluster.import_ray()  # two threads must not import it at the same time
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(open_place)
+        try:
+            ray_cluster.connect(options.ray_address, trials=_small_trials(plan, options))
+        finally:
+            place = opening.result()
+    return place
+
+
+def _small_trials(plan: Plan, options: LaunchOptions) -> int:
+    """The number of trials that run on one CPU alone; 0 if they need more."""
+    if options.cpus_per_trial > 1 or options.gpus > 0 or plan.max_trials == 0:
+        return 0
+    limits = (plan.max_trials, options.trials_in_parallel)
+    return min((limit for limit in limits if limit is not None), default=usable_cpus())
+
+
+def _run(start: Callable[[], SweepPlace], plan: Plan, options: LaunchOptions, tell: Tell) -> None:
     """Join Ray, prepare the sweep and run its trials.
 
+    start: Joins Ray and opens the store.
     tell: Is told "refused" with the reason if the sweep cannot begin; otherwise "begun" with the
-        number of trials at a time, and "outcome" after the trials.
+        number of trials at a time and "store", and "outcome" after the trials.
     """
     try:
+        place = start()
+        if options.optuna_storage is not None:
+            plan = plan._replace(copy=open_copy(place, options))
         prepared = _prepare(plan, place, options)
         sweep_folder.write_manifest(prepared)
     except (ValueError, OSError, StoreError) as error:
         tell(refused=str(error))
         return
-    tell(begun=prepared.parallel)
+    tell(begun=prepared.parallel, store=[place.tracker.uri, place.tracker.experiment_id])
     _announce(prepared)
     tell(outcome=run_trials(prepared)._asdict())
 
 
-def _run_apart(plan: Plan, place: SweepPlace, options: LaunchOptions, tell: Tell) -> None:
+def _run_apart(
+    start: Callable[[], SweepPlace], plan: Plan, options: LaunchOptions, tell: Tell
+) -> None:
     """`_run` in a process of its own, which a dead server of Ray ends."""
-    place.tracker.forget_connections()
+    forget_connections()
     with ray_cluster.watch_servers(lambda name: leave(tell, f"Ray's {name} has ended")):
-        _run(plan, place, options, tell)
+        _run(start, plan, options, tell)
+
+
+def open_copy(place: SweepPlace, options: LaunchOptions) -> "StudyCopy":
+    """`study_copy.open_copy`, whose module imports Tune."""
+    from genae_core.sweep import study_copy  # noqa: PLC0415
+
+    return study_copy.open_copy(place, options)
+
+
+def run_trials(prepared: PreparedSweep) -> Outcome:
+    """`tune.run_trials`, whose module imports Tune."""
+    from genae_core.sweep import tune  # noqa: PLC0415
+
+    return tune.run_trials(prepared)
 
 
 def _outcome(ending: Ending, trials: int, seconds: float) -> Outcome:
@@ -245,6 +306,9 @@ def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedS
     with ray_cluster.request_nodes(options.trial_resources, parallel - 1):
         choice = autotune.choose_compute(folder, sweep, splits, options)
         sweep = replace(sweep, compute=choice.compute, compute_from=choice.origin)
+        features = autotune.choose_features(folder, sweep, options)
+        tags = sweep.tags | {FEATURES_PRECISION: features}
+        sweep = replace(sweep, features=features, tags=tags)
         stacked = autotune.choose_stacking(folder, sweep, splits, options)
         sweep = replace(sweep, stack_seeds=stacked)
     return PreparedSweep(plan, place, sweep, splits, classifier, parallel, options)

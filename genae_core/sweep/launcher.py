@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
@@ -15,8 +15,9 @@ from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
 from genae_core.sweep.settling import ROUNDS
-from genae_core.sweep.settling_search import Settings, SettlingSearch
-from genae_core.sweep.study_copy import CopiedSearch
+
+if TYPE_CHECKING:
+    from genae_core.sweep.study_copy import CopiedSearch
 
 Axes = Mapping[str, Sequence[str | int | float | bool]]
 
@@ -66,7 +67,7 @@ def launch(
             return _settling_plan(grid, cells, options)
         most = options.max_trials or len(grid)
         require(len(grid) <= most, "the study has more trials than --max-trials", trials=len(grid))
-        return Plan(grid, cells, grid_searcher(axes, grid), len(grid))
+        return Plan(grid, cells, partial(grid_searcher, axes, grid), len(grid))
 
     return run_sweep(study, plan, options, on_end)
 
@@ -94,12 +95,20 @@ def _settling_plan(
         max_trials=most,
         first_round=first,
     )
-    searcher = SettlingSearch(grid, Settings(options.confidence, options.indifference))
-    return Plan(grid, cells, searcher, most)
+    return Plan(grid, cells, partial(_settling_searcher, grid, options), most)
 
 
-def grid_searcher(axes: Axes, grid: list[Params]) -> CopiedSearch:
+def _settling_searcher(grid: list[Params], options: LaunchOptions) -> "CopiedSearch":
+    """A searcher that proposes the cells in rounds, until the best one is certain."""
+    from genae_core.sweep.settling_search import Settings, SettlingSearch  # noqa: PLC0415
+
+    return SettlingSearch(grid, Settings(options.confidence, options.indifference))
+
+
+def grid_searcher(axes: Axes, grid: list[Params]) -> "CopiedSearch":
     """A searcher that proposes each cell once, because a study compares all cells."""
+    from genae_core.sweep.study_copy import CopiedSearch  # noqa: PLC0415  # while Ray starts
+
     values = {name: sorted({params[name] for params in grid}, key=str) for name in axes}
     return CopiedSearch(
         partial(_suggest, values),

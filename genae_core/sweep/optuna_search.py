@@ -128,7 +128,7 @@ def _plan(
         seconds -= spent_seconds(sweep_folder.folder_of(options.name, options))
         most = 0 if seconds <= 0 else most
     cells = {cell_key(space.first): space.experiment(space.first)}
-    return Plan([space.first], cells, searcher, most, seconds, searcher.scheduler)
+    return Plan([space.first], cells, lambda: searcher, most, seconds, searcher.scheduler)
 
 
 class _CellSearcher(CopiedSearch):

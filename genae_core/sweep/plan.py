@@ -1,5 +1,6 @@
 """What a sweep will run, and everything that is prepared before its first trial."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from genae_core.tracking.mlflow_store import Tracker
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
-    from genae_core.sweep.study_copy import CopiedSearch
+    from genae_core.sweep.study_copy import CopiedSearch, StudyCopy
 
 
 class Plan(NamedTuple):
@@ -23,20 +24,22 @@ class Plan(NamedTuple):
     Attributes:
         grid: The cells that are known before the sweep begins; for a search, only the first one.
         cells: The experiments of these cells, by cell_key.
-        searcher: Proposes the trials to Tune.
+        searcher: Makes what proposes the trials to Tune. It imports Tune.
         max_trials: The largest number of trials; None without a limit. A search of which
             everything has run has none left.
         seconds: The seconds after which no trial starts and the running trials end; None without a
             limit.
         scheduler: The scheduler of a search that pauses trials; None uses the one of --asha.
+        copy: The study of --optuna-storage, if the trials are also written there.
     """
 
     grid: list[Params]
     cells: dict[str, Experiment]
-    searcher: "CopiedSearch"
+    searcher: "Callable[[], CopiedSearch]"
     max_trials: int | None
     seconds: float | None = None
     scheduler: "TrialScheduler | None" = None
+    copy: "StudyCopy | None" = None
 
 
 class SweepPlace(NamedTuple):

@@ -37,8 +37,8 @@ from genae_core.sweep.cluster_mapper import ClusterMapper
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.own_classes import classes_to_send
 from genae_core.sweep.plan import SweepPlace
+from genae_core.sweep.reports import RUNGS
 from genae_core.sweep.runs import Sweep
-from genae_core.sweep.schedulers import RUNGS
 from genae_core.sweep.sweep_folder import (
     JOURNALS,
     STATES,

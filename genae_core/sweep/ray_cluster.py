@@ -28,17 +28,23 @@ THREAD_TIMEOUT_S = 30.0
 _OPEN_RESULTS: list[Any] = []  # results of Ray Data that are not read to their end yet
 WATCH_S = 0.5
 _STOP_WATCHING: list[threading.Event] = []  # the ends of the watches that run
+# What a new worker imports before it gets a task, so that a trial begins at once.
+PRELOADED = "genae_core.sweep.tune"
+FEW_CPUS = 2  # so few workers start in any case
+_OWN: list[bool] = []  # holds True while this process has a cluster that `connect` has started
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data by default
 
 
-def connect(address: str | None, num_cpus: int | None = None) -> int:
+def connect(address: str | None, num_cpus: int | None = None, trials: int = 0) -> int:
     """Join a cluster, or start one on this machine. Returns the number of nodes.
 
     Args:
         address: The cluster to join. None means RAY_ADDRESS; if that is not set, a new cluster
             is started, with the memory that is free for this process.
         num_cpus: The number of CPUs of a new cluster; None takes all that this process may use.
+        trials: The number of trials of one CPU that will run, so that a new cluster starts their
+            workers at once.
 
     Raises:
         ValueError: No cluster answers at the address.
@@ -48,6 +54,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
         return len(nodes())
     address = check_cluster(address)
     handler = signal.getsignal(signal.SIGTERM)
+    cpus = usable_cpus() if num_cpus is None else num_cpus
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -61,16 +68,15 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
             with _only_what_runs_tasks(ray):
                 ray.init(
                     address="local",
-                    num_cpus=usable_cpus() if num_cpus is None else num_cpus,
+                    num_cpus=cpus,
                     object_store_memory=memory.object_store,
                     _memory=memory.tasks,
-                    # Trials need workers with variables of their own, so Ray would start one for
-                    # each CPU in vain.
-                    _system_config={"prestart_worker_first_driver": False},
+                    _system_config=_first_workers(cpus, trials),
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="ERROR",
                 )
+            _OWN.append(True)
     except Exception as error:  # Ray raises errors of many kinds here.
         raise _no_cluster(address or "this machine", error) from error
     finally:
@@ -78,6 +84,18 @@ def connect(address: str | None, num_cpus: int | None = None) -> int:
         if threading.current_thread() is threading.main_thread() and handler is not None:
             signal.signal(signal.SIGTERM, handler)
     return len(nodes())
+
+
+def _first_workers(cpus: int, trials: int) -> dict[str, Any]:
+    """The settings of a new cluster that say which workers it starts at once.
+
+    Ray starts one for each CPU or none. It starts them if the trials need them all, or if they are
+    few. They import what a trial needs while this process reads the data.
+    """
+    return {
+        "prestart_worker_first_driver": 0 < cpus <= (max(trials, FEW_CPUS) if trials else 0),
+        "preload_python_modules": [PRELOADED] if trials else [],
+    }
 
 
 def check_cluster(address: str | None) -> str | None:
@@ -151,6 +169,7 @@ def disconnect() -> None:
     for thread in threading.enumerate():
         if thread.name.startswith(THREADS):
             thread.join(THREAD_TIMEOUT_S)
+    _OWN.clear()
     import_ray().shutdown()
 
 
@@ -164,6 +183,7 @@ def watch_servers(on_death: Callable[[str], None]) -> Iterator[None]:
     on_death: Called in another thread with the name of a server that has ended.
     """
     over = threading.Event()
+    import_ray()  # before another thread does
 
     def watch() -> None:
         while not over.wait(WATCH_S):
@@ -200,6 +220,11 @@ def close_on_disconnect(results: Any) -> Iterator[None]:
     finally:
         results.close()
         _OPEN_RESULTS.remove(results)
+
+
+def is_own() -> bool:
+    """Whether `connect` has started the cluster, as a private one of this process."""
+    return bool(_OWN)
 
 
 def is_connected() -> bool:

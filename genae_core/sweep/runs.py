@@ -20,7 +20,7 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.precision import name_of
 from genae_core.experiment.recording import record_chain, record_training
 from genae_core.experiment.trial import TrialResult
-from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.metrics.classifier import ClassifierConfig, FeaturesPrecision
 from genae_core.nets.base import ComputeConfig
 from genae_core.report.formatting import class_words
 from genae_core.samplers.config import ChainConfig
@@ -60,6 +60,7 @@ class Sweep:
         compute_from: Why they compute like this, in words.
         stack_seeds: Whether the seeds of a cell are trained as one stacked model.
         classifier: The recipe of the classifier, if it is not the one of the experiments.
+        features: The precision in which the classifier computes features (see `Classifier`).
         user_classes: The registered config classes of the user's own code, which a worker cannot
             find by their names.
     """
@@ -84,6 +85,7 @@ class Sweep:
     compute_from: str = ""
     stack_seeds: bool = False
     classifier: ClassifierConfig | None = None
+    features: FeaturesPrecision = "fp32"
     user_classes: tuple[type, ...] = ()
 
 

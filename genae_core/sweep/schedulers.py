@@ -6,9 +6,7 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-# ASHA compares trials when they have done a ninth and a third of their steps.
-RUNGS = (1 / 9, 1 / 3)
-FAILED = "failed"  # the key under which a trial reports why it failed
+from genae_core.sweep.reports import FAILED, RUNGS
 
 
 class ASHA(ASHAScheduler):

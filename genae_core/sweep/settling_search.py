@@ -18,7 +18,7 @@ from genae_core.config.console import say
 from genae_core.data import sealed
 from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label
 from genae_core.sweep.decision import SETTLED, Decision
-from genae_core.sweep.schedulers import FAILED
+from genae_core.sweep.reports import FAILED
 from genae_core.sweep.settling import ROUNDS, Verdict, judge
 from genae_core.sweep.study_copy import CopiedSearch
 

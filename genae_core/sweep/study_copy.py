@@ -20,7 +20,7 @@ from genae_core.config.network import within
 from genae_core.config.redaction import redact, redact_uri
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
-from genae_core.sweep.schedulers import FAILED
+from genae_core.sweep.reports import FAILED
 from genae_core.tracking.store_check import check_other_database
 from genae_core.tracking.store_errors import describe, translate_errors
 from genae_core.tracking.store_uri import is_same_store

@@ -81,39 +81,55 @@ def decide_resume(study: str, options: LaunchOptions) -> LaunchOptions:
     return dataclasses.replace(options, resume=begun)
 
 
-def open_store(
-    study: str,
-    folder: Path,
-    cells: dict[str, Experiment],
-    options: LaunchOptions,
-    more_seeds: bool = False,
-) -> mlflow_store.Tracker:
-    """Open the tracking store, and make it if it is missing.
+def check_flags(
+    folder: Path, cells: dict[str, Experiment], options: LaunchOptions, more_seeds: bool = False
+) -> dict[str, Any]:
+    """Check what can be checked before the tracking store is opened, which takes seconds.
 
     A sweep whose sweep.json was lost or damaged can still be resumed. Its flags can then not be
     compared, but a run's key says whether a run is the same.
 
     more_seeds: Whether a resumed sweep may have more seeds than it was started with.
 
-    Raises ValueError if the name of a new sweep exists, if there is no sweep to resume, or if it
-    is not the same.
+    Returns the manifest of a resumed sweep; empty if it is missing or not whole. Raises ValueError
+    if the name of a new sweep is used in its folder, or if a resumed sweep is not the same.
     """
     roots = {root_of(cell.data) for cell in cells.values()}
     for place in {options.shards, *roots} - {None}:
         Folder(str(place)).check_answers()  # now, and not after Ray has started
-    name = folder.name
-    exists = ValueError(
-        f"a sweep called {name!r} exists; choose another --name, or continue it with "
-        f"--name {name} --resume"
-    )
+    _refuse_missing_root(next(iter(cells.values()), None), options)
     before = _check_same(folder, cells, options, more_seeds) if options.resume else {}
-    used = _is_used(folder, options)
-    if used and not options.resume:
-        raise exists
+    if not options.resume and _is_used(folder, options):
+        raise _name_exists(folder.name)
+    _store_uri(options)
+    return before
+
+
+def _refuse_missing_root(cell: Experiment | None, options: LaunchOptions) -> None:
+    """Raise the dataset's own ValueError if the folder of its files does not exist.
+
+    Whether a folder holds the files takes longer to know, and is asked when the data is read.
+    """
+    root = None if cell is None or options.shards is not None else root_of(cell.data)
+    if cell is not None and root is not None and not is_uri(root) and not Path(root).exists():
+        cell.data.stamp()
+
+
+def open_store(
+    study: str, folder: Path, before: dict[str, Any], options: LaunchOptions
+) -> mlflow_store.Tracker:
+    """Open the tracking store, and make it if it is missing.
+
+    before: What `check_flags` has returned.
+
+    Raises ValueError if the store has runs of a new sweep's name, or if there is no sweep to
+    resume.
+    """
+    name = folder.name
     tracker = _tracker(study, options)
-    used = used or bool(tracker.find(sweep=name))
+    used = _is_used(folder, options) or bool(tracker.find(sweep=name))
     if used and not options.resume:
-        raise exists
+        raise _name_exists(name)
     if options.resume and not used:
         raise ValueError(
             f"--resume: there is no sweep in {folder}; leave out --resume to start it"
@@ -134,13 +150,23 @@ def open_store(
     return tracker
 
 
+def _name_exists(name: str) -> ValueError:
+    return ValueError(
+        f"a sweep called {name!r} exists; choose another --name, or continue it with "
+        f"--name {name} --resume"
+    )
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The content of a sweep's sweep.json; None if the file is missing or is not whole."""
     try:
         manifest = sealed.read(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    types = {"seeds": list, "cells": dict, "compute": dict, "study": str, "tracking_uri": str}
+    types: dict[str, type] = {
+        **{"seeds": list, "cells": dict, "compute": dict},
+        **dict.fromkeys(("study", "tracking_uri", "features"), str),
+    }
     whole = {"seeds", "cells"} <= manifest.keys() and all(
         isinstance(manifest[name], types[name]) for name in types.keys() & manifest.keys()
     )
@@ -162,8 +188,12 @@ def _is_used(folder: Path, options: LaunchOptions) -> bool:
 
 
 def _tracker(study: str, options: LaunchOptions) -> mlflow_store.Tracker:
-    uri = store_uri.resolve_uri(options.tracking_uri or default_store())
-    return mlflow_store.Tracker.create(uri, study, artifacts_folder())
+    return mlflow_store.Tracker.create(_store_uri(options), study, artifacts_folder())
+
+
+def _store_uri(options: LaunchOptions) -> str:
+    """The address of the tracking store, which is checked."""
+    return store_uri.resolve_uri(options.tracking_uri or default_store())
 
 
 def _check_same(
@@ -308,6 +338,7 @@ def write_manifest(prepared: PreparedSweep) -> None:
         "compute_from": sweep.compute_from,
         "together": sweep.stack_seeds,
         "classifier": config.to_dict(classifier),
+        "features": sweep.features,
         **_what_decides(prepared.plan.cells, options),
         **_own_code(prepared.plan.cells),
     }

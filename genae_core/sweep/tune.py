@@ -15,10 +15,11 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the board prints instead
 
 from ray import tune
+from ray.tune.execution import class_cache
 
 from genae_core.data.base import Splits
 from genae_core.metrics.classifier import Classifier
-from genae_core.sweep import sweep_folder
+from genae_core.sweep import ray_cluster, sweep_folder
 from genae_core.sweep.cells import Params, cell_label
 from genae_core.sweep.decision import read_decision
 from genae_core.sweep.fail_fast import FailFast
@@ -27,8 +28,9 @@ from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, Plan, PreparedSweep
 from genae_core.sweep.progress import Board, read_progress
 from genae_core.sweep.prometheus import Reminder, observe
+from genae_core.sweep.reports import FAILED
 from genae_core.sweep.runs import Sweep
-from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
+from genae_core.sweep.schedulers import ASHA, PausingASHA
 from genae_core.sweep.spent_time import SpentTime
 from genae_core.sweep.worker import PROGRESS, STEP_SECONDS, run_cell
 from genae_core.training.snapshot_folder import Preempted, request_stop
@@ -157,6 +159,14 @@ def make_tuner(
     A worker runs one trial after another. As many trials wait for a node as run at a time, so that
     a growing cluster adds all its nodes at once.
     """
+    if ray_cluster.is_own():
+        # Its workers have the variables of this process. For others Ray would start other workers.
+        class_cache.DEFAULT_ENV_VARS = {}
+        class_cache.ENV_VARS_TO_PROPAGATE = set()
+    searcher = plan.searcher()
+    searcher.copy = plan.copy
+    if options.until_settled:
+        searcher.folder = folder
     if isinstance(plan.scheduler, PausingASHA):
         plan.scheduler.parallel = parallel
     hours = options.max_hours
@@ -164,7 +174,7 @@ def make_tuner(
     return tune.Tuner(
         tune.with_resources(trainable, options.trial_resources),
         tune_config=tune.TuneConfig(
-            search_alg=plan.searcher,
+            search_alg=searcher,
             scheduler=plan.scheduler or (ASHA() if options.asha else None),
             num_samples=plan.max_trials or -1,
             time_budget_s=min(seconds, default=None),

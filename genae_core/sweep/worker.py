@@ -72,6 +72,7 @@ def run_cell(
     limit_gpu_memory(sweep.gpus)
     device = device_of(sweep.gpus)
     classifier = classifier.to(device)
+    classifier.precision = sweep.features
     with limit_memory(sweep.memory):
         _CellTrial(params, sweep, splits, classifier, device, report, warn).run()
 

@@ -10,13 +10,10 @@ import tempfile
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mlflow.entities as entities
 import numpy as np
-from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -31,6 +28,9 @@ from genae_core.tracking.store_errors import MissingRunError, translate_errors
 from genae_core.tracking.store_errors import StoreError as StoreError
 from genae_core.tracking.store_uri import is_local
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 CHAIN_METRICS = ("fcd_val", "fcd", "fcd_ratio")
 IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
 # Tags of runs whose seed was trained together with other seeds: the number of these seeds, and
@@ -39,10 +39,14 @@ SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
 PRECISION = "precision"  # the tag that says how a run's model computes, and why
 RULER = "ruler"  # the tag with the line of the classifier's ruler
 CLASSIFIER = "classifier"  # the tag with the classifier's name, and whether genae ships it
+FEATURES_PRECISION = "features_precision"  # the tag with the precision of its features
 CLASSIFIER_SHA256 = "classifier_sha256"  # the tag with the sha256 of the classifier's weights
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit
 METRICS_PER_CALL = 1000  # MLflow's limit
+
+
+_CLIENTS: dict[str, Any] = {}  # MLflow's client of each store that this process has opened
 
 
 class StartedRun(NamedTuple):
@@ -83,7 +87,10 @@ class _Client:
         self.uri = uri
         with translate_errors(uri):
             make_if_missing(uri, _make_database)
+            from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
             self._client = MlflowClient(uri)
+        _CLIENTS[uri] = self._client
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._client, name)
@@ -151,18 +158,10 @@ class Tracker:
             raise StoreError(_no_answer(uri, "the experiment"))
         return cls(uri, experiment_id)
 
-    def forget_connections(self) -> None:
-        """Open new connections from now on. A process that was forked calls this, since it must
-        not use those of the other process."""
-        store = self.client._tracking_client.store
-        for name in ("engine", "read_engine"):  # MLflow itself opens new connections to a server
-            if engine := getattr(store, name, None):
-                engine.dispose(close=False)
-
-    def find(self, **tags: str) -> list[entities.Run]:
+    def find(self, **tags: str) -> "list[Run]":
         """Return all runs that have these tags, oldest first."""
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        runs: list[entities.Run] = []
+        runs: list[Run] = []
         token = None
         while True:
             page: Any = self.client.search_runs(
@@ -210,7 +209,8 @@ class Tracker:
                 raise StoreError(_no_answer(self.uri, "the new run"))
         run_id = str(run.info.run_id)
         missing = [name for name in params if name not in run.data.params]
-        pairs = [entities.Param(name, params[name]) for name in missing]
+        param = mlflow_entities().Param
+        pairs = [param(name, params[name]) for name in missing]
         for first in range(0, len(pairs), PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=pairs[first : first + PARAMS_PER_CALL])
         stored = self._stored(run_id)
@@ -240,20 +240,20 @@ class Tracker:
             self.client.restore_run(deleted[-1].info.run_id)
         return bool(deleted)
 
-    def _deleted(self, key: str) -> list[entities.Run]:
+    def _deleted(self, key: str) -> "list[Run]":
         """The deleted runs with this key, oldest first."""
         return list(
             self.client.search_runs(
                 [self.experiment_id],
                 f"tags.`key` = '{key}'",
-                run_view_type=entities.ViewType.DELETED_ONLY,
+                run_view_type=mlflow_entities().ViewType.DELETED_ONLY,
                 order_by=["attributes.start_time ASC"],
             )
         )
 
-    def _stored(self, run_id: str) -> entities.Run:
+    def _stored(self, run_id: str) -> "Run":
         """The run as the store holds it, to compare it with what was sent."""
-        run: entities.Run = self.client.get_run(run_id)
+        run: Run = self.client.get_run(run_id)
         self._check(run.info.run_id == run_id, "the run")
         return run
 
@@ -272,7 +272,8 @@ class Tracker:
         stored once. If the value differs between two attempts, as a duration does, MLflow shows
         the larger one.
         """
-        metrics = [entities.Metric(name, value, run.start, step) for name, value, step in rows]
+        metric = mlflow_entities().Metric
+        metrics = [metric(name, value, run.start, step) for name, value, step in rows]
         for first in range(0, len(metrics), METRICS_PER_CALL):
             batch = metrics[first : first + METRICS_PER_CALL]
             self.client.log_batch(run.run_id, metrics=batch)
@@ -288,6 +289,8 @@ class Tracker:
         stored once. MLflow's own log_image invents a new name at each call, and leaves one of its
         two files behind if it is interrupted between them.
         """
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES  # noqa: PLC0415
+
         with tempfile.TemporaryDirectory() as scratch:
             for image, step in zip(images, steps, strict=True):
                 name = f"{IMAGE_KEY}+step+{step}+timestamp+{run.start}+{run.run_id}"
@@ -307,7 +310,8 @@ class Tracker:
     def log_scalars(self, run_id: str, scalars: dict[str, float]) -> None:
         """Log values without a step, with the present time. The run may have ended already."""
         now = int(1000 * time.time())
-        metrics = [entities.Metric(name, value, now, 0) for name, value in scalars.items()]
+        metric = mlflow_entities().Metric
+        metrics = [metric(name, value, now, 0) for name, value in scalars.items()]
         self.client.log_batch(run_id, metrics=metrics)
 
     def log_files(self, run_id: str, path: Path, folder: str | None = None) -> None:
@@ -380,7 +384,7 @@ class Tracker:
                 are left alone.
         """
         check_store(self.uri)  # A dead server would be asked for a minute.
-        by_key: dict[str, entities.Run] = {}
+        by_key: dict[str, Run] = {}
         runs = [run for run in self.find(sweep=sweep) if run.data.tags["key"] not in undelivered]
         for run in sorted(runs, key=lambda run: run.info.status == "FINISHED"):
             duplicate = by_key.get(run.data.tags["key"])
@@ -429,7 +433,7 @@ class Tracker:
         seeds = [each for each in others if setting.items() <= each.data.tags.items()]
         return [self._read_run(each, metrics) for each in seeds or [run]]
 
-    def _read_run(self, run: entities.Run, metrics: Sequence[str]) -> StoredRun:
+    def _read_run(self, run: "Run", metrics: Sequence[str]) -> StoredRun:
         info, data = run.info, run.data
         chain = {}
         for name in metrics:
@@ -468,9 +472,32 @@ class Tracker:
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
 
 
+def forget_connections() -> None:
+    """Open new connections to all stores from now on.
+
+    A process that was forked calls this, since it must not use those of the other process.
+    """
+    for client in _CLIENTS.values():
+        store = client._tracking_client.store
+        for name in ("engine", "read_engine"):  # MLflow itself opens new connections to a server
+            if engine := getattr(store, name, None):
+                engine.dispose(close=False)
+
+
+def mlflow_entities() -> ModuleType:
+    """MLflow's classes of what is stored.
+
+    MLflow is imported where it is used, because that takes a second, in which a sweep starts Ray
+    and a worker begins to train.
+    """
+    from mlflow import entities  # noqa: PLC0415
+
+    return entities
+
+
 def _make_database(uri: str) -> None:
     """Make a database with all tables of MLflow, and close it."""
-    # The module takes half a second to import.
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH  # noqa: PLC0415
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
 
     store = SqlAlchemyStore(  # type: ignore[no-untyped-call]

@@ -1,5 +1,7 @@
 """Whether a tracking store can be opened, asked in a few seconds before MLflow tries for minutes.
 
+An SQLite file is checked without MLflow and SQLAlchemy, which take a second to import.
+
 MLflow repeats a failed connection ten times with growing pauses, and then raises the error of
 whichever library has failed.
 """
@@ -7,13 +9,10 @@ whichever library has failed.
 import contextlib
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import sqlalchemy
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 from genae_core.config.network import ANSWER_S, check_port, within
 from genae_core.config.places import is_sqlite, sqlite_path
@@ -21,6 +20,9 @@ from genae_core.config.redaction import redact_uri
 from genae_core.config.validate import require
 from genae_core.tracking.store_creation import state_of
 from genae_core.tracking.store_errors import StoreError, translate_errors
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 MLFLOW_TABLES = {"experiments", "runs", "latest_metrics"}
@@ -63,7 +65,9 @@ def check_other_database(uri: str, flag: str) -> None:
     with translate_errors(uri, flag):
         if not is_sqlite(uri):
             _check_database(uri)
-        names = within(ANSWER_S, _table_names, uri)
+        import sqlalchemy  # noqa: PLC0415  # not within the seconds of the answer
+
+        names = within(ANSWER_S, _table_names, sqlalchemy.create_engine(uri))
     require(
         not MLFLOW_TABLES <= names,
         f"{flag} must be a database of its own, and this one holds the tables of MLflow",
@@ -71,8 +75,9 @@ def check_other_database(uri: str, flag: str) -> None:
     )
 
 
-def _table_names(uri: str) -> set[str]:
-    engine = sqlalchemy.create_engine(uri)
+def _table_names(engine: "Engine") -> set[str]:
+    import sqlalchemy  # noqa: PLC0415
+
     try:
         return set(sqlalchemy.inspect(engine).get_table_names())
     finally:
@@ -82,14 +87,14 @@ def _table_names(uri: str) -> set[str]:
 def server_version(uri: str) -> str:
     """Return the version of the MLflow of a server. Raises StoreError if it does not answer."""
     with translate_errors(uri):
-        text: str = within(ANSWER_S, _get, uri, "/version")[:100]
+        text: str = within(ANSWER_S, _question(uri, "/version"))[:100]
         return text
 
 
 def _check_server(uri: str) -> None:
     """Ask a server whether it is up. Any answer counts: what it refuses shows later, by name."""
     try:
-        within(ANSWER_S, _get, uri, "/health")
+        within(ANSWER_S, _question(uri, "/health"))
     except TimeoutError:
         raise StoreError(
             f"the tracking store {redact_uri(uri)} does not answer within {ANSWER_S:g} s: start "
@@ -97,12 +102,22 @@ def _check_server(uri: str) -> None:
         ) from None
 
 
-def _get(uri: str, path: str) -> str:
-    """The answer of a server, which is asked once, with the user's settings for MLflow."""
+def _question(uri: str, path: str) -> Callable[[], str]:
+    """A function that asks a server once, with the user's settings for MLflow.
+
+    MLflow is imported here, and not within the seconds in which the server must answer.
+    """
+    from mlflow.utils.credentials import get_default_host_creds  # noqa: PLC0415
+    from mlflow.utils.rest_utils import http_request  # noqa: PLC0415
+
     ask: Any = http_request
     credentials: Any = get_default_host_creds
-    answer = ask(credentials(uri), path, "GET", max_retries=0, retry_codes=(), timeout=ANSWER_S)
-    return str(answer.text)
+
+    def get() -> str:
+        settings = {"max_retries": 0, "retry_codes": (), "timeout": ANSWER_S}
+        return str(ask(credentials(uri), path, "GET", **settings).text)
+
+    return get
 
 
 def _check_file(uri: str) -> None:
@@ -162,6 +177,8 @@ def _check_size(path: Path) -> None:
 
 def _check_database(uri: str) -> None:
     """Connect to the server of a database once."""
+    import sqlalchemy  # noqa: PLC0415
+
     url = sqlalchemy.make_url(uri)
     engine = sqlalchemy.create_engine(url)  # raises an error if the driver is missing
     port = url.port or PORTS.get(url.get_backend_name())

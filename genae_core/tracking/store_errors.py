@@ -6,13 +6,12 @@ with messages of many lines. Every call of them stands in `translate_errors`.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
-
-import requests
-import sqlalchemy.exc
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING, Any
 
 from genae_core.config.redaction import redact, redact_uri
+
+if TYPE_CHECKING:
+    from requests.exceptions import RequestException
 
 LONGEST = 300  # characters of a library's message
 # MLflow's error codes of a store that has understood the call, and will not take it later either.
@@ -74,6 +73,11 @@ def describe(error: BaseException, uri: str) -> str:
     Returns:
         The line, without passwords.
     """
+    # Only who has an error waits for these imports.
+    import requests  # noqa: PLC0415
+    import sqlalchemy.exc  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, requests.exceptions.RequestException):
@@ -99,8 +103,10 @@ def describe(error: BaseException, uri: str) -> str:
     return text
 
 
-def _describe_request(error: requests.exceptions.RequestException) -> str:
+def _describe_request(error: "RequestException") -> str:
     """Say what a failed HTTP request means."""
+    import requests  # noqa: PLC0415
+
     kinds = requests.exceptions
     if isinstance(error, kinds.ProxyError):
         return "the proxy of HTTP_PROXY or HTTPS_PROXY does not pass the request on"

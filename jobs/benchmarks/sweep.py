@@ -101,7 +101,7 @@ def _genae(trials: int, parallel: int, trainable: Any, folder: Path) -> float:
 
     axes = {"number": range(trials)}
     grid = [{"number": number} for number in axes["number"]]
-    plan = Plan(list(grid), {}, grid_searcher(axes, list(grid)), trials)
+    plan = Plan(list(grid), {}, lambda: grid_searcher(axes, list(grid)), trials)
     began = time.monotonic()
     make_tuner(plan, trainable, folder, parallel, LaunchOptions(), None).fit()
     return time.monotonic() - began

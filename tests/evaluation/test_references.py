@@ -44,9 +44,12 @@ def test_the_same_images_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         fit_references(data, 21),
         fit_references(dataclasses.replace(data, binarize=True), 20),
     ]
+    lower = tiny.classifier(unnamed)
+    lower.precision = "bf16"
+    others.append(fit_references(dataclasses.replace(data, classifier=lower), 20))
     # Without a fingerprint the data cannot be recognised.
     again = fit_references(dataclasses.replace(data, splits=unnamed), 20)
-    assert len(counts) == 3 * 6
+    assert len(counts) == 3 * 7
     for references in others:
-        assert not np.allclose(references.test.mean, first.test.mean)
+        assert not np.allclose(references.test.mean, first.test.mean, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(again.test.mean, first.test.mean)

@@ -400,3 +400,48 @@ def test_what_is_asked_of_the_seeds_is_not_measured(sweep: Any, tmp_path: Path) 
     assert chooses(seeds=(0, 1), seeds_together="yes")
     assert not chooses(seeds=(0, 1), seeds_together="no")
     assert not chooses(seeds=(0, 1), gpus_per_trial=0.25)
+
+
+def sweep_of_pixels(binarize: bool) -> Any:
+    cell = SimpleNamespace(data=SimpleNamespace(binarize=binarize))
+    return SimpleNamespace(cells={"a": cell})
+
+
+@pytest.mark.parametrize(
+    ("binarize", "options", "bf16", "expected"),
+    [
+        (True, LaunchOptions(), True, "bf16"),
+        (True, LaunchOptions(precision="bf16"), True, "bf16"),
+        (True, LaunchOptions(precision="fp32"), True, "fp32"),
+        (True, LaunchOptions(), False, "fp32"),
+        (False, LaunchOptions(), True, "fp32"),
+        (True, LaunchOptions(gpus_per_trial=1), True, "fp32"),
+    ],
+)
+def test_features_are_in_bf16_where_that_keeps_the_fcds(
+    binarize: bool,
+    options: LaunchOptions,
+    bf16: bool,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(autotune, "has_bf16", lambda: bf16)
+    assert autotune.choose_features(tmp_path, sweep_of_pixels(binarize), options) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [({}, "fp32"), ({"features": "bf16"}, "bf16"), ({"features": "fp32"}, "fp32")],
+)
+def test_a_resumed_sweep_keeps_the_precision_of_its_features(
+    stored: dict[str, str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sweeps of versions without this choice have none stored, and computed in fp32."""
+    (tmp_path / sweep_folder.MANIFEST).write_text(
+        json.dumps({"compute": dataclasses.asdict(PLAIN), "seeds": [], "cells": {}, **stored})
+    )
+    resumed = LaunchOptions(resume=True, name="s")
+    for bf16 in (True, False):
+        monkeypatch.setattr(autotune, "has_bf16", lambda bf16=bf16: bf16)
+        assert autotune.choose_features(tmp_path, sweep_of_pixels(True), resumed) == kept

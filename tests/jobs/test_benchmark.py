@@ -79,9 +79,9 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert seconds["a"] < 0.02 <= seconds["b"] < 1
 
 
-def test_six_suites_need_neither_ray_nor_mlflow() -> None:
+def test_seven_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
-    suites = "from benchmarks import train, chain, fcd, replicas, precision, auto"
+    suites = "from benchmarks import train, chain, fcd, replicas, precision, evaluation, auto"
     done = subprocess.run(
         [
             sys.executable,
@@ -94,6 +94,36 @@ def test_six_suites_need_neither_ray_nor_mlflow() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_evaluation_suite_scales_the_training(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 3,000 images in 8 epochs: 120 steps of 25 ms and an evaluation of 1 s."""
+    evaluation = importlib.import_module("benchmarks.evaluation")
+    recipe_of = evaluation.recipe_of
+    monkeypatch.setattr(
+        evaluation,
+        "recipe_of",
+        lambda data: dataclasses.replace(recipe_of(data), record=(0, 1), sub_batch=64),
+    )
+    monkeypatch.setattr(evaluation, "SIZES", (3_000, 512, 512))
+    monkeypatch.setattr(evaluation, "STEPS", 1)
+    monkeypatch.setattr(evaluation, "FEATURES", 10)
+    monkeypatch.setattr(evaluation, "automatic_compute", lambda name, device: ComputeConfig())
+    time_trial, measured = evaluation.time_trial, []
+
+    def timing(*arguments: Any) -> tuple[float, float]:
+        measured.append(time_trial(*arguments))
+        return 0.025, 1.0
+
+    monkeypatch.setattr(evaluation, "time_trial", timing)
+    share, features = evaluation.rows(1, "cpu")
+    assert (share.name, features.name) == ("evaluation_share_mnist", "features_mnist")
+    assert share.value == pytest.approx(1.0 / (1.0 + 120 * 0.025))
+    assert share.ratio == pytest.approx(0.15 / share.value)
+    assert features.ratio == pytest.approx(features.value / features.baseline_value)
+    assert len(measured) == 2 and all(seconds > 0 for pair in measured for seconds in pair)
 
 
 def test_the_train_suite_compares_loops_that_do_the_same(
@@ -327,6 +357,35 @@ def test_the_tracking_suite_stores_the_same_by_both_arms(
     (row,) = tracking.rows(1, tmp_path)
     assert row.name == "tracking_trial_s" and stores
     assert row.ratio == pytest.approx(row.baseline_value / row.value)
+
+
+def test_the_startup_suite_measures_until_the_first_trial(
+    jobs: tuple[ModuleType, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A script that prints what a sweep prints, after a known time."""
+    suite = importlib.import_module("benchmarks.startup")
+    assert suite.SWEEP.is_file()
+    script = tmp_path / "sweep.py"
+    script.write_text(
+        "import sys, time\n"
+        "if '--help' in sys.argv: sys.exit(0)\n"
+        "print('starting', flush=True)\n"
+        "time.sleep(0.3)\n"
+        "print('[ 0/12] running vae', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(suite, "SWEEP", script)
+    monkeypatch.setattr(suite, "PLAIN", "print('[0/1] running a task')")
+    rows = {row.name: row for row in suite.rows(1, tmp_path)}
+    assert list(rows) == ["startup_first_line", "startup_first_trial", "help_cpu"]
+    first_line, first_trial = rows["startup_first_line"].value, rows["startup_first_trial"].value
+    assert 0 < first_line <= first_trial and first_trial >= 0.3
+    assert rows["help_cpu"].value > 0 and rows["help_cpu"].baseline == "the limit, 1"
+    monkeypatch.setattr(suite, "PLAIN", "print('error: no')")
+    with pytest.raises(RuntimeError, match="ended before a trial ran:\nerror: no"):
+        suite.rows(1, tmp_path)
 
 
 def test_the_auto_suite_counts_the_right_choices(

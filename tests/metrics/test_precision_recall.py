@@ -36,6 +36,7 @@ def test_it_is_its_definition(block: int, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(precision_recall, "BLOCK", block)
     real, made = Draw(0).normal((40, 3)).double(), 0.7 * Draw(1).normal((30, 3)).double() + 0.4
     found = measure_prdc(real, made, 3)
+    assert measure_prdc(real, made, 3, radii(real, 3)) == found
     for name, value in _by_hand(real.numpy(), made.numpy(), 3).items():
         assert getattr(found, name).value == pytest.approx(value), name
 

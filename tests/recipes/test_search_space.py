@@ -62,14 +62,14 @@ def test_tpe_learns_from_the_cells_that_are_known(monkeypatch: pytest.MonkeyPatc
         (usual_cell(options, "ex_post_ae", 10 + k), 10.0 + k) for k in range(5)
     ]
     planned = planner(monkeypatch, options)
-    informed = planned(known=known).searcher
+    informed = planned(known=known).searcher()
     trials = informed._ot_study.trials
     assert [trial.value for trial in trials] == [value for _, value in known]
     assert all(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
     assert [trial.params for trial in trials] == [params for params, _ in known]
     proposed = [informed.suggest(str(number))["family"] for number in range(20)]
     assert proposed.count("ex_post_ae") > 14
-    blind = planned(known=()).searcher
+    blind = planned(known=()).searcher()
     first = blind.suggest("0")
     assert (first["family"], first["latent_dim"]) == ("vae", 10)
 
@@ -102,8 +102,9 @@ def test_a_search_that_is_resumed_knows_what_it_has_done(
     planned = planner(monkeypatch, options)
     plan = planned(trials=5)
     assert plan.max_trials == 2
-    assert [t.value for t in plan.searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
-    first = plan.searcher.suggest("0")
+    searcher = plan.searcher()
+    assert [t.value for t in searcher._ot_study.trials if t.state.name == "COMPLETE"] == [50]
+    first = searcher.suggest("0")
     assert first["latent_dim"] == cut_off["latent_dim"]
     with pytest.raises(ValueError, match="has already run all its trials"):
         planned(trials=3)

@@ -81,9 +81,6 @@ class Tracker:
     def read_runs(self, sweep: str) -> list[StoredRun]:
         return self.runs
 
-    def forget_connections(self) -> None:
-        pass
-
 
 class Sweep:
     """A sweep whose steps do nothing, or fail. Its attribute `steps` names those that ran."""
@@ -94,7 +91,10 @@ class Sweep:
         self.faults: dict[str, BaseException] = {}
         self.outcome = Outcome(1, [], False, 1.0)
         patch.setenv("GENAE_HOME", str(folder))
-        patch.setattr(sweep_folder, "open_store", lambda *_: self.tracker)
+        patch.setattr(sweep_folder, "check_flags", lambda *_: {})
+        patch.setattr(sweep_folder, "open_store", self.step("open", lambda *_: self.tracker))
+        patch.setattr(driver, "Tracker", lambda *_: self.tracker)
+        patch.setattr(ray_cluster, "connect", self.step("connect", lambda *_, **__: 1))
         patch.setattr(driver, "_prepare", self.step("prepare", self._prepared))
         patch.setattr(driver, "_announce", self.step("announce"))
         patch.setattr(driver, "run_trials", self.step("trials", lambda _: self.outcome))
@@ -157,7 +157,7 @@ def test_whatever_ends_the_trials_the_table_and_the_way_on_come_last(
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("step", ["prepare", "write_manifest"])
+@pytest.mark.parametrize("step", ["open", "connect", "prepare", "write_manifest"])
 def test_what_ends_a_sweep_before_its_trials_is_one_line(
     sweep: Sweep, capsys: pytest.CaptureFixture[str], step: str, error: BaseException
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from genae_core.sweep import sweep_folder, tune
 from genae_core.sweep.fail_fast import FailFast, error_kind
 from genae_core.sweep.progress import Board
-from genae_core.sweep.schedulers import FAILED
+from genae_core.sweep.reports import FAILED
 
 BROKEN = "RuntimeError: CUDA error 999 on device 0x7f3a, pid 4211"
 BROKEN_TOO = "RuntimeError: CUDA error 999 on device 0xbb12, pid 97"

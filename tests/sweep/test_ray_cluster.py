@@ -1,5 +1,6 @@
 """The nodes of a cluster, and the work that is mapped over them."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -144,6 +145,19 @@ def test_joining_a_cluster_leaves_the_handler_of_sigterm(monkeypatch: pytest.Mon
     set_nodes(monkeypatch, TWO)
     assert ray_cluster.connect("auto", 1) == 1
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("cpus", "trials", "starts"),
+    [(1, 1, True), (2, 1, True), (4, 4, True), (8, 12, True), (64, 12, False), (2, 0, False)],
+)
+def test_the_workers_of_a_new_cluster_start_at_once_if_the_trials_need_them(
+    cpus: int, trials: int, starts: bool
+) -> None:
+    settings = ray_cluster._first_workers(cpus, trials)
+    assert settings["prestart_worker_first_driver"] == starts
+    assert settings["preload_python_modules"] == (["genae_core.sweep.tune"] if trials else [])
+    assert importlib.util.find_spec(ray_cluster.PRELOADED) is not None
 
 
 ALONE = """

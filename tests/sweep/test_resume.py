@@ -115,7 +115,8 @@ def check_seeds(home: Path, before: list[int], now: tuple[int, ...], more: bool)
     folder.mkdir(parents=True)
     about = sweep_folder._what_decides({"cell": tiny.experiment()}, options) | {"seeds": before}
     (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
-    sweep_folder.open_store("study", folder, {"cell": tiny.experiment()}, options, more)
+    before = sweep_folder.check_flags(folder, {"cell": tiny.experiment()}, options, more)
+    sweep_folder.open_store("study", folder, before, options)
 
 
 @pytest.mark.parametrize("now", [(0,), (0, 1, 2), (2, 1, 0)])

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from genae_core.data import sealed
 from genae_core.sweep.cells import ONE_SEED, cell_key, cell_label, coordinates
 from genae_core.sweep.decision import SETTLED, describe_decision, read_decision
-from genae_core.sweep.schedulers import FAILED
+from genae_core.sweep.reports import FAILED
 from genae_core.sweep.settling import ROUNDS
 from genae_core.sweep.settling_search import Settings, SettlingSearch
 

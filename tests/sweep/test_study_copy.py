@@ -16,7 +16,7 @@ from genae_core.sweep import study_copy
 from genae_core.sweep.launcher import grid_searcher
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import SweepPlace
-from genae_core.sweep.schedulers import FAILED
+from genae_core.sweep.reports import FAILED
 from genae_core.sweep.study_copy import StudyCopy, open_copy
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 

@@ -42,7 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def open_store(folder: Path, **flags: str | bool | None) -> None:
     options = LaunchOptions(name="s", **flags)  # type: ignore[arg-type]
-    sweep_folder.open_store("study", folder, {}, options)
+    before = sweep_folder.check_flags(folder, {}, options)
+    sweep_folder.open_store("study", folder, before, options)
 
 
 def test_a_launch_that_was_killed_while_it_prepared_leaves_the_name_free(folder: Path) -> None:
@@ -113,7 +114,17 @@ def test_an_object_store_that_does_not_answer_is_named_first(
     for flags, named in (({"shards": "s3://shards/x"}, {}), ({}, cells)):
         with pytest.raises(ConnectionError, match="nothing answers at http://127.0.0.1:1"):
             options = LaunchOptions(name="s", **flags)
-            sweep_folder.open_store("study", folder, named, options)
+            sweep_folder.check_flags(folder, named, options)
+
+
+def test_a_folder_of_data_that_is_missing_is_refused_before_the_store_is_opened(
+    folder: Path, tmp_path: Path
+) -> None:
+    cells = {"c": experiment_at(f"{tmp_path}/photos")}
+    with pytest.raises(ValueError, match="photos"):
+        sweep_folder.check_flags(folder, cells, LaunchOptions(name="s"))
+    (tmp_path / "photos").mkdir()
+    assert sweep_folder.check_flags(folder, cells, LaunchOptions(name="s")) == {}
 
 
 def test_cells_that_say_how_they_compute_are_those_of_before(folder: Path) -> None:

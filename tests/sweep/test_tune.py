@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from genae_core.sweep import tune
+from genae_core.sweep import ray_cluster, tune
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.progress import Board
-from genae_core.sweep.schedulers import ASHA, FAILED, PausingASHA
+from genae_core.sweep.reports import FAILED
+from genae_core.sweep.schedulers import ASHA, PausingASHA
 
 
 class Trial:
@@ -99,9 +101,32 @@ def test_asha_ends_the_trial_that_is_behind() -> None:
     assert controller.ended == []  # Tune ends them
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_trials_of_an_own_ray_get_the_workers_that_have_started_with_it(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts another worker for a trial that needs variables of its own."""
+    for name in ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE"):
+        monkeypatch.setattr(class_cache, name, getattr(class_cache, name))
+    environments = []
+
+    def remote(runtime_env: dict[str, Any]) -> Any:
+        environments.append(runtime_env)
+        return lambda trainable: trainable
+
+    monkeypatch.setattr(class_cache.ray, "remote", remote)
+    monkeypatch.setattr(ray_cluster, "is_own", lambda: own)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "x")
+    plan = Plan([{}], {}, BasicVariantGenerator, None)  # type: ignore[arg-type]
+    tune.make_tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(), None)
+    class_cache._ActorClassCache().get(object)
+    (environment,) = environments
+    assert (environment == {"env_vars": {}}) == own
+
+
 @pytest.mark.parametrize("asha", [True, False])
 def test_a_sweep_has_the_scheduler_that_was_asked_for(tmp_path: Path, asha: bool) -> None:
-    plan = Plan([{}], {}, BasicVariantGenerator(), None)
+    plan = Plan([{}], {}, BasicVariantGenerator, None)  # type: ignore[arg-type]
     made = tune.make_tuner(plan, lambda _: None, tmp_path, 1, LaunchOptions(asha=asha), None)
     assert isinstance(made._local_tuner._tune_config.scheduler, ASHA) == asha
 

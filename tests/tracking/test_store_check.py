@@ -3,9 +3,11 @@
 import os
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,3 +236,20 @@ def test_every_error_behind_every_call_is_a_store_error_of_one_line(
             call(tracker, tmp_path)
         text = str(caught.value)
         assert len(text.splitlines()) == 1 and "hunter2" not in text
+
+
+def test_the_import_of_mlflow_is_no_part_of_the_time_in_which_a_server_must_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = SimpleNamespace(text="OK")
+    monkeypatch.setattr("mlflow.utils.rest_utils.http_request", lambda *_, **__: answer)
+    asked = []
+
+    def within(seconds: float, ask: Callable[[], str]) -> str:
+        monkeypatch.setitem(sys.modules, "mlflow.utils.rest_utils", None)  # it cannot be imported
+        asked.append(ask())
+        return asked[-1]
+
+    monkeypatch.setattr(store_check, "within", within)
+    store_check.check_store("http://127.0.0.1:1")
+    assert asked == ["OK"]

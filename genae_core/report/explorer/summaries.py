@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
 from genae_core.report.explorer.gather import FinishedRun
 from genae_core.report.formatting import class_words, format_value
@@ -182,7 +182,7 @@ def bands(rows: Sequence[Sequence[float | None]]) -> list[list[float | int | Non
     mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
     squares = np.where(known, values - mean, 0.0) ** 2
     several = np.maximum(n, 2)
-    half = student.ppf(0.975, several - 1) * np.sqrt(squares.sum(0) / (several - 1) / several)
+    half = stdtrit(several - 1, 0.975) * np.sqrt(squares.sum(0) / (several - 1) / several)
     return [
         [
             round_for_page(mean[k]) if n[k] else None,
