@@ -48,6 +48,8 @@ DOORS = {
     "rich": {"sweep.live"},
     "zuko": {"priors.flow"},
     "arviz_stats": {"metrics.mixing"},
+    "torch_fidelity": {"metrics.pretrained"},
+    "timm": {"metrics.pretrained"},
     "pytest": {"testing"},
     "pickle": set(),
     "cloudpickle": set(),

@@ -6,6 +6,7 @@ samples.
 
   genae evaluate RUN_ID --num-samples 1000000 --out report.json
   genae evaluate CHECKPOINT_FOLDER --dataset mnist --data-root DIR --steps 0 5 50
+  genae evaluate RUN_ID --features dinov2 --weights dinov2_vitl14.safetensors
 """
 
 import dataclasses
@@ -56,6 +57,11 @@ class Options(DataOptions):
     a checkpoint those of the published chain)."""
     batch_norm: Literal["batch", "running"] | None = None
     """Statistics of batch normalisation (default: the run's; for a checkpoint "batch")."""
+    features: Literal["inception", "dinov2"] | None = None
+    """Pretrained network whose features are compared too: the FID or the FD-DINOv2. It needs
+    --weights and pip install 'genae[features]' (default: none)."""
+    weights: Path | None = None
+    """The .safetensors file of that network's weights, which is yours; nothing is downloaded."""
     seed: int | None = None
     """Seed of the chains (default: the run's; for a checkpoint 0)."""
     tracking_uri: str | None = None
@@ -68,9 +74,15 @@ class Options(DataOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        locate_fields(self, "out", "tracking_uri")
+        locate_fields(self, "out", "weights", "tracking_uri")
         require_positive_int(num_samples=self.num_samples)
         require_gpus(gpus_per_worker=self.gpus_per_worker)
+        require(
+            (self.features is None) == (self.weights is None),
+            "--features and --weights belong together: give both, or none",
+            features=self.features,
+            weights=self.weights,
+        )
 
 
 class Subject(NamedTuple):
@@ -100,15 +112,23 @@ def table(results: "evaluation.EvaluationReport", blind: bool = False) -> str:
     has_classes = any(step.classes for step in results.steps)
     head = ["step", "FCD", "FCD/real", "kernel distance"]
     head += ["class entropy"] * has_classes + ["accepted"] * has_refusals
+    for name in results.distance_floors:
+        head += [metrics.LABELS[name], f"{metrics.LABELS[name]}/real"]
     rows = [head + list(results.metric_floors)]
     for step in results.steps:
-        has_ratio = results.floor > 0 and not blind
-        ratio = f"{step.fcd.value / results.floor:.2f}" if has_ratio else "n/a"
+        ratio = "n/a" if blind else _ratio(step.fcd.value, results.floor)
         row = [str(step.step), _with_error(step.fcd), ratio, _with_error(step.kid)]
         row += [f"{step.class_entropy:.3f}"] if has_classes else []
         row += [f"{step.accepted:.3f}"] if has_refusals else []
+        for name, floor in results.distance_floors.items():
+            row += [_with_error(step.distances[name]), _ratio(step.distances[name].value, floor)]
         rows.append(row + [_with_error(step.metrics[name]) for name in results.metric_floors])
     return report.align_columns(rows)
+
+
+def _ratio(distance: float, floor: float) -> str:
+    """The distance divided by that of real images; n/a if theirs is 0."""
+    return f"{distance / floor:.2f}" if floor > 0 else "n/a"
 
 
 def _with_error(estimate: tuple[float, float]) -> str:
@@ -124,12 +144,20 @@ def main(options: Options) -> int:
     began = time.perf_counter()
     ray_cluster.check_cluster(options.ray_address)
     _check_out(options.out)
+    pretrained = _load_pretrained(options)
     subject = _load_subject(options)
+    _check_names(subject, pretrained)
     checked = _check_classifier(subject, options)
     classifier = metrics.load_classifier(checked.folder)
-    references = genae.ReferenceData(subject.splits, classifier, subject.data.binarize)
+    references = genae.ReferenceData(
+        subject.splits,
+        classifier,
+        subject.data.binarize,
+        pretrained=tuple(loaded.extractor for loaded in pretrained),
+    )
     results = _measure(options, subject, references)
-    floors = {"FCD": results.floor, **results.metric_floors}
+    distances = {metrics.LABELS[name]: floor for name, floor in results.distance_floors.items()}
+    floors = {"FCD": results.floor, **distances, **results.metric_floors}
     real = ", ".join(f"{name} {value:.4g}" for name, value in floors.items())
     print(
         f"{results.num_samples:,} samples against {results.num_real:,} test images of "
@@ -142,11 +170,33 @@ def main(options: Options) -> int:
             "samples against as many test images"
         )
     print(f"ruler: {checked.ruler.line}; classifier {checked.name}")
+    for loaded in pretrained:
+        label = loaded.extractor.names.label
+        print(f"{label}: weights {loaded.sha256[:8]}, {loaded.extractor.num_features} features")
+    _print_warnings(results, references, subject.chain.chain.sub_batch)
+    if options.out is not None:
+        about = {"ruler": checked.ruler.line, "classifier": checked.name}
+        about["classifier_sha256"] = checked.about["sha256"]
+        for loaded in pretrained:
+            about[f"{loaded.extractor.names.key}_weights_sha256"] = loaded.sha256
+        text = to_strict_json({**_to_json(options, results), **about})
+        Folder(options.out.parent).write(options.out.name, text.encode())
+    print(f"{time.perf_counter() - began:.1f} s")
+    return 0
+
+
+def _print_warnings(
+    results: "evaluation.EvaluationReport", references: "genae.ReferenceData", sub_batch: int
+) -> None:
+    """Print what makes the figures less certain than they look."""
     warnings = [
         *results.failures,
-        metrics.few_images_warning(results.num_samples, classifier.top.in_features),
+        metrics.few_images_warning(results.num_samples, references.classifier.num_features),
     ]
-    sub_batch = subject.chain.chain.sub_batch
+    fewest = min(results.num_samples, results.num_real)
+    for network in references.pretrained:
+        name = network.names.label
+        warnings.append(metrics.few_images_warning(fewest, network.num_features, name))
     if results.num_samples <= sub_batch:
         warnings.append(
             f"all samples are in one sub-batch of {sub_batch} chains, so the metrics have no "
@@ -155,13 +205,26 @@ def main(options: Options) -> int:
     for warning in warnings:
         if warning:
             print(f"warning: {warning}")
-    if options.out is not None:
-        about = {"ruler": checked.ruler.line, "classifier": checked.name}
-        about["classifier_sha256"] = checked.about["sha256"]
-        text = to_strict_json({**_to_json(options, results), **about})
-        Folder(options.out.parent).write(options.out.name, text.encode())
-    print(f"{time.perf_counter() - began:.1f} s")
-    return 0
+
+
+def _load_pretrained(options: Options) -> "list[metrics.PretrainedFile]":
+    """Build the pretrained network of the flags, if there is one."""
+    if options.features is None or options.weights is None:
+        return []
+    return [metrics.load_pretrained(options.features, options.weights)]
+
+
+def _check_names(subject: Subject, pretrained: "list[metrics.PretrainedFile]") -> None:
+    """Raise ValueError if a metric of the user's own has the name of a distance."""
+    own = {metric.name.lower() for metric in subject.metrics}
+    for loaded in pretrained:
+        names = loaded.extractor.names
+        require(
+            not own & {names.key, f"{names.key}_floor"},
+            f"the run has a metric of your own with the name of the {names.label}: leave "
+            "--features out",
+            name=names.key,
+        )
 
 
 def _check_out(out: Path | None) -> None:
@@ -266,13 +329,15 @@ def _to_json(options: Options, results: "evaluation.EvaluationReport") -> dict[s
     if not results.metric_floors:
         for name in ("metric_images", "metric_floors", "failures"):
             del values[name]
+    if not results.distance_floors:
+        del values["distance_floors"]
     return {"source": redact_uri(options.source), **values}
 
 
 def _step_to_json(step: "evaluation.StepMetrics") -> dict[str, Any]:
     """The metrics of one step as JSON values, with NAME and NAME_se of the user's own."""
     own: dict[str, float] = {}
-    for name, estimate in step.metrics.items():
+    for name, estimate in (step.distances | step.metrics).items():
         own |= {name: estimate.value, f"{name}_se": estimate.error}
     return {
         "step": step.step,

@@ -14,6 +14,7 @@ from genae_core.data.base import Split, Splits
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.classifier_features import fit_features
 from genae_core.metrics.fcd import Gaussian, floor_distance
+from genae_core.metrics.pretrained import FeatureExtractor, Pretrained
 from genae_core.training.batches import to_pixels
 from genae_core.training.checkpoint import weights_digest
 
@@ -27,12 +28,14 @@ class ReferenceData:
         classifier: The classifier of this dataset, on `device`.
         binarize: Whether the classifier sees pixels thresholded at one half.
         device: The device of the model and of the comparison.
+        pretrained: Pretrained networks that `measure` compares features of as well, on `device`.
     """
 
     splits: Splits
     classifier: Classifier
     binarize: bool = False
     device: torch.device | str = "cpu"
+    pretrained: tuple[Pretrained, ...] = ()
 
     def pixels(self, split: Split, index: NDArray[np.int64]) -> Tensor:
         """The images [N, C, H, W] of a split as the classifier sees them."""
@@ -84,9 +87,14 @@ def fit_references(data: ReferenceData, count: int) -> References:
 _CACHE: dict[tuple[str, str, str, str, int, bool, str], References] = {}
 
 
-def fit_gaussian(data: ReferenceData, split: Split, count: int) -> Gaussian:
-    """Fit a Gaussian to the features of `count` seeded images of a split."""
-    return fit_features(data.classifier, split, count, data.binarize, data.device)
+def fit_gaussian(
+    data: ReferenceData, split: Split, count: int, extractor: FeatureExtractor | None = None
+) -> Gaussian:
+    """Fit a Gaussian to the features of `count` seeded images of a split.
+
+    extractor: What computes the features; None is the classifier.
+    """
+    return fit_features(extractor or data.classifier, split, count, data.binarize, data.device)
 
 
 def as_data(mean: Tensor, binarize: bool) -> Tensor:

@@ -40,12 +40,16 @@ from genae_core.metrics.classifier_task import task_name
 from genae_core.metrics.estimate import BLOCK, FEWEST, Estimate, mean_of
 from genae_core.metrics.fcd import Gaussian, floor_distance, frechet_estimate
 from genae_core.metrics.kid import polynomial_mmd
+from genae_core.metrics.pretrained import FeatureExtractor, Pretrained
 from genae_core.metrics.sample_metric import SampleMetric
 from genae_core.samplers.config import ChainConfig
 
 # Fewest parts, if there are enough sub-batches; they are the blocks of the standard errors.
 NUM_PARTS = 20
 PART_SIZE = 10_000  # most samples in a part, unless one sub-batch is larger
+# Blocks of a pretrained network's features, whose covariances are large.
+NUM_WIDE_BLOCKS = FEWEST
+FCD = "fcd"
 MAX_REAL = 5_000  # most test images of the kernel distance
 
 
@@ -60,6 +64,7 @@ class EvaluationJob(NamedTuple):
         has_classes: Whether the classifier predicts classes, which are then counted.
         binarize: Whether the classifier sees thresholded pixels.
         own: The user's own metrics.
+        pretrained: The pretrained networks whose features are compared too.
     """
 
     source: PortableChain
@@ -69,6 +74,7 @@ class EvaluationJob(NamedTuple):
     has_classes: bool
     binarize: bool
     own: MetricJob
+    pretrained: tuple[Pretrained, ...] = ()
 
 
 class EvaluationWorker(NamedTuple):
@@ -77,13 +83,15 @@ class EvaluationWorker(NamedTuple):
     job: EvaluationJob
     chain: LoadedChain
     classifier: Classifier
+    pretrained: tuple[Pretrained, ...]
 
 
 class PartStatistics(NamedTuple):
     """The statistics of a part's samples at one step.
 
     Attributes:
-        features: The moments of the features.
+        features: The moments of the features of the classifier ("fcd") and of each pretrained
+            network, by the name of the distance.
         kid: The mean kernel distance over whole blocks; None if no block is whole.
         classes: The number of samples of each class, int64 [K]; empty without classes.
         accepted: The sum of the chains' fractions of accepted proposals; None for a sampler that
@@ -91,7 +99,7 @@ class PartStatistics(NamedTuple):
         own: The user's own metrics.
     """
 
-    features: Gaussian
+    features: dict[str, Gaussian]
     kid: float | None
     classes: NDArray[np.int64]
     accepted: float | None
@@ -108,6 +116,7 @@ class StepMetrics(NamedTuple):
         classes: The fraction of the samples in each class; empty without classes.
         accepted: The fraction of accepted proposals; None for a sampler that rejects none.
         metrics: The user's own metrics by name.
+        distances: The Frechet distances of pretrained networks' features, by name.
     """
 
     step: int
@@ -116,6 +125,7 @@ class StepMetrics(NamedTuple):
     classes: list[float]
     accepted: float | None
     metrics: dict[str, Estimate] = {}
+    distances: dict[str, Estimate] = {}
 
     @property
     def class_entropy(self) -> float:
@@ -136,6 +146,8 @@ class EvaluationReport(NamedTuple):
             at once; 0 without such metrics.
         metric_floors: The values of these metrics on training images, by name.
         failures: Where these metrics failed, and why, in sentences.
+        distance_floors: The Frechet distances of the same training images on the features of
+            pretrained networks, by name.
     """
 
     num_samples: int
@@ -145,6 +157,7 @@ class EvaluationReport(NamedTuple):
     metric_images: int = 0
     metric_floors: dict[str, float] = {}
     failures: tuple[str, ...] = ()
+    distance_floors: dict[str, float] = {}
 
 
 PartResult = tuple[Part, dict[int, PartStatistics]]  # the statistics are by step
@@ -185,34 +198,82 @@ def measure(
     _check(source, data, num_samples)
     splits, chain = data.splits, source.chain
     num_test = len(splits.test.images)
-    test = fit_gaussian(data, splits.test, num_test)
     num_train = min(num_test, num_samples, len(splits.train.images))
-    train = fit_gaussian(data, splits.train, num_train)
+    compared = {
+        name: _Compared.fit(data, extractor, num_train, tuple(chain.record))
+        for name, extractor in _extractors(data).items()
+    }
     parts = _parts(chain, num_samples, fewest=min(COMPARED, num_train) if metrics else 0)
     own = metric_job(metrics, data, min(COMPARED, num_train, parts[0].num_chains), chain.seed)
     job = _evaluation_job(source, data, parts[0].num_chains, own)
-    width = data.classifier.top.in_features
-    blocks = {step: [Gaussian(width) for _ in range(NUM_PARTS)] for step in chain.record}
     statistics: dict[int, list[PartStatistics]] = {step: [] for step in chain.record}
     for part, result in _in_order(mapper(measure_part, job, parts, start_worker)):
         for step, values in result.items():
-            block = part.number % NUM_PARTS
-            blocks[step][block] = blocks[step][block].merge(values.features)
-            statistics[step].append(values._replace(features=Gaussian(0)))
+            for name, gaussian in values.features.items():
+                compared[name].add(step, part, gaussian)
+            statistics[step].append(values._replace(features={}))
         on_part(part.num_chains)
     steps = [
-        _step_metrics(step, frechet_estimate(blocks[step], test), parts_of_step, num_samples)
+        _step_metrics(step, compared, parts_of_step, num_samples)
         for step, parts_of_step in statistics.items()
     ]
+    floors = {name: side.floor for name, side in compared.items()}
     return EvaluationReport(
         num_samples=num_samples,
         num_real=num_test,
-        floor=floor_distance(train, test),
+        floor=floors.pop(FCD),
         steps=steps,
         metric_images=len(own.real),
         metric_floors=own.floors,
         failures=_own_failures(statistics),
+        distance_floors=floors,
     )
+
+
+def _extractors(data: ReferenceData) -> dict[str, FeatureExtractor]:
+    """The classifier and the pretrained networks by the names of their distances."""
+    return {FCD: data.classifier, **{each.names.key: each for each in data.pretrained}}
+
+
+class _Compared(NamedTuple):
+    """The Gaussians on one extractor's features: of test images, and of samples in blocks.
+
+    Attributes:
+        test: The Gaussian of the test images.
+        floor: The distance of training images to them.
+        blocks: The Gaussians of disjoint blocks of samples, by step.
+    """
+
+    test: Gaussian
+    floor: float
+    blocks: dict[int, list[Gaussian]]
+
+    @classmethod
+    def fit(
+        cls,
+        data: ReferenceData,
+        extractor: FeatureExtractor,
+        num_train: int,
+        record: tuple[int, ...],
+    ) -> "_Compared":
+        """Fit the Gaussians of real images; the blocks are empty."""
+        splits = data.splits
+        test = fit_gaussian(data, splits.test, len(splits.test.images), extractor)
+        train = fit_gaussian(data, splits.train, num_train, extractor)
+        num_blocks = NUM_PARTS if extractor is data.classifier else NUM_WIDE_BLOCKS
+        width = extractor.num_features
+        blocks = {step: [Gaussian(width) for _ in range(num_blocks)] for step in record}
+        return cls(test, floor_distance(train, test), blocks)
+
+    def add(self, step: int, part: Part, gaussian: Gaussian) -> None:
+        """Add the samples of a part to its block."""
+        blocks = self.blocks[step]
+        number = part.number % len(blocks)
+        blocks[number] = blocks[number].merge(gaussian)
+
+    def estimate(self, step: int) -> Estimate:
+        """The distance of all samples of a step, with its standard error."""
+        return frechet_estimate(self.blocks[step], self.test)
 
 
 def _parts(chain: ChainConfig, num_samples: int, fewest: int) -> list[Part]:
@@ -226,7 +287,7 @@ def _check(source: PortableChain, data: ReferenceData, num_samples: int) -> None
     real = min(len(data.splits.train.images), len(data.splits.test.images))
     require(real >= 2, "the FCD needs at least 2 training and 2 test images", images=real)
     require_positive_int(num_samples=num_samples)
-    width = data.classifier.top.in_features
+    width = data.classifier.num_features
     fewest = fewest_samples(width)
     require(
         num_samples >= fewest,
@@ -256,6 +317,7 @@ def _evaluation_job(
         has_classes=task_name(data.splits) == "classes",
         binarize=data.binarize,
         own=own,
+        pretrained=data.pretrained,
     )
 
 
@@ -272,7 +334,9 @@ def _in_order(results: Iterator[PartResult]) -> Iterator[PartResult]:
 
 def start_worker(job: EvaluationJob) -> EvaluationWorker:
     """Build the job's models on the worker's device."""
-    return EvaluationWorker(job, job.source.load(), job.classifier.to(job.source.device))
+    device = job.source.device
+    pretrained = tuple(network.to(device) for network in job.pretrained)
+    return EvaluationWorker(job, job.source.load(), job.classifier.to(device), pretrained)
 
 
 def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
@@ -281,10 +345,16 @@ def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
     features: dict[int, list[Tensor]] = {step: [] for step in record}
     accepted: dict[int, list[float]] = {step: [] for step in record}
     own = {step: MetricBlocks(job.own, part.number, step) for step in record}
+    moments: dict[int, dict[str, Gaussian]] = {
+        step: {each.names.key: Gaussian(each.num_features) for each in worker.pretrained}
+        for step in record
+    }
     for recorded in worker.chain.run(part):
         images = as_data(recorded.chain.mean, job.binarize)
         features[recorded.step].append(features_of(worker.classifier, images))
         own[recorded.step].add(images)
+        for network in worker.pretrained:
+            moments[recorded.step][network.names.key].update(features_of(network, images))
         if recorded.chain.accepted is not None:
             accepted[recorded.step].append(float(recorded.chain.accepted.sum()))
     statistics = {}
@@ -293,7 +363,7 @@ def measure_part(worker: EvaluationWorker, part: Part) -> PartResult:
         gaussian = Gaussian(all_features.shape[1])
         gaussian.update(all_features)
         statistics[step] = PartStatistics(
-            features=gaussian,
+            features={FCD: gaussian, **moments[step]},
             kid=_kernel_distance(job, part, all_features),
             classes=_count_classes(worker, all_features),
             accepted=sum(accepted[step]) if accepted[step] else None,
@@ -325,16 +395,18 @@ def _count_classes(worker: EvaluationWorker, features: Tensor) -> NDArray[np.int
 
 
 def _step_metrics(
-    step: int, fcd: Estimate, parts: list[PartStatistics], num_samples: int
+    step: int, compared: dict[str, _Compared], parts: list[PartStatistics], num_samples: int
 ) -> StepMetrics:
     """The metrics at one step."""
+    distances = {name: side.estimate(step) for name, side in compared.items()}
     return StepMetrics(
         step=step,
-        fcd=fcd,
+        fcd=distances.pop(FCD),
         kid=_mean_kid(parts),
         classes=_class_fractions(parts),
         accepted=_accepted_fraction(parts, num_samples),
         metrics=_merge_own(parts).estimates(),
+        distances=distances,
     )
 
 

@@ -18,6 +18,11 @@ from .latent_gap import measure_latent_gap as measure_latent_gap
 from .mixing import measure_mixing as measure_mixing
 from .parzen import log_likelihood as log_likelihood
 from .precision_recall import measure_prdc as measure_prdc
+from .pretrained import LABELS as LABELS
+from .pretrained import FeatureExtractor as FeatureExtractor
+from .pretrained import Pretrained as Pretrained
+from .pretrained import PretrainedFile as PretrainedFile
+from .pretrained import load_pretrained as load_pretrained
 from .ruler import Ruler as Ruler
 from .ruler import measure_ruler as measure_ruler
 from .sample_metric import SampleMetric as SampleMetric

@@ -156,6 +156,11 @@ class Classifier(nn.Module):
         self.top = nn.Linear(config.feature_width, num_outputs)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return self.top.in_features
+
     def maps(self, x: Tensor) -> Tensor:
         """The flat outputs of the convolutions."""
         maps: Tensor = self.convolutions(x.to(memory_format=torch.channels_last))

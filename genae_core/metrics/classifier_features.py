@@ -1,4 +1,4 @@
-"""The features of images under the FCD's classifier, and the Gaussian that is fitted to them.
+"""The features of images under an extractor, and the Gaussian that is fitted to them.
 
 Shapes: N images, C channels, H rows, W columns, F features.
 """
@@ -17,22 +17,24 @@ from torch.nn import functional as F
 from genae_core.data.base import Split
 from genae_core.metrics.classifier import Classifier
 from genae_core.metrics.fcd import Gaussian
+from genae_core.metrics.pretrained import FeatureExtractor
 from genae_core.training.batches import to_pixels
 
 READ = 500  # images that are read at once
-# Images that pass the classifier at once on a CPU, by the precision of the features. Their maps
+# Images that pass an extractor at once on a CPU, by the precision of the features. Their maps
 # fit its cache, which saves a third of the time.
 CPU_BATCH = {"fp32": 100, "bf16": 250}
 
 Features = Callable[[Tensor], Tensor]
 
 
-def features_of(classifier: Classifier, x: Tensor) -> Tensor:
-    """The features [N, F] of images [N, C, H, W], float32, in the classifier's precision."""
-    features: Features = classifier.features
-    if classifier.precision == "bf16":
-        features = _bf16_features(classifier)
-    size = CPU_BATCH[classifier.precision] if x.device.type == "cpu" else len(x)
+def features_of(extractor: FeatureExtractor, x: Tensor) -> Tensor:
+    """The features [N, F] of images [N, C, H, W], float32, in a classifier's precision."""
+    features: Features = extractor.features
+    precision = "fp32"
+    if isinstance(extractor, Classifier) and extractor.precision == "bf16":
+        features, precision = _bf16_features(extractor), "bf16"
+    size = CPU_BATCH[precision] if x.device.type == "cpu" else len(x)
     with torch.no_grad():
         return torch.cat([features(part) for part in torch.split(x, size)])
 
@@ -79,7 +81,7 @@ def _pack(classifier: Classifier) -> Features:
 
 
 def fit_features(
-    classifier: Classifier,
+    extractor: FeatureExtractor,
     split: Split,
     count: int,
     binarize: bool,
@@ -87,10 +89,10 @@ def fit_features(
 ) -> Gaussian:
     """Fit a Gaussian to the features of `count` seeded images of a split."""
     index = seeded_indices(len(split.images), count)
-    gaussian = Gaussian(classifier.top.in_features)
+    gaussian = Gaussian(extractor.num_features)
     for first in range(0, count, READ):
         images = split.images[index[first : first + READ]]
-        gaussian.update(features_of(classifier, to_pixels(images, binarize, torch.device(device))))
+        gaussian.update(features_of(extractor, to_pixels(images, binarize, torch.device(device))))
     return gaussian
 
 

@@ -127,12 +127,12 @@ def _most_common_size(blocks: Sequence[Gaussian]) -> list[Gaussian]:
     return max((of_size(size) for size in sizes), key=len)
 
 
-def few_images_warning(images: int, features: int) -> str | None:
-    """A warning for the user if an FCD compares too few images for its features."""
+def few_images_warning(images: int, features: int, name: str = "FCD") -> str | None:
+    """A warning for the user if a Frechet distance compares too few images for its features."""
     if images >= 10 * features:
         return None
     return (
-        f"the FCD compares {images} images on {features} features, fewer than 10 images for "
+        f"the {name} compares {images} images on {features} features, fewer than 10 images for "
         "each feature: its values are biased upwards and noisy"
     )
 

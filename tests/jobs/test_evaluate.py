@@ -97,6 +97,26 @@ def test_without_a_ruler_there_is_no_ratio_to_real_images(job: ModuleType) -> No
         assert "n/a" in table and "4.00" not in table
 
 
+def test_the_distances_of_pretrained_networks_stand_beside_the_fcd(job: ModuleType) -> None:
+    at = StepMetrics(
+        0, Estimate(8.0, 1.0), Estimate(1.0, 1.0), [], None, {}, {"fid": Estimate(30.0, 2.0)}
+    )
+    report = EvaluationReport(100, 100, 2.0, [at], distance_floors={"fid": 12.0})
+    head, row = job.table(report).splitlines()[0], job.table(report).splitlines()[-1]
+    assert "FID" in head and "FID/real" in head and "30 ± 2" in row and "2.50" in row
+    values = job._to_json(job.Options(source="run"), report)
+    assert values["distance_floors"] == {"fid": 12.0} and "metric_floors" not in values
+    assert values["steps"][0]["fid"] == 30.0 and values["steps"][0]["fid_se"] == 2.0
+    plain = job._to_json(job.Options(source="run"), report._replace(distance_floors={}))
+    assert "distance_floors" not in plain
+
+
+def test_features_and_weights_belong_together(job: ModuleType, tmp_path: Path) -> None:
+    for flags in ({"features": "dinov2"}, {"weights": tmp_path / "vit.pth"}):
+        with pytest.raises(ValueError, match="--features and --weights belong together"):
+            job.Options(source="run", **flags)
+
+
 def test_a_file_that_cannot_be_written_is_said_before_any_work(
     job: ModuleType, tmp_path: Path
 ) -> None:
