@@ -32,8 +32,10 @@ from genae_core.metrics.classifier import Classifier, FeaturesPrecision
 from genae_core.nets.base import ComputeConfig
 from genae_core.sweep import ray_cluster
 from genae_core.sweep.options import LaunchOptions, accelerator
+from genae_core.sweep.plan import SweepPlace
 from genae_core.sweep.runs import Sweep
 from genae_core.sweep.sweep_folder import read_manifest
+from genae_core.tracking.mlflow_store import FEATURES_PRECISION
 
 QUESTIONS = {
     "precision": "how the models compute fastest",
@@ -176,16 +178,19 @@ def _print_choice(timings: list[Timing]) -> ComputeConfig:
     return chosen
 
 
-def choose_features(folder: Path, sweep: Sweep, options: LaunchOptions) -> FeaturesPrecision:
+def choose_features(place: SweepPlace, sweep: Sweep, options: LaunchOptions) -> FeaturesPrecision:
     """The precision in which the FCD's classifier computes features.
 
     A resumed sweep keeps its own, so that all its FCDs are of the same features. bf16 is for
     thresholded pixels alone, which bfloat16 holds exactly. There it changes FCDs by a fortieth of
     their standard error, and those of grey or coloured images by half of it.
     """
-    if manifest := _manifest(folder, options):
-        # Versions without this choice computed features in fp32.
+    # Versions without this choice computed features in fp32.
+    if manifest := _manifest(place.folder, options):
         return "bf16" if manifest.get("features") == "bf16" else "fp32"
+    if options.resume and (runs := place.tracker.find(sweep=place.name)):
+        tags = {run.data.tags.get(FEATURES_PRECISION) for run in runs}  # the manifest is lost
+        return "bf16" if tags == {"bf16"} else "fp32"
     thresholded = all(cell.data.binarize for cell in sweep.cells.values())
     here = options.gpus == 0 and not options.joins  # other nodes may have other CPUs
     wanted = options.precision in ("auto", "bf16")

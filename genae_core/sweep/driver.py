@@ -306,7 +306,7 @@ def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedS
     with ray_cluster.request_nodes(options.trial_resources, parallel - 1):
         choice = autotune.choose_compute(folder, sweep, splits, options)
         sweep = replace(sweep, compute=choice.compute, compute_from=choice.origin)
-        features = autotune.choose_features(folder, sweep, options)
+        features = autotune.choose_features(place, sweep, options)
         tags = sweep.tags | {FEATURES_PRECISION: features}
         sweep = replace(sweep, features=features, tags=tags)
         stacked = autotune.choose_stacking(folder, sweep, splits, options)

@@ -407,6 +407,13 @@ def sweep_of_pixels(binarize: bool) -> Any:
     return SimpleNamespace(cells={"a": cell})
 
 
+def place_of(folder: Path, *tags: dict[str, str]) -> Any:
+    """The place of a sweep whose runs have these tags."""
+    runs = [SimpleNamespace(data=SimpleNamespace(tags=each)) for each in tags]
+    tracker = SimpleNamespace(find=lambda sweep: runs if sweep == "s" else [])
+    return SimpleNamespace(folder=folder, name="s", tracker=tracker)
+
+
 @pytest.mark.parametrize(
     ("binarize", "options", "bf16", "expected"),
     [
@@ -427,7 +434,10 @@ def test_features_are_in_bf16_where_that_keeps_the_fcds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(autotune, "has_bf16", lambda: bf16)
-    assert autotune.choose_features(tmp_path, sweep_of_pixels(binarize), options) == expected
+    assert (
+        autotune.choose_features(place_of(tmp_path), sweep_of_pixels(binarize), options)
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -444,4 +454,18 @@ def test_a_resumed_sweep_keeps_the_precision_of_its_features(
     resumed = LaunchOptions(resume=True, name="s")
     for bf16 in (True, False):
         monkeypatch.setattr(autotune, "has_bf16", lambda bf16=bf16: bf16)
-        assert autotune.choose_features(tmp_path, sweep_of_pixels(True), resumed) == kept
+        assert autotune.choose_features(place_of(tmp_path), sweep_of_pixels(True), resumed) == kept
+
+
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [([{}], "fp32"), ([{"features_precision": "bf16"}], "bf16"), ([], "bf16")],
+)
+def test_a_sweep_whose_manifest_is_lost_is_known_by_its_runs(
+    tags: list[dict[str, str]], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without runs, the sweep has computed nothing, and the choice is free."""
+    monkeypatch.setattr(autotune, "has_bf16", lambda: True)
+    resumed = LaunchOptions(resume=True, name="s")
+    place = place_of(tmp_path, *tags)
+    assert autotune.choose_features(place, sweep_of_pixels(True), resumed) == kept

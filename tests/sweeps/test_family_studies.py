@@ -33,6 +33,7 @@ def test_a_study_of_families_with_one_stage_and_two(home: Path) -> None:
     assert {r.data.tags["family"] for r in runs} == names and len(runs) == 6
     for r in runs:
         assert r.info.status == "FINISHED" and r.data.tags["latent_dim"] == "3"
+        assert r.data.tags["features_precision"] == "fp32"  # the digits are grey
         start = f"{r.data.tags['family']}  "
         (row,) = [x for x in done.stdout.splitlines() if x.strip().startswith(start)]
         assert row.split(start)[1].split()[0] == "3"
