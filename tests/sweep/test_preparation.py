@@ -239,7 +239,9 @@ def test_the_manifest_holds_the_classifier_that_a_resume_keeps(
         cells={"cell": cell},
         classifier=shipped if kind == "shipped" else None,
         compute=ComputeConfig(),
+        compute_from="as --precision says",
         stack_seeds=False,
+        features="bf16",
     )
     uri: Any = SimpleNamespace(uri="sqlite:///mlflow.db")
     prepared: Any = SimpleNamespace(
@@ -249,5 +251,8 @@ def test_the_manifest_holds_the_classifier_that_a_resume_keeps(
         plan=SimpleNamespace(cells={"cell": cell}),
     )
     sweep_folder.write_manifest(prepared)
+    manifest = sweep_folder.read_manifest(place.folder)
+    assert manifest is not None and manifest["features"] == "bf16"
+    assert manifest["compute_from"] == "as --precision says"
     kept = sweep_folder.stored_classifier(place.folder)
     assert kept == (shipped if kind == "shipped" else cell.classifier)
