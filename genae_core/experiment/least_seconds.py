@@ -15,10 +15,10 @@ CLEARLY_SLOWER = 1.1
 # A measurement ends when the choice has stayed the same for so many rounds and seconds, and each
 # way has come near its least time so often: within this part of what would change the choice, or
 # within this fraction of its seconds.
-HELD_ROUNDS, HELD_S = 12, 0.5
+HELD_ROUNDS, HELD_S = 6, 0.5
 REPEATS, NEAR, NEAREST = 5, 0.25, 0.02
 # It ends in any case after so many rounds, or after so many seconds and at least a few rounds.
-MOST_ROUNDS, MOST_S, FEWEST_ROUNDS = 2000, 20.0, 3
+MOST_ROUNDS, MOST_S, FEWEST_ROUNDS = 2000, 10.0, 3
 
 
 def choose_plainest(seconds: Sequence[float]) -> int:
