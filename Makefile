@@ -57,9 +57,10 @@ sweep: $(STAMP)
 	@echo "sweep: sweeps/latent_dim.py $(ARGS)"
 	@$(BIN)/python sweeps/latent_dim.py $(ARGS)
 
-# Two workers take one file after the other, in the order of tests/conftest.py. mypy runs beside
-# them, because it takes a minute of one core.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# The workers take one file after the other, in the order of tests/conftest.py. All tests have three
+# workers on two cores, because those that start sweeps also wait. mypy runs beside them, because it
+# takes a minute of one core.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 BESIDE_MYPY = $(BIN)/mypy & typed=$$!; $(1); tested=$$?; wait $$typed && exit $$tested
 
 # The quick loop while you write: everything but the slow tests, in at most 90 seconds.
@@ -67,13 +68,13 @@ check: $(DEV)
 	@echo "check: ruff, mypy, the doctests and the fast tests $(ARGS)"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
-	@$(call BESIDE_MYPY,$(PYTEST) -m "not slow and not faults" $(ARGS))
+	@$(call BESIDE_MYPY,$(PYTEST) -n 2 -m "not slow and not faults" $(ARGS))
 
 test: $(DEV)
 	@echo "test: ruff, mypy, pytest $(ARGS)"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
-	@$(call BESIDE_MYPY,$(PYTEST) -m "not faults" -rs --durations=20 $(ARGS))
+	@$(call BESIDE_MYPY,$(PYTEST) -n 3 -m "not faults" -rs --durations=20 $(ARGS))
 
 test-faults: $(DEV)
 	@echo "test-faults: pytest $(ARGS)"
