@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from genae_core.config.home import ALL_FILES, STATUS
+
 # Data, stores and results at the root, and secrets, are never sent, even if git tracks them.
 FOLDERS = ("data", "shards", "mlruns", "mlartifacts", ".genae")
 FILES = ("*.db", "*.pt", "*.safetensors", "*.parquet", ".env", ".env.*", "*.pem", "*.key")
@@ -52,7 +54,7 @@ class Checkout:
         checkout, and if the files differ but `allow_dirty` is False.
         """
         commit = self._git("rev-parse", "HEAD").strip()
-        changed = [line[3:] for line in self._git("status", "--porcelain").splitlines()]
+        changed = [line[3:] for line in self._git(*STATUS).splitlines()]
         if changed and not allow_dirty:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise ValueError(
@@ -72,7 +74,9 @@ class Checkout:
         file is a link to a file outside of the repository, and if the files together have more
         than `max_bytes`.
         """
-        listing = self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        listing = self._git(
+            *("ls-files", "-z", "--cached", "--others", "--exclude-standard"), *ALL_FILES
+        )
         names = sorted(set(listing.split("\0")))
         files = [Path(name) for name in names if name and (self.root / name).is_file()]
         files = [f for f in files if f.parts[0] not in FOLDERS]

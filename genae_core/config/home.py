@@ -9,6 +9,11 @@ from pathlib import Path
 from genae_core.config.make_once import make_alone
 from genae_core.config.places import local_path, sqlite_uri
 
+# git's arguments for all files of a repository but the bytecode that Python writes beside modules,
+# and for those that differ from the commit.
+ALL_FILES = ("--", ":/", ":(top,exclude,glob)**/__pycache__/**")
+STATUS = ("status", "--porcelain", *ALL_FILES)
+
 
 def home() -> Path:
     """The absolute path of the folder, which is created if it is missing.
@@ -76,7 +81,7 @@ def code_version() -> dict[str, str]:
         # An installed genae may lie inside the repository of another project, which does not
         # track this file.
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
-        dirty = bool(_git(here.parent, "status", "--porcelain"))
+        dirty = bool(_git(here.parent, *STATUS))
         return {"git_commit": commit, "git_dirty": str(dirty).lower()}
     except (OSError, subprocess.CalledProcessError):
         return _from_variables(git_commit="GENAE_COMMIT", git_dirty="GENAE_DIRTY")
@@ -95,7 +100,7 @@ def study_version(script: Path | None) -> dict[str, str]:
             _git(file.parent, "ls-files", "--error-unmatch", "--", file.name)
             commit = _git(file.parent, "rev-parse", "HEAD")
             top = Path(_git(file.parent, "rev-parse", "--show-toplevel"))
-            dirty = bool(_git(top, "status", "--porcelain"))
+            dirty = bool(_git(top, *STATUS))
             return {"study_commit": commit, "study_dirty": str(dirty).lower()}
     return _from_variables(study_commit="GENAE_STUDY_COMMIT", study_dirty="GENAE_STUDY_DIRTY")
 

@@ -67,6 +67,10 @@ def test_every_module_of_genae_is_sent() -> None:
 
 def test_a_dirty_tree_is_refused_unless_allowed(checkout: Checkout, repository: Path) -> None:
     clean = checkout.commit_variables(allow_dirty=False)
+    (repository / "__pycache__").mkdir()
+    (repository / "__pycache__" / "study.cpython-311.pyc").write_bytes(b"bytecode")
+    assert checkout.commit_variables(allow_dirty=False) == clean
+    assert not any("__pycache__" in path.parts for path in checkout.files_to_send(2**30))
     assert re.fullmatch("[0-9a-f]{40}", clean["GENAE_COMMIT"]) and clean["GENAE_DIRTY"] == "false"
     assert clean["GENAE_STUDY_COMMIT"] == clean["GENAE_COMMIT"]
     assert clean["GENAE_STUDY_DIRTY"] == "false"

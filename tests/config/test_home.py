@@ -95,6 +95,10 @@ def test_a_study_has_the_version_of_the_repository_that_tracks_it(repository: Pa
     _git(repository, "commit", "-qm", "a study")
     commit = _git(repository, "rev-parse", "HEAD")
     assert study_version(study) == {"study_commit": commit, "study_dirty": "false"}
+    bytecode = study.parent / "parts" / "__pycache__"
+    bytecode.mkdir(parents=True)
+    (bytecode / "study.cpython-311.pyc").write_bytes(b"what Python writes beside a module")
+    assert study_version(study) == {"study_commit": commit, "study_dirty": "false"}
     (repository / "pkg" / "home.py").write_text("a module of the study has changed")
     assert study_version(study) == {"study_commit": commit, "study_dirty": "true"}
     assert study_version(repository / "no" / "such.py") == unknown
