@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from genae_core import config
@@ -36,6 +37,11 @@ def cell_label(params: Params) -> str:
         for name in sorted(values, key=lambda name: (name != "family", name))
     ]
     return " ".join([*words, *([f"seed={params[ONE_SEED]}"] if ONE_SEED in params else [])])
+
+
+def values_of(grid: Sequence[Params]) -> dict[str, list[Any]]:
+    """The values that each coordinate has in a grid."""
+    return {name: sorted({params[name] for params in grid}, key=str) for name in grid[0]}
 
 
 def seeds_of(cell: Experiment, seeds: tuple[int, ...]) -> tuple[int, ...]:

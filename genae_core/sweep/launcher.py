@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
-from genae_core.sweep.cells import Params, cell_key
+from genae_core.sweep.cells import Params, cell_key, values_of
 from genae_core.sweep.conclusion import OnEnd
 from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
@@ -67,7 +67,7 @@ def launch(
             return _settling_plan(grid, cells, options)
         most = options.max_trials or len(grid)
         require(len(grid) <= most, "the study has more trials than --max-trials", trials=len(grid))
-        return Plan(grid, cells, partial(grid_searcher, axes, grid), len(grid))
+        return Plan(grid, cells, partial(grid_searcher, grid), len(grid))
 
     return run_sweep(study, plan, options, on_end)
 
@@ -105,20 +105,17 @@ def _settling_searcher(grid: list[Params], options: LaunchOptions) -> "CopiedSea
     return SettlingSearch(grid, Settings(options.confidence, options.indifference))
 
 
-def grid_searcher(axes: Axes, grid: list[Params]) -> "CopiedSearch":
+def grid_searcher(grid: list[Params]) -> "CopiedSearch":
     """A searcher that proposes each cell once, because a study compares all cells."""
-    from genae_core.sweep.study_copy import CopiedSearch  # noqa: PLC0415  # while Ray starts
+    from genae_core.sweep.study_copy import (  # noqa: PLC0415  # while Ray starts
+        CopiedSearch,
+        suggest_cell,
+    )
 
-    values = {name: sorted({params[name] for params in grid}, key=str) for name in axes}
     return CopiedSearch(
-        partial(_suggest, values),
+        partial(suggest_cell, values_of(grid)),
         metric="fcd_val",
         mode="min",
         points_to_evaluate=grid,
         sampler=optuna.samplers.RandomSampler(seed=0),
     )
-
-
-def _suggest(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:
-    for name, values in axes.items():
-        trial.suggest_categorical(name, values)

@@ -16,11 +16,11 @@ from ray.tune.search import Searcher
 
 from genae_core.config.console import say
 from genae_core.data import sealed
-from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label
+from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label, values_of
 from genae_core.sweep.decision import SETTLED, Decision
 from genae_core.sweep.reports import FAILED
 from genae_core.sweep.settling import ROUNDS, Verdict, judge
-from genae_core.sweep.study_copy import CopiedSearch
+from genae_core.sweep.study_copy import CopiedSearch, suggest_cell
 
 
 class Settings(NamedTuple):
@@ -34,10 +34,8 @@ class SettlingSearch(CopiedSearch):
     """Proposes the seeds of each round to Tune, and judges the cells after it."""
 
     def __init__(self, grid: list[Params], settings: Settings) -> None:
-        names = sorted({name for params in grid for name in params})
-        values = {name: sorted({params[name] for params in grid}, key=str) for name in names}
         super().__init__(
-            partial(_suggest, values),
+            partial(_suggest, values_of(grid)),
             metric="fcd_val",
             mode="min",
             sampler=optuna.samplers.RandomSampler(seed=0),
@@ -66,7 +64,8 @@ class SettlingSearch(CopiedSearch):
         self.decision.trials += 1
         value = (result or {}).get("fcd_val", math.nan)
         if math.isfinite(value) and FAILED not in (result or {}):
-            self.scores[cell][seed] = value
+            if cell in self.scores:  # another seed of the cell may have failed
+                self.scores[cell][seed] = value
         else:
             reason = str((result or {}).get(FAILED, "its worker died"))
             self._eliminate(cell, {"failed": reason})
@@ -131,6 +130,5 @@ class SettlingSearch(CopiedSearch):
 
 
 def _suggest(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:
-    for name, values in axes.items():
-        trial.suggest_categorical(name, values)
+    suggest_cell(axes, trial)
     trial.suggest_int(ONE_SEED, 0, ROUNDS[-1] - 1)

@@ -129,6 +129,12 @@ class CopiedSearch(OptunaSearch):
         return trials
 
 
+def suggest_cell(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:
+    """Suggest one of the values of each coordinate."""
+    for name, values in axes.items():
+        trial.suggest_categorical(name, values)
+
+
 def open_copy(place: SweepPlace, options: LaunchOptions) -> StudyCopy:
     """Check --optuna-storage, and open the sweep's study there.
 

@@ -164,9 +164,7 @@ def make_tuner(
         class_cache.DEFAULT_ENV_VARS = {}
         class_cache.ENV_VARS_TO_PROPAGATE = set()
     searcher = plan.searcher()
-    searcher.copy = plan.copy
-    if options.until_settled:
-        searcher.folder = folder
+    searcher.copy, searcher.folder = plan.copy, folder
     if isinstance(plan.scheduler, PausingASHA):
         plan.scheduler.parallel = parallel
     hours = options.max_hours

@@ -99,9 +99,8 @@ def _genae(trials: int, parallel: int, trainable: Any, folder: Path) -> float:
     from genae_core.sweep.plan import Plan
     from genae_core.sweep.tune import make_tuner
 
-    axes = {"number": range(trials)}
-    grid = [{"number": number} for number in axes["number"]]
-    plan = Plan(list(grid), {}, lambda: grid_searcher(axes, list(grid)), trials)
+    grid = [{"number": number} for number in range(trials)]
+    plan = Plan(grid, {}, lambda: grid_searcher(grid), trials)
     began = time.monotonic()
     make_tuner(plan, trainable, folder, parallel, LaunchOptions(), None).fit()
     return time.monotonic() - began

@@ -123,6 +123,19 @@ def test_a_cell_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -> N
     assert decision.eliminated[cell_key(GRID[2])] == {"seeds": 3, "failed": "it diverged"}
 
 
+def test_a_seed_that_ends_after_another_seed_of_its_cell_has_failed_changes_nothing() -> None:
+    search = SettlingSearch(GRID[:2], SURE)
+    running = [(str(number), search.suggest(str(number))) for number in range(4)]
+    cells = [(params["latent_dim"], params[ONE_SEED]) for _, params in running]
+    assert cells == [(2, 0), (4, 0), (2, 1), (4, 1)]
+    search.on_trial_complete("0", {"fcd_val": 1.0, "training_iteration": 1, FAILED: "it diverged"})
+    for number in ("2", "1", "3"):
+        search.on_trial_complete(number, {"fcd_val": 5.0, "training_iteration": 1})
+    assert search.suggest("4")["latent_dim"] == 4 and search.decision.trials == 4
+    search.on_trial_complete("4", {"fcd_val": 5.0, "training_iteration": 1})
+    assert search.decision.leader == cell_key(GRID[1]) and search.decision.settled
+
+
 def test_all_cells_may_fail() -> None:
     search = SettlingSearch(GRID[:2], SURE)
     for number in range(2):

@@ -50,7 +50,7 @@ def shown(folder: Path) -> list[tuple[str, dict[str, Any], float | None]]:
 
 def run_grid(copy: StudyCopy, results: list[Any]) -> None:
     """Run the cells of the grid, of which each has one of the results, or fails with an error."""
-    searcher: Any = grid_searcher(AXES, GRID)
+    searcher: Any = grid_searcher(GRID)
     searcher.copy = copy
     for number, result in enumerate(results):
         assert searcher.suggest(str(number)) == GRID[number]
@@ -97,7 +97,7 @@ def test_a_resumed_sweep_adds_what_the_study_lacks_and_nothing_twice(
 def test_what_a_search_knows_from_before_is_in_a_new_study(
     place: SweepPlace, tmp_path: Path
 ) -> None:
-    searcher: Any = grid_searcher(AXES, GRID)
+    searcher: Any = grid_searcher(GRID)
     known = optuna.trial.create_trial(
         params={"family": "vae"},
         distributions={"family": optuna.distributions.CategoricalDistribution(["vae", "aae"])},
@@ -180,7 +180,7 @@ def test_mlflow_and_optuna_would_break_each_other_in_one_database(tmp_path: Path
 
 
 def test_what_tune_writes_to_disk_holds_no_password() -> None:
-    searcher: Any = grid_searcher(AXES, GRID)
+    searcher: Any = grid_searcher(GRID)
     searcher.copy = StudyCopy("postgresql+psycopg://me:hunter2@host/db", "s")
     assert b"hunter2" not in pickle.dumps(searcher.copy)
 
