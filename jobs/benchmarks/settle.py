@@ -49,14 +49,18 @@ def _settle_and_grid(kind: str, number: int) -> tuple[int, int, NDArray[np.int64
     means = np.append(0.0, GAP + draw.exponential(2.0, CELLS - 1))
     values = means[:, None] + SEED_EFFECT * draw.normal(size=GRID) + NOISES[kind](draw)
     sums = values.cumsum(1)
-    return *_settle(values), sums.argmin(0)
+    return *settle(values, CONFIDENCE), sums.argmin(0)
 
 
-def _settle(values: Values) -> tuple[int, int]:
-    alive, trials, before = list(range(CELLS)), 0, 0
+def settle(values: Values, confidence: float) -> tuple[int, int]:
+    """The cell that the rounds settle on, and the number of trials that they take.
+
+    values: [cells, seeds], with the seeds of the last round or more.
+    """
+    alive, trials, before = list(range(len(values))), 0, 0
     for seeds in ROUNDS:
         trials += len(alive) * (seeds - before)
-        verdict = judge({str(cell): list(values[cell, :seeds]) for cell in alive}, CONFIDENCE)
+        verdict = judge({str(cell): list(values[cell, :seeds]) for cell in alive}, confidence)
         if verdict.settled:
             break
         alive, before = [int(verdict.leader), *map(int, verdict.rivals)], seeds

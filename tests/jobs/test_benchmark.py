@@ -414,3 +414,19 @@ def test_a_busy_process_ends_with_its_block(jobs: tuple[ModuleType, ModuleType])
         (process,) = [one for one in multiprocessing.active_children() if one.daemon]
         assert process.is_alive()
     assert not process.is_alive()
+
+
+def test_the_settle_suite_counts_decisions_and_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(JOBS))
+    settle = importlib.import_module("benchmarks.settle")
+    monkeypatch.setattr(settle, "SWEEPS", 20)
+    rows = {row.name: row for row in settle.rows()}
+    kinds = ("equal", "unequal", "heavy", "skewed")
+    assert list(rows) == [
+        f"settle_{what}_{kind}" for kind in kinds for what in ("right", "trials")
+    ]
+    for kind in kinds:
+        assert rows[f"settle_right_{kind}"].value >= 0.95
+        trials = rows[f"settle_trials_{kind}"]
+        assert trials.value >= 16 * 3 and trials.baseline_value % 16 == 0
+        assert trials.ratio == trials.baseline_value / trials.value

@@ -1,11 +1,16 @@
 """Which cell is the best: the intervals, the elimination, and how often the decision is right."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import polygamma
 
 from genae_core.sweep.settling import ROUNDS, Scores, _inverse_trigamma, judge, moderate
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 
 def test_two_cells_are_compared_by_the_paired_t_test() -> None:
@@ -89,27 +94,17 @@ def test_what_cannot_be_judged(
         judge(scores, confidence, indifference)
 
 
-def settle(values: np.ndarray) -> tuple[int, int]:
-    """The cell that the rounds settle on, and the number of trials that it took."""
-    alive, trials, before = list(range(len(values))), 0, 0
-    for seeds in ROUNDS:
-        trials += len(alive) * (seeds - before)
-        verdict = judge({str(n): list(values[n, :seeds]) for n in alive}, 0.9)
-        if verdict.settled:
-            break
-        alive, before = [int(verdict.leader), *map(int, verdict.rivals)], seeds
-    return int(verdict.leader), trials
-
-
 @pytest.mark.slow
-def test_a_grid_of_as_many_trials_is_wrong_more_often() -> None:
+def test_a_grid_of_as_many_trials_is_wrong_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 sweeps of 16 cells, whose best one leads by half of a seed's standard deviation."""
+    monkeypatch.syspath_prepend(str(JOBS))
+    settle = importlib.import_module("benchmarks.settle").settle
     settled, grid = 0, 0
     for sweep in range(100):
         draw = np.random.default_rng(sweep)
         means = np.append(0.0, 0.5 + draw.exponential(2, 15))
         values = means[:, None] + draw.normal(0, 3, 94) + draw.normal(size=(16, 94))
-        cell, trials = settle(values)
+        cell, trials = settle(values, 0.9)
         settled += cell != 0
         grid += int(values[:, : round(trials / 16)].mean(1).argmin()) != 0
     assert settled <= 10  # the confidence is 0.9
