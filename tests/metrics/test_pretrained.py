@@ -21,14 +21,14 @@ from genae_core.distributions.rng import Draw
 from genae_core.evaluation.chain_parts import PortableChain
 from genae_core.evaluation.references import ReferenceData
 from genae_core.evaluation.streaming import measure
-from genae_core.metrics import pretrained
+from genae_core.metrics import pretrained_nets
 from genae_core.metrics.classifier_features import seeded_indices
 from genae_core.metrics.pretrained import (
     DistanceName,
     Pretrained,
     load_pretrained,
-    resample_positions,
 )
+from genae_core.metrics.pretrained_nets import resample_positions
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.loop import run_chain
@@ -226,8 +226,8 @@ def test_a_missing_package_has_the_line_of_pip(monkeypatch: pytest.MonkeyPatch) 
     def missing(name: str) -> None:
         raise ImportError(f"No module named '{name.split('.')[0]}'")
 
-    monkeypatch.setattr(pretrained.importlib, "import_module", missing)
-    monkeypatch.setattr(pretrained, "torchvision_datasets", lambda: None)
+    monkeypatch.setattr(pretrained_nets.importlib, "import_module", missing)
+    monkeypatch.setattr(pretrained_nets, "torchvision_datasets", lambda: None)
     for kind, name in (("inception", "torch_fidelity"), ("dinov2", "timm")):
         with pytest.raises(ValueError, match=rf"{name}.*pip install 'genae\[features\]'"):
             Pretrained(kind, {}, "weights.pth")  # type: ignore[arg-type]
