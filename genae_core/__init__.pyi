@@ -34,7 +34,6 @@ from .metrics.sample_metric import SampleMetric as SampleMetric
 from .models.aae import AAEConfig as AAEConfig
 from .models.adv_ae import AdvAEConfig as AdvAEConfig
 from .models.ae import AEConfig as AEConfig
-from .models.base import AdamConfig as AdamConfig
 from .models.base import Autoencoder as Autoencoder
 from .models.base import GenerativeModel as GenerativeModel
 from .models.cluster_aae import ClusterAAEConfig as ClusterAAEConfig
@@ -42,6 +41,7 @@ from .models.config import ModelConfig as ModelConfig
 from .models.ex_post_ae import ExPostAEConfig as ExPostAEConfig
 from .models.flow_ae import FlowAEConfig as FlowAEConfig
 from .models.gmmn_ae import GMMNAEConfig as GMMNAEConfig
+from .models.optimizers import AdamConfig as AdamConfig
 from .models.style_aae import StyleAAEConfig as StyleAAEConfig
 from .models.vae import VAEConfig as VAEConfig
 from .models.wae import WAEConfig as WAEConfig

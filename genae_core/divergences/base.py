@@ -2,7 +2,8 @@
 
 A critic scores latent vectors. It is trained to separate the target from the codes, and the
 network that makes the codes is trained on its scores. A divergence without a critic has
-`critic_steps` 0. Shapes: B batch, D latent dimension.
+`critic_steps` 0. The codes of a model in image space are the generated images: what is written
+[B, D] here is then [B, C, H, W]. Shapes: B batch, D latent dimension.
 """
 
 from collections.abc import Callable

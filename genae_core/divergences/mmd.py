@@ -78,12 +78,13 @@ class MMD:
         """The estimate of MMD^2 from samples.
 
         Args:
-            a: Samples of p, [N, D].
-            b: Samples of q, [M, D].
+            a: Samples of p, [N, D], or [N, ...] of D elements each.
+            b: Samples of q, [M, D], of the same form.
 
         Returns:
             A scalar.
         """
+        a, b = a.flatten(1), b.flatten(1)
         within = self._within(a) + self._within(b)
         return within - 2 * self._kernel(a, b).mean()
 

@@ -53,11 +53,11 @@ class Wasserstein:
         loss = score(codes).mean() - score(target).mean()
         if self.constraint == "clip":
             return loss
-        weight = draw.uniform((len(codes), 1))
+        weight = draw.uniform((len(codes), *[1] * (codes.ndim - 1)))
         between = weight * target + (1 - weight) * codes
         gradient = _gradient(score, between)
         # Without the constant, the gradient of the square root at 0 would not be finite.
-        norm = (gradient.square().sum(1) + 1e-12).sqrt()
+        norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
         total: Tensor = loss + self.penalty * (norm - 1).square().mean()
         return total
 
@@ -74,7 +74,7 @@ class Wasserstein:
 
 
 def _gradient(score: Score, z: Tensor) -> Tensor:
-    """The gradient [B, D] of the score at each z [B, D], which is itself differentiable."""
+    """The gradient of the score at each z, of its shape, which is itself differentiable."""
     try:
         z.requires_grad_()
     except RuntimeError:

@@ -18,7 +18,8 @@ from genae_core.config import (
     require_positive_int,
 )
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import AdamConfig, Phase, Player, Stage
+from genae_core.models.base import Phase, Player, Stage
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import Shape
 from genae_core.training.config import TrainingConfig
 

@@ -4,7 +4,6 @@ from .adv_ae import AdvAE as AdvAE
 from .adv_ae import AdvAEConfig as AdvAEConfig
 from .ae import AE as AE
 from .ae import AEConfig as AEConfig
-from .base import AdamConfig as AdamConfig
 from .base import Autoencoder as Autoencoder
 from .base import Batch as Batch
 from .base import Examples as Examples
@@ -23,11 +22,19 @@ from .ex_post_ae import ExPostAE as ExPostAE
 from .ex_post_ae import ExPostAEConfig as ExPostAEConfig
 from .flow_ae import FlowAE as FlowAE
 from .flow_ae import FlowAEConfig as FlowAEConfig
+from .gan import GAN as GAN
+from .gan import GANConfig as GANConfig
 from .gmmn_ae import GMMNAE as GMMNAE
 from .gmmn_ae import GMMNAEConfig as GMMNAEConfig
+from .image_generator import ImageGenerator as ImageGenerator
+from .image_generator import ImageGeneratorConfig as ImageGeneratorConfig
+from .image_generator import critic_like as critic_like
 from .likelihoods import BernoulliPixels as BernoulliPixels
 from .likelihoods import GaussianPixels as GaussianPixels
 from .likelihoods import Likelihood as Likelihood
+from .optimizers import AdamConfig as AdamConfig
+from .optimizers import OptimizerConfig as OptimizerConfig
+from .optimizers import RMSPropConfig as RMSPropConfig
 from .style_aae import StyleAAE as StyleAAE
 from .style_aae import StyleAAEConfig as StyleAAEConfig
 from .two_stage import TwoStage as TwoStage

@@ -12,8 +12,9 @@ from genae_core.distributions.base import Implicit
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.base import Batch, Phase, Player, Stage
 from genae_core.models.matching import Matching
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig

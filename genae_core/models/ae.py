@@ -13,9 +13,10 @@ from torch import Tensor
 from genae_core.config import register, require_finite, require_positive_int
 from genae_core.distributions.base import Delta, Distribution
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.base import Autoencoder, Batch, Phase, Player, Stage, add_noise
 from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import MLPConfig
 from genae_core.priors.base import Prior, PriorConfig, check_fixed

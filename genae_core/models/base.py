@@ -6,7 +6,7 @@ Shapes: N images, B batch, C channels, H rows, W columns, D latent dimension.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,52 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genae_core.config import register, require, require_finite
 from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
-from genae_core.nets.adam import Adam
+from genae_core.models.optimizers import OptimizerConfig
 from genae_core.nets.base import sampling_mode
 
 ENCODING_BATCH = 500  # the number of images that `encode_all` encodes at a time
-
-
-@register("adam")
-@dataclass(frozen=True, kw_only=True)
-class AdamConfig:
-    """The settings of Adam (Kingma & Ba 2015).
-
-    Args:
-        learning_rate: The step size, > 0.
-        beta1: The decay of the first moment, in [0, 1).
-        beta2: The decay of the second moment, in [0, 1).
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-
-    def __post_init__(self) -> None:
-        require_finite(0, learning_rate=self.learning_rate)
-        require(
-            self.learning_rate > 0, "learning_rate must be > 0", learning_rate=self.learning_rate
-        )
-        require(0 <= self.beta1 < 1, "beta1 must be in [0, 1)", beta1=self.beta1)
-        require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)", beta2=self.beta2)
-
-    def build(self, parameters: Sequence[Tensor]) -> torch.optim.Adam:
-        """Build the optimiser of these parameters.
-
-        Args:
-            parameters: The parameters, on one device.
-
-        Returns:
-            The optimiser, in torch's fused implementation.
-        """
-        betas = (self.beta1, self.beta2)
-        return Adam(parameters, lr=self.learning_rate, betas=betas, fused=True)
 
 
 class Player(NamedTuple):
@@ -74,7 +34,7 @@ class Player(NamedTuple):
 
     name: str
     parameters: list[nn.Parameter]
-    optimizer: AdamConfig
+    optimizer: OptimizerConfig
 
 
 class Batch(NamedTuple):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from genae_core.config import register
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import AdamConfig, Batch, Phase, Player, Stage
+from genae_core.models.base import Batch, Phase, Player, Stage
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.priors.flow import FlowConfig, FlowDistribution

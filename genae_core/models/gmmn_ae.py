@@ -13,9 +13,10 @@ from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
 from genae_core.models.adv_ae import batch_codes, generate_codes
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, Phase, Player, Stage
+from genae_core.models.base import Phase, Player, Stage
 from genae_core.models.config import ModelConfig
 from genae_core.models.matching import Matching
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.two_stage import TwoStage, TwoStageConfig, cache_codes
 from genae_core.nets.base import Shape
 from genae_core.nets.mlp import GeneratorConfig, MLPConfig

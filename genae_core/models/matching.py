@@ -1,5 +1,6 @@
 """Losses that move the distribution of the codes to a target, by a critic or by moments.
 
+The codes of a model in image space are the images it generates, [B, C, H, W].
 Shapes: B batch, D dimension of the codes or of the part of them that is matched.
 """
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from genae_core.config import require
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence, Score
-from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player
+from genae_core.models.base import Autoencoder, Batch, Phase, Player
+from genae_core.models.optimizers import OptimizerConfig
 from genae_core.nets.mlp import CriticConfig
 
 Sample = Callable[[Any, Batch, Draw], Tensor]
@@ -38,12 +40,12 @@ class Matching(NamedTuple):
     terms: tuple[str, str] = ("critic", "encoder")
     switch: Callable[[Batch], Tensor] | None = None
 
-    def critic_phases(self, model: nn.Module, adam: AdamConfig) -> tuple[Phase, ...]:
+    def critic_phases(self, model: nn.Module, optimizer: OptimizerConfig) -> tuple[Phase, ...]:
         """A tuple with the phase that trains the critic; it is empty if there is no critic."""
         critic = self.critic(model)
         if critic is None:
             return ()
-        player = Player(self.terms[0].replace("_", " "), list(critic.parameters()), adam)
+        player = Player(self.terms[0].replace("_", " "), list(critic.parameters()), optimizer)
 
         def project(model: nn.Module) -> None:
             critic = self.critic(model)
@@ -81,7 +83,8 @@ class Matching(NamedTuple):
         """The critic as a function of the codes [B, D]; the switch of the batch is fixed."""
         critic = self.critic(model)
         if critic is None:
-            return lambda z: z[:, 0]  # A divergence without a critic does not use the score.
+            # A divergence without a critic does not use the score.
+            return lambda z: z.flatten(1)[:, 0]
         if self.switch is None:
             return lambda z: critic(z, draw)
         switch = self.switch(batch)

@@ -15,10 +15,11 @@ from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.mmd import MMD
 from genae_core.models.aae import ADVERSARIAL
-from genae_core.models.base import AdamConfig, Autoencoder, Batch, Phase, Player, Stage, add_noise
+from genae_core.models.base import Autoencoder, Batch, Phase, Player, Stage, add_noise
 from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import GaussianPixels, Likelihood
 from genae_core.models.matching import Matching, build_critic, sample_codes, sample_prior
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.base import Prior, PriorConfig, check_fixed

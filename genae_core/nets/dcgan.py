@@ -2,18 +2,19 @@
 
 The encoder has strided convolutions, and the decoder has fractionally-strided ones. The paper's
 images have 64 px; other sizes are halved in the same way, until 4 to 7 px are left, or an odd
-number. Batch
-normalisation and ReLU follow each convolution except the last. The decoder's sigmoid is part of
-the likelihood. Weights start from N(0, 0.02^2) and the scales of batch normalisation from
-N(1, 0.02^2), as in Radford et al. 2016.
+number. Batch normalisation and ReLU follow each convolution except the last. The decoder's sigmoid
+is part of the likelihood. Weights start from N(0, 0.02^2), and the scales of batch normalisation
+from N(1, 0.02^2), as in Radford et al. 2016.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
-from genae_core.config import register, require, require_positive_int
+from genae_core.config import later_field, register, require, require_positive_int
 from genae_core.nets.base import Net, Shape
+from genae_core.nets.mlp import ACTIVATIONS
 
 
 @register("net.dcgan")
@@ -27,21 +28,37 @@ class DCGANConfig:
         width: The number of channels of the first layer. It doubles each time that the image's
             side is halved.
 
+        activation: "relu", or "leaky_relu" with a slope of 0.2 below 0, which Radford et al. 2016
+            use in the critic.
+        batch_norm: Whether batch normalisation follows the convolutions.
+
     Raises:
-        ValueError: The width is not a whole number >= 1.
+        ValueError: A value is out of range.
     """
 
     width: int = 64
+    activation: Literal["relu", "leaky_relu"] = later_field("relu")
+    batch_norm: bool = later_field(True)
 
     def __post_init__(self) -> None:
         require_positive_int(width=self.width)
+        require(
+            self.activation in ("relu", "leaky_relu"),
+            'activation must be "relu" or "leaky_relu"',
+            activation=self.activation,
+        )
+        require(
+            isinstance(self.batch_norm, bool),
+            "batch_norm must be True or False",
+            batch_norm=self.batch_norm,
+        )
 
     def build_encoder(self, shape: Shape, num_outputs: int) -> Net:
         layers: list[nn.Module] = []
         fan_in = shape[0]
         for width in self._widths(shape):
-            layers += [nn.Conv2d(fan_in, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width)]
-            layers += [nn.ReLU()]
+            layers += [nn.Conv2d(fan_in, width, 4, 2, 1, bias=not self.batch_norm)]
+            layers += self._after_convolution(width)
             fan_in = width
         layers += [nn.Conv2d(fan_in, num_outputs, last_side(shape[1])), nn.Flatten()]
         return Net(*layers).apply(_initialize)
@@ -49,13 +66,18 @@ class DCGANConfig:
     def build_decoder(self, latent_dim: int, shape: Shape) -> Net:
         widths = self._widths(shape)[::-1]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
-        layers += [nn.ConvTranspose2d(latent_dim, widths[0], last_side(shape[1]), bias=False)]
-        layers += [nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        bias = not self.batch_norm
+        layers += [nn.ConvTranspose2d(latent_dim, widths[0], last_side(shape[1]), bias=bias)]
+        layers += self._after_convolution(widths[0])
         for fan_in, width in zip(widths, widths[1:], strict=False):
-            layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=False)]
-            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=bias)]
+            layers += self._after_convolution(width)
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
         return Net(*layers).apply(_initialize)
+
+    def _after_convolution(self, width: int) -> list[nn.Module]:
+        norms: list[nn.Module] = [nn.BatchNorm2d(width)] if self.batch_norm else []
+        return [*norms, ACTIVATIONS[self.activation]()]
 
     def _widths(self, shape: Shape) -> list[int]:
         """The number of channels after each halving of the side."""

@@ -4,7 +4,9 @@ Shapes: B batch, D latent dimension.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -15,7 +17,12 @@ from genae_core.config import register, require, require_positive_int
 from genae_core.distributions.rng import Draw
 from genae_core.nets.base import Net, Shape
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
+SLOPE = 0.2  # the slope of a leaky ReLU below 0 (Radford et al. 2016, section 3)
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "elu": nn.ELU,
+    "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, SLOPE),
+}
 
 
 @register("net.mlp")
@@ -25,7 +32,7 @@ class MLPConfig:
 
     Args:
         widths: The widths of the hidden layers.
-        activation: "elu" or "relu".
+        activation: "elu", "relu", or "leaky_relu" with a slope of 0.2 below 0.
         dropout: The rate of dropout after each hidden layer of the encoder. The layers draw from
             torch's global random state, which fit() seeds.
         batch_norm: Whether the hidden layers have batch normalisation.
@@ -35,7 +42,7 @@ class MLPConfig:
     """
 
     widths: tuple[int, ...] = (512, 512)
-    activation: Literal["elu", "relu"] = "elu"
+    activation: Literal["elu", "relu", "leaky_relu"] = "elu"
     dropout: float = 0.0
     batch_norm: bool = True
 

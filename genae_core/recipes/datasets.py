@@ -11,7 +11,7 @@ from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.shards import read_manifest
 from genae_core.data.storage import Folder
 from genae_core.metrics.classifier import ClassifierConfig
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.dcgan import DCGANConfig, is_dcgan_side
 from genae_core.nets.mlp import CriticConfig, MLPConfig

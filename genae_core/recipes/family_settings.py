@@ -7,7 +7,7 @@ from typing import Any
 
 from genae_core.config import require
 from genae_core.config.places import locate
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.recipes.families import FAMILIES, Parts, family_config, shared_fields
 from genae_core.recipes.settings import parse_setting, settings_of

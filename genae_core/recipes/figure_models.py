@@ -6,8 +6,8 @@ from typing import Any
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.aae import AAEConfig
-from genae_core.models.base import AdamConfig
 from genae_core.models.config import ModelConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.style_aae import StyleAAEConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig

@@ -22,8 +22,9 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.metrics.parzen import LogLikelihood, choose_bandwidth, log_likelihood
 from genae_core.models.aae import AAEConfig
-from genae_core.models.base import AdamConfig, GenerativeModel
+from genae_core.models.base import GenerativeModel
 from genae_core.models.likelihoods import GaussianPixels
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.normal import NormalPriorConfig

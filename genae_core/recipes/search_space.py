@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import (
     FAMILIES,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig

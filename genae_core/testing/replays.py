@@ -1,6 +1,8 @@
 """A stand-in for CUDA graphs on a CPU, and a watch for operations that no graph can hold."""
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -58,6 +60,9 @@ def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[Rerun]:
         captured.append(Rerun(function, inputs))
         return captured[-1]
 
+    # torch asks for a GPU before it steps an optimiser that is being captured.
+    rmsprop = importlib.import_module("torch.optim.rmsprop")
+    monkeypatch.setattr(rmsprop, "_get_capturable_supported_devices", lambda: ["cpu"])
     monkeypatch.setattr(cuda_graphs, "can_capture", lambda device: True)
     monkeypatch.setattr(cuda_graphs, "warm_up", warm_up)
     monkeypatch.setattr(cuda_graphs, "capture", capture)
@@ -80,10 +85,21 @@ class Watch(TorchDispatchMode):
         self.operations: list[tuple[str, list[Any]]] = []
         # On a CPU, one_hot reads the results of aminmax; on a GPU it does not.
         self.ranges: list[Tensor] = []
+        self.paused = False
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Do not watch the operations while a `with` block runs."""
+        self.paused = True
+        yield
+        self.paused = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
+        if self.paused:
+            unwatched: object = func(*args, **(kwargs or {}))
+            return unwatched
         name = func._schema.name.removeprefix("aten::")
         indices = args[1] if name in ("index", "index_put_", "index_put") else ()
         by_mask = any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices)

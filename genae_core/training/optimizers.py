@@ -20,11 +20,14 @@ class Optimizers:
 
     def __init__(self, stage: Stage | None = None, decay_steps: int | None = None) -> None:
         players = {} if stage is None else {p.player.name: p.player for p in stage.phases}
-        self.adams = {name: p.optimizer.build(p.parameters) for name, p in players.items()}
+        self.by_player: dict[str, torch.optim.Optimizer] = {
+            name: p.optimizer.build(p.parameters) for name, p in players.items()
+        }
         self.schedules: dict[str, LinearLR] = {}
         if decay_steps is not None:
             self.schedules = {
-                name: LinearLR(adam, 1.0, 0.0, decay_steps) for name, adam in self.adams.items()
+                name: LinearLR(optimizer, 1.0, 0.0, decay_steps)
+                for name, optimizer in self.by_player.items()
             }
 
     def step_schedules(self) -> None:
@@ -34,14 +37,14 @@ class Optimizers:
 
     def drop_gradients(self) -> None:
         """Free the memory of all gradients."""
-        for adam in self.adams.values():
-            adam.zero_grad(set_to_none=True)
+        for optimizer in self.by_player.values():
+            optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments, by names PLAYER.NUMBER.MOMENT. NUMBER is the parameter's index."""
         tensors = {}
-        for player, adam in self.adams.items():
-            for number, moments in adam.state_dict()["state"].items():
+        for player, optimizer in self.by_player.items():
+            for number, moments in optimizer.state_dict()["state"].items():
                 for name, moment in moments.items():
                     tensors[f"{player}.{number}.{name}"] = moment
         return tensors
@@ -52,24 +55,26 @@ class Optimizers:
 
     def load(self, tensors: dict[str, Tensor], schedule_states: dict[str, dict[str, Any]]) -> None:
         """Load the moments that `tensors` gave, and the states that `schedule_states` gave."""
-        for player, adam in self.adams.items():
-            adam.load_state_dict(_state_dict(adam, tensors, player))
+        for player, optimizer in self.by_player.items():
+            optimizer.load_state_dict(_state_dict(optimizer, tensors, player))
         for player, schedule in self.schedules.items():
             state = schedule_states[player]
             schedule.load_state_dict(state)
-            groups = self.adams[player].param_groups
+            groups = self.by_player[player].param_groups
             for group, rate in zip(groups, state["_last_lr"], strict=True):
                 group["lr"] = rate
 
 
-def parameters_of(adam: torch.optim.Adam) -> list[nn.Parameter]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """The parameters of an optimiser, in order."""
-    return [parameter for group in adam.param_groups for parameter in group["params"]]
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _state_dict(adam: torch.optim.Adam, tensors: dict[str, Tensor], player: str) -> dict[str, Any]:
+def _state_dict(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], player: str
+) -> dict[str, Any]:
     """The optimiser's state dict with the moments that `Optimizers.tensors` named."""
-    parameters = parameters_of(adam)
+    parameters = parameters_of(optimizer)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, number, moment = name.rsplit(".", 2)
@@ -80,4 +85,4 @@ def _state_dict(adam: torch.optim.Adam, tensors: dict[str, Tensor], player: str)
         if tensor.shape == parameter.shape:
             tensor = torch.empty_like(parameter).copy_(tensor)
         state.setdefault(int(number), {})[moment] = tensor
-    return {"state": state, "param_groups": adam.state_dict()["param_groups"]}
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}

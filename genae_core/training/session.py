@@ -125,8 +125,8 @@ class TrainingSession:
         self.optimizers = Optimizers(stage, steps if decays else None)
         # A captured step would repeat the dropout masks and the learning rate of its capture.
         if uses_cuda_graphs(self.model, self.draw.device) and not (self.has_dropout or decays):
-            adams = list(self.optimizers.adams.values())
-            self.replay = Replay(self.draw.device, [self.draw], adams)
+            optimizers = list(self.optimizers.by_player.values())
+            self.replay = Replay(self.draw.device, [self.draw], optimizers)
         self.stage_has_begun = True
         self._add_seconds(1.0)
 
@@ -178,12 +178,12 @@ class TrainingSession:
         """Step the player of each phase once and return the phases' loss terms."""
         terms_of_phases = []
         for phase in repeated_phases(self.stages[self.stage]):
-            adam = self.optimizers.adams[phase.player.name]
+            optimizer = self.optimizers.by_player[phase.player.name]
             with masks_from(self.draw, self.has_dropout):
                 loss, terms = phase.loss(self.model, batch, self.draw)
-            adam.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
-            adam.step()
+            optimizer.step()
             if phase.project is not None:
                 phase.project(self.model)
             terms_of_phases.append({name: term.detach() for name, term in terms.items()})

@@ -17,8 +17,6 @@ from genae_core.training.optimizers import parameters_of
 from genae_core.training.session import TrainingSession, repeated_phases
 from genae_core.training.vmapped_loss import StackingError, VmappedLoss
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # the names of Adam's moments
-
 
 class Stack:
     """The current stage of several trainings, with all tensors stacked to [S, ...].
@@ -50,10 +48,10 @@ class Stack:
             parameter.requires_grad_()
         self.buffers = _stack_and_share([dict(model.named_buffers()) for model in models])
         names = {id(parameter): name for name, parameter in first.model.named_parameters()}
-        self.adams: dict[str, StackedAdam] = {}
+        self.optimizers: dict[str, StackedOptimizer] = {}
         for player in {phase.player.name: phase.player for phase in self.stage.phases}.values():
             leaves = [self.parameters[names[id(parameter)]] for parameter in player.parameters]
-            self.adams[player.name] = StackedAdam(player, leaves, sessions)
+            self.optimizers[player.name] = StackedOptimizer(player, leaves, sessions)
         try:
             for loss in self.losses:
                 loss.check(self.parameters, self.buffers, _stack_trees(batches))
@@ -63,8 +61,9 @@ class Stack:
         self.replay: Replay | None = None
         device = first.draw.device
         if uses_cuda_graphs(first.model, device) and not first.optimizers.schedules:
-            adams = [stacked.adam for stacked in self.adams.values()]
-            self.replay = Replay(device, [session.draw for session in sessions], adams)
+            optimizers = [stacked.optimizer for stacked in self.optimizers.values()]
+            draws = [session.draw for session in sessions]
+            self.replay = Replay(device, draws, optimizers)
 
     def run_phases(self, batches: Sequence[Any]) -> None:
         """Run all phases of an optimiser step, and add the loss terms to the replicas' curves.
@@ -102,10 +101,11 @@ class Stack:
 
     def _step_player(self, number: int, batch: Any) -> dict[str, Tensor]:
         """Step the player of phase `number` and return the loss terms, [S] each."""
-        loss, adam = self.losses[number], self.adams[self.stage.phases[number].player.name]
+        loss = self.losses[number]
+        optimizer = self.optimizers[self.stage.phases[number].player.name]
         noise = loss.draw_noise([session.draw for session in self.sessions])
         losses, terms = loss(self.parameters, self.buffers, batch, noise)
-        adam.step(losses)
+        optimizer.step(losses)
         for session in self.sessions:
             project = session.stages[session.stage].phases[number].project
             if project is not None:
@@ -119,7 +119,7 @@ class Stack:
                 tensor.data = tensor.data.clone()
 
 
-class StackedAdam:
+class StackedOptimizer:
     """The optimiser of one player for all replicas.
 
     The moments of each replica's own optimiser become views of the stacked ones.
@@ -134,8 +134,8 @@ class StackedAdam:
         self, player: Player, leaves: list[Tensor], sessions: Sequence[TrainingSession]
     ) -> None:
         self.leaves = leaves
-        self.replicas = [session.optimizers.adams[player.name] for session in sessions]
-        self.adam = player.optimizer.build(leaves)
+        self.replicas = [session.optimizers.by_player[player.name] for session in sessions]
+        self.optimizer = player.optimizer.build(leaves)
         for replica in self.replicas:
             # Without gradients this step changes nothing. But without it, a learning-rate schedule
             # would warn that it is stepped before its optimiser.
@@ -144,15 +144,15 @@ class StackedAdam:
 
     def step(self, losses: Tensor) -> None:
         """Make a step of every replica, which minimises its loss in `losses` [S]."""
-        groups = zip(self.adam.param_groups, self.replicas[0].param_groups, strict=True)
+        groups = zip(self.optimizer.param_groups, self.replicas[0].param_groups, strict=True)
         for group, own_group in groups:
             group["lr"] = own_group["lr"]  # A schedule may have changed it.
-        self.adam.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         # A replica's loss depends on its own parameters only, so the gradient of the sum holds
         # the gradients of all losses.
         losses.sum().backward(inputs=self.leaves)  # type: ignore[no-untyped-call]
-        is_first_step = not self.adam.state
-        self.adam.step()
+        is_first_step = not self.optimizer.state
+        self.optimizer.step()
         if is_first_step:
             self._share_moments()
 
@@ -160,26 +160,33 @@ class StackedAdam:
         """Stack the moments of the replicas' optimisers, if a snapshot has set them."""
         if not self.replicas[0].state:
             return
-        parameters = [parameters_of(adam) for adam in self.replicas]
+        parameters = [parameters_of(replica) for replica in self.replicas]
         for number, leaf in enumerate(self.leaves):
             states = []
-            for adam, own in zip(self.replicas, parameters, strict=True):
-                states.append(adam.state.get(own[number], {}))
+            for replica, own in zip(self.replicas, parameters, strict=True):
+                states.append(replica.state.get(own[number], {}))
             if not all(states):  # No loss has used this parameter.
                 continue
-            moments = {name: _stack([state[name] for state in states]) for name in MOMENTS}
-            self.adam.state[leaf] = {"step": states[0]["step"], **moments}
+            moments = {
+                name: _stack([state[name] for state in states]) for name in _moments(states[0])
+            }
+            self.optimizer.state[leaf] = {"step": states[0]["step"], **moments}
         self._share_moments()
 
     def _share_moments(self) -> None:
         """Make the moments of each replica's optimiser views of the stacked ones."""
         for index, replica in enumerate(self.replicas):
             for parameter, leaf in zip(parameters_of(replica), self.leaves, strict=True):
-                if leaf not in self.adam.state:  # No loss has used this parameter.
+                if leaf not in self.optimizer.state:  # No loss has used this parameter.
                     continue
-                state = self.adam.state[leaf]
-                moments = {name: state[name][index] for name in MOMENTS}
+                state = self.optimizer.state[leaf]
+                moments = {name: state[name][index] for name in _moments(state)}
                 replica.state[parameter] = {"step": state["step"], **moments}
+
+
+def _moments(state: dict[str, Tensor]) -> list[str]:
+    """The names of an optimiser's moments of one parameter: its state without the step."""
+    return [name for name in state if name != "step"]
 
 
 def _stack_and_share(tensors_of_models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.experiment.precision import fastest
 from genae_core.experiment.step_timing import time_choices, timing_images
 from genae_core.models.base import Examples, Stage
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import ComputeConfig
 from genae_core.training.batches import Batches
 from genae_core.training.config import TrainingConfig
@@ -164,16 +165,17 @@ def loop(
     stage, examples = prepare_stage(case, model, images, device)
     x = examples.batch(np.arange(examples.count)).x
     players = {phase.player.name: phase.player for phase in stage.phases}
-    adams = {
-        name: torch.optim.Adam(
+    adams = {}
+    for name, player in players.items():
+        settings = player.optimizer
+        assert isinstance(settings, AdamConfig)
+        adams[name] = torch.optim.Adam(
             player.parameters,
-            lr=player.optimizer.learning_rate,
-            betas=(player.optimizer.beta1, player.optimizer.beta2),
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
             fused=fused or None,  # None lets torch choose
             capturable=captured,
         )
-        for name, player in players.items()
-    }
 
     draw = Draw(0, device=device)
     whole = len(x) // case.batch * case.batch

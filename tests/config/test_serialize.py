@@ -33,8 +33,8 @@ from genae_core.config.registry import OWN_PACKAGES, class_of, registered_classe
 from genae_core.data.base import DataConfig
 from genae_core.data.digits import DigitsConfig
 from genae_core.models.aae import AAEConfig
-from genae_core.models.base import AdamConfig
 from genae_core.models.config import ModelConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.models.wrapped_checkpoint import WrappedConfig
 from genae_core.nets.base import NetConfig

@@ -18,7 +18,7 @@ from genae_core.metrics.classifier import (
 from genae_core.metrics.classifier_cache import cached_classifier, load_classifier, recipe_key
 from genae_core.metrics.classifier_task import rotate
 from genae_core.metrics.classifier_training import accuracy, train_classifier
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.testing.toys import digest
 from genae_core.training.checkpoint import WEIGHTS
 from genae_core.training.config import TrainingConfig

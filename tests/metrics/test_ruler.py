@@ -24,7 +24,7 @@ from genae_core.metrics.ruler import (
     is_blind_line,
     measure_ruler,
 )
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.training.checkpoint import DESCRIPTION
 from genae_core.training.config import TrainingConfig
 

@@ -9,7 +9,8 @@ from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.models.aae import AAE, AAEConfig, sample_labelled_prior
 from genae_core.models.ae import reconstruction_loss
-from genae_core.models.base import AdamConfig, Batch
+from genae_core.models.base import Batch
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.flow import FlowPriorConfig

@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
-from genae_core.models.base import AdamConfig, Batch, Examples
+from genae_core.models.base import Batch, Examples
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.style_aae import StyleAAE, StyleAAEConfig, labelled_reconstruction_loss
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.testing.model import ModelContract

@@ -17,10 +17,11 @@ from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.models.aae import AAEConfig
 from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
-from genae_core.models.base import AdamConfig, Batch, Examples
+from genae_core.models.base import Batch, Examples
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig, flow_loss
 from genae_core.models.gmmn_ae import GMMNAEConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.two_stage import AffineDistribution, cache_codes
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.mlp import CriticConfig, GeneratorConfig, MLPConfig

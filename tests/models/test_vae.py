@@ -6,8 +6,9 @@ import torch
 
 from genae_core.distributions.base import Normal
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import AdamConfig, Batch
+from genae_core.models.base import Batch
 from genae_core.models.likelihoods import GaussianPixels
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.vae import VAE, VAEConfig, negative_denoising_bound, negative_elbo
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig

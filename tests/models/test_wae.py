@@ -7,7 +7,8 @@ from genae_core.distributions.rng import Draw
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.models.base import AdamConfig, Batch
+from genae_core.models.base import Batch
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.wae import WAEConfig, penalised_cost
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig

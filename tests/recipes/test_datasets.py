@@ -20,7 +20,7 @@ from genae_core.data.preparation import prepare
 from genae_core.data.storage import Folder
 from genae_core.data.svhn import SVHNConfig
 from genae_core.metrics.classifier import Classifier, ClassifierConfig
-from genae_core.models.base import AdamConfig
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.recipes.dataset_configs import CONFIGS, ImageSettings, dataset_config

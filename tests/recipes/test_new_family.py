@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from genae_core.config import register, require_finite, require_positive_int
 from genae_core.distributions.base import Delta
-from genae_core.models.base import AdamConfig, Autoencoder, Phase, Player, Stage, add_noise
+from genae_core.models.base import Autoencoder, Phase, Player, Stage, add_noise
+from genae_core.models.optimizers import AdamConfig
 from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import GaussianPixels
 from genae_core.nets.base import NetConfig

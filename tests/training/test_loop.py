@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from genae_core.distributions.rng import Draw
-from genae_core.models.base import AdamConfig, Examples, Phase, Player, Stage
+from genae_core.models.base import Examples, Phase, Player, Stage
+from genae_core.models.optimizers import AdamConfig
 from genae_core.training.config import TrainingConfig
 from genae_core.training.curve import NUM_POINTS, NonFiniteLossError, Point
 from genae_core.training.loop import Callbacks, fit
