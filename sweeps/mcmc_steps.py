@@ -27,6 +27,7 @@ from genae_core import recipes, sweep, tracking
 from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.config.home import home
+from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import SamplerName, StudyOptions, WrappedOptions
 
 
@@ -67,7 +68,7 @@ def main(options: Options) -> int:
         refusals[model.family, model.latent_dim] = recipes.refusals_of(model, labelled, data.shape)
         refused = {refusal.label for refusal in refusals[model.family, model.latent_dim]}
         chains = [one for one in labelled if one.label not in refused]
-        if family in wrapped and not wrapped[family].has_encoder:
+        if not (wrapped[family].has_encoder if family in wrapped else FAMILIES[family].encoder):
             chains = ancestral
         require(len(chains) > 0, f"no sampler of --samplers applies to {family}")
         return tuple(chain for _, chain in chains)

@@ -13,7 +13,7 @@ from typing import Any
 import genae_core as genae
 from genae_core import recipes, sweep
 from genae_core.config.cli import cli
-from genae_core.recipes.families import FAMILIES
+from genae_core.recipes.families import families_with_encoder
 from genae_core.recipes.options import FamilyName, StudyOptions
 
 
@@ -21,7 +21,7 @@ from genae_core.recipes.options import FamilyName, StudyOptions
 class Options(StudyOptions):
     """The flags of this study."""
 
-    families: tuple[FamilyName, ...] = tuple(FAMILIES)
+    families: tuple[FamilyName, ...] = families_with_encoder()
     """Model families to compare."""
     latent_dims: tuple[int, ...] = (10,)
     """Latent dimensions at which the families are compared."""

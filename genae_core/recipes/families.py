@@ -9,7 +9,7 @@ table import a config's class when they are called.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from genae_core import divergences, models, priors
@@ -17,7 +17,8 @@ from genae_core.config import require
 from genae_core.recipes.settings import replace_settings
 
 if TYPE_CHECKING:
-    from genae_core.models import AdamConfig, ModelConfig
+    from genae_core.divergences import Divergence
+    from genae_core.models import ModelConfig, OptimizerConfig
     from genae_core.nets import CriticConfig, NetConfig
     from genae_core.priors import PriorConfig
 
@@ -51,6 +52,8 @@ class Range(NamedTuple):
     name: str | None = None
 
 
+LEARNING_RATES = Range(5e-4, 5e-3, name="learning_rate")
+GAN_LEARNING_RATES = Range(5e-5, 5e-4, name="learning rate of a GAN")
 BETA = Range(0.1, 2.0)
 WAE_WEIGHT = Range(1.0, 1000.0, name="wae_weight")
 
@@ -62,6 +65,11 @@ class Family:
     Args:
         config: The config's class, or a function that makes the config. A family with one stage
             takes latent_dim, net and optimizer. A family with two stages takes an autoencoder.
+        encoder: Whether the family has an encoder. Without one there is no chain, and the samples
+            of a trial are draws from the prior.
+        in_image_space: Whether the family is a generator that is judged by the images it makes.
+        optimizer: Makes the family's own optimiser, with which it is trained instead of the
+            dataset's. --learning-rate changes its learning rate.
         two_stage: Whether a second stage fits a distribution to the codes of an autoencoder.
         priors: The names of the priors that the family takes, the default one first. Empty if the
             family has no prior to choose.
@@ -69,16 +77,21 @@ class Family:
             "allowed": there is none unless a study varies the noise.
         critic: Whether the dataset's recipe chooses the critic.
         unused: The config's fields that have no effect in this family.
+        learning_rates: The learning rates that search.py proposes.
         searched: The settings that search.py varies, in addition to the latent dimension, the
             learning rate, the prior and the noise.
     """
 
     config: Callable[..., "ModelConfig"]
+    encoder: bool = True
+    in_image_space: bool = False
+    optimizer: "Callable[[], OptimizerConfig] | None" = None
     two_stage: bool = False
     priors: tuple[PriorName, ...] = ()
     noise: Literal["none", "allowed", "needed"] = "none"
     critic: bool = False
     unused: tuple[str, ...] = ()
+    learning_rates: Range = LEARNING_RATES
     searched: Mapping[str, Range] = field(default_factory=dict)
 
 
@@ -86,8 +99,35 @@ def _vae(**values: Any) -> "ModelConfig":
     return models.VAEConfig(**values)
 
 
+def _adam(
+    learning_rate: float, beta1: float, beta2: float = 0.999
+) -> Callable[[], "OptimizerConfig"]:
+    return lambda: models.AdamConfig(learning_rate=learning_rate, beta1=beta1, beta2=beta2)
+
+
 def _aae(**values: Any) -> "ModelConfig":
     return models.AAEConfig(**values)
+
+
+def _gan(divergence: "Divergence", **values: Any) -> "ModelConfig":
+    return models.GANConfig(
+        divergence=divergence, critic=models.critic_like(values["net"]), **values
+    )
+
+
+def _image_space(
+    divergence: "Callable[[], Divergence]", optimizer: Callable[[], "OptimizerConfig"], **row: Any
+) -> Family:
+    """The row of a `GANConfig` with this divergence."""
+    return Family(
+        config=lambda **values: _gan(divergence(), **values),
+        encoder=False,
+        in_image_space=True,
+        optimizer=optimizer,
+        priors=SAMPLE_PRIORS,
+        learning_rates=GAN_LEARNING_RATES,
+        **row,
+    )
 
 
 FAMILIES: dict[str, Family] = {
@@ -119,6 +159,18 @@ FAMILIES: dict[str, Family] = {
     "adv_ae": Family(config=lambda **values: models.AdvAEConfig(**values), two_stage=True),
     "gmmn_ae": Family(config=lambda **values: models.GMMNAEConfig(**values), two_stage=True),
     "ex_post_ae": Family(config=lambda **values: models.ExPostAEConfig(**values), two_stage=True),
+    "gan": _image_space(lambda: divergences.FDivergence(), _adam(2e-4, 0.5)),
+    "f_gan": _image_space(lambda: divergences.FDivergence(kind="kl"), _adam(2e-4, 0.5)),
+    "ls_gan": _image_space(lambda: divergences.LeastSquares(), _adam(2e-4, 0.5)),
+    "wgan": _image_space(
+        lambda: divergences.Wasserstein(constraint="clip"), lambda: models.RMSPropConfig()
+    ),
+    "wgan_gp": _image_space(lambda: divergences.Wasserstein(), _adam(1e-4, 0.0, 0.9)),
+    "gmmn": _image_space(
+        lambda: divergences.MMD(kernel="rbf", bandwidth=0.25, estimator="biased", root=True),
+        _adam(1e-3, 0.9),
+        unused=("critic", "critic_optimizer"),
+    ),
 }
 PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017
 
@@ -131,6 +183,8 @@ class Parts:
         net: The encoder and the decoder.
         critic: The critic of adversarial families.
         optimizer: Adam for the reconstruction or the ELBO.
+        learning_rate: The learning rate that the user or a search has chosen; None is that of the
+            optimiser.
         noise: The standard deviation of the corruption.
         prior: The name of the prior; None is the family's default.
         settings: Values of the family's own settings, by dotted name.
@@ -138,7 +192,8 @@ class Parts:
 
     net: "NetConfig"
     critic: "CriticConfig"
-    optimizer: "AdamConfig"
+    optimizer: "OptimizerConfig"
+    learning_rate: float | None = None
     noise: float = 0.0
     prior: PriorName | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -180,12 +235,31 @@ def shared_fields(
     base: dict[str, Any] = {
         "latent_dim": latent_dim,
         "net": parts.net,
-        "optimizer": parts.optimizer,
+        "optimizer": optimizer_of(family, parts),
     }
     if family.two_stage:
         return {"autoencoder": models.AEConfig(**base)}
     noise = {} if family.noise == "none" else {"noise": parts.noise}
     return {**base, **noise, **({"prior": PRIORS[prior]()} if family.priors else {})}
+
+
+def optimizer_of(family: Family, parts: Parts) -> "OptimizerConfig":
+    """The family's optimiser: its own or the dataset's, with the chosen learning rate."""
+    optimizer: Any = parts.optimizer if family.optimizer is None else family.optimizer()
+    if parts.learning_rate is not None:
+        optimizer = replace(optimizer, learning_rate=parts.learning_rate)
+    chosen: OptimizerConfig = optimizer
+    return chosen
+
+
+def families_with_encoder() -> tuple[str, ...]:
+    """The names of the families that have a chain."""
+    return tuple(name for name, family in FAMILIES.items() if family.encoder)
+
+
+def families_in_image_space() -> tuple[str, ...]:
+    """The names of the families whose generator is judged by the images it makes."""
+    return tuple(name for name, family in FAMILIES.items() if family.in_image_space)
 
 
 def families_that_need_noise() -> tuple[str, ...]:

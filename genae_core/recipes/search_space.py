@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
-from genae_core.models.optimizers import AdamConfig
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import (
     FAMILIES,
@@ -16,12 +15,12 @@ from genae_core.recipes.families import (
     PriorName,
     Range,
     family_config,
+    optimizer_of,
 )
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.study import study_experiment, study_parts
 
 LATENT_DIMS = (4, 64)
-LEARNING_RATES = Range(5e-4, 5e-3)
 NOISES = (0.1, 1.0)
 # A search records fewer steps than the studies: the evaluation takes half of a cell's time.
 RECORD = (0, 1, 2, 5, 10)
@@ -49,7 +48,8 @@ def suggest_cell(options: StudyOptions, trial: SuggestingTrial) -> None:
     """
     family = trial.suggest_categorical("family", list(options.families))
     trial.suggest_int("latent_dim", *LATENT_DIMS, log=True)
-    trial.suggest_float("learning_rate", LEARNING_RATES.low, LEARNING_RATES.high, log=True)
+    rates = FAMILIES[family].learning_rates
+    trial.suggest_float(_rate_coordinate(family), rates.low, rates.high, log=True)
     priors = _priors(family)
     if priors:
         trial.suggest_categorical(_prior_coordinate(family), priors)
@@ -71,7 +71,7 @@ def usual_cell(options: StudyOptions, family: str, latent_dim: int) -> dict[str,
     cell: dict[str, Any] = {
         "family": family,
         "latent_dim": latent_dim,
-        "learning_rate": parts.optimizer.learning_rate,
+        _rate_coordinate(family): optimizer_of(FAMILIES[family], parts).learning_rate,
     }
     priors = _priors(family)
     if priors:
@@ -102,7 +102,7 @@ def search_experiment(options: StudyOptions, cell: dict[str, Any]) -> Experiment
     }
     parts = replace(
         parts,
-        optimizer=AdamConfig(learning_rate=cell["learning_rate"], beta1=parts.optimizer.beta1),
+        learning_rate=cell[_rate_coordinate(family)],
         noise=cell.get("noise", parts.noise),
         prior=next((value for name, value in cell.items() if name.startswith(PRIOR)), None),
         settings={**parts.settings, **searched},
@@ -135,6 +135,11 @@ def check_space(options: StudyOptions) -> None:
         usual = usual_cell(options, family, LATENT_DIMS[0])
         for ends in (low, high):
             search_experiment(options, {**usual, **ends})
+
+
+def _rate_coordinate(family: str) -> str:
+    """The name of the learning rate's coordinate."""
+    return FAMILIES[family].learning_rates.name or "learning_rate"
 
 
 def _priors(family: str) -> tuple[PriorName, ...]:

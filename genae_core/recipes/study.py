@@ -1,10 +1,10 @@
 """The experiment of one cell of a study, from the study's flags and the dataset's recipe."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
-from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import NetConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
@@ -12,6 +12,7 @@ from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES, Parts, family_config
 from genae_core.recipes.family_settings import describe_settings, settings_by_family
 from genae_core.recipes.options import NOISE, StudyOptions
+from genae_core.samplers.ancestral import Ancestral
 from genae_core.samplers.config import ChainConfig
 
 
@@ -29,9 +30,7 @@ def study_parts(options: StudyOptions, family: str) -> Parts:
         ValueError: The flags do not fit the dataset or the family.
     """
     recipe = dataset_recipe(options)
-    net, optimizer = recipe.net, recipe.optimizer
-    if options.learning_rate is not None:
-        optimizer = AdamConfig(learning_rate=options.learning_rate, beta1=optimizer.beta1)
+    net = recipe.net
     if options.net is not None:
         net = _chosen_net(options.net, net)
     if options.net_width is not None:
@@ -46,7 +45,8 @@ def study_parts(options: StudyOptions, family: str) -> Parts:
     return Parts(
         net=net,
         critic=recipe.critic,
-        optimizer=optimizer,
+        optimizer=recipe.optimizer,
+        learning_rate=options.learning_rate,
         noise=noise if FAMILIES[family].noise == "needed" else 0.0,
         settings=settings_by_family(options.assignments, options.families).get(family, {}),
     )
@@ -71,7 +71,8 @@ def study_experiment(
         options: The study's flags.
         family: The family's name in FAMILIES.
         latent_dim: The dimension of the latent codes.
-        chains: The configs of the chains that run over the trained model.
+        chains: The configs of the chains that run over the trained model. A family without an
+            encoder has no chain; draws from its prior take their place.
         parts: The parts of the family; None takes those of `study_parts`.
 
     Returns:
@@ -88,16 +89,30 @@ def study_experiment(
         data=recipe.data,
         model=family_config(family, latent_dim, parts or study_parts(options, family)),
         training=training,
-        chains=chains,
+        chains=chains if FAMILIES[family].encoder else draws_like(chains),
         classifier=recipe.classifier,
     )
 
 
+def draws_like(chains: Sequence[ChainConfig]) -> tuple[ChainConfig, ...]:
+    """Draws from the prior in as many chains and with the same normalisation as these chains."""
+    draws = (
+        replace(chain, sampler=Ancestral(), fitted_prior=None, record=(0,)) for chain in chains
+    )
+    return tuple(dict.fromkeys(draws))
+
+
 def print_settings(options: StudyOptions) -> None:
-    """Print which of the chosen families take each setting of --set.
+    """Print which of the chosen families take each setting of --set, and which have no chain.
 
     Args:
         options: The study's flags.
     """
     for line in describe_settings(options.assignments, options.families):
         print(line)
+    alone = [family for family in options.families if not FAMILIES[family].encoder]
+    if alone:
+        print(
+            f"chain:  n/a for {', '.join(alone)}, which have no encoder: their samples are draws "
+            "from the prior (step 0)"
+        )
