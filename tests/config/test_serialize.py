@@ -91,9 +91,10 @@ def _filled(kind: type, every: bool = False) -> Any:
     }
     config = kind(**required)
     for field in dataclasses.fields(kind) if every else ():
-        # A later field with its default value is left out of files.
-        other = not field.default if isinstance(field.default, bool) else _value(hints[field.name])
         try:
+            # A later field with its default value is left out of files.
+            is_switch = isinstance(field.default, bool)
+            other = not field.default if is_switch else _value(hints[field.name])
             config = dataclasses.replace(config, **{field.name: other})
         except (ValueError, AssertionError):
             continue  # outside this field's range, or not a config's type
