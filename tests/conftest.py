@@ -1,5 +1,6 @@
 """What every test shares: one thread, plain asserts in the contracts, the order, and the skips."""
 
+import gc
 import os
 import signal
 import socket
@@ -55,6 +56,17 @@ def silent() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(5)
         yield int(listener.getsockname()[1])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from the modules and the tests, which live to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -54,12 +54,14 @@ def other_files() -> dict[str, bytes]:
     files = {"EPS": EPS, **OTHERS}
     kinds = sorted(set(Image.SAVE) - {*FORMATS, "MPO"})
     for kind, mode in itertools.product(kinds, ("RGB", "L", "1", "P", "RGBA")):
+        if kind in files:
+            continue
         with (
             contextlib.suppress(OSError, ValueError, KeyError, TypeError),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore", DeprecationWarning)  # Some formats are old.
-            files.setdefault(kind, encode(paint(1).convert(mode), kind))
+            files[kind] = encode(paint(1).convert(mode), kind)
     return files
 
 
