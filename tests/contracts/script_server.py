@@ -31,14 +31,28 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPLORER = ROOT / "dashboards" / "explorer" / "build.py"
 # What a trial imports, without Ray.
 TRIAL = (
+    "genae_core.priors.flow",
     "genae_core.sweep.worker",
+    "arviz_stats.base.array",
     "mlflow.store.tracking.sqlalchemy_store",
     "pandas",
     "pyarrow",
+    "sklearn.mixture",
     "sqlalchemy.dialects.sqlite",
 )
 # What is imported only once it is used.
-LATER = ("ray.data", "torch._dynamo", "matplotlib.pyplot")
+LATER = (
+    "genae_core.sweep.tune",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.pyplot",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "opentelemetry.exporter.prometheus",
+    "ray.dashboard.optional_deps",
+    "ray.data",
+    "sklearn.datasets",
+    "torch._dynamo",
+    "typeguard",
+)
 
 
 def import_all(variables: set[str]) -> None:
