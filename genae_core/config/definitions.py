@@ -126,6 +126,13 @@ def is_installed(file: Path) -> bool:
     """Whether a file belongs to Python itself or to an installed package, here or elsewhere."""
     if set(INSTALLED) & set(file.parts):
         return True
+    folders = _installed_folders()
+    return any(folder in folders for folder in file.resolve().parents)
+
+
+@functools.cache
+def _installed_folders() -> frozenset[Path]:
+    """The folders of Python's own modules and of installed packages."""
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     paths = sysconfig.get_paths()
     places = [
@@ -133,8 +140,7 @@ def is_installed(file: Path) -> bool:
         *site.getsitepackages(),
         site.getusersitepackages(),
     ]
-    folders = {Path(place).resolve() for place in places}
-    return any(folder in folders for folder in file.resolve().parents)
+    return frozenset(Path(place).resolve() for place in places)
 
 
 @functools.cache
