@@ -147,18 +147,24 @@ def _start(
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(open_place)
         try:
-            ray_cluster.connect(options.ray_address, trials=_small_trials(plan, options))
+            ray_cluster.connect(options.ray_address, workers=_first_workers(plan, options))
         finally:
             place = opening.result()
     return place
 
 
-def _small_trials(plan: Plan, options: LaunchOptions) -> int:
-    """The number of trials that run on one CPU alone; 0 if they need more."""
+def _first_workers(plan: Plan, options: LaunchOptions) -> int:
+    """The number of workers that trials of one CPU need at first; 0 if a trial needs more.
+
+    A measurement before them needs one more, because Ray keeps its worker for a while.
+    """
     if options.cpus_per_trial > 1 or options.gpus > 0 or plan.max_trials == 0:
         return 0
     limits = (plan.max_trials, options.trials_in_parallel)
-    return min((limit for limit in limits if limit is not None), default=usable_cpus())
+    trials = min((limit for limit in limits if limit is not None), default=usable_cpus())
+    stacks = options.seeds_together == "auto" and len(options.seeds) > 1
+    measures = options.precision == "auto" or options.memory_per_trial is not None or stacks
+    return trials + measures
 
 
 def _run(start: Callable[[], SweepPlace], plan: Plan, options: LaunchOptions, tell: Tell) -> None:

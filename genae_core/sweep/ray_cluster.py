@@ -30,21 +30,21 @@ WATCH_S = 0.5
 _STOP_WATCHING: list[threading.Event] = []  # the ends of the watches that run
 # What a new worker imports before it gets a task, so that a trial begins at once.
 PRELOADED = "genae_core.sweep.tune"
-FEW_CPUS = 2  # so few workers start in any case
+FIRST_WORKERS = "--num_prestart_python_workers="  # the argument of Ray's raylet
 _OWN: list[bool] = []  # holds True while this process has a cluster that `connect` has started
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data by default
 
 
-def connect(address: str | None, num_cpus: int | None = None, trials: int = 0) -> int:
+def connect(address: str | None, num_cpus: int | None = None, workers: int = 0) -> int:
     """Join a cluster, or start one on this machine. Returns the number of nodes.
 
     Args:
         address: The cluster to join. None means RAY_ADDRESS; if that is not set, a new cluster
             is started, with the memory that is free for this process.
         num_cpus: The number of CPUs of a new cluster; None takes all that this process may use.
-        trials: The number of trials of one CPU that will run, so that a new cluster starts their
-            workers at once.
+        workers: The number of workers of one CPU that will be needed, of which a new cluster
+            starts as many as it has CPUs at once.
 
     Raises:
         ValueError: No cluster answers at the address.
@@ -65,13 +65,14 @@ def connect(address: str | None, num_cpus: int | None = None, trials: int = 0) -
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             memory = divide_memory()
             _make_token()
-            with _only_what_runs_tasks(ray):
+            first = min(cpus, workers)
+            with _only_what_runs_tasks(ray, first):
                 ray.init(
                     address="local",
                     num_cpus=cpus,
                     object_store_memory=memory.object_store,
                     _memory=memory.tasks,
-                    _system_config=_first_workers(cpus, trials),
+                    _system_config=_first_workers(first),
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="ERROR",
@@ -86,15 +87,14 @@ def connect(address: str | None, num_cpus: int | None = None, trials: int = 0) -
     return len(nodes())
 
 
-def _first_workers(cpus: int, trials: int) -> dict[str, Any]:
-    """The settings of a new cluster that say which workers it starts at once.
+def _first_workers(workers: int) -> dict[str, Any]:
+    """The settings of a new cluster that starts so many workers at once.
 
-    Ray starts one for each CPU or none. It starts them if the trials need them all, or if they are
-    few. They import what a trial needs while this process reads the data.
+    They import what a trial needs while this process reads the data.
     """
     return {
-        "prestart_worker_first_driver": 0 < cpus <= (max(trials, FEW_CPUS) if trials else 0),
-        "preload_python_modules": [PRELOADED] if trials else [],
+        "prestart_worker_first_driver": workers > 0,
+        "preload_python_modules": [PRELOADED] if workers else [],
     }
 
 
@@ -129,24 +129,32 @@ def _no_cluster(where: str, error: Exception) -> ValueError:
 
 
 @contextlib.contextmanager
-def _only_what_runs_tasks(ray: ModuleType) -> Iterator[None]:
-    """In this context, a new cluster is only what runs tasks.
+def _only_what_runs_tasks(ray: ModuleType, workers: int) -> Iterator[None]:
+    """In this context, a new cluster is only what runs tasks, with so many workers at first.
 
     A private cluster never grows, nobody reads its workers' logs, and no dashboard is asked for.
     Ray would start an autoscaler, a reader of logs and a dashboard's server for them all the same,
     three processes of 100 MB, and `ray.init` has no arguments that leave them out. Its agent would
-    wait for four seconds for a port that another Ray of this machine has.
+    wait for four seconds for a port that another Ray of this machine has. It would start a worker
+    for each CPU, or none.
     """
     parameters, services = ray._private.parameter, ray._private.services
-    before = parameters.RayParams, services.start_api_server
+    before = parameters.RayParams, services.start_api_server, services.start_ray_process
+
+    def start(command: list[str], *arguments: Any, **more: Any) -> Any:
+        known = [word for word in command if not word.startswith(FIRST_WORKERS)]
+        said = [f"{FIRST_WORKERS}{workers}"] if len(known) < len(command) else []
+        return before[2](known + said, *arguments, **more)
+
     parameters.RayParams = partial(
         before[0], no_monitor=True, include_log_monitor=False, dashboard_agent_listen_port=0
     )
     services.start_api_server = lambda *_, **__: ("", None)
+    services.start_ray_process = start
     try:
         yield
     finally:
-        parameters.RayParams, services.start_api_server = before
+        parameters.RayParams, services.start_api_server, services.start_ray_process = before
 
 
 def _make_token() -> None:

@@ -148,15 +148,30 @@ def test_joining_a_cluster_leaves_the_handler_of_sigterm(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("cpus", "trials", "starts"),
-    [(1, 1, True), (2, 1, True), (4, 4, True), (8, 12, True), (64, 12, False), (2, 0, False)],
+    ("cpus", "workers", "starts"), [(1, 1, 1), (2, 1, 1), (4, 5, 4), (64, 12, 12), (2, 0, 0)]
 )
-def test_the_workers_of_a_new_cluster_start_at_once_if_the_trials_need_them(
-    cpus: int, trials: int, starts: bool
+def test_a_new_cluster_starts_the_workers_that_the_trials_need(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, workers: int, starts: int
 ) -> None:
-    settings = ray_cluster._first_workers(cpus, trials)
-    assert settings["prestart_worker_first_driver"] == starts
-    assert settings["preload_python_modules"] == (["genae_core.sweep.tune"] if trials else [])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_cluster, "_OWN", [])
+    ray = ray_cluster.import_ray()
+    services = ray._private.services
+    commands: list[list[str]] = []
+    settings: dict[str, Any] = {}
+
+    def init(**arguments: Any) -> None:
+        settings.update(arguments["_system_config"])
+        services.start_ray_process(["gcs", "--x=1"], "gcs_server")
+        services.start_ray_process(["raylet", f"{ray_cluster.FIRST_WORKERS}{cpus}"], "raylet")
+
+    monkeypatch.setattr(services, "start_ray_process", lambda words, _: commands.append(words))
+    monkeypatch.setattr(ray, "init", init)
+    set_nodes(monkeypatch, TWO)
+    ray_cluster.connect(None, cpus, workers=workers)
+    assert commands == [["gcs", "--x=1"], ["raylet", f"--num_prestart_python_workers={starts}"]]
+    assert settings["prestart_worker_first_driver"] == (starts > 0)
+    assert settings["preload_python_modules"] == (["genae_core.sweep.tune"] if starts else [])
     assert importlib.util.find_spec(ray_cluster.PRELOADED) is not None
 
 
