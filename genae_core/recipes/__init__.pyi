@@ -27,6 +27,10 @@ from .flowae_table import draw_codes as draw_codes
 from .flowae_table import flowae_experiment as flowae_experiment
 from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
+from .gaussian_tables import fit_rows as fit_rows
+from .gaussian_tables import gradient_rows as gradient_rows
+from .gaussian_tables import print_fit_rows as print_fit_rows
+from .gaussian_tables import print_gradient_rows as print_gradient_rows
 from .options import DataOptions as DataOptions
 from .options import StudyOptions as StudyOptions
 from .options import WrappedOptions as WrappedOptions

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from genae_core.config import to_strict_json
 
@@ -53,7 +54,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         print(f"ruler: {ruler}")
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows as a JSON list, and print the path."""
+def write_rows(rows: Sequence[Any], path: Path) -> None:
+    """Write the rows, which are dataclasses, as a JSON list, and print the path."""
     path.write_text(to_strict_json([asdict(row) for row in rows]))
     print(f"rows:   {path}")

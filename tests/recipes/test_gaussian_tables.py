@@ -1,0 +1,41 @@
+"""The tables f_gan_1d and saturation, at small size."""
+
+import numpy as np
+import pytest
+
+from genae_core.divergences.f_divergence import FUNCTIONS, FDivergence
+from genae_core.divergences.wasserstein import Wasserstein
+from genae_core.recipes import gaussian_tables
+from genae_core.recipes.gaussian_tables import best_gaussian, fit_gaussian, generator_gradient
+
+
+def test_the_best_gaussian_of_the_kl_divergence_has_the_moments_of_the_mixture() -> None:
+    """KL(p || q) over Gaussians q is least at the mean and the variance of p."""
+    mean = sum(share * middle for share, middle, _ in gaussian_tables.MIXTURE)
+    second = sum(share * (middle**2 + sd**2) for share, middle, sd in gaussian_tables.MIXTURE)
+    assert best_gaussian("kl") == pytest.approx((mean, np.sqrt(second - mean**2)), abs=1e-4)
+
+
+def test_the_kinds_go_from_seeking_a_mode_to_covering_all() -> None:
+    kinds = ("reverse_kl", "squared_hellinger", "jensen_shannon", "kl", "pearson")
+    deviations = [best_gaussian(kind)[1] for kind in kinds]  # type: ignore[arg-type]
+    assert deviations == sorted(deviations)
+    assert set(FUNCTIONS) == {*kinds, "gan"}
+    # The divergence of the GAN is that of Jensen and Shannon but for a constant.
+    assert best_gaussian("gan") == pytest.approx(best_gaussian("jensen_shannon"), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_bound_is_optimised_to_the_best_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussian_tables, "BATCH", 100)
+    monkeypatch.setattr(gaussian_tables, "FIT_STEPS", 300)
+    assert fit_gaussian("kl", 0) == pytest.approx(best_gaussian("kl"), abs=0.03)
+
+
+@pytest.mark.slow
+def test_only_the_saturating_generator_loses_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussian_tables, "BATCH", 100)
+    monkeypatch.setattr(gaussian_tables, "SATURATION_STEPS", 300)
+    assert generator_gradient(FDivergence(saturating=True), 0) < 1e-3
+    assert generator_gradient(FDivergence(), 0) > 0.3
+    assert 0.3 < generator_gradient(Wasserstein(), 0) < 2
