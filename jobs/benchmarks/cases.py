@@ -12,10 +12,13 @@ from genae_core.data.base import Split
 from genae_core.data.image_folder import ImageFolderConfig
 from genae_core.data.mnist import MNISTConfig
 from genae_core.distributions.rng import Draw
+from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.aae import AAEConfig
 from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
+from genae_core.models.gan import GANConfig
+from genae_core.models.image_generator import critic_like
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.dcgan import DCGANConfig
@@ -97,6 +100,38 @@ def wgan_step(model: Any, u: Tensor, adams: Adams, draw: Draw) -> None:
     move(adams["generator"], -model.critic(model.generator(torch.randn_like(u)), draw).mean())
 
 
+def gan_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
+    """A critic step and a step of the non-saturating generator (Goodfellow et al. 2014,
+    algorithm 1), on images."""
+    with torch.no_grad():
+        made = generated(model, len(x), x.device)
+    loss = F.softplus(-model.critic(x, draw)).mean() + F.softplus(model.critic(made, draw)).mean()
+    move(adams["critic"], loss)
+    made = generated(model, len(x), x.device)
+    move(adams["generator"], F.softplus(-model.critic(made, draw)).mean())
+
+
+def image_wgan_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
+    """Five critic steps with a gradient penalty and one generator step, on images
+    (Gulrajani et al. 2017, algorithm 1)."""
+    for _ in range(5):
+        with torch.no_grad():
+            made = generated(model, len(x), x.device)
+        share = torch.rand(len(x), 1, 1, 1, device=x.device)
+        between = (share * x + (1 - share) * made).requires_grad_()
+        score = model.critic(between, draw).sum()
+        (slope,) = torch.autograd.grad(score, between, create_graph=True)
+        penalty = 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        loss = model.critic(made, draw).mean() - model.critic(x, draw).mean() + penalty
+        move(adams["critic"], loss)
+    move(adams["generator"], -model.critic(generated(model, len(x), x.device), draw).mean())
+
+
+def generated(model: Any, count: int, device: torch.device) -> Tensor:
+    """Images that the model's generator makes, [count, C, H, W]."""
+    return torch.sigmoid(model.generator(torch.randn(count, model.latent_dim, device=device)))
+
+
 def move(adam: torch.optim.Adam, loss: Tensor) -> None:
     adam.zero_grad(set_to_none=True)
     loss.backward(inputs=[p for group in adam.param_groups for p in group["params"]])  # type: ignore[no-untyped-call]
@@ -125,6 +160,19 @@ CASES = {
     ),
     "dcgan64": Case(
         VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step, images=6_000
+    ),
+    "gan_mlp": Case(GANConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 6, gan_step),
+    "wgan_gp_dcgan": Case(
+        GANConfig(
+            latent_dim=10,
+            net=DCGANConfig(width=32),
+            critic=critic_like(DCGANConfig(width=32)),
+            divergence=Wasserstein(),
+        ),
+        DIGITS,
+        64,
+        2,
+        image_wgan_step,
     ),
 }
 

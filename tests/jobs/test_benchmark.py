@@ -201,7 +201,9 @@ def test_a_step_captured_by_hand_reads_its_inputs_and_keeps_its_tensors(
     assert [replay.tolist() for replay in replays] == [[5.0, 5.0]]
 
 
-@pytest.mark.parametrize("name", ["mlp", "aae_mlp", "adv_ae_mlp", "adv_ae_wgan", "dcgan64"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "aae_mlp", "adv_ae_mlp", "adv_ae_wgan", "dcgan64", "gan_mlp", "wgan_gp_dcgan"]
+)
 def test_the_work_of_every_case_is_counted(jobs: tuple[ModuleType, ModuleType], name: str) -> None:
     """A round's is its steps'."""
     train = importlib.import_module("benchmarks.train")
