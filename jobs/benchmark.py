@@ -70,8 +70,9 @@ class Options:
     logging costs a trial. startup: from the command of a sweep to its first trial. overhead:
     launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this machine.
     explorer: building, opening and playing the page of a thousand runs in Chromium. settle: how
-    often --until-settled finds the best of 16 cells, and with how few trials, on a thousand
-    generated sweeps. all: all of these, which takes more than an hour."""
+    often --until-settled finds the best of 16 cells, the best steps of 4 and the order of 4
+    families, and with how few trials, on generated sweeps. all: all of these, which takes more
+    than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3

@@ -1,6 +1,7 @@
 """Numbers, coordinates and names as people read them."""
 
 import math
+from collections.abc import Mapping
 
 
 def decimals(value: float) -> int:
@@ -21,6 +22,19 @@ def format_value(value: object) -> str:
     ('0.25', '0.333', '10', 'ring')
     """
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def coordinate_words(values: Mapping[str, object]) -> str:
+    """Return a cell's coordinates as text: the family first, the others by name.
+
+    >>> coordinate_words({"noise": 0.5, "family": "vae"})
+    'vae noise=0.5'
+    """
+    names = sorted(values, key=lambda name: (name != "family", name))
+    return " ".join(
+        str(values[name]) if name == "family" else f"{name}={format_value(values[name])}"
+        for name in names
+    )
 
 
 def class_words(name: str) -> str:

@@ -204,8 +204,8 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
     """
     if manifest := _manifest(folder, options):
         return bool(manifest.get("together", False))
-    if all(cell.training is None for cell in sweep.cells.values()):
-        return False
+    if options.until_settled or all(cell.training is None for cell in sweep.cells.values()):
+        return False  # a trial has one seed, or no training
     if options.seeds_together != "auto" or len(options.seeds) == 1:
         return options.seeds_together == "yes"
     if isinstance(splits.train.images, StreamedImages):

@@ -9,7 +9,7 @@ from genae_core import config
 from genae_core.data.base import Splits
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.nets.base import ComputeConfig
-from genae_core.report.formatting import format_value
+from genae_core.report.formatting import coordinate_words
 
 Params = dict[str, Any]
 # A search passes the experiment to its trials as JSON, under this key of the params.
@@ -31,12 +31,8 @@ def cell_key(params: Params) -> str:
 
 def cell_label(params: Params) -> str:
     """The trial's coordinates for people: the family first, the others by name, its only seed."""
-    values = coordinates(params)
-    words = [
-        str(values[name]) if name == "family" else f"{name}={format_value(values[name])}"
-        for name in sorted(values, key=lambda name: (name != "family", name))
-    ]
-    return " ".join([*words, *([f"seed={params[ONE_SEED]}"] if ONE_SEED in params else [])])
+    words = coordinate_words(coordinates(params))
+    return f"{words} seed={params[ONE_SEED]}" if ONE_SEED in params else words
 
 
 def values_of(grid: Sequence[Params]) -> dict[str, list[Any]]:

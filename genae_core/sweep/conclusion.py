@@ -4,7 +4,6 @@ Everything comes from the sweep's folder and the tracking store, so that the end
 whatever has ended the trials. A step that fails is named, and the next one still runs.
 """
 
-import json
 import math
 import threading
 import time
@@ -18,9 +17,8 @@ from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
 from genae_core.data import durable
 from genae_core.report import plots, tables
+from genae_core.report.decision import decision_lines, plain_label, read_decision
 from genae_core.report.summary_run import OWN_CURVES, publish
-from genae_core.sweep.cells import cell_label
-from genae_core.sweep.decision import describe_decision, read_decision
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, SweepPlace
 from genae_core.sweep.separate_process import describe
@@ -152,7 +150,8 @@ class _Results:
         table: The table of the runs that have finished.
         times: A line about the seconds that training and sampling took.
         failures: The label of each failed trial, with the reason.
-        decision: What a sweep with --until-settled has decided, in words; otherwise empty.
+        decision: What a sweep with --until-settled has decided, in words, now or in an earlier
+            launch; otherwise empty.
     """
 
     def __init__(
@@ -165,8 +164,8 @@ class _Results:
         self.runs: list[StoredRun] | None = None
         self.table = self.times = ""
         self.failures = outcome.failures
-        decision = read_decision(place.folder) if options.until_settled else None
-        self.decision = describe_decision(decision, _label) if decision else ""
+        decision = read_decision(place.folder)
+        self.decision = "\n".join(decision_lines(decision, plain_label)) if decision else ""
 
     def deliver(self, patience: float, say: Say) -> None:
         """Deliver what the trials could not deliver."""
@@ -217,6 +216,8 @@ class _Results:
         outcome = self.outcome
         if self.table:
             say(f"\n{self.table}\n")
+        if self.decision:
+            say(f"{self.decision}\n")
         # After --fail-fast all failures have the same reason.
         for cell, reason in self.failures[:1] if outcome.failed_fast else self.failures:
             say(f"failed: {cell}: {redact(reason)}")
@@ -227,8 +228,6 @@ class _Results:
         )
         if self.times:
             say(self.times)
-        if self.decision:
-            say(self.decision)
         self._print_places()
 
     def _finished(self) -> str:
@@ -258,12 +257,7 @@ def _failures(runs: Iterable[StoredRun]) -> list[tuple[str, str]]:
     reasons = {
         run.tags["cell"]: run.tags.get("error", "") for run in runs if run.status == "FAILED"
     }
-    return [(_label(cell), reason) for cell, reason in reasons.items()]
-
-
-def _label(cell: str) -> str:
-    """The words for a cell's key."""
-    return cell_label(json.loads(cell))
+    return [(plain_label(cell), reason) for cell, reason in reasons.items()]
 
 
 def _how_to_see(uri: str) -> str:

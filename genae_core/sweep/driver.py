@@ -30,13 +30,13 @@ from genae_core.data.roots import locate_root
 from genae_core.sweep import autotune, preparation, ray_cluster, sweep_folder
 from genae_core.sweep.cells import cell_label
 from genae_core.sweep.conclusion import OnEnd, conclude
-from genae_core.sweep.cost import projected_cost
+from genae_core.sweep.cost import bound_hours, check_first_round, projected_cost
 from genae_core.sweep.memory_limit import SMALLEST_TRIAL, measure_idle
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.own_classes import check_sendable, classes_to_send
-from genae_core.sweep.plan import Outcome, Plan, PreparedSweep, SweepPlace
+from genae_core.sweep.plan import Curves, Outcome, Plan, PreparedSweep, SweepPlace
 from genae_core.sweep.separate_process import Ending, Tell, can_fork, leave, run_apart, run_here
-from genae_core.sweep.settling import ROUNDS
+from genae_core.sweep.settling import rounds_from
 from genae_core.sweep.worker import PROGRESS
 from genae_core.tracking.mlflow_store import (
     FEATURES_PRECISION,
@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     from genae_core.sweep.study_copy import StudyCopy
 
 REFUSED = 2  # the exit code of a sweep that ends before any training
+# What --question asks for, in words.
+ASKED = {
+    "best-cell": "the best cell",
+    "best-step": "the best step of each cell",
+    "family-order": "the order of the families",
+}
 TRACEBACK = "traceback.txt"  # in the sweep's folder, or in GENAE_HOME before there is a sweep
 
 
@@ -265,10 +271,10 @@ def _locate_data(plan: Plan) -> Plan:
 def print_plan(study: str, plan: Plan, options: LaunchOptions) -> None:
     """Print the trials that would run."""
     cells, chains = len(plan.grid), len(next(iter(plan.cells.values())).chains)
-    seeds = ROUNDS[0] if options.until_settled else len(options.seeds)
-    then = (
-        " at first, and more for the cells that may be the best" if options.until_settled else ""
-    )
+    seeds, then = len(options.seeds), ""
+    if options.until_settled:
+        seeds = rounds_from(seeds)[0]
+        then = f" at first, and more where the question {options.question} is open"
     print(
         f"{study}: {cells} trials x {seeds} seeds x {chains} chain configs = "
         f"{cells * seeds * chains} runs{then}"
@@ -317,7 +323,26 @@ def _prepare(plan: Plan, place: SweepPlace, options: LaunchOptions) -> PreparedS
         sweep = replace(sweep, features=features, tags=tags)
         stacked = autotune.choose_stacking(folder, sweep, splits, options)
         sweep = replace(sweep, stack_seeds=stacked)
-    return PreparedSweep(plan, place, sweep, splits, classifier, parallel, options)
+    if options.resume and options.question == "best-step":
+        plan = plan._replace(curves=stored_curves(place))
+    options = bound_hours(options, _busy_nodes(options, parallel))
+    prepared = PreparedSweep(plan, place, sweep, splits, classifier, parallel, options)
+    if options.until_settled and not options.resume:
+        seconds = _seconds_of_earlier_runs(prepared)
+        check_first_round(first_round(plan, options), parallel, seconds, options)
+    return prepared
+
+
+def stored_curves(place: SweepPlace) -> Curves:
+    """The curves of the first chains of all runs that have finished."""
+    runs = place.tracker.read_runs(place.name, ("fcd_val",))
+    return {
+        (run.tags["cell"], int(run.tags["seed"])): [
+            value for _, value in sorted(run.chain.get("fcd_val", {}).items())
+        ]
+        for run in runs
+        if run.status == "FINISHED" and run.tags.get("stage") == "model"
+    }
 
 
 def _announce(prepared: PreparedSweep) -> None:
@@ -326,7 +351,7 @@ def _announce(prepared: PreparedSweep) -> None:
     if plan.max_trials == 0:
         say(f"sweep {sweep.name}: everything has run")
         return
-    hours = f", {options.max_hours:g} hours at most" if options.max_hours else ""
+    hours = f", {options.max_hours:.4g} hours at most" if options.max_hours else ""
     say(
         f"sweep {sweep.name}: {_describe_trials(prepared)} on {sweep.tags['dataset']}, "
         f"{prepared.parallel} trials at a time{hours}. Ctrl-C stops it "
@@ -334,15 +359,26 @@ def _announce(prepared: PreparedSweep) -> None:
     )
     print_trained(plan)
     if options.price_per_node_hour is not None:
+        settles = options.until_settled
         cost = projected_cost(
-            trials=plan.max_trials,
-            seeds=len(sweep.seeds),
+            trials=first_round(plan, options) if settles else plan.max_trials,
+            seeds=1 if settles else len(sweep.seeds),
             parallel=prepared.parallel,
-            nodes=-(-prepared.parallel // max(1, *ray_cluster.slots(options.trial_resources))),
+            nodes=_busy_nodes(options, prepared.parallel),
             seconds=_seconds_of_earlier_runs(prepared),
             options=options,
         )
         say(cost)
+
+
+def first_round(plan: Plan, options: LaunchOptions) -> int:
+    """The trials of the first round of a sweep that is to be settled."""
+    return len(plan.grid) * rounds_from(len(options.seeds))[0]
+
+
+def _busy_nodes(options: LaunchOptions, parallel: int) -> int:
+    """The number of nodes that the trials keep busy."""
+    return -(-parallel // max(1, *ray_cluster.slots(options.trial_resources)))
 
 
 def _describe_trials(prepared: PreparedSweep) -> str:
@@ -350,9 +386,10 @@ def _describe_trials(prepared: PreparedSweep) -> str:
     plan, options = prepared.plan, prepared.options
     if options.until_settled:
         most = f", {plan.max_trials} trials at most" if plan.max_trials else ""
+        seeds, asked = rounds_from(len(options.seeds))[0], ASKED[options.question]
         return (
-            f"{len(plan.grid)} cells x {ROUNDS[0]} seeds, then more seeds until the best cell is "
-            f"settled with {100 * options.confidence:g} % confidence{most},"
+            f"{len(plan.grid)} cells x {seeds} seeds, then more seeds until {asked} is settled "
+            f"with {100 * options.confidence:g} % confidence{most},"
         )
     limits = [f"{plan.max_trials} trials"] if plan.max_trials else []
     limits += [f"{plan.seconds / 60:g} minutes"] if plan.seconds else []

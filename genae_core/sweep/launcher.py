@@ -9,12 +9,13 @@ import optuna
 
 from genae_core.config import require
 from genae_core.experiment.experiment import Experiment
+from genae_core.report.decision import QuestionName
 from genae_core.sweep.cells import Params, cell_key, values_of
 from genae_core.sweep.conclusion import OnEnd
 from genae_core.sweep.driver import run_sweep
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Plan
-from genae_core.sweep.settling import ROUNDS
+from genae_core.sweep.settling import rounds_from
 
 if TYPE_CHECKING:
     from genae_core.sweep.study_copy import CopiedSearch
@@ -77,32 +78,59 @@ def _settling_plan(
 ) -> Plan:
     """The plan of a sweep that runs until its question is settled.
 
-    Raises ValueError if the cells cannot be compared, or not within --max-trials.
+    Raises ValueError if the cells cannot be asked this, or not within --max-trials.
     """
-    require(len(grid) > 1, "--until-settled compares cells: name several values", trials=len(grid))
+    _check_question(grid, cells, options.question)
     trained = sorted(key for key, cell in cells.items() if cell.training is None)
     require(
         not trained,
         "--until-settled trains each cell with several seeds: leave out models that are trained",
         cell=next(iter(trained), None),
     )
-    first = len(grid) * ROUNDS[0]
+    seeds = rounds_from(len(options.seeds))[0]
+    first = len(grid) * seeds
     most = options.max_trials
     require(
         most is None or most >= first,
-        f"--max-trials cannot hold the first round, of {ROUNDS[0]} seeds for each of "
-        f"{len(grid)} cells",
+        f"--max-trials cannot hold the first round, of {seeds} seeds for each of {len(grid)} "
+        "cells",
         max_trials=most,
         first_round=first,
     )
-    return Plan(grid, cells, partial(_settling_searcher, grid, options), most)
+    return Plan(grid, cells, partial(_settling_searcher, grid, cells, options), most)
 
 
-def _settling_searcher(grid: list[Params], options: LaunchOptions) -> "CopiedSearch":
-    """A searcher that proposes the cells in rounds, until the best one is certain."""
+def _check_question(
+    grid: list[Params], cells: dict[str, Experiment], question: QuestionName
+) -> None:
+    """Raise ValueError if there is nothing to compare."""
+    if question == "best-cell":
+        rule = "--until-settled compares cells: name several values"
+        require(len(grid) > 1, rule, trials=len(grid))
+    if question == "best-step":
+        for key, cell in cells.items():
+            require(
+                len(cell.chains[0].record) > 1,
+                "--question best-step compares the recorded steps of the first chain: it needs "
+                "several in each cell",
+                cell=key,
+                record=cell.chains[0].record,
+            )
+    if question == "family-order":
+        families = sorted({str(params["family"]) for params in grid if "family" in params})
+        rule = "--question family-order compares families: name several"
+        require(len(families) > 1, rule, families=families)
+
+
+def _settling_searcher(
+    grid: list[Params], cells: dict[str, Experiment], options: LaunchOptions
+) -> "CopiedSearch":
+    """A searcher that proposes the cells in rounds, until the question is decided."""
     from genae_core.sweep.settling_search import Settings, SettlingSearch  # noqa: PLC0415
 
-    return SettlingSearch(grid, Settings(options.confidence, options.indifference))
+    settings = Settings(options.confidence, options.indifference, options.question, options.seeds)
+    steps = {key: cell.chains[0].record for key, cell in cells.items()}
+    return SettlingSearch(grid, settings, steps)
 
 
 def grid_searcher(grid: list[Params]) -> "CopiedSearch":

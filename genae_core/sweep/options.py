@@ -8,6 +8,7 @@ from genae_core import config
 from genae_core.config.places import locate_fields
 from genae_core.data.limits import MAX_REJECTED
 from genae_core.experiment.precision_flag import Precision
+from genae_core.report.decision import QuestionName
 
 KIND_AMOUNT = 0.001  # of the resource of an accelerator's type, as Ray itself asks for it
 
@@ -59,8 +60,12 @@ class SettlingOptions:
     """Whether a study gives its cells only as many seeds as its question needs."""
 
     until_settled: bool = False
-    """Train all cells with three seeds, then give more seeds only to those that may still be the
-    best, until one cell is the best. The seeds are 0, 1, 2, ..."""
+    """Train all cells with three seeds, then give more seeds only to those for which the question
+    is open, until it is decided. The seeds are 0, 1, 2, ..., after those that the sweep has."""
+    question: QuestionName = "best-cell"
+    """What --until-settled decides. best-cell: which cell has the lowest FCD. best-step: for each
+    cell, which recorded step of its first chain has the lowest FCD, and so whether the chain
+    helps. family-order: the order of the families, each by its best cell."""
     confidence: float = 0.95
     """With --until-settled, the probability with which the decision must be right, in (0.5, 1)."""
     indifference: float = 0.0
@@ -142,6 +147,9 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
     price_per_node_hour: float | None = None
     """Price of one node for an hour, in your currency. The sweep then prints what it may cost
     before it begins."""
+    max_cost: float | None = None
+    """Money that the trials' nodes may cost in this launch, at --price-per-node-hour (default: no
+    limit). It is a --max-hours for as many nodes as the trials keep busy, or --max-nodes."""
     ray_address: str | None = None
     """Address of the Ray cluster to join, e.g. auto (default: RAY_ADDRESS; without it the sweep
     starts its own Ray)."""
@@ -154,6 +162,12 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
         memory = {"memory": self.memory_per_trial * 2**30} if self.memory_per_trial else {}
         kind = {accelerator(self.accelerator_type): KIND_AMOUNT} if self.accelerator_type else {}
         return {"cpu": self.cpus_per_trial, "gpu": self.gpus, **memory, **kind}
+
+    @property
+    def has_default_seeds(self) -> bool:
+        """Whether --seeds was left out. The default is known by its identity, because flags may
+        have given the same seeds."""
+        return self.seeds is type(self).__dataclass_fields__["seeds"].default
 
     @property
     def joins(self) -> bool:
@@ -176,11 +190,16 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
         if self.gpus_per_trial != "auto":
             config.require_gpus(gpus_per_trial=self.gpus_per_trial)
         self._check_accelerator()
-        for name in ("memory_per_trial", "max_hours", "price_per_node_hour"):
+        for name in ("memory_per_trial", "max_hours", "price_per_node_hour", "max_cost"):
             if (value := getattr(self, name)) is not None:
                 config.require_amount(**{name: value})
                 flag = f"--{name.replace('_', '-')}"
                 config.require(value > 0, f"{flag} must be > 0", **{name: value})
+        config.require(
+            self.max_cost is None or self.price_per_node_hour is not None,
+            "--max-cost needs the --price-per-node-hour",
+            max_cost=self.max_cost,
+        )
         config.require_amount(checkpoint_seconds=self.checkpoint_seconds)
         config.require_int(max_retries=self.max_retries)
         config.require(
@@ -210,10 +229,22 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
             confidence=self.confidence,
         )
         if not self.until_settled:
+            config.require(
+                self.question == "best-cell",
+                "--question says what --until-settled decides: give both",
+                question=self.question,
+            )
             return
         config.require(
-            self.seeds == (0,),
-            "--until-settled chooses the seeds itself: leave out --seeds",
+            self.has_default_seeds or len(self.seeds) > 1,
+            "--until-settled compares trainings over several seeds, and chooses them itself: "
+            "leave out --seeds",
+            seeds=self.seeds,
+        )
+        config.require(
+            self.has_default_seeds or bool(self.resume),
+            "--until-settled chooses the seeds itself: leave out --seeds, unless you add them to "
+            "a sweep with --resume",
             seeds=self.seeds,
         )
         config.require(

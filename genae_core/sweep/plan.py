@@ -1,6 +1,6 @@
 """What a sweep will run, and everything that is prepared before its first trial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from genae_core.sweep.study_copy import CopiedSearch, StudyCopy
 
 
+# The FCD on validation at each recorded step of the first chain, by cell_key and seed.
+Curves = Mapping[tuple[str, int], Sequence[float]]
+
+
 class Plan(NamedTuple):
     """The trials of a sweep.
 
@@ -31,6 +35,8 @@ class Plan(NamedTuple):
             limit.
         scheduler: The scheduler of a search that pauses trials; None uses the one of --asha.
         copy: The study of --optuna-storage, if the trials are also written there.
+        curves: The curves of the runs that had finished when the sweep was resumed, if its
+            question is about steps.
     """
 
     grid: list[Params]
@@ -40,6 +46,7 @@ class Plan(NamedTuple):
     seconds: float | None = None
     scheduler: "TrialScheduler | None" = None
     copy: "StudyCopy | None" = None
+    curves: Curves = {}
 
 
 class SweepPlace(NamedTuple):

@@ -211,7 +211,7 @@ class SeedRuns:
                 for failure in chain.failures:
                     self.warn(f"seed {self.seed}, {chain_label(chain.config)}: {failure}")
             journal.finish()
-            journal.mark_done(min(chain.fcd_val))
+            journal.mark_done(min(chain.fcd_val), chain.fcd_val)
 
     def end(self, status: str, reason: str) -> None:
         """End the runs that have not finished, with MLflow's status and the reason as a tag."""

@@ -1,8 +1,9 @@
-"""Which cell is the best one, decided with as few seeds as the decision needs.
+"""Which alternative is the best one, decided with as few seeds as the decision needs.
 
-All cells begin with a few seeds. After each round the cells are compared with the leader, the cell
-with the lowest mean. The pairs share their seeds, so that what a seed does to all cells cancels.
-A cell that is certainly worse is eliminated, and the others get more seeds.
+All alternatives begin with a few seeds. After each round they are compared with the leader, which
+has the lowest mean. The pairs share their seeds, so that what a seed does to all of them cancels.
+An alternative that is certainly worse is eliminated, and the others get more seeds. Whether the
+alternatives are cells or steps of a chain depends on the question (see `settling_questions`).
 """
 
 import math
@@ -20,14 +21,21 @@ from genae_core import config
 # The seeds of a cell after each round. More would cost half as much again each time.
 ROUNDS = (3, 4, 6, 9, 13, 19, 28, 42, 63, 94)
 
-Scores = Mapping[str, Sequence[float]]  # by cell: one value for each seed, lower is better
+# By alternative: one value for each seed, lower is better.
+Scores = Mapping[str, Sequence[float]]
+
+
+def rounds_from(seeds: int) -> tuple[int, ...]:
+    """The seeds of a cell after each round, if all cells begin with at least this many."""
+    first = max(ROUNDS[0], seeds)
+    return first, *(count for count in ROUNDS if count > first)
 
 
 class Comparison(NamedTuple):
-    """A cell beside the leader.
+    """An alternative beside the leader.
 
     Attributes:
-        difference: The mean over the seeds of the cell's value less the leader's.
+        difference: The mean over the seeds of the alternative's value less the leader's.
         low: The lower end of its interval.
         high: The upper end.
     """
@@ -41,10 +49,10 @@ class Verdict(NamedTuple):
     """What is known after a round.
 
     Attributes:
-        leader: The cell with the lowest mean.
-        rivals: The cells that are not certainly worse than the leader. They get more seeds.
-        comparisons: All cells but the leader, each beside it.
-        seeds: The number of seeds of each cell.
+        leader: The alternative with the lowest mean.
+        rivals: The others that are not certainly worse than the leader. They get more seeds.
+        comparisons: All alternatives but the leader, each beside it.
+        seeds: The number of seeds of each.
         settled: Whether no rival can be better than the leader by more than the indifference.
     """
 
@@ -55,39 +63,53 @@ class Verdict(NamedTuple):
     settled: bool
 
 
-def judge(scores: Scores, confidence: float, indifference: float = 0.0) -> Verdict:
-    """Compare the cells that are left with their leader, after one of the rounds.
+def judge(
+    scores: Scores,
+    confidence: float,
+    indifference: float = 0.0,
+    *,
+    ways: int | None = None,
+    moderated: bool = True,
+) -> Verdict:
+    """Compare the alternatives that are left with their leader, after one of the rounds.
 
-    Whoever eliminates all but the leader and its rivals after each round keeps the best cell
+    Whoever eliminates all but the leader and its rivals after each round keeps the best one
     through all rounds with at least this confidence, if the differences are normally distributed.
-    For cell i of m cells with n seeds, d_i the mean of its differences to the leader, and s_i
+    For alternative i of m with n seeds, d_i the mean of its differences to the leader, and s_i
     their standard deviation, the interval is
 
         d_i ± t(1 - a; f_i) s_i / sqrt(n),  a = (1 - confidence) / ((m - 1) * number of rounds),
 
     where s_i and its degrees of freedom f_i are those of `moderate`. The number of rounds and of
-    cells divide the error that is allowed (Bonferroni).
+    comparisons that can be wrong divide the error that is allowed (Bonferroni).
 
     Args:
-        scores: The cells that have not been eliminated. All have the same seeds, in one order.
+        scores: The alternatives that have not been eliminated. All have the same seeds, in one
+            order.
         confidence: The probability with which the decision must be right, in (0.5, 1).
         indifference: A difference that does not matter, in the unit of the values.
+        ways: The number of comparisons that can make the whole decision wrong in a round, if it
+            is more than this one's m - 1.
+        moderated: Whether the variances are drawn towards each other. They must not be if the
+            differences vary together, because each would then count the same evidence again.
 
     Raises:
-        ValueError: There are no cells or fewer than two seeds, cells have different numbers of
-            seeds, or the confidence or the indifference is out of range.
+        ValueError: There are no alternatives or fewer than two seeds, they have different numbers
+            of seeds, or the confidence or the indifference is out of range.
     """
     _check(scores, confidence, indifference)
     names = list(scores)
-    values = np.array([scores[name] for name in names], dtype=float)  # cells x seeds
+    values = np.array([scores[name] for name in names], dtype=float)  # alternatives x seeds
     seeds = values.shape[1]
     leader = int(values.mean(1).argmin())
     others = [number for number in range(len(names)) if number != leader]
     if not others:
         return Verdict(names[leader], (), {}, seeds, settled=True)
     differences = values[others] - values[leader]
-    variances, degrees = moderate(differences.var(1, ddof=1), seeds - 1)
-    level = (1 - confidence) / (len(others) * len(ROUNDS))
+    variances, degrees = differences.var(1, ddof=1), float(seeds - 1)
+    if moderated:
+        variances, degrees = moderate(variances, seeds - 1)
+    level = (1 - confidence) / ((ways or len(others)) * len(ROUNDS))
     half = -stdtrit(degrees, level) * np.sqrt(variances / seeds)
     comparisons = {
         names[number]: Comparison(float(mean), float(mean - width), float(mean + width))
@@ -148,6 +170,6 @@ def _check(scores: Scores, confidence: float, indifference: float) -> None:
     counts = {len(values) for values in scores.values()}
     config.require(
         len(counts) == 1 and counts.pop() >= 2,
-        "cells are compared over two or more seeds that all of them have",
+        "alternatives are compared over two or more seeds that all of them have",
         seeds={name: len(values) for name, values in scores.items()},
     )

@@ -1,12 +1,14 @@
 """The trials of a sweep that runs until its question is settled (--until-settled).
 
 Each trial trains one cell with one seed, so that rounds of few cells fill all slots too. After
-each round `settling.judge` says which cells are certainly worse; the others get the seeds of the
-next round. A resumed sweep proposes the same trials again: those that have finished end at once,
-with the results that they had, so that the rounds are decided as before.
+each round the question says which cells it needs no more; the others get the seeds of the next
+round. A resumed sweep proposes the same trials again: those that have finished end at once, with
+the results that they had, so that the rounds are decided as before.
 """
 
+import itertools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,36 +18,88 @@ from ray.tune.search import Searcher
 
 from genae_core.config.console import say
 from genae_core.data import sealed
+from genae_core.report.decision import SETTLED, Decision, QuestionName
 from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label, values_of
-from genae_core.sweep.decision import SETTLED, Decision
-from genae_core.sweep.reports import FAILED
-from genae_core.sweep.settling import ROUNDS, Verdict, judge
+from genae_core.sweep.reports import CURVE, FAILED
+from genae_core.sweep.settling import rounds_from
+from genae_core.sweep.settling_questions import (
+    BestCell,
+    BestStep,
+    FamilyOrder,
+    Measured,
+    Question,
+)
 from genae_core.sweep.study_copy import CopiedSearch, suggest_cell
 
 
 class Settings(NamedTuple):
-    """How sure the decision must be; see `settling.judge`."""
+    """What must be decided.
+
+    Attributes:
+        confidence: The probability with which the decision must be right.
+        indifference: A difference that does not matter.
+        question: What is asked.
+        seeds: The first seeds, which all cells get; the smallest others follow.
+    """
 
     confidence: float
     indifference: float
+    question: QuestionName = "best-cell"
+    seeds: tuple[int, ...] = ()
+
+    def order(self, number: int) -> list[int]:
+        """The first seeds of a cell, in the order in which it gets them."""
+        others = (seed for seed in itertools.count() if seed not in self.seeds)
+        return [*self.seeds, *itertools.islice(others, number - len(self.seeds))]
+
+
+def ask(
+    name: QuestionName,
+    decision: Decision,
+    grid: Sequence[Params],
+    steps: Mapping[str, Sequence[int]],
+) -> Question:
+    """The question of this name.
+
+    Args:
+        name: The name.
+        decision: Where the answer is noted.
+        grid: The cells.
+        steps: The recorded steps of the first chain of each cell, by cell_key.
+    """
+    if name == "best-step":
+        return BestStep(decision, steps)
+    if name == "family-order":
+        return FamilyOrder(decision, {cell_key(cell): str(cell["family"]) for cell in grid})
+    return BestCell(decision)
 
 
 class SettlingSearch(CopiedSearch):
     """Proposes the seeds of each round to Tune, and judges the cells after it."""
 
-    def __init__(self, grid: list[Params], settings: Settings) -> None:
+    def __init__(
+        self,
+        grid: list[Params],
+        settings: Settings,
+        steps: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        self.rounds = rounds_from(len(settings.seeds))
+        self.order = settings.order(self.rounds[-1])
         super().__init__(
-            partial(_suggest, values_of(grid)),
+            partial(_suggest, values_of(grid), max(self.order)),
             metric="fcd_val",
             mode="min",
             sampler=optuna.samplers.RandomSampler(seed=0),
         )
-        self.decision = Decision(*settings)
+        confidence, indifference, question, _ = settings
+        self.decision = Decision(confidence, indifference)
+        self.question = ask(question, self.decision, grid, steps or {})
         self.cells = {cell_key(params): params for params in grid}
-        self.scores: dict[str, dict[int, float]] = {cell: {} for cell in self.cells}  # by seed
+        # The cells that get more seeds, with their results by seed.
+        self.scores: dict[str, dict[int, Measured]] = {cell: {} for cell in self.cells}
         self.asked: dict[str, tuple[str, int]] = {}  # the cell and seed of each trial
         self.queue: list[tuple[str, int]] = []
-        self._begin_round(ROUNDS[0])
+        self._begin_round(self.rounds[0])
 
     def suggest(self, trial_id: str) -> Any:
         if trial_id not in self.asked:
@@ -62,22 +116,24 @@ class SettlingSearch(CopiedSearch):
         super().on_trial_complete(trial_id, result, error)
         cell, seed = self.asked[trial_id]
         self.decision.trials += 1
-        value = (result or {}).get("fcd_val", math.nan)
-        if math.isfinite(value) and FAILED not in (result or {}):
-            if cell in self.scores:  # another seed of the cell may have failed
-                self.scores[cell][seed] = value
+        result = result or {}
+        value = result.get("fcd_val", math.nan)
+        if math.isfinite(value) and FAILED not in result:
+            curve = result.get(CURVE) or self.curves.get((cell, seed))
+            if self.question.needs_curves and not curve:
+                self._fail(cell, f"the store has no curve of seed {seed}")
+            elif cell in self.scores:  # another seed of the cell may have failed
+                self.scores[cell][seed] = Measured(value, tuple(curve or ()))
         else:
-            reason = str((result or {}).get(FAILED, "its worker died"))
-            self._eliminate(cell, {"failed": reason})
-            self.queue = [each for each in self.queue if each[0] != cell]
+            self._fail(cell, str(result.get(FAILED, "its worker died")))
         while self.seeds is not None and self._round_is_over():
             self._end_round(self.seeds)
 
     def _begin_round(self, seeds: int) -> None:
         """Queue the seeds that the cells do not have yet, seed by seed."""
         self.seeds: int | None = seeds
-        begun = self.decision.seeds
-        self.queue = [(cell, seed) for seed in range(begun, seeds) for cell in self.scores]
+        new = self.order[self.decision.seeds : seeds]
+        self.queue = [(cell, seed) for seed in new for cell in self.scores]
 
     def _round_is_over(self) -> bool:
         return all(len(values) >= (self.seeds or 0) for values in self.scores.values())
@@ -88,9 +144,13 @@ class SettlingSearch(CopiedSearch):
         decision.seeds = seeds
         before = len(self.scores)
         if before:
-            scores = {c: [values[n] for n in range(seeds)] for c, values in self.scores.items()}
-            self._apply(judge(scores, decision.confidence, decision.indifference))
-        later = [each for each in ROUNDS if each > seeds]
+            results = {
+                cell: [values[seed] for seed in self.order[:seeds]]
+                for cell, values in self.scores.items()
+            }
+            undecided = self.question.judge_round(results)
+            self.scores = {c: values for c, values in self.scores.items() if c in undecided}
+        later = [each for each in self.rounds if each > seeds]
         if decision.settled or not before or not later:
             self.seeds, decision.over = None, True
         else:
@@ -99,36 +159,40 @@ class SettlingSearch(CopiedSearch):
             sealed.write(self.folder / SETTLED, asdict(decision))
         say(self._describe_round(before))
 
-    def _apply(self, verdict: Verdict) -> None:
-        decision = self.decision
-        decision.leader, decision.rivals = verdict.leader, list(verdict.rivals)
-        decision.settled = verdict.settled
-        for cell, comparison in verdict.comparisons.items():
-            if cell not in verdict.rivals:
-                self._eliminate(cell, comparison._asdict())
-
-    def _eliminate(self, cell: str, about: dict[str, Any]) -> None:
+    def _fail(self, cell: str, reason: str) -> None:
+        """Leave out a cell of which a trial has failed."""
         if self.scores.pop(cell, None) is not None:
-            self.decision.eliminated[cell] = {"seeds": self.seeds, **about}
+            self.decision.eliminated[cell] = {"seeds": self.seeds, "failed": reason}
+        self.queue = [each for each in self.queue if each[0] != cell]
 
     def _describe_round(self, before: int) -> str:
         decision = self.decision
-        if decision.leader is None:
+        if not (decision.leader or decision.steps):
             return "settling: every cell has failed"
-        gone = before - len(self.scores)
-        words = f"after {decision.seeds} seeds: {self._label(decision.leader)} leads"
-        words += f", {gone} of {before} cells are certainly worse" if gone else ""
+        words = f"after {decision.seeds} seeds: {self._describe_state(before)}"
         if decision.settled:
             return f"{words}; settled"
         if self.seeds is None:
-            return f"{words}; not settled, and more than {ROUNDS[-1]} seeds are not tried"
+            return f"{words}; not settled, and more than {self.rounds[-1]} seeds are not tried"
         more = self.seeds - decision.seeds
         return f"{words}; {len(self.scores)} cells get {more} more seed{'s' if more > 1 else ''}"
 
-    def _label(self, cell: str) -> str:
-        return cell_label(self.cells[cell])
+    def _describe_state(self, before: int) -> str:
+        """What the question has come to, in a few words."""
+        decision = self.decision
+        if decision.question == "best-step":
+            decided = sum(about["settled"] for about in decision.steps.values())
+            return f"the best step is decided for {decided} of {len(decision.steps)} cells"
+        if decision.question == "family-order":
+            pairs = [" and ".join(pair) for pair in decision.undecided]
+            words = f"the order is {', '.join(decision.order)}"
+            return f"{words}; open between {', '.join(pairs)}" if pairs else words
+        assert decision.leader is not None
+        leads = f"{cell_label(self.cells[decision.leader])} leads"
+        worse = before - 1 - len(decision.rivals)
+        return leads + (f", {worse} of {before} cells are certainly worse" if worse else "")
 
 
-def _suggest(axes: dict[str, list[Any]], trial: optuna.Trial) -> None:
+def _suggest(axes: dict[str, list[Any]], last: int, trial: optuna.Trial) -> None:
     suggest_cell(axes, trial)
-    trial.suggest_int(ONE_SEED, 0, ROUNDS[-1] - 1)
+    trial.suggest_int(ONE_SEED, 0, last)

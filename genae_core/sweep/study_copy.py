@@ -19,7 +19,7 @@ from genae_core.config.console import say
 from genae_core.config.network import within
 from genae_core.config.redaction import redact, redact_uri
 from genae_core.sweep.options import LaunchOptions
-from genae_core.sweep.plan import SweepPlace
+from genae_core.sweep.plan import Curves, SweepPlace
 from genae_core.sweep.reports import FAILED
 from genae_core.tracking.store_check import check_other_database
 from genae_core.tracking.store_errors import describe, translate_errors
@@ -103,10 +103,12 @@ class CopiedSearch(OptunaSearch):
     Attributes:
         copy: The copy; None without --optuna-storage.
         folder: The sweep's folder, once it is known.
+        curves: The curves that the store already had; see `Plan`.
     """
 
     copy: StudyCopy | None = None
     folder: Path | None = None
+    curves: Curves = {}  # noqa: RUF012  # never changed
     _has_begun = False
 
     def suggest(self, trial_id: str) -> Any:

@@ -69,16 +69,32 @@ def mirror_of(name: str, options: LaunchOptions) -> Folder | None:
 
 
 def decide_resume(study: str, options: LaunchOptions) -> LaunchOptions:
-    """The options with `resume` decided, if it is "auto": there is a sweep to resume, or not."""
+    """The options with `resume` decided, if it is "auto": there is a sweep to resume, or not.
+
+    A resumed sweep that runs until it is settled then has the seeds that it was started with.
+    """
     if options.resume != "auto":
-        return options
+        return _keep_seeds(options)
     assert options.name is not None
     if options.print:  # which opens no store
         return dataclasses.replace(options, resume=False)
     folder = folder_of(options.name, options)
     begun = _is_used(folder, options) or bool(_tracker(study, options).find(sweep=options.name))
     say(f"--resume auto: the sweep {options.name} is {'continued' if begun else 'new'}")
-    return dataclasses.replace(options, resume=begun)
+    return _keep_seeds(dataclasses.replace(options, resume=begun))
+
+
+def _keep_seeds(options: LaunchOptions) -> LaunchOptions:
+    """The options with the seeds that the sweep has, if they are chosen by --until-settled."""
+    if not (options.resume and options.until_settled) or not options.has_default_seeds:
+        return options
+    assert options.name is not None
+    manifest = _stored_manifest(folder_of(options.name, options), options)
+    seeds = tuple(manifest["seeds"]) if manifest else (0,)
+    if seeds == (0,):
+        return options
+    others = [seed for seed in (0, 1) if seed not in seeds]
+    return dataclasses.replace(options, seeds=seeds if len(seeds) > 1 else (*seeds, *others))
 
 
 def check_flags(
@@ -173,6 +189,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if whole else None
 
 
+def _stored_manifest(folder: Path, options: LaunchOptions) -> dict[str, Any] | None:
+    """The manifest of a sweep, which another machine may have written to --storage."""
+    mirror = mirror_of(folder.name, options)
+    if mirror is not None and read_manifest(folder) is None and mirror.exists(MANIFEST):
+        Folder(folder).write(MANIFEST, mirror.read(MANIFEST))
+    return read_manifest(folder)
+
+
 def _is_used(folder: Path, options: LaunchOptions) -> bool:
     """Whether a sweep of this name has begun.
 
@@ -203,10 +227,7 @@ def _check_same(
 
     Raises ValueError if the sweep differs.
     """
-    mirror = mirror_of(folder.name, options)
-    if mirror is not None and read_manifest(folder) is None and mirror.exists(MANIFEST):
-        Folder(folder).write(MANIFEST, mirror.read(MANIFEST))
-    manifest = read_manifest(folder)
+    manifest = _stored_manifest(folder, options)
     if manifest is None:
         return {}
     # Version 0.1 stored the passwords of data roots.

@@ -19,9 +19,9 @@ from ray.tune.execution import class_cache
 
 from genae_core.data.base import Splits
 from genae_core.metrics.classifier import Classifier
+from genae_core.report.decision import read_decision
 from genae_core.sweep import ray_cluster, sweep_folder
 from genae_core.sweep.cells import Params, cell_label
-from genae_core.sweep.decision import read_decision
 from genae_core.sweep.fail_fast import FailFast
 from genae_core.sweep.live import open_board
 from genae_core.sweep.options import LaunchOptions
@@ -164,7 +164,7 @@ def make_tuner(
         class_cache.DEFAULT_ENV_VARS = {}
         class_cache.ENV_VARS_TO_PROPAGATE = set()
     searcher = plan.searcher()
-    searcher.copy, searcher.folder = plan.copy, folder
+    searcher.copy, searcher.folder, searcher.curves = plan.copy, folder, plan.curves
     if isinstance(plan.scheduler, PausingASHA):
         plan.scheduler.parallel = parallel
     hours = options.max_hours

@@ -25,6 +25,7 @@ from genae_core.sweep.cells import ONE_SEED, Params, cell_experiment, cell_label
 from genae_core.sweep.memory_limit import limit_memory
 from genae_core.sweep.progress import write_progress
 from genae_core.sweep.prometheus import observe
+from genae_core.sweep.reports import CURVE
 from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 from genae_core.training.session import Progress
@@ -98,6 +99,8 @@ class _CellTrial:
 
     Attributes:
         best_fcds: The best FCDs of the seeds that have finished.
+        curve: The validation FCD at each recorded step of the first chain of the last seed; empty
+            if this node does not have it.
         step_seconds: The seconds of a step of each chain that ran here.
         rungs: The rungs that have not been reported yet.
     """
@@ -117,6 +120,7 @@ class _CellTrial:
         if sweep.classifier is not None:
             self.cell = dataclasses.replace(self.cell, classifier=sweep.classifier)
         self.best_fcds: list[float] = []
+        self.curve: list[float] = []
         self.step_seconds: list[float] = []
         self.rungs = list(sweep.rungs)
 
@@ -140,6 +144,7 @@ class _CellTrial:
                 "finished": True,
                 "family": self.cell.model.family,
                 STEP_SECONDS: self.step_seconds,
+                **({CURVE: self.curve} if ONE_SEED in self.params and self.curve else {}),
             }
         )
 
@@ -155,6 +160,7 @@ class _CellTrial:
                 unfinished.append(runs)
             else:
                 self.best_fcds.append(best)
+                self.curve = runs.first.curve()
         return unfinished
 
     def _stacks(self, seeds: Sequence[SeedRuns]) -> bool:
@@ -198,6 +204,7 @@ class _CellTrial:
                 "the training's last snapshot is kept, from which --resume logs it again"
             )
         self.best_fcds.append(min(min(chain.fcd_val) for chain in result.chains))
+        self.curve = result.chains[0].fcd_val
         self.step_seconds += [chain.step_seconds for chain in result.chains]
 
     def _train_stacked(self, seeds: Sequence[SeedRuns]) -> dict[int, SnapshotStore]:

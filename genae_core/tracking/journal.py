@@ -130,12 +130,24 @@ class Journal:
         with self._event("finish", status=status, reason=reason, time=_now_ms()):
             pass
 
-    def mark_done(self, fcd_val: float) -> None:
+    def mark_done(self, fcd_val: float, curve: Sequence[float] = ()) -> None:
         """Record that the run has finished with this best validation FCD.
 
         A sweep that is resumed does not run it again.
+
+        curve: The validation FCD at each recorded step.
         """
-        sealed.write(self.folder / DONE_FILE, {"fcd_val_best": fcd_val})
+        sealed.write(self.folder / DONE_FILE, {"fcd_val_best": fcd_val, "curve": list(curve)})
+
+    def curve(self) -> list[float]:
+        """Return the validation FCD at each recorded step of a run that has finished.
+
+        It is empty if the record has none, as that of an earlier version.
+        """
+        try:
+            return [float(value) for value in sealed.read(self.folder / DONE_FILE)["curve"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
 
     def done(self) -> float | None:
         """Return the best validation FCD if the run has finished, else None.

@@ -423,12 +423,13 @@ def test_the_settle_suite_counts_decisions_and_trials(monkeypatch: pytest.Monkey
     settle = importlib.import_module("benchmarks.settle")
     monkeypatch.setattr(settle, "SWEEPS", 20)
     rows = {row.name: row for row in settle.rows()}
-    kinds = ("equal", "unequal", "heavy", "skewed")
+    kinds = ("equal", "unequal", "heavy", "skewed", "steps", "families")
     assert list(rows) == [
         f"settle_{what}_{kind}" for kind in kinds for what in ("right", "trials")
     ]
     for kind in kinds:
         assert rows[f"settle_right_{kind}"].value >= 0.95
         trials = rows[f"settle_trials_{kind}"]
-        assert trials.value >= 16 * 3 and trials.baseline_value % 16 == 0
+        cells = 4 if kind == "steps" else 16
+        assert trials.value >= cells * 3 and trials.baseline_value % cells == 0
         assert trials.ratio == trials.baseline_value / trials.value

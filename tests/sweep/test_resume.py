@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,50 @@ def test_a_seed_that_is_left_out_is_refused(
     reason = f"started with --seeds {text}, got {' '.join(map(str, now))}: name all of these seeds"
     with pytest.raises(ValueError, match=f"{reason}, and more if you like"):
         check_seeds(home, before, now, more=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "flags", "seeds"),
+    [
+        ([0, 1, 2, 3], {}, (0, 1, 2, 3)),  # a finished grid
+        ([0], {}, (0,)),  # a sweep that chose its seeds
+        ([5], {}, (5, 0, 1)),
+        ([0, 1], {"seeds": (0, 1, 2, 3)}, (0, 1, 2, 3)),
+    ],
+)
+def test_a_sweep_is_continued_until_it_is_settled_from_the_seeds_that_it_has(
+    home: Path, before: list[int], flags: dict[str, Any], seeds: tuple[int, ...]
+) -> None:
+    options = LaunchOptions(name="s", resume=True, until_settled=True, **flags)
+    folder = sweep_folder.folder_of("s", options)
+    folder.mkdir(parents=True)
+    cells = {"cell": tiny.experiment()}
+    about = sweep_folder._what_decides(cells, options) | {"seeds": before}
+    (folder / sweep_folder.MANIFEST).write_text(json.dumps(about))
+    decided = sweep_folder.decide_resume("study", options)
+    assert decided.seeds == seeds
+    assert sweep_folder.check_flags(folder, cells, decided, more_seeds=True)["seeds"] == before
+
+
+def test_a_new_sweep_that_is_to_be_settled_chooses_its_seeds() -> None:
+    with pytest.raises(ValueError, match="chooses the seeds itself: leave out --seeds, unless"):
+        LaunchOptions(until_settled=True, seeds=(0, 1))
+    one = tuple(range(1))  # as --seeds 0 is parsed
+    with pytest.raises(ValueError, match="over several seeds, and chooses them itself: leave out"):
+        LaunchOptions(until_settled=True, seeds=one)
+    assert LaunchOptions(until_settled=True).seeds == (0,)
+
+
+def test_a_study_with_a_default_of_several_seeds_begins_with_them() -> None:
+    """As mcmc_steps.py has it: nobody gave these seeds."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LaunchOptions):
+        seeds: tuple[int, ...] = (4, 2)
+
+    assert Options(until_settled=True).seeds == (4, 2)
+    with pytest.raises(ValueError, match="leave out --seeds"):
+        Options(until_settled=True, seeds=(4, 2, 0))
 
 
 def test_a_search_keeps_its_seeds(home: Path) -> None:

@@ -1,5 +1,6 @@
 """The trials of a sweep that runs until it is settled: its rounds, and what they decide."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 from ray.tune.search import Searcher
 
 from genae_core.data import sealed
-from genae_core.sweep.cells import ONE_SEED, cell_key, cell_label, coordinates
-from genae_core.sweep.decision import SETTLED, describe_decision, read_decision
-from genae_core.sweep.reports import FAILED
+from genae_core.report.decision import SETTLED, describe_decision, read_decision
+from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label, coordinates
+from genae_core.sweep.reports import CURVE, FAILED
 from genae_core.sweep.settling import ROUNDS
 from genae_core.sweep.settling_search import Settings, SettlingSearch
 
@@ -143,6 +144,77 @@ def test_all_cells_may_fail() -> None:
         search.on_trial_complete(str(number), None, error=True)
     assert search.suggest("2") == Searcher.FINISHED
     assert describe_decision(search.decision, str).startswith("not settled: no round has ended")
+
+
+CURVES = {2: [90.0, 40.0, 60.0], 4: [50.0, 50.01, 80.0], 8: [20.0, 60.0, 70.0]}
+STEPS = {cell_key(params): (0, 2, 5) for params in GRID}
+ASK_STEPS = Settings(0.95, 0.0, "best-step")
+
+
+def curve_of(dim: int, seed: int) -> list[float]:
+    noise = [((seed * 31 + k * 17) % 7) / 9 for k in range(3)]
+    return [value + 7 * seed + each for value, each in zip(CURVES[dim], noise, strict=True)]
+
+
+def end_trial(search: SettlingSearch, trial: str, params: Params, has_curve: bool = True) -> None:
+    """End a trial with its curve, as a worker does that has run it or that knows its record."""
+    curve = curve_of(params["latent_dim"], params[ONE_SEED])
+    report = {"fcd_val": min(curve), "finished": True, "training_iteration": 1}
+    search.on_trial_complete(trial, {**report, **({CURVE: curve} if has_curve else {})})
+
+
+def test_seeds_go_to_the_cells_whose_best_step_is_open(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    search = SettlingSearch(GRID, ASK_STEPS, STEPS)
+    seeds: Counter[int] = Counter()
+    while (params := search.suggest(str(seeds.total()))) != Searcher.FINISHED:
+        end_trial(search, str(seeds.total()), params)
+        seeds[params["latent_dim"]] += 1
+    assert max(seeds[2], seeds[8]) < 10 < seeds[4]
+    decision = search.decision
+    assert decision.question == "best-step" and decision.leader is None
+    improved, _, worsened = (decision.steps[cell_key(params)] for params in GRID)
+    assert (improved["leader"], improved["helps"]) == (2, "yes")
+    assert (worsened["leader"], worsened["helps"]) == (0, "no")
+    assert "the best step is decided for 2 of 3 cells; 1 cells get" in capsys.readouterr().out
+
+
+def test_a_trial_that_had_finished_has_its_curve_from_the_store() -> None:
+    first, again, without = (SettlingSearch(GRID, ASK_STEPS, STEPS) for _ in range(3))
+    again.curves = {
+        (cell_key(params), seed): curve_of(params["latent_dim"], seed)
+        for params in GRID
+        for seed in range(3)
+    }
+    for number in range(9):
+        end_trial(first, str(number), first.suggest(str(number)))
+        end_trial(again, str(number), again.suggest(str(number)), has_curve=False)
+    assert asdict(again.decision) == asdict(first.decision) and first.decision.seeds == 3
+    end_trial(without, "0", without.suggest("0"), has_curve=False)
+    failed = without.decision.eliminated[cell_key(GRID[0])]["failed"]
+    assert failed == "the store has no curve of seed 0"
+
+
+def test_the_seeds_that_a_sweep_has_come_first() -> None:
+    assert Settings(0.95, 0.0).order(4) == [0, 1, 2, 3]
+    assert Settings(0.95, 0.0, seeds=(5, 1)).order(5) == [5, 1, 0, 2, 3]
+    search = SettlingSearch(GRID, Settings(0.95, 0.0, seeds=(7, 0, 3, 2)))
+    trials = trials_of(search, clear)
+    assert sorted(trials) == [(dim, seed) for dim in (2, 4, 8) for seed in (0, 2, 3, 7)]
+    assert search.decision.settled and search.decision.seeds == 4
+
+
+def test_the_order_of_families_is_asked_of_the_axis_family() -> None:
+    grid = [{"family": name, "latent_dim": dim} for name in ("vae", "aae") for dim in (2, 8)]
+    search = SettlingSearch(grid, Settings(0.95, 0.0, "family-order"))
+    number = 0
+    while (params := search.suggest(str(number))) != Searcher.FINISHED:
+        value = clear(params["latent_dim"], params[ONE_SEED])
+        value -= 10 if params["family"] == "aae" else 0
+        search.on_trial_complete(str(number), {"fcd_val": value, "training_iteration": 1})
+        number += 1
+    assert search.decision.order == ["aae", "vae"] and search.decision.settled and number == 12
 
 
 def test_the_seed_is_in_the_label_and_not_in_the_cell() -> None:

@@ -19,7 +19,7 @@ from running import ONE, ROOT, client_of, environment, run, run_alone, trials_of
 
 from genae_core import config
 from genae_core.recipes.families import FAMILIES
-from genae_core.sweep.decision import read_decision
+from genae_core.report.decision import read_decision
 from genae_core.training import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -306,7 +306,7 @@ def test_trials_that_all_fail_with_one_error_stop_the_sweep(swept: tuple[Path, s
     ("flags", "words"),
     [
         (("--dataset", "cifar"), "cifar"),
-        (("--families", "gan"), "gan"),
+        (("--families", "pixelcnn"), "pixelcnn"),
         (("--dataset", "mnist"), "--data-root"),
         (("--dataset", "mnist", "--data-root", "nowhere"), "nowhere"),
         (("--latent-dims", "0"), "latent_dim must be a whole number >= 1, got latent_dim=0"),
@@ -327,11 +327,18 @@ def test_trials_that_all_fail_with_one_error_stop_the_sweep(swept: tuple[Path, s
         (("--resume",), "--resume"),
         (("--name", "a/b"), "--name"),
         (("--until-settled", "--seeds", "0", "1"), "chooses the seeds itself: leave out --seeds"),
+        (("--until-settled", "--seeds", "0"), "over several seeds, and chooses them itself"),
         (("--until-settled", "--asha"), "leave out --asha"),
         (("--until-settled", "--confidence", "0.5"), "--confidence must be in (0.5, 1)"),
         (("--until-settled", "--indifference", "-1"), "indifference"),
         (("--until-settled", "--families", "vae", "--latent-dims", "2"), "name several values"),
         (("--until-settled", "--max-trials", "5"), "--max-trials cannot hold the first round"),
+        (("--question", "best-step"), "--question says what --until-settled decides: give both"),
+        (("--until-settled", "--question", "best"), "invalid choice"),
+        (
+            ("--until-settled", "--question", "family-order", "--families", "vae"),
+            "--question family-order compares families: name several, got families=['vae']",
+        ),
         (("--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
         (("--tracking-uri", "./mlruns"), "sqlite:///"),
         (("--tracking-uri", "sqlite:///nowhere/x.db"), "does not exist"),
