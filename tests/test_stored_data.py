@@ -124,6 +124,10 @@ def id_of(key: str) -> str:
 LAST_BITS = ("chain/parzen", "chain/parzen_se")
 
 
+# What this version measures of a training that goes on, and earlier ones did not.
+LATER = {"fcd_change_se"}
+
+
 def check_runs(runs: dict[str, Any], expected: dict[str, Any], exact: bool) -> None:
     """The same keys, and of each the same tags, params, curves and artifacts. Numbers of a
     training that went on here are compared where its bits are the same."""
@@ -133,7 +137,7 @@ def check_runs(runs: dict[str, Any], expected: dict[str, Any], exact: bool) -> N
         assert run["status"] == want["status"]
         assert run["params"] == want["params"]
         assert run["artifacts"].keys() == want["artifacts"].keys()
-        assert run["metrics"].keys() == want["metrics"].keys()
+        assert run["metrics"].keys() - LATER == want["metrics"].keys()
         if exact:
             assert run["tags"] == want["tags"]
             for name, curve in want["metrics"].items():
@@ -378,8 +382,9 @@ def test_a_killed_sweep_is_resumed(
     folder = root / "home" / "sweeps" / sweep
     assert not (folder / "states").exists() and not (folder / "journals").exists()
     table = (folder / "table.txt").read_text()
-    *rows, ruler = table.splitlines()
+    *rows, steps, ruler = table.splitlines()
     assert len(rows) == 2 + len(expected) and ruler.startswith("ruler: ")
+    assert steps.startswith("at step: ")
     check_caches(root)
 
 

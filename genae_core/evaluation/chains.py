@@ -34,7 +34,7 @@ from genae_core.evaluation.references import (
 )
 from genae_core.evaluation.step_statistics import StepStatistics
 from genae_core.metrics.classifier_features import features_of, seeded_indices
-from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
+from genae_core.metrics.fcd import Gaussian, Jackknife, frechet_distance, frechet_jackknife
 from genae_core.metrics.sample_metric import SampleMetric
 from genae_core.models.base import encode_all
 from genae_core.samplers.config import ChainConfig
@@ -165,9 +165,8 @@ def evaluate(
     watch = Stopwatch()
     for record, features in _run_with_features(subject, 2 * count, watch):
         steps[record.step].add(record, features)
-    val = [frechet_estimate(step.halves[0], references.val) for step in steps.values()]
-    test = [frechet_estimate(step.halves[1], references.test) for step in steps.values()]
-    curves = {"fcd_val_se": [fcd.error for fcd in val], "fcd_se": [fcd.error for fcd in test]}
+    val = [frechet_jackknife(step.halves[0], references.val) for step in steps.values()]
+    test = [frechet_jackknife(step.halves[1], references.test) for step in steps.values()]
     details = _examine(subject, {step: steps[step].generated() for step in steps}, metrics)
     images = torch.stack([torch.cat(step.grid_images) for step in steps.values()])
     return ChainResult(
@@ -179,14 +178,31 @@ def evaluate(
         grids=[grid(step) for step in images],
         sprite=sprite(images),
         strip=strip(images[:, :STRIP], chain.record),
-        curves=curves | details.curves | details.diagnosis.curves,
-        scalars=details.diagnosis.scalars,
+        curves=_fcd_errors(val, test) | details.curves | details.diagnosis.curves,
+        scalars=_change_error(val, test) | details.diagnosis.scalars,
         mixing=details.diagnosis.parts,
         latent=details.latent,
         step_seconds=watch.seconds / max(1, chain.record[-1]),
         metrics=details.own,
         seconds=time.perf_counter() - began,
     )
+
+
+def _fcd_errors(val: list[Jackknife], test: list[Jackknife]) -> dict[str, list[float]]:
+    """The standard errors of the FCDs at each step."""
+    return {
+        "fcd_val_se": [fcd.estimate().error for fcd in val],
+        "fcd_se": [fcd.estimate().error for fcd in test],
+    }
+
+
+def _change_error(val: list[Jackknife], test: list[Jackknife]) -> dict[str, float]:
+    """The standard error of the FCD at the best step less that at step 0, over blocks of chains.
+
+    The same chains are at both steps, so that what they share cancels.
+    """
+    best = min(range(len(val)), key=lambda k: val[k].value)
+    return {"fcd_change_se": test[best].minus(test[0]).error}
 
 
 class _Details(NamedTuple):

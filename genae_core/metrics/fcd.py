@@ -9,6 +9,7 @@ number of images. Shapes: B batch, F features.
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,15 +107,47 @@ def frechet_estimate(blocks: Sequence[Gaussian], real: Gaussian) -> Estimate:
     Raises:
         ValueError: A side has fewer than two images.
     """
+    return frechet_jackknife(blocks, real).estimate()
+
+
+class Jackknife(NamedTuple):
+    """A distance of all blocks of images, and of all but one.
+
+    Attributes:
+        value: The distance of all blocks together.
+        without: The distance without each block in turn; empty if there are too few images.
+        scale: By what the error of these blocks is multiplied, for all images.
+    """
+
+    value: float
+    without: Sequence[float]
+    scale: float
+
+    def estimate(self) -> Estimate:
+        """The distance with its standard error."""
+        return Estimate(self.value, jackknife(self.value, self.without).error * self.scale)
+
+    def minus(self, other: "Jackknife") -> Estimate:
+        """The difference of two distances of the same chains, with its standard error.
+
+        Both leave out the same block of chains, so that what the chains share cancels.
+        """
+        pairs = zip(self.without, other.without, strict=False)
+        difference = self.value - other.value
+        error = jackknife(difference, [a - b for a, b in pairs]).error
+        return Estimate(difference, error * self.scale)
+
+
+def frechet_jackknife(blocks: Sequence[Gaussian], real: Gaussian) -> Jackknife:
+    """The distance of `frechet_estimate`, with what its standard error comes from."""
     whole = functools.reduce(Gaussian.merge, blocks)
     distance = frechet_distance(whole, real)
     parts = _most_common_size([block for block in blocks if block.count > 0])
     merged = functools.reduce(Gaussian.merge, parts)
     if len(parts) < 2 or merged.count - max(part.count for part in parts) < 2:
-        return Estimate(distance, math.nan)
+        return Jackknife(distance, [], 1.0)
     without = [frechet_distance(merged.merge(part, -1), real) for part in parts]
-    error = jackknife(distance, without).error
-    return Estimate(distance, error * math.sqrt(merged.count / whole.count))
+    return Jackknife(distance, without, math.sqrt(merged.count / whole.count))
 
 
 def _most_common_size(blocks: Sequence[Gaussian]) -> list[Gaussian]:

@@ -8,8 +8,16 @@ from genae_core.config.command_name import command_line
 from genae_core.config.console import say as say_here
 from genae_core.config.redaction import redact
 from genae_core.report import mlflow_view
+from genae_core.report.decision import (
+    IS_SETTLED,
+    SETTLED,
+    decision_lines,
+    plain_label,
+    read_decision,
+)
 from genae_core.report.explorer.page import build
 from genae_core.tracking.mlflow_store import Tracker
+from genae_core.tracking.own_metrics import LONGEST_TAG
 
 PAGE = "explorer.html"
 FILES = (PAGE, "table.txt", "curves.png")  # in the sweep's folder, copied into the summary run
@@ -30,6 +38,10 @@ def publish(
         say: Prints a line.
     """
     try:
+        _log_decision(tracker, sweep, folder)
+    except Exception as error:
+        say(f"warning: the decision is not in MLflow: {redact(str(error))}")
+    try:
         say(f"page:   {build(tracker.uri, [sweep], folder / PAGE)}")
     except Exception as error:
         say(
@@ -44,17 +56,42 @@ def publish(
         say(f"charts: {link}")
 
 
-def _log_summary(tracker: Tracker, sweep: str, folder: Path) -> None:
-    """Log the files to one run per sweep.
+def _start(tracker: Tracker, sweep: str) -> str:
+    """Start or continue the summary run of a sweep, and return its id.
 
     This run belongs to no trial. It has the tag "summary" and not the tag "sweep", so that whoever
     reads the runs of the sweep does not get it.
     """
     tags = {"summary": sweep, "stage": "summary"}
     now = int(1000 * time.time())
-    run = tracker.start(f"summary-{sweep}", f"{sweep}: summary", tags, {}, now)
+    return tracker.start(f"summary-{sweep}", f"{sweep}: summary", tags, {}, now).run_id
+
+
+def _log_decision(tracker: Tracker, sweep: str, folder: Path) -> None:
+    """Log what a sweep that runs until it is settled has decided, from which its page takes it."""
+    decision = read_decision(folder)
+    if decision is None:
+        return
+    run = _start(tracker, sweep)
+    words = "\n".join(decision_lines(decision, plain_label))
+    about = {
+        "question": decision.question,
+        IS_SETTLED: "yes" if decision.settled else "no",
+        "confidence": f"{decision.confidence:g}",
+        "indifference": f"{decision.indifference:g}",
+        "decision": words[:LONGEST_TAG],
+    }
+    tracker.set_tags(run, about)
+    tracker.log_scalars(run, {"settling_trials": float(decision.trials)})
+    tracker.log_files(run, folder / SETTLED)
+    tracker.finish(run)
+
+
+def _log_summary(tracker: Tracker, sweep: str, folder: Path) -> None:
+    """Log the files to the summary run."""
+    run = _start(tracker, sweep)
     own = sorted(path.name for path in folder.glob(OWN_CURVES.format("*")))
     for name in (*FILES, *own):
         if (folder / name).is_file():
-            tracker.log_files(run.run_id, folder / name)
-    tracker.finish(run.run_id)
+            tracker.log_files(run, folder / name)
+    tracker.finish(run)

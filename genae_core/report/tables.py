@@ -18,6 +18,11 @@ from genae_core.tracking.mlflow_store import (
 from genae_core.tracking.own_metrics import own_metrics_of
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
+RECOMMENDED = "fcd_recommended_step"
+RECOMMENDED_LINE = (
+    "at step: where the FCD on validation is lowest; recommended: the first step within one "
+    "standard error of it, which genae sample takes"
+)
 PANEL_AXIS = "latent_dim"  # the plot has a column of panels for each value of this axis
 
 Value = str | int | float | bool
@@ -66,11 +71,12 @@ def format_table(runs: Iterable[StoredRun]) -> str:
     """Return a plain-text table of the FCD, as the mean ± the standard deviation over seeds.
 
     Each row is one cell and chain config. "best" is the FCD at the step that was chosen on
-    validation, and "at step" the median of these steps over seeds. The ratios to "real" divide by
-    the FCD of real training images, so that 1.0 is the floor. A metric of the user's own has a
-    column for step 0 and one for the chosen step. The lines below the table say what its values
-    mean, what the classifier can measure, and how the models compute. If the classifier is blind,
-    no FCD is the best and no step is chosen.
+    validation, and "at step" the median of these steps over seeds. "recommended" is the median of
+    the steps that are enough (see `ChainResult.summary`), if the runs say it. The ratios to "real"
+    divide by the FCD of real training images, so that 1.0 is the floor. A metric of the user's own
+    has a column for step 0 and one for the chosen step. The lines below the table say what its
+    values mean, what the classifier can measure, and how the models compute. If the classifier is
+    blind, no FCD is the best and no step is chosen.
 
     Args:
         runs: The runs of a sweep. Runs that have not finished are left out.
@@ -80,6 +86,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
     axes = sorted({name for group in groups for name, _ in group.cell})
     finished = [run for group in groups.values() for run in group]
     own = own_metrics_of(run.tags for run in finished)
+    recommends = any(RECOMMENDED in run.scalars for run in finished)
     head = [
         "family",
         *axes,
@@ -88,6 +95,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
         *(f"FCD step {step}" for step in STEPS),
         "best",
         "at step",
+        *(["recommended"] if recommends else []),
         "best/step 0",
         "step 0/real",
         "best/real",
@@ -96,17 +104,7 @@ def format_table(runs: Iterable[StoredRun]) -> str:
     rows = [head]
     for group, members in groups.items():
         cell = dict(group.cell)
-        best = [run.scalars["fcd_best"] for run in members]
-        start = [run.scalars["fcd_step0"] for run in members]
-        floor = [run.scalars["fcd_floor"] for run in members]
-        best_step = statistics.median(run.scalars["fcd_best_step"] for run in members)
-        results = [
-            mean_and_sd(best),
-            f"{best_step:g}",
-            _ratio(best, start, 2),
-            _ratio(start, floor, 1),
-            _ratio(best, floor, 1),
-        ]
+        results = _results(members, recommends)
         blind = any(is_blind(run) for run in members)
         rows.append(
             [
@@ -120,7 +118,33 @@ def format_table(runs: Iterable[StoredRun]) -> str:
             ]
         )
     lines = [_own_line(name, better, finished) for name, better in own.items()]
+    lines = [*([RECOMMENDED_LINE] if recommends else []), *lines]
     return "\n".join([align_columns(rows), *lines, *closing_lines(finished)])
+
+
+def _results(members: list[StoredRun], recommends: bool) -> list[str]:
+    """Return the columns that depend on the chosen step, of the seeds of a setting.
+
+    recommends: Whether the recommended step is one of them.
+    """
+    best = [run.scalars["fcd_best"] for run in members]
+    start = [run.scalars["fcd_step0"] for run in members]
+    floor = [run.scalars["fcd_floor"] for run in members]
+    best_step = statistics.median(run.scalars["fcd_best_step"] for run in members)
+    return [
+        mean_and_sd(best),
+        f"{best_step:g}",
+        *([_recommended_step(members)] if recommends else []),
+        _ratio(best, start, 2),
+        _ratio(start, floor, 1),
+        _ratio(best, floor, 1),
+    ]
+
+
+def _recommended_step(runs: list[StoredRun]) -> str:
+    """Return the median of the recommended steps; a dash if no run says it."""
+    steps = [run.scalars[RECOMMENDED] for run in runs if RECOMMENDED in run.scalars]
+    return f"{statistics.median(steps):g}" if steps else "-"
 
 
 def _own_cells(name: str, members: list[StoredRun], blind: bool) -> tuple[str, str]:

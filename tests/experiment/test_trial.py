@@ -20,12 +20,12 @@ from genae_core.evaluation.step_statistics import StepStatistics
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.trial import TrialResult, run_trial
 from genae_core.metrics.classifier import Classifier
-from genae_core.metrics.estimate import Estimate
 from genae_core.metrics.fcd import (
     Gaussian,
+    Jackknife,
     floor_distance,
     frechet_distance,
-    frechet_estimate,
+    frechet_jackknife,
 )
 from genae_core.models.wrapped import WrappedAutoencoder, WrappedDecoder, wrap
 from genae_core.models.wrapped_checkpoint import wrapped_config
@@ -142,12 +142,12 @@ def test_both_sides_of_every_distance_have_equal_counts(
         counts.append((p.count, q.count))
         return floor_distance(p, q)
 
-    def spy_blocks(blocks: list[Gaussian], real: Gaussian) -> Estimate:
+    def spy_blocks(blocks: list[Gaussian], real: Gaussian) -> Jackknife:
         counts.append((sum(block.count for block in blocks), real.count))
-        return frechet_estimate(blocks, real)
+        return frechet_jackknife(blocks, real)
 
     monkeypatch.setattr(genae_references, "floor_distance", spy)
-    monkeypatch.setattr(chains, "frechet_estimate", spy_blocks)
+    monkeypatch.setattr(chains, "frechet_jackknife", spy_blocks)
     for num_chains in (2 * tiny.HALF, 20):
         counts.clear()
         chain = dataclasses.replace(experiment.chains[0], num_chains=num_chains)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
 from genae_core.distributions.rng import Draw
-from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate
+from genae_core.metrics.fcd import Gaussian, frechet_distance, frechet_estimate, frechet_jackknife
 
 F = 6
 
@@ -174,6 +174,28 @@ def test_the_error_of_a_distance_is_its_spread_over_repeats() -> None:
     # A deviation from 60 values is known to 9 %, a jackknife of ten blocks to about 25 %, their
     # mean over 60 to a few per cent.
     assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.35)
+
+
+def test_the_error_of_a_difference_is_its_spread_over_repeats_of_the_same_chains() -> None:
+    """What two steps of a chain share cancels: its error is far below that of either distance."""
+    real = Gaussian(4)
+    real.update(Draw(0, "real").normal((2_000, 4)))
+    values, errors, alone = [], [], []
+    for seed in range(60):
+        start = 1.5 * Draw(seed, "made").normal((1_000, 4)) + 0.5
+        later = start + 0.1 * Draw(seed, "step").normal((1_000, 4)) - 0.05
+        steps = []
+        for made in (start, later):
+            blocks = [_gaussian(part) for part in made.split(100)]
+            steps.append(frechet_jackknife(blocks, real))
+        change = steps[1].minus(steps[0])
+        assert change.value == pytest.approx(steps[1].value - steps[0].value, rel=1e-12)
+        assert steps[0].minus(steps[0]).error == 0
+        values.append(change.value)
+        errors.append(change.error)
+        alone.append(steps[1].estimate().error)
+    assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.35)
+    assert np.mean(errors) < 0.5 * np.mean(alone)
 
 
 @pytest.mark.parametrize(

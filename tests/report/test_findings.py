@@ -2,8 +2,9 @@
 
 import pytest
 
+from genae_core.report.decision import Decision
 from genae_core.report.explorer.data import page_data
-from genae_core.report.explorer.findings import describe, headlines
+from genae_core.report.explorer.findings import decision_paragraphs, describe, headlines
 from genae_core.report.explorer.gather import FinishedRun
 from genae_core.report.explorer.summaries import SettingSummary, summarise
 from genae_core.tracking.mlflow_store import StoredRun
@@ -87,6 +88,68 @@ def test_headlines_over_all_settings() -> None:
     assert "In 1 setting the last recorded step is worse" in text
 
 
+def alone(family: str, fcd: list[float], error: float | None = None) -> FinishedRun:
+    """The only seed of a setting, whose change has this standard error."""
+    one = run(0, fcd, 1, family)
+    if error is not None:
+        one.stored.scalars["fcd_change_se"] = error
+    return one
+
+
+def test_one_seed_leads_with_the_finding_and_says_that_trainings_were_not_compared() -> None:
+    """The AAE gains ten errors and the VAE one; whether others would gain, nobody knows."""
+    settings = summarise([alone("AAE", [100, 60, 90], 4.0), alone("VAE", [50, 48, 70], 2.0)])
+    lowest, gain, sure, *_ = headlines(settings)
+    assert lowest.startswith(
+        "The lowest FCD is 48.0, which VAE with latent dimension 2 (encode decode, batch BN) "
+        "reaches at the step chosen on validation (1), from 50.0 at step 0. Real images have an "
+        "FCD of 2.00."
+    )
+    assert gain == (
+        "The chain helps AAE with latent dimension 2 (encode decode, batch BN): the FCD falls "
+        "from 100.0 to 60.0 at the step chosen on validation (1) (standard error of the change "
+        "4.00), which is 0.60 times its value without MCMC."
+    )
+    assert sure == (
+        "2 settings were trained with one seed, so trainings were not compared: another seed may "
+        "give other values. In these trainings the chain improves the FCD in 1 of 2 settings by "
+        "more than two standard errors, which are over blocks of chains, each compared with "
+        "itself before the chain."
+    )
+    helped, unclear = (describe(setting) for setting in settings)
+    assert "a change of −40.0 ± 4.00 (standard error over blocks of the same chains)" in helped
+    assert "In this training the chain helps; others were not compared" in helped
+    assert "In this training the chain does not certainly help" in unclear
+
+
+def test_one_seed_of_an_earlier_version_has_a_fall_without_a_claim() -> None:
+    lowest, gain, sure, *_ = headlines(summarise([alone("AAE", [100, 60, 90])]))
+    assert lowest.startswith("The lowest FCD is 60.0")
+    assert gain.startswith(
+        "The FCD of AAE with latent dimension 2 (encode decode, batch BN) falls:"
+    )
+    assert sure == (
+        "1 setting was trained with one seed, so trainings were not compared: another seed may "
+        "give other values."
+    )
+
+
+def test_a_decision_leads_the_findings_with_the_names_of_the_page() -> None:
+    cell = '{"latent_dim": 2}'
+    decision = Decision(0.95, 0.0, settled=True, over=True, leader=cell, seeds=4, trials=7)
+    behind = {"seeds": 3, "difference": 12.0, "low": 2.0, "high": 22.0}
+    decision.eliminated['{"family": "wae", "latent_dim": 8}'] = behind
+    decision_says = decision_paragraphs(decision, summarise(HELPED))
+    assert decision_says == [
+        "Settled with 95 % confidence: VAE with latent dimension 2 has the lowest FCD on "
+        "validation of 2 cells (7 trials, 4 seeds of the cells that were left).",
+        "Certainly worse after 3 seeds: wae latent_dim=8 (by 12.0: 2.0 to 22.0).",
+    ]
+    page = page_data("sqlite:///x", summarise(HELPED), HELPED, [], {"s": decision})
+    assert page["scales"][0]["findings"][:2] == decision_says
+    assert page["scales"][0]["findings"][2].startswith("The lowest FCD is")
+
+
 def test_fcds_of_unequal_numbers_of_images_are_not_compared() -> None:
     scales = {s.scale for s in summarise([run(0, [9, 8, 7], 1), run(0, [9, 8, 7], 1, "VAE", 50)])}
     assert scales == {"digits, 100 images", "digits, 50 images"}
@@ -111,7 +174,7 @@ def test_nothing_is_found_with_a_blind_classifier() -> None:
     assert all("fcd_best" not in row["scalars"] for row in page["runs"])
     assert page["runs"][0]["values"]["fcd"] == [9.0, 1.0, 5.0]
     both = headlines([*summarise(HELPED), summary])
-    assert "The lowest FCD is 51.0" in both[1] and both[-2:] == [
+    assert "The lowest FCD is 51.0" in both[0] and both[-2:] == [
         "Ruler: sound: it measures.",
         f"Ruler: {line}.",
     ]

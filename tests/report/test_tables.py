@@ -40,6 +40,18 @@ def test_a_table_says_what_the_classifier_can_measure() -> None:
     assert unknown == "ruler: not checked by the version that made these runs"
 
 
+def test_a_table_has_the_recommended_step_beside_that_of_the_lowest_fcd() -> None:
+    runs = [measured(seed, ruler="sound: 90% accurate") for seed in (0, 1, 2)]
+    for one, step in zip(runs, (1.0, 1.0, 5.0), strict=True):
+        one.scalars["fcd_recommended_step"] = step
+    head, _, row, line, _ = format_table(runs).splitlines()
+    assert "at step  recommended  best/step 0" in head
+    assert row.split()[-6:] == ["0.00", "5", "1", "0.50", "4.0", "2.0"]
+    assert line.startswith(
+        "at step: where the FCD on validation is lowest; recommended: the first"
+    )
+
+
 def test_no_fcd_of_a_blind_classifier_is_the_best() -> None:
     """Also not in a cell whose other seed was run by a version that did not check it."""
     table = format_table([measured(0), measured(1, ruler="blind: no feature varies")])

@@ -78,7 +78,7 @@ function drawCharts() {
     : ". The value axis is linear, because some values are not positive.";
   byId("chart-title").textContent = `${metricName(metric) || "Metrics"} against the MCMC step`;
   byId("chart-hint").textContent = `${better}${lines} The step axis is logarithmic, as log(1 + step)${scale} ` +
-    `A ring marks the recommended step${floor === null ? "" : ", and the grey dashed line is the value of real images"}.`;
+    `A ring marks the recommended step: the first one whose FCD on validation is within one standard error of the lowest, which is at the chosen step${floor === null ? "" : ", and the grey dashed line is the value of real images"}.`;
   drawDashes(some);
   if (!values.length) {
     place.append(el("p", { class: "state" }, some.length

@@ -3,12 +3,14 @@
 import math
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from genae_core.config.redaction import redact
+from genae_core.report.decision import Decision
 from genae_core.report.explorer.embedding import rank_seeds
-from genae_core.report.explorer.findings import describe, headlines
+from genae_core.report.explorer.findings import decision_paragraphs, describe, headlines
 from genae_core.report.explorer.gather import SCALARS, FinishedRun, RunWithoutResult
 from genae_core.report.explorer.summaries import (
     SettingSummary,
@@ -30,6 +32,7 @@ def page_data(
     summaries: Sequence[SettingSummary],
     runs: Sequence[FinishedRun],
     others: Sequence[RunWithoutResult],
+    decisions: Mapping[str, Decision] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the data that the page shows, without the pictures.
 
@@ -38,6 +41,7 @@ def page_data(
         summaries: The settings.
         runs: The finished runs.
         others: The runs without a result.
+        decisions: What was decided, by sweep.
     """
     scales = list(dict.fromkeys(summary.scale for summary in summaries))
     missing = {
@@ -50,8 +54,7 @@ def page_data(
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commits": sorted({run.stored.tags.get("git_commit", "unknown")[:10] for run in runs}),
         "scales": [
-            {"name": scale, "findings": headlines([s for s in summaries if s.scale == scale])}
-            for scale in scales
+            {"name": scale, "findings": _findings(summaries, scale, decisions)} for scale in scales
         ],
         "settings": _setting_rows(summaries, runs, scales),
         "runs": [_run_row(run) for run in runs],
@@ -59,6 +62,19 @@ def page_data(
         "withoutResult": [run._asdict() for run in others],
         "missingValues": {metric: count for metric, count in missing.items() if count},
     }
+
+
+def _findings(
+    summaries: Sequence[SettingSummary], scale: str, decisions: Mapping[str, Decision]
+) -> list[str]:
+    """Return the paragraphs of the findings of a scale."""
+    members = [summary for summary in summaries if summary.scale == scale]
+    decided: list[str] = []
+    for sweep in dict.fromkeys(summary.sweep for summary in members):
+        if sweep in decisions:
+            own = [summary for summary in members if summary.sweep == sweep]
+            decided += decision_paragraphs(decisions[sweep], own)
+    return headlines(members, decided)
 
 
 def _setting_rows(

@@ -4,10 +4,11 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from genae_core.report.decision import Decision, decision_lines, plain_label
 from genae_core.report.explorer.summaries import SettingSummary
 from genae_core.report.formatting import decimals, format_value
 from genae_core.report.intervals import Interval
-from genae_core.report.tables import closing_lines
+from genae_core.report.tables import SeedGroup, closing_lines
 
 VERDICTS = {
     "better": "The chain helps.",
@@ -33,14 +34,9 @@ def describe(summary: SettingSummary) -> str:
     else:
         sentences.append(
             f"{_capitalise(_best_step(summary))}, the FCD is {_with_interval(summary.best)}, "
-            f"which is a change of {_with_interval(summary.change)}."
+            f"which is a change of {_with_interval(summary.change)}{_with_error(summary)}."
         )
-        one = n == 1 and summary.verdict == "unclear"
-        sentences.append(
-            "One seed does not settle whether the chain helps."
-            if one
-            else VERDICTS[summary.verdict]
-        )
+        sentences.append(_verdict(summary))
     if summary.worsens:
         last = summary.runs[0].steps[-1]
         sentences.append(
@@ -50,24 +46,50 @@ def describe(summary: SettingSummary) -> str:
     return " ".join(sentences)
 
 
-def headlines(summaries: Sequence[SettingSummary]) -> list[str]:
+def _verdict(summary: SettingSummary) -> str:
+    """Say whether the chain helps."""
+    if summary.verdict != "unclear" or len(summary.runs) > 1:
+        return VERDICTS[summary.verdict]
+    if summary.change_error is None:
+        return "One seed does not settle whether the chain helps."
+    here = "helps" if summary.helps else "does not certainly help"
+    return f"In this training the chain {here}; others were not compared, because it is one seed."
+
+
+def _with_error(summary: SettingSummary) -> str:
+    """Return the standard error of the change of the only seed, if it is known."""
+    error = summary.change_error
+    if error is None:
+        return ""
+    return f" ± {_number(error)} (standard error over blocks of the same chains)"
+
+
+def headlines(summaries: Sequence[SettingSummary], decided: Sequence[str] = ()) -> list[str]:
     """Return what holds over all settings of one scale, one paragraph per finding.
 
-    The last paragraphs say what the classifier can measure, and how the models compute. If the
-    classifier measures nothing for some settings, nothing else is said about these.
+    What was found leads, then comes how sure it is. The last paragraphs say what the classifier
+    can measure, and how the models compute. If the classifier measures nothing for some settings,
+    nothing else is said about these.
 
     Args:
         summaries: At least one setting, all of the same scale.
+        decided: What a sweep that runs until it is settled has decided.
     """
     closing = closing_lines(run.stored for summary in summaries for run in summary.runs)
     lines = [_capitalise(f"{line}.") for line in closing]
     summaries = [summary for summary in summaries if not summary.blind]
     if not summaries:
         return lines
-    paragraphs = [_count_verdicts(summaries), _lowest_fcd(summaries)]
-    improved = [summary for summary in summaries if summary.verdict == "better"]
-    if improved:
-        paragraphs.append(_largest_gain(improved))
+    paragraphs = [*decided, _lowest_fcd(summaries)]
+    fallen = [summary for summary in summaries if summary.helps] or [
+        summary for summary in summaries if len(summary.runs) == 1 and summary.change[0] < 0
+    ]
+    if fallen:
+        paragraphs.append(_largest_gain(fallen))
+    several = [summary for summary in summaries if len(summary.runs) > 1]
+    alone = [summary for summary in summaries if len(summary.runs) == 1]
+    paragraphs += [*([_count_verdicts(several)] if several else [])]
+    paragraphs += [*([_count_trainings(alone)] if alone else [])]
     worsened = sum(summary.worsens for summary in summaries)
     if worsened:
         paragraphs.append(
@@ -76,11 +98,26 @@ def headlines(summaries: Sequence[SettingSummary]) -> list[str]:
     return [*paragraphs, *lines]
 
 
-def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
-    counts = Counter(
-        "one seed" if summary.verdict == "unclear" and len(summary.runs) == 1 else summary.verdict
+def decision_paragraphs(decision: Decision, summaries: Sequence[SettingSummary]) -> list[str]:
+    """Return what a sweep has decided that ran until it was settled.
+
+    summaries: The settings of the sweep.
+    """
+    words = {
+        run.stored.tags["cell"]: cell_words(summary.group)
         for summary in summaries
-    )
+        for run in summary.runs
+    }
+
+    def label(cell: str) -> str:
+        return words.get(cell) or plain_label(cell)
+
+    return [f"{_capitalise(line)}.".replace(":.", ":") for line in decision_lines(decision, label)]
+
+
+def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
+    """Say how sure it is that the chain helps, for settings with several seeds."""
+    counts = Counter(summary.verdict for summary in summaries)
     sentences = [
         f"The chain improves the FCD in {counts['better']} of "
         f"{_count(len(summaries), 'setting')}, judged by the 95 % confidence interval of the "
@@ -90,7 +127,6 @@ def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
         "none": "no step is better than step 0",
         "worse": "the step chosen on validation is worse on test",
         "unclear": "the seeds do not settle whether the chain helps",
-        "one seed": "a single seed does not settle whether the chain helps",
     }
     for verdict, text in others.items():
         if counts[verdict]:
@@ -98,12 +134,36 @@ def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
     return " ".join(sentences)
 
 
+def _count_trainings(summaries: Sequence[SettingSummary]) -> str:
+    """Say how sure it is that the chain helps, for settings with one seed."""
+    were = "was" if len(summaries) == 1 else "were"
+    sentences = [
+        f"{_count(len(summaries), 'setting')} {were} trained with one seed, so trainings were not "
+        "compared: another seed may give other values."
+    ]
+    known = [summary for summary in summaries if summary.change_error is not None]
+    if known:
+        helped = sum(summary.helps for summary in known)
+        sentences.append(
+            f"In these trainings the chain improves the FCD in {helped} of "
+            f"{_count(len(known), 'setting')} by more than two standard errors, which are over "
+            "blocks of chains, each compared with itself before the chain."
+        )
+    none = sum(summary.verdict == "none" for summary in summaries)
+    if none:
+        sentences.append(f"In {_count(none, 'setting')} no step is better than step 0.")
+    return " ".join(sentences)
+
+
 def _lowest_fcd(summaries: Sequence[SettingSummary]) -> str:
     lowest = min(summaries, key=lambda summary: summary.best[0])
     floor = statistics.mean(run.stored.scalars["fcd_floor"] for run in lowest.runs)
+    start = ""
+    if lowest.verdict != "none" and lowest.drift is not None:
+        start = f", from {_with_interval(lowest.start)} at step 0"
     text = (
         f"The lowest FCD is {_with_interval(lowest.best)}, which {_name(lowest)} reaches "
-        f"{_best_step(lowest)}. Real images have an FCD of {_number(floor)}."
+        f"{_best_step(lowest)}{start}. Real images have an FCD of {_number(floor)}."
     )
     if len(summaries) > 1:
         text += (
@@ -113,22 +173,31 @@ def _lowest_fcd(summaries: Sequence[SettingSummary]) -> str:
     return text
 
 
-def _largest_gain(improved: Sequence[SettingSummary]) -> str:
-    """Describe the setting with the largest relative gain among those that the chain improves."""
-    largest = min(improved, key=lambda summary: summary.best[0] / summary.start[0])
+def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
+    """Describe the setting with the largest relative gain of those whose FCD the chain lowers."""
+    largest = min(fallen, key=lambda summary: summary.best[0] / summary.start[0])
     fraction = largest.best[0] / largest.start[0]
-    most = " most" if len(improved) > 1 else ""
+    most = " most" if len(fallen) > 1 else ""
+    claim = f"The chain helps {_name(largest)}{most}: the FCD falls"
+    if not largest.helps:
+        claim = f"The FCD of {_name(largest)} falls{most}:"
     text = (
-        f"The chain helps {_name(largest)}{most}: the FCD falls from "
-        f"{_with_interval(largest.start)} to {_with_interval(largest.best)} "
-        f"{_best_step(largest)}, which is {fraction:.2f} times its value without MCMC."
+        f"{claim} from {_with_interval(largest.start)} to "
+        f"{_with_interval(largest.best)} {_best_step(largest)}{_error_of_gain(largest)}, which is "
+        f"{fraction:.2f} times its value without MCMC."
     )
-    if len(improved) > 1:
+    if len(fallen) > 1:
         text += (
-            f" Because it is the largest of {len(improved)} gains, it is probably a little too "
+            f" Because it is the largest of {len(fallen)} gains, it is probably a little too "
             "large by chance."
         )
     return text
+
+
+def _error_of_gain(summary: SettingSummary) -> str:
+    """Return the standard error of the only seed's gain, if it is known."""
+    error = summary.change_error
+    return "" if error is None else f" (standard error of the change {_number(error)})"
 
 
 def _best_step(summary: SettingSummary) -> str:
@@ -141,13 +210,17 @@ def _best_step(summary: SettingSummary) -> str:
 
 def _name(summary: SettingSummary) -> str:
     """Name a setting: "VAE with latent dimension 2, noise 0.5 (encode decode, batch BN)"."""
+    return f"{cell_words(summary.group)} ({summary.group.chain})"
+
+
+def cell_words(group: SeedGroup) -> str:
+    """Name a cell: "VAE with latent dimension 2, noise 0.5"."""
     words = {"latent_dim": "latent dimension"}
-    group = summary.group
     cell = ", ".join(
         f"{words.get(name, name.replace('_', ' '))} {format_value(value)}"
         for name, value in group.cell
     )
-    return f"{group.family}{f' with {cell}' if cell else ''} ({group.chain})"
+    return f"{group.family}{f' with {cell}' if cell else ''}"
 
 
 def _with_interval(interval: Interval) -> str:

@@ -4,6 +4,7 @@ The curves come from each run's file curve.json, because reading a thousand metr
 the store would take minutes.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from genae_core.config.redaction import redact
 from genae_core.data import sealed
 from genae_core.experiment.recording import LATENT, SPRITE
+from genae_core.report.decision import IS_SETTLED, SETTLED, Decision, parse_decision
 from genae_core.report.explorer.artifacts import READERS, Artifact, Artifacts
 from genae_core.report.tables import share_rulers
 from genae_core.tracking.mlflow_store import StoredRun, StoreError, Tracker
@@ -102,6 +104,27 @@ def _sweep_names(tracker: Tracker, experiments: Sequence[str]) -> list[str]:
             if "sweep" in run.data.tags:
                 names.add(run.data.tags["sweep"])
     return sorted(names)
+
+
+def find_decisions(
+    tracker: Tracker, sweeps: Sequence[str], artifacts: Artifacts
+) -> dict[str, Decision]:
+    """Return what the sweeps have decided that ran until they were settled, by sweep.
+
+    It is in their summary runs. A decision that cannot be read is left out.
+    """
+    decisions = {}
+    with contextlib.suppress(OSError, StoreError, ValueError):
+        for experiment in tracker.client.search_experiments():
+            for name in sweeps:
+                for run in _find(tracker, experiment.experiment_id, summary=name):
+                    if IS_SETTLED not in run.data.tags:
+                        continue
+                    artifacts.locate(run)
+                    decision = parse_decision(artifacts.read(run.info.run_id, SETTLED))
+                    if decision is not None:
+                        decisions[name] = decision
+    return decisions
 
 
 def gather(

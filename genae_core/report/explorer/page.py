@@ -22,7 +22,7 @@ from genae_core.report.explorer.embedding import (
     list_candidates,
     select_within,
 )
-from genae_core.report.explorer.gather import FinishedRun, find_runs, gather
+from genae_core.report.explorer.gather import FinishedRun, find_decisions, find_runs, gather
 from genae_core.report.explorer.summaries import summarise
 from genae_core.tracking.mlflow_store import Tracker
 
@@ -82,7 +82,8 @@ def build(uri: str, sweeps: Sequence[str], out: Path, max_mb: float = MAX_MB) ->
         artifacts = Artifacts(tracker, Path(scratch))
         runs, others = gather(find_runs(tracker, sweeps), artifacts)
         summaries = summarise(runs)
-        page = {"sweeps": list(sweeps), **page_data(uri, summaries, runs, others)}
+        decided = find_decisions(tracker, sweeps, artifacts)
+        page = {"sweeps": list(sweeps), **page_data(uri, summaries, runs, others, decided)}
         candidates = list_candidates(summaries)
         budget = max_mb * MB - len(assemble("", script_json(page), "")) - RESERVED_BYTES
         selected = select_within(candidates, budget)

@@ -71,6 +71,26 @@ class SettingSummary(NamedTuple):
         return "better" if high < 0 else "worse"
 
     @property
+    def change_error(self) -> float | None:
+        """The standard error of the change of the only seed, over blocks of its chains.
+
+        It says what other chains of the same training would give, and nothing of other trainings.
+        None for several seeds, and for a run of an earlier version.
+        """
+        if len(self.runs) > 1:
+            return None
+        return self.runs[0].stored.scalars.get("fcd_change_se")
+
+    @property
+    def helps(self) -> bool:
+        """Whether the chain helps: by the interval over seeds or, with one seed, in this training
+        by more than two standard errors."""
+        if self.verdict == "better":
+            return True
+        error = self.change_error
+        return self.verdict == "unclear" and error is not None and self.change[0] < -2 * error
+
+    @property
     def worsens(self) -> bool:
         """Whether the last step is worse than step 0, by the interval of the difference."""
         if self.blind or self.drift is None or self.drift[1] is None:

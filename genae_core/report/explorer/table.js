@@ -13,6 +13,7 @@ const COLUMNS = [
   ["start", "FCD without MCMC", (s) => (state.seed === "mean" ? s.start : one(s, "fcd_step0")), withInterval],
   ["best", "FCD at the chosen step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
   ["bestStep", "chosen step (median)", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
+  ["recommended", "recommended step (median)", (s) => median(scalar(s, "fcd_recommended_step"))],
   ["change", "change", (s) => (state.seed === "mean" ? s.change : [gain(s), null, null]), withInterval],
   ["seconds", "training seconds", (s) => meanOf(scalar(s, "training_seconds")), (v) => (v === null ? "–" : v.toFixed(0))],
 ];
@@ -28,7 +29,7 @@ const plain = (value) => (Array.isArray(value) ? value[0] : value);
 
 function columnsShown() {
   const some = selectedSettings();
-  const always = ["family", "dim", "seeds", "now", "start", "best", "bestStep", "change"];
+  const always = ["family", "dim", "seeds", "now", "start", "best", "bestStep", "recommended", "change"];
   return COLUMNS.filter(([key, , get]) => always.includes(key) || new Set(some.map(get)).size > 1 ||
     (key === "seconds" && some.length && get(some[0]) !== null));
 }
