@@ -26,7 +26,7 @@ MIXTURE = ((0.65, -1.0, 0.8), (0.35, 2.2, 0.6))
 BATCH = 1_000
 FIT_STEPS, CRITIC_STEPS = 1_500, 3
 APART = 8.0  # the distance of the two unit Gaussians
-SATURATION_STEPS = 3_000
+SATURATION_STEPS = 6_000
 CRITIC = CriticConfig(widths=(64, 64), dropout=0.0)
 
 

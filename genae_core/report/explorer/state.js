@@ -62,9 +62,12 @@ function optionsOf() {
   for (const key of Object.keys(FACETS)) {
     options[key] = [ALL, ...distinct(data.settings.map((s) => s[key]))];
   }
-  // If there are several chains, the page opens with the one that the study is about, not with all.
+  // If there are several chains, the page opens with the one that the study is about, not with all,
+  // unless that would hide a family: one without an encoder has draws from its prior only.
   const preferred = (key, value) => {
-    if (options[key].length > 2 && options[key].includes(value)) {
+    const chosen = data.settings.filter((s) => s[key] === value);
+    const everywhere = families.every((f) => chosen.some((s) => s.family === f));
+    if (options[key].length > 2 && everywhere) {
       options[key] = [value, ...options[key].filter((v) => v !== value)];
     }
   };
