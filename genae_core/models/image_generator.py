@@ -143,13 +143,14 @@ def real_images(model: Any, batch: Batch, draw: Draw) -> Tensor:
     return batch.x
 
 
-def critic_like(net: NetConfig) -> NetConfig:
-    """Networks of the same kind and width for a critic: leaky ReLU and no batch normalisation.
-
-    Batch normalisation would make the score of an image depend on the other images of its batch.
+def critic_like(net: NetConfig, batch_norm: bool = False) -> NetConfig:
+    """Networks of the same kind and width for a critic, with leaky ReLU.
 
     Args:
         net: The networks of the generator.
+        batch_norm: Whether the critic of a DCGAN has batch normalisation (Radford et al. 2016,
+            section 3). Then the score of an image depends on the other images of its batch, which
+            a gradient penalty does not allow.
 
     Raises:
         ValueError: The networks are of a kind of one's own.
@@ -162,4 +163,4 @@ def critic_like(net: NetConfig) -> NetConfig:
         net=type(net).__name__,
     )
     assert isinstance(net, DCGANConfig)
-    return DCGANConfig(width=net.width, activation="leaky_relu", batch_norm=False)
+    return DCGANConfig(width=net.width, activation="leaky_relu", batch_norm=batch_norm)

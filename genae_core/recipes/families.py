@@ -110,9 +110,10 @@ def _aae(**values: Any) -> "ModelConfig":
 
 
 def _gan(divergence: "Divergence", **values: Any) -> "ModelConfig":
-    return models.GANConfig(
-        divergence=divergence, critic=models.critic_like(values["net"]), **values
-    )
+    # A DCGAN without batch normalisation in its critic does not train, but for a gradient penalty.
+    penalised = getattr(divergence, "constraint", None) == "gradient_penalty"
+    critic = models.critic_like(values["net"], batch_norm=not penalised)
+    return models.GANConfig(divergence=divergence, critic=critic, **values)
 
 
 def _image_space(

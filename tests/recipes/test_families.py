@@ -1,17 +1,21 @@
 """The table of families, and the flags --set and --noise."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from genae_core.models.optimizers import AdamConfig, RMSPropConfig
 from genae_core.models.vae import VAEConfig
+from genae_core.nets.dcgan import DCGANConfig
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES, PRIORS, family_config
 from genae_core.recipes.family_settings import EXAMPLE, describe_settings, family_settings
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.search_space import check_space, search_experiment, usual_cell
 from genae_core.recipes.settings import parse_setting, replace_settings
-from genae_core.recipes.study import study_experiment
+from genae_core.recipes.study import print_settings, study_experiment
+from genae_core.samplers.ancestral import Ancestral
 
 
 def options(*assignments: str, **flags: Any) -> StudyOptions:
@@ -26,6 +30,36 @@ def test_each_row_is_a_family_that_can_be_built(name: str) -> None:
     assert set(family.priors) <= set(PRIORS)
     assert set(family.searched) <= set(family_settings(name))
     assert (family.noise == "none") == (not hasattr(config, "noise"))
+
+
+def test_the_critic_of_a_dcgan_has_batch_normalisation_but_for_a_gradient_penalty() -> None:
+    parts = replace(EXAMPLE, net=DCGANConfig(width=4))
+    critics = {name: family_config(name, 2, parts).critic for name in ("gan", "wgan", "wgan_gp")}  # type: ignore[attr-defined]
+    assert {name: critic.batch_norm for name, critic in critics.items()} == {
+        "gan": True,
+        "wgan": True,
+        "wgan_gp": False,
+    }
+    assert {critic.activation for critic in critics.values()} == {"leaky_relu"}
+
+
+def test_the_learning_rate_of_a_user_changes_a_familys_own_optimiser() -> None:
+    chosen = replace(EXAMPLE, learning_rate=3e-4)
+    wgan, vae = (family_config(name, 2, chosen).optimizer for name in ("wgan", "vae"))  # type: ignore[attr-defined]
+    assert (wgan, vae) == (RMSPropConfig(learning_rate=3e-4), AdamConfig(learning_rate=3e-4))
+    assert family_config("wgan", 2, EXAMPLE).optimizer == RMSPropConfig(learning_rate=5e-5)  # type: ignore[attr-defined]
+
+
+def test_a_family_without_an_encoder_is_sampled_by_draws_from_its_prior(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = options(families=("vae", "gan"))
+    chain = dataset_recipe(chosen).chain()
+    vae, gan = (study_experiment(chosen, name, 2, (chain,)) for name in ("vae", "gan"))
+    assert vae.chains == (chain,)
+    assert gan.chains == (replace(chain, sampler=Ancestral(), record=(0,)),)
+    print_settings(chosen)
+    assert "n/a for gan, which have no encoder" in capsys.readouterr().out
 
 
 def test_a_setting_reaches_the_families_that_have_it() -> None:
