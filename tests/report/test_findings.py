@@ -96,6 +96,20 @@ def alone(family: str, fcd: list[float], error: float | None = None) -> Finished
     return one
 
 
+def test_settings_without_a_chain_are_not_counted_among_those_that_it_does_not_help() -> None:
+    """A family without an encoder is sampled at step 0 only."""
+    draws = []
+    for seed in (0, 1):
+        helped = run(seed, [20.0 + seed, 0, 0], 0, "GAN")
+        chain = {"fcd": {0: 20.0 + seed}}
+        stored = helped.stored._replace(chain=chain)
+        draws.append(helped._replace(stored=stored, steps=[0], values={"fcd": [20.0 + seed]}))
+    text = " ".join(headlines(summarise([*HELPED, *draws])))
+    assert "The chain improves the FCD in 1 of 1 setting," in text
+    assert "In 1 setting no chain was run: the samples are those of step 0." in text
+    assert "which GAN with latent dimension 2 (encode decode, batch BN) reaches without a" in text
+
+
 def test_one_seed_leads_with_the_finding_and_says_that_trainings_were_not_compared() -> None:
     """The AAE gains ten errors and the VAE one; whether others would gain, nobody knows."""
     settings = summarise([alone("AAE", [100, 60, 90], 4.0), alone("VAE", [50, 48, 70], 2.0)])

@@ -86,10 +86,16 @@ def headlines(summaries: Sequence[SettingSummary], decided: Sequence[str] = ()) 
     ]
     if fallen:
         paragraphs.append(_largest_gain(fallen))
-    several = [summary for summary in summaries if len(summary.runs) > 1]
-    alone = [summary for summary in summaries if len(summary.runs) == 1]
+    chained = [summary for summary in summaries if summary.drift is not None]
+    several = [summary for summary in chained if len(summary.runs) > 1]
+    alone = [summary for summary in chained if len(summary.runs) == 1]
     paragraphs += [*([_count_verdicts(several)] if several else [])]
     paragraphs += [*([_count_trainings(alone)] if alone else [])]
+    without = len(summaries) - len(chained)
+    if without:
+        paragraphs.append(
+            f"In {_count(without, 'setting')} no chain was run: the samples are those of step 0."
+        )
     worsened = sum(summary.worsens for summary in summaries)
     if worsened:
         paragraphs.append(
@@ -202,6 +208,8 @@ def _error_of_gain(summary: SettingSummary) -> str:
 
 def _best_step(summary: SettingSummary) -> str:
     """Say at which step the best FCD is."""
+    if summary.drift is None:
+        return "without a chain"
     step = f"{summary.best_step:g}"
     if len(summary.runs) == 1:
         return f"at the step chosen on validation ({step})"
