@@ -12,7 +12,10 @@ from contracts.sweeps import make_sweep
 from genae_core.experiment.experiment import resolve
 from genae_core.metrics.classifier import Classifier
 from genae_core.sweep import worker
-from genae_core.sweep.cells import cell_key
+from genae_core.sweep.cells import ONE_SEED, cell_key
+from genae_core.sweep.driver import stored_curves
+from genae_core.sweep.plan import SweepPlace
+from genae_core.sweep.reports import CURVE
 from genae_core.sweep.runs import Sweep, run_key
 from genae_core.sweep.worker import run_cell
 from genae_core.testing import tiny
@@ -81,6 +84,28 @@ def test_seeds_trained_as_one_are_logged_as_those_trained_in_turn(
     # Half of all steps: of one seed in turn, of each at once.
     assert [len(reports[together]) for together in (False, True)] == [2, 2]
     assert reports[True][0]["percent"] == 50
+
+
+def test_a_trial_of_one_seed_reports_its_curve_and_whoever_has_lost_it_finds_it_in_the_store(
+    tracker: Tracker, classifier: Classifier, tmp_path: Path
+) -> None:
+    """The first chain's, also from the record of a run that had finished."""
+    about = sweep("one-seed", tracker, tmp_path, False)
+    params = {**PARAMS, ONE_SEED: 7}
+    reports: list[dict[str, Any]] = []
+    for _ in range(2):
+        run_cell(params, about, tiny.splits(), classifier, reports.append)
+    first, again = reports
+    assert again["fcd_val"] == first["fcd_val"] and again[CURVE] == first[CURVE]
+    place = SweepPlace("study", "one-seed", tmp_path, tracker)
+    key = cell_key(PARAMS)
+    curves = stored_curves(place)
+    assert list(curves) == [(key, 7)] and curves[key, 7] == pytest.approx(first[CURVE])
+    assert len(first[CURVE]) == len(about.cells[key].chains[0].record)
+    elsewhere = dataclasses.replace(about, journals=str(tmp_path / "another node"))
+    known = dataclasses.replace(elsewhere, finished=tracker.finished_fcds("one-seed"))
+    run_cell(params, known, tiny.splits(), classifier, reports.append)
+    assert reports[-1]["fcd_val"] == pytest.approx(first["fcd_val"]) and CURVE not in reports[-1]
 
 
 def test_a_trial_that_is_stopped_while_its_seeds_are_one_ends_the_runs_of_all(
