@@ -144,7 +144,10 @@ def _describe_steps(decision: Decision, label: Label) -> str:
         if about["rivals"]:
             near = "about as good" if about["settled"] else "not certainly worse"
             words += f" ({near}: {', '.join(map(str, about['rivals']))})"
-        lines.append(f"{words}, and {HELPS[about['helps']]} ({about['seeds']} seeds)")
+        helps = HELPS[about["helps"]]
+        if about["helps"] == "no" and about["leader"] > 0:
+            helps = f"the chain helps by less than {decision.indifference:g}"
+        lines.append(f"{words}, and {helps} ({about['seeds']} seeds)")
     return "\n".join(lines)
 
 

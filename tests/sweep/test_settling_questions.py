@@ -70,13 +70,17 @@ def test_a_step_that_is_eliminated_does_not_come_back() -> None:
 
 
 def test_steps_that_differ_by_less_than_the_indifference_are_settled() -> None:
-    question = BestStep(Decision(0.95, 2.0), {"cell": STEPS})
-    assert question.judge_round({"cell": noisy([20, 20.02, 90], 6)}) == set()
-    assert question.decision.settled and question.decision.steps["cell"]["helps"] == "no"
-    question.decision.seeds = 6
-    words = describe_decision(question.decision, str)
+    question = BestStep(Decision(0.95, 2.0), dict.fromkeys(("before", "after"), STEPS))
+    results = {"before": noisy([20, 20.1, 90], 9), "after": noisy([20.1, 20, 90], 9)}
+    assert question.judge_round(results) == set()
+    decision = question.decision
+    assert decision.settled and [about["helps"] for about in decision.steps.values()] == ["no"] * 2
+    words = describe_decision(decision, str)
     assert words.startswith("settled with 95 % confidence, within 2: ")
-    assert "about as good: " in words
+    assert words.splitlines()[1:] == [
+        "before: step 0 (about as good: 1), and the chain does not help (9 seeds)",
+        "after: step 1 (about as good: 0), and the chain helps by less than 2 (9 seeds)",
+    ]
 
 
 def test_families_are_ordered_by_their_best_cells_and_open_pairs_keep_their_cells() -> None:
