@@ -121,8 +121,8 @@ def test_one_seed_leads_with_the_finding_and_says_that_trainings_were_not_compar
     )
     assert gain == (
         "The chain helps AAE with latent dimension 2 (encode decode, batch BN): the FCD falls "
-        "from 100.0 to 60.0 at the step chosen on validation (1) (standard error of the change "
-        "4.00), which is 0.60 times its value without MCMC."
+        "from 100.0 to 60.0 (standard error of the change 4.00) at the step chosen on validation "
+        "(1), which is 0.60 times its value without MCMC."
     )
     assert sure == (
         "2 settings were trained with one seed, so trainings were not compared: another seed may "

@@ -189,7 +189,7 @@ def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
         claim = f"The FCD of {_name(largest)} falls{most}:"
     text = (
         f"{claim} from {_with_interval(largest.start)} to "
-        f"{_with_interval(largest.best)} {_best_step(largest)}{_error_of_gain(largest)}, which is "
+        f"{_with_interval(largest.best)}{_error_of_gain(largest)} {_best_step(largest)}, which is "
         f"{fraction:.2f} times its value without MCMC."
     )
     if len(fallen) > 1:
