@@ -55,6 +55,22 @@ class Divergence(Protocol):
             A scalar.
         """
 
+    def target_loss(self, score: Score, target: Tensor) -> Tensor:
+        """The loss that a network that makes the target minimises against the same critic.
+
+        Both sides of a BiGAN are trained: its target is made by the encoder.
+
+        Args:
+            score: The critic.
+            target: Samples of p, [B, D], with gradients.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            TypeError: The divergence has no critic.
+        """
+
     def project(self, critic: nn.Module) -> None:
         """Project the critic onto the functions that the divergence allows.
 

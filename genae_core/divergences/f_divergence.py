@@ -122,5 +122,18 @@ class FDivergence:
             return -functions.conjugate_of_activation(scores).mean()
         return -functions.activation(scores).mean()
 
+    def target_loss(self, score: Score, target: Tensor) -> Tensor:
+        """E_p[f*(g_f(v))], or E_p[g_f(v)] if `saturating`.
+
+        The first is the critic's loss on codes: with target and codes exchanged, the critic would
+        be trained to give the target low scores. For "gan" it is -E_p[log(1 - sigmoid(v))]
+        (Donahue et al. 2017, section 3.4; Dumoulin et al. 2017, algorithm 1).
+        """
+        functions = FUNCTIONS[self.kind]
+        scores = score(target)
+        if self.saturating:
+            return functions.activation(scores).mean()
+        return functions.conjugate_of_activation(scores).mean()
+
     def project(self, critic: nn.Module) -> None:
         """Every critic is allowed, so nothing changes."""

@@ -37,5 +37,9 @@ class LeastSquares:
         """1/2 E_q[(v - 1)^2]."""
         return 0.5 * (score(codes) - 1).square().mean()
 
+    def target_loss(self, score: Score, target: Tensor) -> Tensor:
+        """1/2 E_p[v^2]."""
+        return 0.5 * score(target).square().mean()
+
     def project(self, critic: nn.Module) -> None:
         """Every critic is allowed, so nothing changes."""

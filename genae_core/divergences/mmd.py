@@ -74,6 +74,10 @@ class MMD:
         # Without the constant, the gradient of the square root at 0 would not be finite.
         return (squared.clamp_min(0) + 1e-12).sqrt() if self.root else squared
 
+    def target_loss(self, score: Score, target: Tensor) -> Tensor:
+        """Raise TypeError, because there is no critic."""
+        raise TypeError("the MMD has no critic")
+
     def between(self, a: Tensor, b: Tensor) -> Tensor:
         """The estimate of MMD^2 from samples.
 

@@ -65,6 +65,10 @@ class Wasserstein:
         """-E_q[v]."""
         return -score(codes).mean()
 
+    def target_loss(self, score: Score, target: Tensor) -> Tensor:
+        """E_p[v]."""
+        return score(target).mean()
+
     def project(self, critic: nn.Module) -> None:
         """Clip every weight to [-clip, clip] (Arjovsky et al. 2017, algorithm 1, line 7)."""
         if self.constraint == "clip":

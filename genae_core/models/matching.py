@@ -60,7 +60,7 @@ class Matching(NamedTuple):
         """The loss of the critic, which learns to distinguish the target from the codes."""
         with torch.no_grad():
             codes = self.codes(model, batch, draw)
-        target = self.target(model, batch, draw)
+            target = self.target(model, batch, draw)
         score = self.score(model, batch, draw)
         loss = self.divergence.critic_loss(score, target, codes, draw)
         return loss, {self.terms[0]: loss}

@@ -116,6 +116,10 @@ def _gan(divergence: "Divergence", **values: Any) -> "ModelConfig":
     return models.GANConfig(divergence=divergence, critic=critic, **values)
 
 
+def _bigan(**values: Any) -> "ModelConfig":
+    return models.BiGANConfig(critic=models.critic_like(values["net"]), **values)
+
+
 def _image_space(
     divergence: "Callable[[], Divergence]", optimizer: Callable[[], "OptimizerConfig"], **row: Any
 ) -> Family:
@@ -171,6 +175,13 @@ FAMILIES: dict[str, Family] = {
         lambda: divergences.MMD(kernel="rbf", bandwidth=0.25, estimator="biased", root=True),
         _adam(1e-3, 0.9),
         unused=("critic", "critic_optimizer"),
+    ),
+    "bigan": Family(
+        config=_bigan,
+        in_image_space=True,
+        optimizer=_adam(2e-4, 0.5),
+        priors=SAMPLE_PRIORS,
+        learning_rates=GAN_LEARNING_RATES,
     ),
 }
 PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017

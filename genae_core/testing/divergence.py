@@ -58,6 +58,7 @@ class DivergenceContract:
             values = [divergence.codes_loss(score, target, codes)]
             if divergence.critic_steps:
                 values.append(divergence.critic_loss(score, target, codes, draw))
+                values.append(divergence.target_loss(score, target))
             return values
 
         for one, other in zip(losses(), losses(), strict=True):
@@ -69,6 +70,8 @@ class DivergenceContract:
         if not divergence.critic_steps:
             with pytest.raises(TypeError, match="no critic"):
                 divergence.critic_loss(lambda z: z[:, 0], *self.samples(), Draw(0))
+            with pytest.raises(TypeError, match="no critic"):
+                divergence.target_loss(lambda z: z[:, 0], self.samples()[0])
             return
         critic, draw = self.critic(), Draw(3)
         target, codes = self.samples()
@@ -115,3 +118,18 @@ class DivergenceContract:
             loss.backward(inputs=[codes])  # type: ignore[no-untyped-call]
             codes_adam.step()
         assert float(codes.detach().mean(0).norm()) < 0.5 * before
+
+    def test_target_and_codes_are_moved_to_each_other(self, divergence: Divergence) -> None:
+        """A step of the target lowers its scores, and a step of the codes raises theirs."""
+        if not divergence.critic_steps:
+            pytest.skip("a divergence without a critic")
+        z = self.samples()[0].requires_grad_()
+
+        def score(z: Tensor) -> Tensor:
+            # Every critic gives scores like these: least squares makes them shares in [0, 1].
+            return torch.sigmoid(z[:, 0])
+
+        (target,) = torch.autograd.grad(divergence.target_loss(score, z), z)
+        (codes,) = torch.autograd.grad(divergence.codes_loss(score, z, z), z)
+        assert (target[:, 0] > 0).all() and (codes[:, 0] < 0).all()
+        assert (target[:, 1] == 0).all() and (codes[:, 1] == 0).all()
