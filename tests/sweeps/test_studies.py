@@ -18,7 +18,7 @@ from contracts.readers import read_files, read_folder
 from running import ONE, ROOT, client_of, environment, run, run_alone, trials_of
 
 from genae_core import config
-from genae_core.recipes.families import FAMILIES
+from genae_core.recipes.families import families_with_encoder
 from genae_core.report.decision import read_decision
 from genae_core.training import checkpoint
 
@@ -372,7 +372,7 @@ def test_a_trial_that_fits_nowhere_is_refused(swept: tuple[Path, str]) -> None:
     ("script", "trials", "cell"),
     [
         ("latent_dim.py", 12, "daae latent_dim=32"),
-        ("model_family.py", len(FAMILIES), "flow_ae_spline latent_dim=10"),
+        ("model_family.py", len(families_with_encoder()), "flow_ae_spline latent_dim=10"),
         ("prior_type.py", 12, "aae prior=swiss_roll"),
         ("noise_level.py", 12, "vae noise=0.25"),
     ],
