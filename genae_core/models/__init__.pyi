@@ -20,6 +20,8 @@ from .cluster_aae import ClusterAAEConfig as ClusterAAEConfig
 from .config import ModelConfig as ModelConfig
 from .config import TrainedModelConfig as TrainedModelConfig
 from .config import check_model_config as check_model_config
+from .eb_gan import EBGAN as EBGAN
+from .eb_gan import EBGANConfig as EBGANConfig
 from .ex_post_ae import ExPostAE as ExPostAE
 from .ex_post_ae import ExPostAEConfig as ExPostAEConfig
 from .flow_ae import FlowAE as FlowAE

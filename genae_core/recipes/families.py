@@ -109,30 +109,48 @@ def _aae(**values: Any) -> "ModelConfig":
     return models.AAEConfig(**values)
 
 
-def _gan(divergence: "Divergence", **values: Any) -> "ModelConfig":
-    # A DCGAN without batch normalisation in its critic does not train, but for a gradient penalty.
-    penalised = getattr(divergence, "constraint", None) == "gradient_penalty"
-    critic = models.critic_like(values["net"], batch_norm=not penalised)
-    return models.GANConfig(divergence=divergence, critic=critic, **values)
-
-
-def _bigan(**values: Any) -> "ModelConfig":
-    return models.BiGANConfig(critic=models.critic_like(values["net"]), **values)
-
-
 def _image_space(
-    divergence: "Callable[[], Divergence]", optimizer: Callable[[], "OptimizerConfig"], **row: Any
+    config: Callable[..., "ModelConfig"],
+    optimizer: Callable[[], "OptimizerConfig"],
+    encoder: bool = False,
+    unused: tuple[str, ...] = (),
 ) -> Family:
-    """The row of a `GANConfig` with this divergence."""
+    """The row of a family in image space."""
     return Family(
-        config=lambda **values: _gan(divergence(), **values),
-        encoder=False,
+        config=config,
+        encoder=encoder,
         in_image_space=True,
         optimizer=optimizer,
         priors=SAMPLE_PRIORS,
         learning_rates=GAN_LEARNING_RATES,
-        **row,
+        unused=unused,
     )
+
+
+def _gan(
+    divergence: "Callable[[], Divergence]",
+    optimizer: Callable[[], "OptimizerConfig"],
+    unused: tuple[str, ...] = (),
+) -> Family:
+    """The row of a `GANConfig` with this divergence."""
+
+    def config(**values: Any) -> "ModelConfig":
+        chosen = divergence()
+        # A DCGAN without batch normalisation in its critic does not train, but for a gradient
+        # penalty.
+        penalised = getattr(chosen, "constraint", None) == "gradient_penalty"
+        critic = models.critic_like(values["net"], batch_norm=not penalised)
+        return models.GANConfig(divergence=chosen, critic=critic, **values)
+
+    return _image_space(config, optimizer, unused=unused)
+
+
+def _eb_gan(**values: Any) -> "ModelConfig":
+    return models.EBGANConfig(critic=models.critic_like(values["net"], batch_norm=True), **values)
+
+
+def _bigan(**values: Any) -> "ModelConfig":
+    return models.BiGANConfig(critic=models.critic_like(values["net"]), **values)
 
 
 FAMILIES: dict[str, Family] = {
@@ -164,25 +182,20 @@ FAMILIES: dict[str, Family] = {
     "adv_ae": Family(config=lambda **values: models.AdvAEConfig(**values), two_stage=True),
     "gmmn_ae": Family(config=lambda **values: models.GMMNAEConfig(**values), two_stage=True),
     "ex_post_ae": Family(config=lambda **values: models.ExPostAEConfig(**values), two_stage=True),
-    "gan": _image_space(lambda: divergences.FDivergence(), _adam(2e-4, 0.5)),
-    "f_gan": _image_space(lambda: divergences.FDivergence(kind="kl"), _adam(2e-4, 0.5)),
-    "ls_gan": _image_space(lambda: divergences.LeastSquares(), _adam(2e-4, 0.5)),
-    "wgan": _image_space(
+    "gan": _gan(lambda: divergences.FDivergence(), _adam(2e-4, 0.5)),
+    "f_gan": _gan(lambda: divergences.FDivergence(kind="kl"), _adam(2e-4, 0.5)),
+    "ls_gan": _gan(lambda: divergences.LeastSquares(), _adam(2e-4, 0.5)),
+    "wgan": _gan(
         lambda: divergences.Wasserstein(constraint="clip"), lambda: models.RMSPropConfig()
     ),
-    "wgan_gp": _image_space(lambda: divergences.Wasserstein(), _adam(1e-4, 0.0, 0.9)),
-    "gmmn": _image_space(
+    "wgan_gp": _gan(lambda: divergences.Wasserstein(), _adam(1e-4, 0.0, 0.9)),
+    "gmmn": _gan(
         lambda: divergences.MMD(kernel="rbf", bandwidth=0.25, estimator="biased", root=True),
         _adam(1e-3, 0.9),
         unused=("critic", "critic_optimizer"),
     ),
-    "bigan": Family(
-        config=_bigan,
-        in_image_space=True,
-        optimizer=_adam(2e-4, 0.5),
-        priors=SAMPLE_PRIORS,
-        learning_rates=GAN_LEARNING_RATES,
-    ),
+    "eb_gan": _image_space(_eb_gan, _adam(1e-3, 0.5)),
+    "bigan": _image_space(_bigan, _adam(2e-4, 0.5), encoder=True),
 }
 PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017
 
