@@ -22,10 +22,12 @@ class MMD:
 
     The kernels are k_s(a, b) = C / (C + |a - b|^2) for "imq" and k_s(a, b) = exp(-|a - b|^2 / C)
     for "rbf". Here C = 2 s D bandwidth^2: s times the mean squared distance of two samples of
-    N(0, bandwidth^2 I) in D dimensions (Tolstikhin et al. 2018, section 4).
+    N(0, bandwidth^2 I) in D dimensions (Tolstikhin et al. 2018, section 4). For
+    "rational_quadratic", k_s(a, b) = (1 + |a - b|^2 / (2 s bandwidth^2))^-s (Binkowski et al.
+    2018, section 2.1).
 
     Args:
-        kernel: "imq" or "rbf".
+        kernel: "imq", "rbf" or "rational_quadratic".
         scales: The values of s.
         bandwidth: The standard deviation to which distances are relative.
         estimator: "unbiased" leaves out the terms k(a, a) and may be negative; "biased" keeps
@@ -37,14 +39,18 @@ class MMD:
         ValueError: A value is out of range.
     """
 
-    kernel: Literal["imq", "rbf"] = "imq"
+    kernel: Literal["imq", "rbf", "rational_quadratic"] = "imq"
     scales: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
     bandwidth: float = 1.0
     estimator: Literal["unbiased", "biased"] = "unbiased"
     root: bool = False
 
     def __post_init__(self) -> None:
-        require(self.kernel in ("imq", "rbf"), 'kernel must be "imq" or "rbf"', kernel=self.kernel)
+        require(
+            self.kernel in ("imq", "rbf", "rational_quadratic"),
+            'kernel must be "imq", "rbf" or "rational_quadratic"',
+            kernel=self.kernel,
+        )
         require(len(self.scales) > 0, "scales must name at least one value", scales=self.scales)
         for scale in (*self.scales, self.bandwidth):
             require_finite(0, scale=scale)
@@ -92,6 +98,19 @@ class MMD:
         within = self._within(a) + self._within(b)
         return within - 2 * self._kernel(a, b).mean()
 
+    def witness(self, points: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """E[k(a, t)] - E[k(b, t)] at every point t, which is large where p exceeds q.
+
+        Args:
+            points: The points t, [T, D].
+            a: Samples of p, [N, D].
+            b: Samples of q, [M, D].
+
+        Returns:
+            The values, [T].
+        """
+        return self._kernel(points, a).mean(1) - self._kernel(points, b).mean(1)
+
     def project(self, critic: nn.Module) -> None:
         """There is no critic, so nothing changes."""
 
@@ -108,6 +127,12 @@ class MMD:
         squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
         total = torch.zeros_like(squared)
         for scale in self.scales:
-            c = 2 * scale * a.shape[1] * self.bandwidth**2
-            total = total + (c / (c + squared) if self.kernel == "imq" else (-squared / c).exp())
+            total = total + self._kernel_of_scale(squared, scale, a.shape[1])
         return total
+
+    def _kernel_of_scale(self, squared: Tensor, scale: float, dimension: int) -> Tensor:
+        """k_s of squared distances, of their shape."""
+        if self.kernel == "rational_quadratic":
+            return (1 + squared / (2 * scale * self.bandwidth**2)) ** -scale
+        c = 2 * scale * dimension * self.bandwidth**2
+        return c / (c + squared) if self.kernel == "imq" else (-squared / c).exp()

@@ -53,12 +53,7 @@ class Wasserstein:
         loss = score(codes).mean() - score(target).mean()
         if self.constraint == "clip":
             return loss
-        weight = draw.uniform((len(codes), *[1] * (codes.ndim - 1)))
-        between = weight * target + (1 - weight) * codes
-        gradient = _gradient(score, between)
-        # Without the constant, the gradient of the square root at 0 would not be finite.
-        norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
-        total: Tensor = loss + self.penalty * (norm - 1).square().mean()
+        total: Tensor = loss + self.penalty * gradient_penalty(score, target, codes, draw)
         return total
 
     def codes_loss(self, score: Score, target: Tensor, codes: Tensor) -> Tensor:
@@ -75,6 +70,27 @@ class Wasserstein:
             with torch.no_grad():
                 for parameter in critic.parameters():
                     parameter.clamp_(-self.clip, self.clip)
+
+
+def gradient_penalty(score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
+    """E[(||grad score|| - 1)^2] at random points on the lines between pairs of the two samples.
+
+    Gulrajani et al. 2017, eq. 3.
+
+    Args:
+        score: The critic.
+        target: Samples of p, [B, D], without gradients.
+        codes: Samples of q, [B, D], without gradients.
+        draw: The source of randomness.
+
+    Returns:
+        A scalar.
+    """
+    weight = draw.uniform((len(codes), *[1] * (codes.ndim - 1)))
+    gradient = _gradient(score, weight * target + (1 - weight) * codes)
+    # Without the constant, the gradient of the square root at 0 would not be finite.
+    norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    return (norm - 1).square().mean()
 
 
 def _gradient(score: Score, z: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ from .image_generator import critic_like as critic_like
 from .likelihoods import BernoulliPixels as BernoulliPixels
 from .likelihoods import GaussianPixels as GaussianPixels
 from .likelihoods import Likelihood as Likelihood
+from .mmd_gan import MMDGAN as MMDGAN
+from .mmd_gan import MMDGANConfig as MMDGANConfig
 from .optimizers import AdamConfig as AdamConfig
 from .optimizers import OptimizerConfig as OptimizerConfig
 from .optimizers import RMSPropConfig as RMSPropConfig

@@ -149,6 +149,10 @@ def _eb_gan(**values: Any) -> "ModelConfig":
     return models.EBGANConfig(critic=models.critic_like(values["net"], batch_norm=True), **values)
 
 
+def _mmd_gan(**values: Any) -> "ModelConfig":
+    return models.MMDGANConfig(critic=models.critic_like(values["net"]), **values)
+
+
 def _bigan(**values: Any) -> "ModelConfig":
     return models.BiGANConfig(critic=models.critic_like(values["net"]), **values)
 
@@ -195,6 +199,7 @@ FAMILIES: dict[str, Family] = {
         unused=("critic", "critic_optimizer"),
     ),
     "eb_gan": _image_space(_eb_gan, _adam(1e-3, 0.5)),
+    "mmd_gan": _image_space(_mmd_gan, _adam(1e-4, 0.5, 0.9)),
     "bigan": _image_space(_bigan, _adam(2e-4, 0.5), encoder=True),
 }
 PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017

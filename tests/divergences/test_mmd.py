@@ -21,6 +21,12 @@ class TestGaussianKernel(DivergenceContract):
         return MMD(kernel="rbf", scales=(1.0, 4.0))
 
 
+class TestRationalQuadraticKernel(DivergenceContract):
+    @pytest.fixture
+    def divergence(self) -> MMD:
+        return MMD(kernel="rational_quadratic", scales=(0.2, 1.0, 5.0))
+
+
 class TestRoot(DivergenceContract):
     @pytest.fixture
     def divergence(self) -> MMD:
@@ -31,13 +37,17 @@ def _kernel(mmd: MMD, a: list[float], b: list[float]) -> float:
     squared = sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
     total = 0.0
     for scale in mmd.scales:
+        if mmd.kernel == "rational_quadratic":
+            # E[exp(-t squared / (2 bandwidth^2))] with t ~ Gamma(s, s), in closed form.
+            total += math.exp(-scale * math.log1p(squared / (2 * scale * mmd.bandwidth**2)))
+            continue
         c = 2 * scale * len(a) * mmd.bandwidth**2
         total += c / (c + squared) if mmd.kernel == "imq" else math.exp(-squared / c)
     return total
 
 
 @pytest.mark.parametrize("estimator", ["unbiased", "biased"])
-@pytest.mark.parametrize("kernel", ["imq", "rbf"])
+@pytest.mark.parametrize("kernel", ["imq", "rbf", "rational_quadratic"])
 def test_it_is_its_sum_over_pairs(kernel: str, estimator: str) -> None:
     mmd = MMD(kernel=kernel, estimator=estimator, bandwidth=1.5)  # type: ignore[arg-type]
     a, b = Draw(0).normal((5, 3)).double(), Draw(1).normal((7, 3)).double() + 1
@@ -55,6 +65,15 @@ def test_it_is_its_sum_over_pairs(kernel: str, estimator: str) -> None:
     across = sum(_kernel(mmd, x, y) for x in lists[0] for y in lists[1]) / 35
     wanted = within(lists[0]) + within(lists[1]) - 2 * across
     assert float(mmd.between(a, b)) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_distance_is_the_difference_of_the_witness() -> None:
+    """MMD^2 = E_p[f] - E_q[f] for the witness f, with every pair counted."""
+    mmd = MMD(kernel="rational_quadratic", scales=(0.5, 2.0), estimator="biased")
+    a, b = Draw(0).normal((5, 3)).double(), Draw(1).normal((7, 3)).double() + 1
+    mean = mmd.witness(a, a, b).mean() - mmd.witness(b, a, b).mean()
+    assert float(mean) == pytest.approx(float(mmd.between(a, b)), rel=1e-9)
+    assert mmd.witness(Draw(2).normal((4, 3)).double(), a, b).shape == (4,)
 
 
 def test_the_unbiased_estimate_meets_the_closed_form() -> None:

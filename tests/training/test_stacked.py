@@ -16,6 +16,8 @@ from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import Batch, Examples, Stage
 from genae_core.models.flow_ae import FlowAEConfig
+from genae_core.models.image_generator import critic_like
+from genae_core.models.mmd_gan import MMDGANConfig
 from genae_core.models.vae import VAE, VAEConfig
 from genae_core.models.wae import WAEConfig
 from genae_core.nets.base import ComputeConfig, compute_as, sampling_mode
@@ -47,6 +49,9 @@ FAMILIES: dict[str, Any] = {
     "two stages, a gradient penalty": AdvAEConfig(autoencoder=AUTOENCODER, epochs=1),
     "two stages, one not stackable": FlowAEConfig(autoencoder=AUTOENCODER, epochs=1),
     "dropout, not stackable": VAEConfig(latent_dim=2, net=MLPConfig(widths=(16,), dropout=0.2)),
+    "a penalised witness": MMDGANConfig(
+        latent_dim=2, net=NET, critic=critic_like(NET), critic_steps=2
+    ),
     "convolutions": VAEConfig(latent_dim=2, net=DCGANConfig(width=2)),
 }
 
