@@ -1,5 +1,6 @@
 """The trials of a sweep that runs until it is settled: its rounds, and what they decide."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,11 +11,19 @@ import pytest
 from ray.tune.search import Searcher
 
 from genae_core.data import sealed
-from genae_core.report.decision import SETTLED, describe_decision, read_decision
+from genae_core.report.decision import (
+    SETTLED,
+    QuestionName,
+    describe_decision,
+    read_decision,
+)
 from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label, coordinates
+from genae_core.sweep.launcher import _settling_plan
+from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.reports import CURVE, FAILED
 from genae_core.sweep.settling import ROUNDS
 from genae_core.sweep.settling_search import Settings, SettlingSearch
+from genae_core.testing import tiny
 
 Score = Callable[[int, int], float]  # of a dimension and a seed
 GRID = [{"family": "vae", "latent_dim": dim} for dim in (2, 4, 8)]
@@ -215,6 +224,33 @@ def test_the_order_of_families_is_asked_of_the_axis_family() -> None:
         search.on_trial_complete(str(number), {"fcd_val": value, "training_iteration": 1})
         number += 1
     assert search.decision.order == ["aae", "vae"] and search.decision.settled and number == 12
+
+
+@pytest.mark.parametrize(
+    ("question", "grid", "record", "message"),
+    [
+        ("best-cell", GRID[:1], (0, 1), "compares cells: name several values, got trials=1"),
+        ("best-step", GRID, (0,), "compares the recorded steps of the first chain: it needs"),
+        ("family-order", GRID, (0, 1), r"compares families: name several, got families=\['vae'\]"),
+        ("family-order", [{"noise": 0.0}, {"noise": 0.5}], (0, 1), r"got families=\[\]"),
+    ],
+)
+def test_a_question_that_the_axes_cannot_ask_is_refused(
+    question: QuestionName, grid: list[Params], record: tuple[int, ...], message: str
+) -> None:
+    experiment = tiny.experiment()
+    chain = dataclasses.replace(experiment.chains[0], record=record)
+    cell = dataclasses.replace(experiment, chains=(chain,))
+    cells = {cell_key(params): cell for params in grid}
+    options = LaunchOptions(until_settled=True, question=question)
+    with pytest.raises(ValueError, match=message):
+        _settling_plan(grid, cells, options)
+
+
+def test_a_question_about_steps_needs_only_one_cell() -> None:
+    cells = {cell_key(GRID[0]): tiny.experiment()}
+    options = LaunchOptions(until_settled=True, question="best-step", max_trials=3)
+    assert _settling_plan(GRID[:1], cells, options).max_trials == 3
 
 
 def test_the_seed_is_in_the_label_and_not_in_the_cell() -> None:
