@@ -25,8 +25,8 @@ class Options(StudyOptions):
 
     families: tuple[FamilyName, ...] = ("vae", *families_in_image_space())
     """Model families to compare."""
-    latent_dims: tuple[int, ...] = (10,)
-    """Latent dimensions at which the families are compared."""
+    latent_dims: tuple[int, ...] = (16,)
+    """Latent dimensions at which the families are compared; info_gan needs 13."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the training; each cell is trained once with each of them."""
 

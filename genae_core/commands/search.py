@@ -18,7 +18,7 @@ from pathlib import Path
 import genae_core as genae
 from genae_core import config, recipes, report, sweep, tracking
 from genae_core.data import durable
-from genae_core.recipes.families import FAMILIES
+from genae_core.recipes.families import families_to_search
 from genae_core.recipes.options import FamilyName, StudyOptions
 
 
@@ -26,7 +26,7 @@ from genae_core.recipes.options import FamilyName, StudyOptions
 class Options(StudyOptions):
     """The flags of this command."""
 
-    families: tuple[FamilyName, ...] = tuple(FAMILIES)
+    families: tuple[FamilyName, ...] = families_to_search()
     """Model families to choose from."""
     asha: bool = True
     """Let trials wait that are worse than the others, and continue them once they are among the

@@ -33,6 +33,9 @@ from .gmmn_ae import GMMNAEConfig as GMMNAEConfig
 from .image_generator import ImageGenerator as ImageGenerator
 from .image_generator import ImageGeneratorConfig as ImageGeneratorConfig
 from .image_generator import critic_like as critic_like
+from .info_gan import CodesConfig as CodesConfig
+from .info_gan import InfoGAN as InfoGAN
+from .info_gan import InfoGANConfig as InfoGANConfig
 from .likelihoods import BernoulliPixels as BernoulliPixels
 from .likelihoods import GaussianPixels as GaussianPixels
 from .likelihoods import Likelihood as Likelihood

@@ -52,6 +52,7 @@ class Range(NamedTuple):
     name: str | None = None
 
 
+LATENT_DIMS = (4, 64)  # the latent dimensions that search.py proposes
 LEARNING_RATES = Range(5e-4, 5e-3, name="learning_rate")
 GAN_LEARNING_RATES = Range(5e-5, 5e-4, name="learning rate of a GAN")
 BETA = Range(0.1, 2.0)
@@ -76,6 +77,8 @@ class Family:
         noise: Whether the family corrupts its input. "needed": --noise sets the corruption.
             "allowed": there is none unless a study varies the noise.
         critic: Whether the dataset's recipe chooses the critic.
+        smallest_latent_dim: The smallest latent dimension that the family takes with its default
+            settings.
         unused: The config's fields that have no effect in this family.
         learning_rates: The learning rates that search.py proposes.
         searched: The settings that search.py varies, in addition to the latent dimension, the
@@ -90,6 +93,7 @@ class Family:
     priors: tuple[PriorName, ...] = ()
     noise: Literal["none", "allowed", "needed"] = "none"
     critic: bool = False
+    smallest_latent_dim: int = 1
     unused: tuple[str, ...] = ()
     learning_rates: Range = LEARNING_RATES
     searched: Mapping[str, Range] = field(default_factory=dict)
@@ -157,6 +161,11 @@ def _bigan(**values: Any) -> "ModelConfig":
     return models.BiGANConfig(critic=models.critic_like(values["net"]), **values)
 
 
+def _info_gan(**values: Any) -> "ModelConfig":
+    critic = models.critic_like(values["net"], batch_norm=True)
+    return models.InfoGANConfig(critic=critic, **values)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=_vae, priors=KL_PRIORS, noise="allowed", searched={"beta": BETA}),
     "dvae": Family(config=_vae, priors=KL_PRIORS, noise="needed", searched={"beta": BETA}),
@@ -201,6 +210,13 @@ FAMILIES: dict[str, Family] = {
     "eb_gan": _image_space(_eb_gan, _adam(1e-3, 0.5)),
     "mmd_gan": _image_space(_mmd_gan, _adam(1e-4, 0.5, 0.9)),
     "bigan": _image_space(_bigan, _adam(2e-4, 0.5), encoder=True),
+    "info_gan": Family(
+        config=_info_gan,
+        encoder=False,
+        in_image_space=True,
+        optimizer=_adam(1e-3, 0.5),
+        smallest_latent_dim=13,  # ten classes, two continuous codes, and noise
+    ),
 }
 PAPER = ("vae", "dvae", "aae", "daae")  # the families of Creswell et al. 2017
 
@@ -290,6 +306,12 @@ def families_with_encoder() -> tuple[str, ...]:
 def families_in_image_space() -> tuple[str, ...]:
     """The names of the families whose generator is judged by the images it makes."""
     return tuple(name for name, family in FAMILIES.items() if family.in_image_space)
+
+
+def families_to_search() -> tuple[str, ...]:
+    """The names of the families that take every latent dimension that a search proposes."""
+    rows = FAMILIES.items()
+    return tuple(name for name, row in rows if row.smallest_latent_dim <= LATENT_DIMS[0])
 
 
 def families_that_need_noise() -> tuple[str, ...]:

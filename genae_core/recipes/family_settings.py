@@ -13,6 +13,7 @@ from genae_core.recipes.families import FAMILIES, Parts, family_config, shared_f
 from genae_core.recipes.settings import parse_setting, settings_of
 
 CHECKPOINT = "finished"  # the setting of two-stage families that names a folder
+EXAMPLE_DIM = 1024  # every family takes it, also with more codes than usual
 EXAMPLE = Parts(net=MLPConfig(), critic=CriticConfig(), optimizer=AdamConfig(), noise=0.5)
 
 
@@ -23,8 +24,9 @@ def family_settings(name: str) -> dict[str, Any]:
     axes set, and without those that have no effect.
     """
     family = FAMILIES[name]
-    config = family_config(name, 2, EXAMPLE)
-    return settings_of(config, without={*shared_fields(family, 2, EXAMPLE), *family.unused})
+    config = family_config(name, EXAMPLE_DIM, EXAMPLE)
+    shared = shared_fields(family, EXAMPLE_DIM, EXAMPLE)
+    return settings_of(config, without={*shared, *family.unused})
 
 
 def settings_by_family(
@@ -58,7 +60,8 @@ def settings_by_family(
     for family, settings in values.items():
         if settings:  # the config refuses a value that is out of range
             noise = EXAMPLE.noise if FAMILIES[family].noise == "needed" else 0.0
-            family_config(family, 2, replace(EXAMPLE, noise=noise, settings=settings))
+            parts = replace(EXAMPLE, noise=noise, settings=settings)
+            family_config(family, EXAMPLE_DIM, parts)
     return values
 
 

@@ -10,8 +10,9 @@ from genae_core.config import require
 from genae_core.config.home import default_store
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.families import LATENT_DIMS
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.search_space import LATENT_DIMS, usual_cell
+from genae_core.recipes.search_space import usual_cell
 from genae_core.sweep.cells import coordinates
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.tracking.moved_home import artifacts_folder

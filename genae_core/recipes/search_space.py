@@ -11,16 +11,17 @@ from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import (
     FAMILIES,
     KL_PRIORS,
+    LATENT_DIMS,
     SAMPLE_PRIORS,
     PriorName,
     Range,
+    families_to_search,
     family_config,
     optimizer_of,
 )
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.study import study_experiment, study_parts
 
-LATENT_DIMS = (4, 64)
 NOISES = (0.1, 1.0)
 # A search records fewer steps than the studies: the evaluation takes half of a cell's time.
 RECORD = (0, 1, 2, 5, 10)
@@ -128,6 +129,13 @@ def check_space(options: StudyOptions) -> None:
         ValueError: There is no family, or a config refuses these values together.
     """
     require(len(options.families) > 0, "--families must name at least one", families=())
+    large = [name for name in options.families if name not in families_to_search()]
+    require(
+        not large,
+        f"a search proposes latent dimensions from {LATENT_DIMS[0]} on, and these families need "
+        "more: leave them out",
+        families=large,
+    )
     for family in options.families if options.settings else ():
         ranges = searched_settings(options, family)
         low = {values.name or setting: values.low for setting, values in ranges.items()}

@@ -34,6 +34,7 @@ from genae_core.data.base import DataConfig
 from genae_core.data.digits import DigitsConfig
 from genae_core.models.aae import AAEConfig
 from genae_core.models.config import ModelConfig
+from genae_core.models.info_gan import InfoGANConfig
 from genae_core.models.optimizers import AdamConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.models.wrapped_checkpoint import WrappedConfig
@@ -61,8 +62,12 @@ VALUES: dict[Any, Any] = {
     Sampler: EncodeDecode(corrupt=False, decode="sample"),
     FittedPriorConfig: ExPostMixture(components=3),
 }
-# Values of fields that not every text fits.
-TEXTS = {(WrappedConfig, "loader"): "pythae", (WrappedConfig, "sha256"): 64 * "a"}
+# Values of fields that not every value fits.
+TEXTS: dict[tuple[type, str], Any] = {
+    (WrappedConfig, "loader"): "pythae",
+    (WrappedConfig, "sha256"): 64 * "a",
+    (InfoGANConfig, "latent_dim"): 14,  # its codes have 12 dimensions
+}
 
 
 def _value(hint: Any) -> Any:

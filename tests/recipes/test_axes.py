@@ -18,7 +18,7 @@ from genae_core.recipes.wrapped_cells import wrapped_experiment
 OPTIONS = StudyOptions(families=tuple(FAMILIES), smoke=True)
 
 
-def base(family: str, latent_dim: int = 8, **flags: Any) -> Experiment:
+def base(family: str, latent_dim: int = 16, **flags: Any) -> Experiment:
     options = dataclasses.replace(OPTIONS, **flags)
     return study_experiment(options, family, latent_dim, (dataset_recipe(options).chain(),))
 
@@ -31,7 +31,7 @@ def read(*axes: str, families: tuple[str, ...] = ("vae",)) -> Any:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_varying_a_base_makes_what_a_study_makes(family: str) -> None:
     """Every family takes the latent dimension, one with two stages in its autoencoder."""
-    assert vary(base(family), {"model.latent_dim": 3}) == base(family, 3)
+    assert vary(base(family), {"model.latent_dim": 14}) == base(family, 14)
     assert vary(base(family), {"training.epochs": 7}) == base(family, epochs=7)
     assert "model.latent_dim" in settings_to_vary(base(family))
 

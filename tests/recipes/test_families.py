@@ -9,7 +9,7 @@ from genae_core.models.optimizers import AdamConfig, RMSPropConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.dcgan import DCGANConfig
 from genae_core.recipes.datasets import dataset_recipe
-from genae_core.recipes.families import FAMILIES, PRIORS, family_config
+from genae_core.recipes.families import FAMILIES, PRIORS, families_to_search, family_config
 from genae_core.recipes.family_settings import EXAMPLE, describe_settings, family_settings
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.search_space import check_space, search_experiment, usual_cell
@@ -25,8 +25,9 @@ def options(*assignments: str, **flags: Any) -> StudyOptions:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_row_is_a_family_that_can_be_built(name: str) -> None:
     family = FAMILIES[name]
-    config = family_config(name, 2, EXAMPLE)
-    assert config.build((1, 8, 8)).latent_dim == 2
+    dim = max(2, family.smallest_latent_dim)
+    config = family_config(name, dim, EXAMPLE)
+    assert config.build((1, 8, 8)).latent_dim == dim
     assert set(family.priors) <= set(PRIORS)
     assert set(family.searched) <= set(family_settings(name))
     assert (family.noise == "none") == (not hasattr(config, "noise"))
@@ -98,6 +99,15 @@ def test_the_message_lists_the_settings_of_the_chosen_families() -> None:
         options("unknown=1", families=("vae", "ex_post_ae"))
 
 
+def test_the_codes_of_an_info_gan_are_settings() -> None:
+    chosen = options("prior.classes=20", "prior.continuous=1", families=("info_gan",))
+    chain = dataset_recipe(chosen).chain()
+    model: Any = study_experiment(chosen, "info_gan", 22, (chain,)).model
+    assert (model.prior.classes, model.prior.continuous) == (20, 1)
+    with pytest.raises(ValueError, match="it must be >= 22, got latent_dim=21"):
+        study_experiment(chosen, "info_gan", 21, (chain,))
+
+
 def test_a_setting_is_named_once() -> None:
     with pytest.raises(ValueError, match="--set names beta twice"):
         options("beta=1", "beta=2")
@@ -146,3 +156,12 @@ def test_settings_that_belong_together_are_changed_together() -> None:
     )
     with pytest.raises(ValueError, match="VAEConfig has no such setting"):
         replace_settings(config, {"weight": 1})
+
+
+def test_a_search_leaves_out_families_that_need_more_dimensions_than_it_proposes() -> None:
+    assert "info_gan" not in families_to_search() and "gan" in families_to_search()
+    with pytest.raises(ValueError, match="dimensions from 4 on, .* families=\\['info_gan'\\]"):
+        check_space(options(families=("gan", "info_gan")))
+    with pytest.raises(ValueError, match="it must be >= 13, got latent_dim=12"):
+        family_config("info_gan", 12, EXAMPLE)
+    family_config("info_gan", FAMILIES["info_gan"].smallest_latent_dim, EXAMPLE)
