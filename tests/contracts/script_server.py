@@ -11,6 +11,7 @@ worker_setup.py, which asks there for a worker. That process has imported all bu
 reads the variables of its worker when it is imported.
 """
 
+import atexit
 import functools
 import gc
 import importlib
@@ -22,8 +23,10 @@ import shlex
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from contracts.worker_setup import SOCKET
 
@@ -187,6 +190,27 @@ def fork_workers(place: str) -> bool:
     sys.exit()
 
 
+def end_with(work: Callable[[], None]) -> NoReturn:
+    """Call the work and end as Python ends, but without taking the modules apart: a fork would
+    first copy all of them, 300 MB, which takes longer than most scripts."""
+    code: int | str | None = 0
+    try:
+        work()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code or 0)
+
+
 def main(place: str) -> None:
     variables = set(os.environ)
     if fork_workers(place):
@@ -200,4 +224,4 @@ def main(place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    end_with(functools.partial(main, *sys.argv[1:]))
