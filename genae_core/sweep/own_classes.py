@@ -5,6 +5,7 @@ The modules beside a script, and those that the user trusts, are sent by their c
 worker on another machine needs none of the user's files.
 """
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -77,13 +78,20 @@ def _own_modules() -> Iterator[ModuleType]:
 
 def _root(module: ModuleType | None) -> Path | None:
     """The folder on Python's path in which a user's own module was found; None for others."""
-    file = Path(getattr(module, "__file__", None) or "")
-    if module is None or file.suffix != ".py":
+    file = getattr(module, "__file__", None)
+    if module is None or not file:
         return None
     spec = getattr(module, "__spec__", None)
     name = module.__name__ if spec is None or module.__name__ != "__main__" else spec.name
-    if name.split(".")[0] == OURS or is_installed(file):
+    return _root_of(name, str(file))
+
+
+@functools.cache
+def _root_of(name: str, file: str) -> Path | None:
+    """`_root` of the module with this name and file."""
+    path = Path(file)
+    if path.suffix != ".py" or name.split(".")[0] == OURS or is_installed(path):
         return None
-    depth = name.count(".") + (file.name == "__init__.py")
-    parents = file.resolve().parents
+    depth = name.count(".") + (path.name == "__init__.py")
+    parents = path.resolve().parents
     return parents[depth] if depth < len(parents) else None
