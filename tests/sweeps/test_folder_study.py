@@ -26,7 +26,7 @@ def test_a_folder_of_mixed_images_is_swept_and_prepared_once(
         image = Image.fromarray(tint).resize((80 + number, 60 + number))
         image.save(photos / f"{number}.{'png' if number % 2 else 'jpg'}")
     flags = ("--dataset", "image_folder", "--raw", str(photos), "--smoke", "--epochs", "1")
-    cells = ("--families", "vae", "--latent-dims", "4", "--net-width", "4")
+    cells = ("--size", "32", "--families", "vae", "--latent-dims", "4", "--net-width", "4")
     first = run(tmp_path, "latent_dim.py", *flags, *cells)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "preparing image_folder, once: 48 images in 3 shards" in first.stdout
