@@ -68,18 +68,8 @@ def test_an_installed_genae_trains_samples_and_shows(program: Path, tmp_path: Pa
     trained = genae(program, tmp_path, "sweep", *grid)
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert "see it: genae ui" in trained.stdout
-    runs = (
-        "import sys; from mlflow.tracking import MlflowClient as C; c = C(sys.argv[1]);"
-        "e = c.get_experiment_by_name('sweep').experiment_id;"
-        "print(next(r.info.run_id for r in c.search_runs([e]) if 'sweep' in r.data.tags))"
-    )
-    uri = f"sqlite:///{tmp_path}/home/mlflow.db"
-    run_id = subprocess.run(
-        [str(program.with_name("python")), "-c", runs, uri],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()[-1]
+    (run,) = finished(MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db"), "sweep")
+    run_id = run.info.run_id
     for words, told in (
         (("sample", run_id, "--num-samples", "20", "--steps", "1", "--out", "samples"), "samples"),
         (("evaluate", run_id, "--num-samples", "200", "--steps", "0", "1"), "FCD"),

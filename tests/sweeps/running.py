@@ -1,7 +1,6 @@
 """Sweeps as a user starts them, and what MLflow holds afterwards."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 from contracts import scripts
@@ -10,7 +9,7 @@ from contracts.scripts import ROOT, environment
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-__all__ = ["ONE", "ROOT", "client_of", "environment", "run", "run_alone", "trials_of"]
+__all__ = ["ONE", "ROOT", "client_of", "environment", "run", "trials_of"]
 
 # For tests of something else: one worker instead of two, and none that measures the precisions.
 ONE = ("--trials-in-parallel", "1", "--precision", "fp32")
@@ -22,19 +21,6 @@ def run(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str
         new_store(home)
     variables = environment(home)
     return scripts.run(f"sweeps/{script}", *flags, variables=variables, cwd=home)
-
-
-def run_alone(home: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run a study as a person does: it imports everything and makes its store."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "sweeps" / script), *flags],
-        env=environment(home),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 def client_of(home: Path) -> MlflowClient:

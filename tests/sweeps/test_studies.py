@@ -15,7 +15,7 @@ import optuna
 import pytest
 from contracts import scripts
 from contracts.readers import read_files, read_folder
-from running import ONE, ROOT, client_of, environment, run, run_alone, trials_of
+from running import ONE, ROOT, client_of, environment, run, trials_of
 
 from genae_core import config
 from genae_core.recipes.families import families_with_encoder
@@ -42,7 +42,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SECRETS.items():
             patch.setenv(name, value)
-        done = run_alone(home, "latent_dim.py", *QUICK, "--name", "first")
+        done = run(home, "latent_dim.py", *QUICK, "--name", "first")
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done.stdout
 
