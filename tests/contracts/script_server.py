@@ -8,7 +8,8 @@ the exit code.
 
 Workers are forked from a process of their own, which waits on the socket: Ray starts
 worker_setup.py, which asks there for a worker. That process has imported all but Ray, because Ray
-reads the variables of its worker when it is imported.
+reads the variables of its worker when it is imported. Ray's agents do not depend on these, and are
+forked from another process, which has imported all.
 """
 
 import atexit
@@ -28,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from contracts.worker_setup import SOCKET
+from contracts.worker_setup import AGENTS, SOCKET
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPLORER = ROOT / "dashboards" / "explorer" / "build.py"
@@ -119,26 +120,33 @@ def serve(workers: str) -> str | None:
 
 
 def start_forked_workers() -> None:
-    """A Ray that this process starts runs worker_setup.py to start its workers."""
-    parameter = sys.modules["ray._private.parameter"]
+    """A Ray that this process starts runs worker_setup.py to start its workers and agents."""
+    parameter, services = (
+        sys.modules[f"ray._private.{name}"] for name in ("parameter", "services")
+    )
     setup = str(Path(__file__).with_name("worker_setup.py"))
     parameter.RayParams = functools.partial(parameter.RayParams, setup_worker_path=setup)
+    services._build_python_executable_command_memory_profileable = lambda *_, **__: [
+        sys.executable,
+        setup,
+    ]
 
 
-def serve_workers(listener: socket.socket, parent: int) -> bool:
-    """Fork a worker for each worker_setup.py that asks.
+def serve_workers(listener: socket.socket, parent: int) -> int | None:
+    """Fork a process for each worker_setup.py that asks.
 
     parent: The end of a pipe whose other end the scripts' process has open until it ends.
 
     Returns:
-        True in the process of a worker; False once the scripts' process has ended.
+        In the process of a worker or an agent, the connection with its worker_setup.py; None once
+        the scripts' process has ended.
     """
     os.dup2(2, 1)  # answers are the scripts' process's
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the workers
     while True:
         ready, _, _ = select.select([listener, parent], [], [])
         if parent in ready:
-            return False
+            return None
         asking, _ = listener.accept()
         if os.fork() == 0:
             break
@@ -151,8 +159,7 @@ def serve_workers(listener: socket.socket, parent: int) -> bool:
         os.close(handle)
     with asking.makefile() as file:
         become(**json.load(file))
-    asking.detach()  # it stays open until this process ends
-    return True
+    return asking.detach()  # it stays open until this process ends
 
 
 def run_worker() -> None:
@@ -172,22 +179,46 @@ def run_worker() -> None:
     runpy.run_path(setup_worker.__file__, run_name="__main__")
 
 
-def fork_workers(place: str) -> bool:
-    """Start the process that forks workers. Returns True in the process of a worker."""
-    for name in TRIAL:
-        importlib.import_module(name)
-    assert "ray" not in sys.modules
+def run_agent(connection: int) -> None:
+    """Run the agent of Ray that worker_setup.py was started with, as long as that one runs, and
+    the raylet that started it.
+
+    connection: The connection with worker_setup.py.
+    """
+    poll = select.poll()
+    poll.register(connection, 0)  # says when the other end is closed
+    poll.register(os.pidfd_open(int(os.environ["RAY_RAYLET_PID"])), select.POLLIN)
+
+    def end_with_them() -> None:
+        poll.poll()
+        os._exit(0)
+
+    threading.Thread(target=end_with_them, daemon=True).start()
+    os.environ["RAY_RAYLET_PID"] = str(os.getppid())  # an agent ends if this is not its parent
+    sys.modules["ray._raylet"].Config.initialize("")  # it reads the variables again
+    del sys.argv[0]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def fork_server(place: str) -> int | None:
+    """Start a process that forks others, which have imported what this one has by now.
+
+    place: Its socket.
+
+    Returns:
+        In these others, the connection with the worker_setup.py that asked; None here.
+    """
     gc.freeze()
     parent, held = os.pipe()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
         if os.fork() > 0:
-            return False
+            return None
         os.close(held)
-        if serve_workers(listener, parent):
-            return True
-    sys.exit()
+        connection = serve_workers(listener, parent)
+    return connection if connection is not None else sys.exit()
 
 
 def end_with(work: Callable[[], None]) -> NoReturn:
@@ -213,11 +244,17 @@ def end_with(work: Callable[[], None]) -> NoReturn:
 
 def main(place: str) -> None:
     variables = set(os.environ)
-    if fork_workers(place):
+    for name in TRIAL:
+        importlib.import_module(name)
+    assert "ray" not in sys.modules
+    if fork_server(place) is not None:
         run_worker()
         return
     import_all(variables)
-    gc.freeze()
+    agent = fork_server(place + AGENTS)
+    if agent is not None:
+        run_agent(agent)
+        return
     script = serve(place)
     if script is not None:
         runpy.run_path(script, run_name="__main__")
