@@ -13,6 +13,8 @@ from .base import Player as Player
 from .base import Stage as Stage
 from .base import add_noise as add_noise
 from .base import encode_all as encode_all
+from .began import BEGAN as BEGAN
+from .began import BEGANConfig as BEGANConfig
 from .bigan import BiGAN as BiGAN
 from .bigan import BiGANConfig as BiGANConfig
 from .cluster_aae import ClusterAAE as ClusterAAE

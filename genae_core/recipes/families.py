@@ -118,6 +118,7 @@ def _image_space(
     optimizer: Callable[[], "OptimizerConfig"],
     encoder: bool = False,
     unused: tuple[str, ...] = (),
+    learning_rates: Range = GAN_LEARNING_RATES,
 ) -> Family:
     """The row of a family in image space."""
     return Family(
@@ -126,7 +127,7 @@ def _image_space(
         in_image_space=True,
         optimizer=optimizer,
         priors=SAMPLE_PRIORS,
-        learning_rates=GAN_LEARNING_RATES,
+        learning_rates=learning_rates,
         unused=unused,
     )
 
@@ -151,6 +152,14 @@ def _gan(
 
 def _eb_gan(**values: Any) -> "ModelConfig":
     return models.EBGANConfig(critic=models.critic_like(values["net"], batch_norm=True), **values)
+
+
+def _began(**values: Any) -> "ModelConfig":
+    critic = models.critic_like(values["net"], batch_norm=True)
+    # With equal rates the critic follows the generator, which stays with a few images.
+    optimizer: Any = values["optimizer"]
+    slower = replace(optimizer, learning_rate=optimizer.learning_rate / 4)
+    return models.BEGANConfig(critic=critic, critic_optimizer=slower, **values)
 
 
 def _mmd_gan(**values: Any) -> "ModelConfig":
@@ -207,7 +216,8 @@ FAMILIES: dict[str, Family] = {
         _adam(1e-3, 0.9),
         unused=("critic", "critic_optimizer"),
     ),
-    "eb_gan": _image_space(_eb_gan, _adam(1e-3, 0.5)),
+    "eb_gan": _image_space(_eb_gan, _adam(1e-3, 0.5), learning_rates=LEARNING_RATES),
+    "began": _image_space(_began, _adam(2e-3, 0.5), learning_rates=LEARNING_RATES),
     "mmd_gan": _image_space(_mmd_gan, _adam(1e-4, 0.5, 0.9)),
     "bigan": _image_space(_bigan, _adam(2e-4, 0.5), encoder=True),
     "info_gan": Family(

@@ -41,7 +41,7 @@ class TestConvolutional(ModelContract):
     config = EBGANConfig(
         latent_dim=4,
         net=DCGANConfig(width=4),
-        critic=DCGANConfig(width=4, activation="leaky_relu", batch_norm=False),
+        critic=DCGANConfig(width=4, activation="leaky_relu"),
         code_dim=4,
     )
 

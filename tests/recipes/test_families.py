@@ -51,6 +51,13 @@ def test_the_learning_rate_of_a_user_changes_a_familys_own_optimiser() -> None:
     assert family_config("wgan", 2, EXAMPLE).optimizer == RMSPropConfig(learning_rate=5e-5)  # type: ignore[attr-defined]
 
 
+def test_the_critic_of_a_began_learns_at_a_quarter_of_the_generators_rate() -> None:
+    for parts, rate in ((EXAMPLE, 2e-3), (replace(EXAMPLE, learning_rate=4e-4), 4e-4)):
+        config: Any = family_config("began", 2, parts)
+        assert config.optimizer.learning_rate == rate
+        assert config.critic_optimizer == replace(config.optimizer, learning_rate=rate / 4)
+
+
 def test_a_family_without_an_encoder_is_sampled_by_draws_from_its_prior(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

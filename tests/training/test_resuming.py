@@ -11,6 +11,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.aae import AAEConfig
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import Batch, Examples
+from genae_core.models.began import BEGANConfig
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.vae import VAEConfig
@@ -34,6 +35,7 @@ FAMILIES: dict[str, Any] = {
     "aae": AAEConfig(latent_dim=2, net=NET, critic=CRITIC),
     "flow": FlowAEConfig(autoencoder=AUTOENCODER, epochs=2),
     "ex post": ExPostAEConfig(autoencoder=AUTOENCODER, components=2),
+    "began": BEGANConfig(latent_dim=2, net=NET, critic=NET, lambda_k=0.5),
     "convolutions": VAEConfig(latent_dim=2, net=DCGANConfig(width=2)),
 }
 SHAPES = {"convolutions": (1, 32, 32)}

@@ -15,6 +15,7 @@ from genae_core.models.aae import AAEConfig
 from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import Batch, Examples, Stage
+from genae_core.models.began import BEGANConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.image_generator import critic_like
 from genae_core.models.mmd_gan import MMDGANConfig
@@ -49,6 +50,9 @@ FAMILIES: dict[str, Any] = {
     "two stages, a gradient penalty": AdvAEConfig(autoencoder=AUTOENCODER, epochs=1),
     "two stages, one not stackable": FlowAEConfig(autoencoder=AUTOENCODER, epochs=1),
     "dropout, not stackable": VAEConfig(latent_dim=2, net=MLPConfig(widths=(16,), dropout=0.2)),
+    "a balance in the model": BEGANConfig(
+        latent_dim=2, net=NET, critic=critic_like(NET), lambda_k=0.5
+    ),
     "a penalised witness": MMDGANConfig(
         latent_dim=2, net=NET, critic=critic_like(NET), critic_steps=2
     ),
