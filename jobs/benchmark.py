@@ -2,7 +2,7 @@
 
 The arms of a benchmark take turns, and the medians of the repeats are compared. A ratio above 1 is
 better than the baseline. The suites "train", "replicas", "chain", "fcd", "precision",
-"evaluation" and "auto" need neither Ray nor MLflow.
+"evaluation", "auto" and "classifier" need neither Ray nor MLflow.
 
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py replicas --json replicas.json
@@ -12,6 +12,7 @@ better than the baseline. The suites "train", "replicas", "chain", "fcd", "preci
   python jobs/benchmark.py precision --json precision.json
   python jobs/benchmark.py evaluation --json evaluation.json
   python jobs/benchmark.py auto --json auto.json
+  python jobs/benchmark.py classifier --data-root DIR --json classifier.json
   python jobs/benchmark.py tracking --json tracking.json
   python jobs/benchmark.py startup --json startup.json
   python jobs/benchmark.py overhead --json overhead.json
@@ -47,6 +48,7 @@ Suite = Literal[
     "precision",
     "evaluation",
     "auto",
+    "classifier",
     "data",
     "tracking",
     "startup",
@@ -66,24 +68,27 @@ class Options:
     as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of
     bf16 and of fp32, over twice as many seeds as --repeats. evaluation: the share of the
     evaluation in a trial of MNIST. auto: whether --precision auto makes the right choice each
-    time, also beside a busy process. data: preparing and reading shards. tracking: the time that
-    logging costs a trial. startup: from the command of a sweep to its first trial. overhead:
-    launching empty trials. scale: a thousand trials on a cluster of 16 nodes on this machine.
-    explorer: building, opening and playing the page of a thousand runs in Chromium. settle: how
-    often --until-settled finds the best of 16 cells, the best steps of 4 and the order of 4
-    families, and with how few trials, on generated sweeps. all: all of these, which takes more
-    than an hour."""
+    time, also beside a busy process. classifier: training MNIST's classifier. data: preparing and
+    reading shards. tracking: the time that logging costs a trial. startup: from the command of a
+    sweep to its first trial. overhead: launching empty trials. scale: a thousand trials on a
+    cluster of 16 nodes on this machine. explorer: building, opening and playing the page of a
+    thousand runs in Chromium. settle: how often --until-settled finds the best of 16 cells, the
+    best steps of 4 and the order of 4 families, and with how few trials, on generated sweeps. all:
+    all of these, which takes more than an hour."""
     json: Path | None = None
     """File for the rows."""
     repeats: int = 3
     """Number of runs of every arm; the medians are compared."""
     images: int = 100_000
     """data: the number of generated JPEGs, of 178 x 218 pixels."""
+    data_root: str | None = None
+    """classifier: folder of MNIST's official files. Without it, no accuracy is measured."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """train, replicas, chain, fcd, precision, evaluation, auto: the device on which they run."""
+    """train, replicas, chain, fcd, precision, evaluation, auto, classifier: the device on which
+    they run."""
 
     def __post_init__(self) -> None:
-        locate_fields(self, "json")
+        locate_fields(self, "json", "data_root")
         require_positive_int(repeats=self.repeats, images=self.images)
 
 
@@ -95,6 +100,9 @@ def measure_suite(suite: Suite, options: Options) -> "list[Row]":
     with tempfile.TemporaryDirectory(prefix="genae-benchmark-") as scratch:
         if suite in ALONE:
             rows = module.rows(options.repeats, options.device)
+        elif suite == "classifier":
+            root = options.data_root
+            rows = module.rows(options.repeats, options.device, root, Path(scratch))
         elif suite == "data":
             rows = module.rows(options.images, options.repeats, Path(scratch))
         elif suite == "overhead":

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import genae_core as genae
-from genae_core import metrics, recipes
+from genae_core import experiment, metrics, recipes
 from genae_core.config import require, to_strict_json
 from genae_core.config.cli import cli
-from genae_core.config.console import say
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import DataOptions
@@ -38,13 +37,14 @@ def main(options: Options) -> int:
     require(not options.out.exists(), "--out must not exist yet", out=str(options.out))
     recipe = recipes.dataset_recipe(options)
     splits = genae.load_splits(recipe.data, home())
-    trained = metrics.find_classifier(
+    # It is trained by the recipe itself in fp32, and not by its quick form, so that everyone's
+    # computer can repeat it.
+    trained = metrics.checked_classifier(
         recipe.classifier,
         data=recipe.data,
         splits=splits,
         folder=home() / "classifiers",
-        choice="train",
-        say=say,
+        callbacks=experiment.classifier_callbacks(recipe.data, splits),
     )
     trained.require_sound()
     smoke = recipes.dataset_recipe(replace(options, smoke=True))

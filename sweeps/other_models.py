@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import genae_core as genae
-from genae_core import data, metrics, priors, recipes, sweep
+from genae_core import data, experiment, metrics, priors, recipes, sweep
 from genae_core.config import require, require_positive_int, to_strict_json
 from genae_core.config.cli import cli
-from genae_core.config.console import say
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import DataOptions, TrainingOptions
@@ -56,7 +55,7 @@ def main(options: Options) -> int:
         splits=splits,
         folder=home() / "classifiers",
         choice=options.classifier,
-        say=say,
+        callbacks=experiment.classifier_callbacks(recipe.data, splits),
     )
     checked.require_sound()
     classifier = metrics.load_classifier(checked.folder)

@@ -22,9 +22,8 @@ import tyro
 from tqdm import tqdm
 
 import genae_core as genae
-from genae_core import data, evaluation, metrics, recipes, report
+from genae_core import data, evaluation, experiment, metrics, recipes, report
 from genae_core.config import require, require_gpus, require_positive_int, to_strict_json
-from genae_core.config.console import say
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.config.redaction import redact_uri
@@ -275,13 +274,14 @@ def _check_classifier(subject: Subject, options: Options) -> "metrics.CheckedCla
     ValueError if another one than the run's is blind.
     """
     images, folder = (subject.data, subject.splits), home() / "classifiers"
+    callbacks = experiment.classifier_callbacks(*images)
     if subject.is_run and options.classifier is None:
         checked = metrics.checked_classifier(
-            subject.classifier, *images, folder, retrain=False, say=say
+            subject.classifier, *images, folder, retrain=False, callbacks=callbacks
         )
     else:
         checked = metrics.find_classifier(
-            subject.classifier, *images, folder, choice=options.classifier, say=say
+            subject.classifier, *images, folder, choice=options.classifier, callbacks=callbacks
         )
         checked.require_sound()
     accuracy = f"{checked.about['accuracy']:.2%} accurate on held-out images"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import genae_core as genae
-from genae_core import metrics, recipes
-from genae_core.config.console import say
+from genae_core import experiment, metrics, recipes
 from genae_core.config.home import home
+from genae_core.experiment.precision_flag import Precision
 from genae_core.recipes.options import DataOptions
 
 
@@ -23,6 +23,9 @@ class Options(DataOptions):
     classifier: Literal["shipped", "train"] | None = "train"
     """Classifier to check: one that is trained if GENAE_HOME does not hold it, or the one that
     comes with genae."""
+    precision: Precision = "auto"
+    """Precision of the training, as in a sweep: auto chooses the fastest of those that this CPU
+    has."""
 
 
 def main(options: Options) -> int:
@@ -44,7 +47,7 @@ def main(options: Options) -> int:
         splits=splits,
         folder=home() / "classifiers",
         choice=options.classifier,
-        say=say,
+        callbacks=experiment.classifier_callbacks(recipe.data, splits, options.precision),
     )
     checked.require_sound()
     about = checked.about

@@ -1,3 +1,4 @@
+from .classifier_display import classifier_callbacks as classifier_callbacks
 from .experiment import Experiment as Experiment
 from .experiment import check_sampler as check_sampler
 from .experiment import resolve as resolve

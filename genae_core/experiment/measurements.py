@@ -66,21 +66,23 @@ def ask(name: str, experiment: Experiment, threads: int, **more: Any) -> Questio
     """
     training = experiment.training
     assert training is not None
-    try:
-        version = importlib.metadata.version("genae")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
     about = {
         "model": identity(experiment.model),
         "shape": list(experiment.data.shape),
         "binarize": experiment.data.binarize,
         "batch_size": training.batch_size,
         "threads": threads,
-        "torch": torch.__version__,
-        "genae": version,
-        **more,
     }
-    return Question(name, about)
+    return ask_about(name, {**about, **more})
+
+
+def ask_about(name: str, about: dict[str, Any]) -> Question:
+    """The question about these JSON values, with these versions of torch and genae."""
+    try:
+        version = importlib.metadata.version("genae")
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed"
+    return Question(name, {**about, "torch": torch.__version__, "genae": version})
 
 
 def read_known(

@@ -95,7 +95,7 @@ def time_choices(
     ways = compute_choices(experiment, precision, has_bf16(device), graphs and can_capture(device))
     if len(ways) == 1:
         return [Timing(ways[0], 0.0)]
-    with _threads(threads if gpu else 1):
+    with compute_with(threads if gpu else 1):
         wrong = _wrong_graphs(experiment, images, ways, device)
         steps = {
             way: start_steps(experiment, images, way, device) for way in ways if way not in wrong
@@ -131,7 +131,7 @@ def time_seeds(
     device = torch.device("cuda" if gpu else "cpu")
     compute = experiment.compute or ComputeConfig()
     at_a_time = STEPS_AT_A_TIME[device.type]
-    with _threads(threads if gpu else 1):
+    with compute_with(threads if gpu else 1):
         alone = start_steps(experiment, images, compute, device)
         one_seed = min(_seconds_of(alone, device) for _ in range(STEPS)) / at_a_time
         if one_seed > DEVICE_IS_FULL_S:
@@ -317,10 +317,10 @@ def _agree(graph: ShortTraining, plain: ShortTraining) -> bool:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def compute_with(threads: int) -> Iterator[None]:
     """Compute with this number of threads inside the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 from .classifier import Classifier as Classifier
 from .classifier import ClassifierConfig as ClassifierConfig
 from .classifier_cache import CheckedClassifier as CheckedClassifier
+from .classifier_cache import ClassifierCallbacks as ClassifierCallbacks
 from .classifier_cache import cached_classifier as cached_classifier
 from .classifier_cache import checked_classifier as checked_classifier
 from .classifier_cache import load_classifier as load_classifier

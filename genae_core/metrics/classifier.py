@@ -27,8 +27,12 @@ from genae_core.training.config import TrainingConfig
 # the features, and at least LEAST_WIDTH features. A repeated sweep finds the same classifier by
 # this rule, so it does not change.
 LONGER, WIDER, LEAST_WIDTH = 4, 2, 64
+# The accuracy that is enough for a ruler, so that its training may end, and the learning rate with
+# which a short training gets there (see `quicken`).
+TARGET_ACCURACY, LEAST_LEARNING_RATE = 0.99, 2e-3
 
 FeaturesPrecision = Literal["fp32", "bf16"]
+TrainingPrecision = Literal["fp32", "bf16"]
 
 
 @register("classifier")
@@ -51,6 +55,11 @@ class ClassifierConfig:
         seed: The seed of the weights and of the training.
         weights: The sha256 (hex) of the weights of a classifier that genae ships, which was
             trained by this recipe and is used as it is. None trains a classifier.
+        training_precision: "bf16" trains with matrix products and convolutions in bfloat16
+            (torch's autocast); weights, gradients and losses are float32 in any case.
+        target_accuracy: The accuracy on the validation images that ends the training after the
+            first third of its epochs. The learning rate decays within this third, and once more
+            within the rest. None always trains all epochs at once.
 
     Raises:
         ValueError: A field is out of range.
@@ -66,6 +75,8 @@ class ClassifierConfig:
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     seed: int = 0
     weights: str | None = later_field(None)
+    training_precision: TrainingPrecision = later_field("fp32")
+    target_accuracy: float | None = later_field(None)
 
     def __post_init__(self) -> None:
         require(len(self.channels) > 0, "channels must name a layer", channels=self.channels)
@@ -77,6 +88,16 @@ class ClassifierConfig:
         require_int(seed=self.seed)
         if self.feature_width is not None:
             require_positive_int(feature_width=self.feature_width)
+        require(
+            self.training_precision in ("fp32", "bf16"),
+            'training_precision must be "fp32" or "bf16"',
+            training_precision=self.training_precision,
+        )
+        require(
+            self.target_accuracy is None or 0 < self.target_accuracy <= 1,
+            "target_accuracy must be in (0, 1]",
+            target_accuracy=self.target_accuracy,
+        )
 
 
 def choose_feature_width(num_reference: int) -> int:
@@ -105,6 +126,34 @@ def resolve_feature_width(config: ClassifierConfig, num_reference: int) -> Class
     return replace(config, feature_width=width)
 
 
+def quicken(config: ClassifierConfig, precision: TrainingPrecision) -> ClassifierConfig:
+    """The recipe that is trained where a classifier of `config` is not at hand yet.
+
+    It may end at `TARGET_ACCURACY`, and its learning rate is at least `LEAST_LEARNING_RATE`.
+
+    Args:
+        config: The recipe of an experiment.
+        precision: The precision of the training.
+
+    Returns:
+        The recipe. A quick one stays as it is.
+    """
+    if config.target_accuracy is not None:
+        return config
+    rate = max(config.optimizer.learning_rate, LEAST_LEARNING_RATE)
+    return replace(
+        config,
+        optimizer=replace(config.optimizer, learning_rate=rate),
+        training_precision=precision,
+        target_accuracy=TARGET_ACCURACY,
+    )
+
+
+def trained_recipes(config: ClassifierConfig) -> tuple[ClassifierConfig, ...]:
+    """The recipes by which a classifier for `config` may have been trained at first."""
+    return (config, quicken(config, "fp32"), quicken(config, "bf16"))
+
+
 def stronger_width(num_reference: int) -> int:
     """F of the second recipe (see `strengthen`): twice the usual F, and at least 64."""
     return max(WIDER * choose_feature_width(num_reference), LEAST_WIDTH)
@@ -115,13 +164,15 @@ def strengthen(config: ClassifierConfig, num_reference: int) -> ClassifierConfig
 
     It has four times as many epochs, and `stronger_width` features for reference halves of
     `num_reference` images. These may be more than a quarter of the images: the few features that
-    a few images allow may all be 0, and an FCD with more bias is then better than none.
+    a few images allow may all be 0, and an FCD with more bias is then better than none. Its
+    training does not end early: an accurate classifier may be blind too.
     """
     assert config.feature_width is not None, "resolve feature_width first"
     return replace(
         config,
         feature_width=max(config.feature_width, stronger_width(num_reference)),
         training=replace(config.training, epochs=LONGER * config.training.epochs),
+        target_accuracy=None,
     )
 
 
@@ -193,11 +244,14 @@ def cross_entropy(
     batch: x [B, C, H, W], and y as int64 [B], or as [B, A] of 0 and 1 for A attributes.
     """
     x, y = batch
-    maps = model.maps(x)
     keep = 1 - model.config.dropout
-    if model.training and keep < 1:
-        maps = maps * draw.mask(tuple(maps.shape), keep) / keep
-    logits = model.top(F.relu(model.hidden(maps)))
+    bf16 = model.config.training_precision == "bf16"
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        maps = model.maps(x)
+        if model.training and keep < 1:
+            maps = maps * draw.mask(tuple(maps.shape), keep).to(maps.dtype) / keep
+        logits = model.top(F.relu(model.hidden(maps)))
+    logits = logits.float()
     loss = (
         F.cross_entropy(logits, y)
         if y.ndim == 1

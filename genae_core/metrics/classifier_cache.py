@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +15,39 @@ from genae_core.data.base import DataConfig, Splits, fingerprint
 from genae_core.metrics.classifier import (
     Classifier,
     ClassifierConfig,
+    TrainingPrecision,
     choose_feature_width,
+    quicken,
     resolve_feature_width,
     strengthen,
+    trained_recipes,
 )
 from genae_core.metrics.classifier_shipped import SHIPPED, shipped_with
-from genae_core.metrics.classifier_training import train_classifier
+from genae_core.metrics.classifier_training import OnBatch, train_classifier
 from genae_core.metrics.ruler import Ruler, measure_ruler
 from genae_core.training import checkpoint
 
 # The version of the classifier's recipe. Increase it if the same config would train other weights.
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class ClassifierCallbacks:
+    """The functions that are called where a classifier is found or trained.
+
+    Attributes:
+        say: Is called with a message for people.
+        choose_precision: Returns the precision in which the classifier of a recipe is trained.
+        start_progress: Is called before a training with the name of the dataset. What it returns
+            is called before each batch (see `train_classifier`).
+    """
+
+    say: Callable[[str], None] = lambda _: None
+    choose_precision: Callable[[ClassifierConfig], TrainingPrecision] = lambda _: "fp32"
+    start_progress: Callable[[str], OnBatch] = lambda _: lambda *_: None
+
+
+NO_CALLBACKS = ClassifierCallbacks()
 
 
 class CheckedClassifier(NamedTuple):
@@ -88,7 +110,7 @@ def checked_classifier(
     splits: Splits,
     folder: Path,
     retrain: bool = True,
-    say: Callable[[str], None] = lambda _: None,
+    callbacks: ClassifierCallbacks = NO_CALLBACKS,
 ) -> CheckedClassifier:
     """Find or train the classifier of a dataset, and try `strengthen` once if it is blind.
 
@@ -101,7 +123,7 @@ def checked_classifier(
         splits: The dataset.
         folder: The folder of all classifiers.
         retrain: Whether to try the second recipe.
-        say: Called with a message for people before each training.
+        callbacks: The functions that are called before and during each training.
 
     Returns:
         The classifier with its ruler, which may be blind.
@@ -110,13 +132,13 @@ def checked_classifier(
         ValueError: The stored classifier is broken, or the recipe has too many features.
     """
 
+    def start() -> OnBatch:
+        callbacks.say(f"training the FCD's classifier of {data.name}, once ...")
+        return callbacks.start_progress(data.name)
+
     def check(recipe: ClassifierConfig) -> CheckedClassifier:
         home, about = cached_classifier(
-            recipe,
-            data=data,
-            splits=splits,
-            folder=folder,
-            on_train=lambda: say(f"training the FCD's classifier of {data.name}, once ..."),
+            recipe, data=data, splits=splits, folder=folder, on_train=start
         )
         used = replace(from_dict(about["config"]), weights=recipe.weights)
         return CheckedClassifier(home, about, used, Ruler(**about["ruler"]))
@@ -127,7 +149,7 @@ def checked_classifier(
     if not (first.ruler.is_blind and retrain) or config.weights is not None:
         return first
     stronger = strengthen(first.config, half)
-    say(
+    callbacks.say(
         f"the classifier is blind: {'; '.join(first.ruler.faults)}. It is trained once more, with "
         f"{stronger.training.epochs} instead of {first.config.training.epochs} epochs and "
         f"{stronger.feature_width} instead of {first.config.feature_width} features"
@@ -141,7 +163,7 @@ def cached_classifier(
     splits: Splits,
     folder: Path,
     device: torch.device | str = "cpu",
-    on_train: Callable[[], None] = lambda: None,
+    on_train: Callable[[], OnBatch | None] = lambda: None,
 ) -> tuple[Path, dict[str, Any]]:
     """Find the trained classifier of a recipe and a dataset, or train and store it.
 
@@ -154,7 +176,8 @@ def cached_classifier(
         splits: The dataset.
         folder: The folder of all classifiers.
         device: The device of the training.
-        on_train: Called before a training.
+        on_train: Called before a training. It may return a function that is called before each
+            batch (see `train_classifier`).
 
     Returns:
         The classifier's folder, and its description: among others the dataset, the sha256 of data,
@@ -172,8 +195,8 @@ def cached_classifier(
     if not home.is_dir():
         with make_alone(home):
             if not home.is_dir():
-                on_train()
-                model = train_classifier(config, splits, data.binarize, device)
+                on_batch = on_train() or (lambda *_: None)
+                model = train_classifier(config, splits, data.binarize, device, on_batch)
                 about = _description(model, splits, data.binarize)
                 checkpoint.write(home, model.state_dict(), {**origin, **about})
     try:
@@ -193,6 +216,38 @@ def trained_folder(
     """The folder in which `cached_classifier` stores the classifier that it trains."""
     _, origin = _origin(replace(config, weights=None), data, splits)
     return folder / f"{data.name}-{origin['recipe'][:16]}"
+
+
+def quick_recipe(
+    config: ClassifierConfig,
+    data: DataConfig,
+    splits: Splits,
+    folder: Path,
+    choose_precision: Callable[[ClassifierConfig], TrainingPrecision],
+) -> ClassifierConfig:
+    """The recipe by which a classifier is trained, if the folder holds none of `config` itself.
+
+    Versions of genae until now trained by `config` itself. A classifier that they have left is
+    used as it is, because FCDs of another one could not be compared with those that it measured.
+
+    Args:
+        config: The recipe of an experiment.
+        data: The dataset's config.
+        splits: The dataset.
+        folder: The folder of all classifiers.
+        choose_precision: Returns the precision in which the classifier of a recipe is trained.
+    """
+    if config.target_accuracy is not None or trained_folder(config, data, splits, folder).is_dir():
+        return config
+    return quicken(config, choose_precision(config))
+
+
+def recipe_of_key(
+    config: ClassifierConfig, data: DataConfig, splits: Splits, keys: Container[str]
+) -> ClassifierConfig | None:
+    """The recipe for `config` whose `recipe_key` is one of these: itself, or a quick one."""
+    recipes = trained_recipes(config)
+    return next((one for one in recipes if _origin(one, data, splits)[1]["recipe"] in keys), None)
 
 
 def _origin(

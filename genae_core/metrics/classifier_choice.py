@@ -11,10 +11,13 @@ from typing import Literal
 
 from genae_core.data import sealed
 from genae_core.data.base import DataConfig, Splits
-from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.metrics.classifier import ClassifierConfig, trained_recipes
 from genae_core.metrics.classifier_cache import (
+    NO_CALLBACKS,
     CheckedClassifier,
+    ClassifierCallbacks,
     checked_classifier,
+    quick_recipe,
     trained_folder,
 )
 from genae_core.metrics.classifier_shipped import ShippedClassifier, shipped_classifier
@@ -27,9 +30,12 @@ def find_classifier(
     splits: Splits,
     folder: Path,
     choice: Literal["shipped", "train"] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    callbacks: ClassifierCallbacks = NO_CALLBACKS,
 ) -> CheckedClassifier:
     """Choose the classifier of a dataset, and read or train it (see `checked_classifier`).
+
+    It is trained by the quick form of the recipe (see `quicken`), unless the folder holds a
+    classifier that an earlier version of genae has trained by the recipe itself.
 
     Without a choice, the shipped classifier is used if it stands for the recipe and was made with
     the same images in val and test, and pixels are thresholded alike.
@@ -40,8 +46,8 @@ def find_classifier(
         splits: The dataset.
         folder: The folder of all trained classifiers.
         choice: The flag --classifier.
-        say: Called with a message for people before each training, if both kinds of classifiers
-            are at hand, or if there is a shipped one that is not used.
+        callbacks: The functions that are called before and during each training; messages also
+            say that both kinds of classifiers are at hand, or that a shipped one is not used.
 
     Returns:
         The classifier with its ruler, which may be blind.
@@ -50,8 +56,10 @@ def find_classifier(
         ValueError: The shipped classifier is chosen, and there is none for these images; the
             classifier is damaged; or the recipe has too many features.
     """
-    recipe = _choose(config, data, splits, folder, choice, say)
-    return checked_classifier(recipe, data, splits, folder, say=say)
+    recipe = _choose(config, data, splits, folder, choice, callbacks.say)
+    if recipe.weights is None:
+        recipe = quick_recipe(recipe, data, splits, folder, callbacks.choose_precision)
+    return checked_classifier(recipe, data, splits, folder, callbacks=callbacks)
 
 
 def _choose(
@@ -78,13 +86,16 @@ def _choose(
     if misfit is not None:
         say(f"note: the classifier that genae ships for {data.name} {misfit}")
         return config
-    trained = trained_folder(config, data, splits, folder)
-    weights = trained / WEIGHTS
-    if weights.is_file() and sealed.sha256_of(weights) != shipped.about["sha256"]:
-        say(
-            f"note: {trained} holds another classifier of these images. --classifier train uses "
-            "it. Its FCDs cannot be compared with those of the classifier that genae ships"
-        )
+    for recipe in trained_recipes(config):
+        trained = trained_folder(recipe, data, splits, folder)
+        weights = trained / WEIGHTS
+        if weights.is_file() and sealed.sha256_of(weights) != shipped.about["sha256"]:
+            say(
+                f"note: {trained} holds another classifier of these images. --classifier train "
+                "uses it. Its FCDs cannot be compared with those of the classifier that genae "
+                "ships"
+            )
+            break
     return shipped.config
 
 

@@ -144,7 +144,7 @@ def write_shipped(
             for one in dict.fromkeys(stands_for)
         ],
         "seed": recipe.seed,
-        "precision": "fp32",
+        "precision": recipe.training_precision,
         "genae": importlib.metadata.version("genae"),
         "torch": torch.__version__,
     }

@@ -21,12 +21,14 @@ from genae_core.data.load import LoadOptions, load_splits
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.preparation import PreparationPlan
 from genae_core.data.roots import root_of
+from genae_core.experiment.classifier_display import classifier_callbacks
 from genae_core.experiment.experiment import Experiment, check_memory, resolve, warnings_of
 from genae_core.metrics.classifier import Classifier, ClassifierConfig
 from genae_core.metrics.classifier_cache import (
     CheckedClassifier,
     checked_classifier,
     load_classifier,
+    recipe_of_key,
 )
 from genae_core.metrics.classifier_choice import find_classifier
 from genae_core.metrics.classifier_shipped import shipped_with
@@ -46,7 +48,12 @@ from genae_core.sweep.sweep_folder import (
     mirror_of,
     stored_classifier,
 )
-from genae_core.tracking.mlflow_store import CLASSIFIER, CLASSIFIER_SHA256, RULER
+from genae_core.tracking.mlflow_store import (
+    CLASSIFIER,
+    CLASSIFIER_RECIPE,
+    CLASSIFIER_SHA256,
+    RULER,
+)
 
 # If a disk may be lost with its node, a trial waits at its end for at most these seconds, until
 # the tracking store has what only that disk holds. Then its snapshots are deleted everywhere.
@@ -149,7 +156,7 @@ def _tags(place: SweepPlace, checked: CheckedClassifier) -> dict[str, str]:
         "data_sha256": about["data"],
         CLASSIFIER: checked.name,
         CLASSIFIER_SHA256: about["sha256"],
-        "classifier_recipe": about["recipe"],
+        CLASSIFIER_RECIPE: about["recipe"],
         "classifier_accuracy": f"{about['accuracy']:.4f}",
         RULER: checked.ruler.line,
     }
@@ -212,12 +219,15 @@ def check_classifier(
     may have started sweeps with a blind one; those go on with a warning.
     """
     folder, data = home() / "classifiers", cell.data
+    callbacks = classifier_callbacks(data, splits, options.precision)
     if options.resume:
-        recipe = _kept_classifier(place, cell, options)
-        checked = checked_classifier(recipe, data, splits, folder, retrain=False, say=say)
+        recipe = _kept_classifier(place, cell, splits, options)
+        checked = checked_classifier(
+            recipe, data, splits, folder, retrain=False, callbacks=callbacks
+        )
     else:
         choice = options.classifier
-        checked = find_classifier(cell.classifier, data, splits, folder, choice, say)
+        checked = find_classifier(cell.classifier, data, splits, folder, choice, callbacks)
         checked.require_sound()
     print(
         f"classifier {checked.name}: {checked.about['accuracy']:.2%} accurate on held-out "
@@ -234,14 +244,16 @@ def check_classifier(
 
 
 def _kept_classifier(
-    place: SweepPlace, cell: Experiment, options: LaunchOptions
+    place: SweepPlace, cell: Experiment, splits: Splits, options: LaunchOptions
 ) -> ClassifierConfig:
     """The recipe of a resumed sweep's classifier. Raises ValueError if a flag names another."""
     stored = stored_classifier(place.folder)
-    if stored is None:  # The manifest may be lost, but runs know a shipped classifier.
+    if stored is None:  # The manifest may be lost, but runs know their classifier.
         runs = place.tracker.find(sweep=place.name)
         weights = [run.data.params.get("classifier.weights") for run in runs]
         stored = next((shipped_with(sha256).config for sha256 in weights if sha256), None)
+        keys = {run.data.tags.get(CLASSIFIER_RECIPE, "") for run in runs}
+        stored = stored or recipe_of_key(cell.classifier, cell.data, splits, keys)
     recipe = stored or cell.classifier
     kind = "train" if recipe.weights is None else "shipped"
     require(

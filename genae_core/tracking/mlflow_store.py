@@ -40,6 +40,7 @@ PRECISION = "precision"  # the tag that says how a run's model computes, and why
 RULER = "ruler"  # the tag with the line of the classifier's ruler
 CLASSIFIER = "classifier"  # the tag with the classifier's name, and whether genae ships it
 FEATURES_PRECISION = "features_precision"  # the tag with the precision of its features
+CLASSIFIER_RECIPE = "classifier_recipe"  # the tag with the key of the classifier's recipe
 CLASSIFIER_SHA256 = "classifier_sha256"  # the tag with the sha256 of the classifier's weights
 THUMBNAIL_PX = 256  # the larger side of the copy that MLflow's image grid shows
 PARAMS_PER_CALL = 100  # MLflow's limit

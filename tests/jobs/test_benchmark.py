@@ -21,6 +21,7 @@ import torch
 from contracts.databases import new_store
 
 from genae_core.distributions.rng import Draw
+from genae_core.metrics import classifier_training
 from genae_core.models.ae import AEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.mlp import MLPConfig
@@ -79,9 +80,12 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert seconds["a"] < 0.02 <= seconds["b"] < 1
 
 
-def test_seven_suites_need_neither_ray_nor_mlflow() -> None:
+def test_eight_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
-    suites = "from benchmarks import train, chain, fcd, replicas, precision, evaluation, auto"
+    suites = (
+        "from benchmarks import train, chain, fcd, replicas, precision, evaluation, auto, "
+        "classifier"
+    )
     done = subprocess.run(
         [
             sys.executable,
@@ -416,6 +420,32 @@ def test_a_busy_process_ends_with_its_block(jobs: tuple[ModuleType, ModuleType])
         (process,) = [one for one in multiprocessing.active_children() if one.daemon]
         assert process.is_alive()
     assert not process.is_alive()
+
+
+def test_the_classifier_suite_compares_whole_trainings(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ten batches in an epoch: the recipe has twelve epochs, and its quick form ends after the
+    first part if it has reached its target."""
+    classifier = importlib.import_module("benchmarks.classifier")
+    evaluation = importlib.import_module("benchmarks.evaluation")
+    for module in (classifier, evaluation):
+        monkeypatch.setattr(module, "SIZES", (1_000, 400, 400))
+    monkeypatch.setattr(classifier, "choose_precision", lambda *_: "bf16")
+
+    def timing(arms: dict[str, Any], rounds: int, device: str) -> dict[str, float]:
+        for arm in arms.values():
+            arm()
+        return {"former": 0.5, "quick": 0.25}
+
+    monkeypatch.setattr(classifier, "time_interleaved", timing)
+    monkeypatch.setattr(classifier, "STEPS", 1)
+    (row,) = classifier.rows(1, "cpu", None, tmp_path)
+    first = 12 // classifier_training.FIRST_PART
+    assert row.name == "classifier_mnist"
+    assert (row.value, row.baseline_value) == (0.25 * 10 * first, 0.5 * 10 * 12)
+    assert row.ratio == pytest.approx(row.baseline_value / row.value)
+    assert "bf16 (scaled)" in row.unit and "accurate" not in row.unit
 
 
 def test_the_settle_suite_counts_decisions_and_trials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,15 @@ from genae_core.metrics.classifier import (
     ClassifierConfig,
     choose_feature_width,
     cross_entropy,
+    quicken,
+    strengthen,
 )
-from genae_core.metrics.classifier_cache import cached_classifier, load_classifier, recipe_key
+from genae_core.metrics.classifier_cache import (
+    cached_classifier,
+    load_classifier,
+    recipe_key,
+    recipe_of_key,
+)
 from genae_core.metrics.classifier_task import rotate
 from genae_core.metrics.classifier_training import accuracy, train_classifier
 from genae_core.models.optimizers import AdamConfig
@@ -129,6 +136,55 @@ def test_training_is_bit_identical_and_the_cache_keeps_it(few: Splits, tmp_path:
     assert digest(load_classifier(folder)) == digest(one)
 
 
+@pytest.mark.parametrize(("target", "batches"), [(0.01, 6), (1.0, 15), (None, 15)])
+def test_a_training_ends_after_its_first_part_if_it_has_reached_its_target(
+    few: Splits, target: float | None, batches: int
+) -> None:
+    """Five epochs of three batches of 20 images: the first part, a third, is two epochs."""
+    training = TrainingConfig(epochs=5, batch_size=20, decay="linear")
+    config = dataclasses.replace(TINY, training=training, target_accuracy=target)
+    counts: list[tuple[int, int]] = []
+    model = train_classifier(config, few, False, on_batch=lambda *done: counts.append(done))
+    assert counts == [(number, 15) for number in range(batches)]
+    assert not model.training
+
+
+def test_the_first_part_is_a_training_of_its_own(few: Splits) -> None:
+    """Its learning rate has decayed when it ends, so that its classifier is a good one."""
+    training = TrainingConfig(epochs=6, batch_size=20, decay="linear")
+    config = dataclasses.replace(TINY, training=training, target_accuracy=0.01)
+    short = dataclasses.replace(training, epochs=2)
+    alone = dataclasses.replace(TINY, training=short)
+    one, other = train_classifier(config, few, False), train_classifier(alone, few, False)
+    assert digest(one) == digest(other)
+
+
+def test_training_in_bf16_is_bit_identical_and_close_to_fp32(few: Splits) -> None:
+    config = dataclasses.replace(TINY, training_precision="bf16")
+    one, other = train_classifier(config, few, False), train_classifier(config, few, False)
+    plain = train_classifier(TINY, few, False)
+    assert digest(one) == digest(other) != digest(plain)
+    for parameter, exact in zip(one.parameters(), plain.parameters(), strict=True):
+        assert parameter.dtype == torch.float32
+        # Three steps of Adam move each weight by at most 3e-3.
+        torch.testing.assert_close(parameter, exact, rtol=0, atol=6e-3)
+
+
+def test_a_quick_recipe_is_another_classifier_in_each_precision(few: Splits) -> None:
+    recipes = [TINY, quicken(TINY, "fp32"), quicken(TINY, "bf16")]
+    keys = [recipe_key(recipe, fingerprint(few), False) for recipe in recipes]
+    assert len(set(keys)) == 3
+    assert quicken(recipes[2], "fp32") == recipes[2]
+    for recipe, key in zip(recipes, keys, strict=True):
+        assert recipe_of_key(TINY, DigitsConfig(), few, {"", key}) == recipe
+    assert recipe_of_key(TINY, DigitsConfig(), few, {""}) is None
+
+
+def test_the_second_attempt_trains_all_its_epochs() -> None:
+    assert strengthen(quicken(TINY, "bf16"), 60).target_accuracy is None
+    assert strengthen(quicken(TINY, "bf16"), 60).training_precision == "bf16"
+
+
 def test_several_attributes_are_learned_at_once(few: Splits) -> None:
     """[N, A] labels: A logits, and accuracy over all of them."""
     source = np.random.default_rng(0)
@@ -217,6 +273,9 @@ def test_choose_feature_width() -> None:
         ({"seed": 1.5}, "seed must"),
         ({"feature_width": 0}, "feature_width must"),
         ({"feature_width": 8.0}, "feature_width must"),
+        ({"training_precision": "fp16"}, "training_precision must"),
+        ({"target_accuracy": 0.0}, "target_accuracy must"),
+        ({"target_accuracy": 1.5}, "target_accuracy must"),
     ],
 )
 def test_a_config_out_of_range_is_refused(settings: dict[str, object], message: str) -> None:

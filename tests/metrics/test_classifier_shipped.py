@@ -13,9 +13,10 @@ from genae_core.data import sealed
 from genae_core.data.base import Split, Splits, load, take
 from genae_core.data.digits import DigitsConfig
 from genae_core.metrics import classifier_choice, classifier_shipped
-from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width
+from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width, quicken
 from genae_core.metrics.classifier_cache import (
     CheckedClassifier,
+    ClassifierCallbacks,
     load_classifier,
     recipe_key,
     trained_folder,
@@ -58,7 +59,9 @@ def find(digits: Splits, tmp_path: Path) -> Callable[..., tuple[CheckedClassifie
     ) -> tuple[CheckedClassifier, str]:
         said: list[str] = []
         data = data or DigitsConfig()
-        checked = find_classifier(config, data, splits, tmp_path, choice, said.append)
+        checked = find_classifier(
+            config, data, splits, tmp_path, choice, ClassifierCallbacks(said.append)
+        )
         return checked, "\n".join(said)
 
     return find
@@ -199,13 +202,30 @@ def test_other_images_are_measured_by_a_classifier_that_is_trained_on_them(
     few = digits._replace(test=take(digits.test, np.arange(350)), sha256="")
     _, said = find(data=data, splits=digits if data.binarize else few)
     assert f"note: the classifier that genae ships for digits {reason}" in said
-    assert chosen == [RECIPE]
+    assert chosen == [quicken(RECIPE, "fp32")]
 
 
 def test_a_recipe_of_ones_own_is_trained_without_a_word(
     find: Callable[..., Any], chosen: list[ClassifierConfig]
 ) -> None:
-    assert find(TINY)[1] == "" and chosen == [TINY]
+    assert find(TINY)[1] == "" and chosen == [quicken(TINY, "fp32")]
+
+
+def test_a_classifier_that_is_there_is_used_as_it_is(
+    digits: Splits, tmp_path: Path, chosen: list[ClassifierConfig]
+) -> None:
+    """Without one, the recipe is trained in its quick form, in the precision that is chosen."""
+    asked: list[ClassifierConfig] = []
+
+    def choose(config: ClassifierConfig) -> Literal["bf16"]:
+        asked.append(config)
+        return "bf16"
+
+    callbacks = ClassifierCallbacks(choose_precision=choose)
+    for _ in range(2):
+        find_classifier(TINY, DigitsConfig(), digits, tmp_path, "train", callbacks)
+        trained_folder(TINY, DigitsConfig(), digits, tmp_path).mkdir(exist_ok=True)
+    assert chosen == [quicken(TINY, "bf16"), TINY] and asked == [TINY]
 
 
 def test_the_shipped_one_measures_other_training_images(

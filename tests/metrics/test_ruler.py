@@ -15,7 +15,11 @@ from genae_core.data.base import Split, Splits, load, take
 from genae_core.data.digits import DigitsConfig
 from genae_core.metrics import classifier_cache
 from genae_core.metrics.classifier import ClassifierConfig, choose_feature_width, strengthen
-from genae_core.metrics.classifier_cache import cached_classifier, checked_classifier
+from genae_core.metrics.classifier_cache import (
+    ClassifierCallbacks,
+    cached_classifier,
+    checked_classifier,
+)
 from genae_core.metrics.classifier_training import train_classifier
 from genae_core.metrics.ruler import (
     MOST_BY_CHANCE,
@@ -229,14 +233,18 @@ def test_a_blind_classifier_is_replaced_once_and_a_repeat_finds_the_same(
 
     monkeypatch.setattr(classifier_cache, "measure_ruler", measure)
     said: list[str] = []
-    checked = checked_classifier(QUICK, DigitsConfig(), few, tmp_path, say=said.append)
+    checked = checked_classifier(
+        QUICK, DigitsConfig(), few, tmp_path, callbacks=ClassifierCallbacks(said.append)
+    )
     assert (checked.config, checked.ruler) == (second, GOOD)
     assert checked.before is not None and checked.before.is_blind
     checked.require_sound()
     assert sum(path.is_dir() for path in tmp_path.iterdir()) == 2
     assert len(said) == 3 and "with 4 instead of 1 epochs and 64 instead of 8" in said[1]
     said.clear()
-    again = checked_classifier(QUICK, DigitsConfig(), few, tmp_path, say=said.append)
+    again = checked_classifier(
+        QUICK, DigitsConfig(), few, tmp_path, callbacks=ClassifierCallbacks(said.append)
+    )
     assert again == checked and len(said) == 1
     direct = checked_classifier(second, DigitsConfig(), few, tmp_path, retrain=False)
     assert direct.folder == checked.folder and direct.ruler == GOOD

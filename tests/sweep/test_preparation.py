@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from genae_core import config
-from genae_core.data.base import Split, Splits, load
+from genae_core.data.base import Split, Splits, fingerprint, load
 from genae_core.data.digits import DigitsConfig
 from genae_core.experiment.experiment import Experiment, resolve
-from genae_core.metrics.classifier import strengthen
-from genae_core.metrics.classifier_cache import CheckedClassifier
+from genae_core.metrics.classifier import TrainingPrecision, quicken, strengthen
+from genae_core.metrics.classifier_cache import CheckedClassifier, recipe_key
 from genae_core.metrics.classifier_shipped import shipped_classifier
 from genae_core.metrics.ruler import Ruler
 from genae_core.models.wrapped_checkpoint import WrappedConfig
@@ -210,6 +210,18 @@ def test_a_resumed_sweep_keeps_the_shipped_or_the_trained_classifier(
     runs: Any = place.tracker
     runs.add({"classifier.weights": shipped.weights}, {})
     assert check_classifier(place, *digits, RESUMED).config == shipped
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_without_a_manifest_the_runs_say_how_their_classifier_was_trained(
+    place: SweepPlace, precision: TrainingPrecision
+) -> None:
+    splits = tiny.splits()
+    cell = resolve(tiny.experiment(), splits)
+    quick = quicken(cell.classifier, precision)
+    runs: Any = place.tracker
+    runs.add({}, {"classifier_recipe": recipe_key(quick, fingerprint(splits), binarize=False)})
+    assert check_classifier(place, cell, splits, RESUMED).config == quick
 
 
 def test_a_resumed_sweep_says_if_another_classifier_measures_the_next_runs(

@@ -16,7 +16,11 @@ import genae_core as genae
 from genae_core import recipes
 from genae_core.config.flags import parse_flags
 from genae_core.experiment import TrialResult
-from genae_core.metrics.classifier_cache import checked_classifier, load_classifier
+from genae_core.metrics.classifier_cache import (
+    ClassifierCallbacks,
+    checked_classifier,
+    load_classifier,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +69,7 @@ def train_here(home: Path, *flags: str) -> tuple[list[str], TrialResult]:
         data=recipe.data,
         splits=splits,
         folder=home / "classifiers",
-        say=said.append,
+        callbacks=ClassifierCallbacks(said.append),
     )
     checked.require_sound()
     said.append(checked.ruler.line)
