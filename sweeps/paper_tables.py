@@ -9,6 +9,9 @@ intervals over seeds.
           depends on the classifier, so compare the order of the rows, and fcd_ratio
   parzen  the MNIST column of Table 1 of Makhzani et al. 2016, in nats per image. Higher is better,
           but the measure rewards blur (see recipes/parzen_table.py)
+  infogan the claims of Chen et al. 2016 about MNIST: the error of the class that an InfoGAN finds
+          (best seed; give it five), the bound on its information, and the correlations of the
+          continuous codes with the slant and the width of the strokes
 
 Two tables decide claims of the slides about GANs by Gaussians in one dimension. They need no
 dataset, no Ray and no store, and take minutes:
@@ -44,12 +47,12 @@ from genae_core.sweep.options import ClassifierOptions, LaunchOptions
 class Options(ClassifierOptions):
     """The flags of this study."""
 
-    table: Literal["flowae", "parzen", "f_gan_1d", "saturation"] = "flowae"
+    table: Literal["flowae", "parzen", "infogan", "f_gan_1d", "saturation"] = "flowae"
     """The table to measure again."""
     samples: int = 10_000
     """parzen: number of samples of each model; they are drawn in blocks of 10,000."""
     data_root: str | None = None
-    """Folder or URI of MNIST's official files, for flowae and parzen."""
+    """Folder or URI of MNIST's official files, for flowae, parzen and infogan."""
     seeds: int = 3
     """Number of seeds. The seeds are 0, 1, ..."""
     json: Path | None = None
@@ -137,35 +140,42 @@ def main(options: Options) -> int:
     study = study_options(options)
     recipe = recipes.dataset_recipe(study)
     chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
-    parzen = options.table == "parzen"
+    grey = options.table in ("parzen", "infogan")
 
     def experiment(params: dict[str, Any]) -> genae.Experiment:
-        if parzen:
+        if grey:
             data = genae.MNISTConfig(
                 root=str(options.data_root), binarize=False, download=options.download
             )
+            if options.table == "infogan":
+                return recipes.infogan_experiment(study, data, chain)
             return recipes.parzen_experiment(data, chain, recipe.classifier, options.smoke)
         return recipes.flowae_experiment(study, params["family"], chain)
 
     def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
         runs = [run for run in tracker.read_runs(name) if run.status == "FINISHED"]
-        if parzen:
+        if grey:
             splits = genae.load_splits(
                 experiment({}).data, home(), genae.LoadOptions(shards=study.shards)
             )
-            rows = recipes.parzen_rows(tracker, runs, splits, options.samples)
+            if options.table == "infogan":
+                rows = recipes.infogan_rows(tracker, runs, splits)
+            else:
+                rows = recipes.parzen_rows(tracker, runs, splits, options.samples)
         else:
             rows = recipes.flowae_rows(runs)
         recipes.print_rows(rows)
         if options.json is not None:
             recipes.write_rows(rows, options.json)
-        if not parzen:
+        if not grey:
             test = genae.load_splits(
                 recipe.data, home(), genae.LoadOptions(shards=study.shards)
             ).test
             recipes.draw_codes(tracker, name, folder, test, recipe.data.binarize)
 
-    families = ("aae",) if parzen else recipes.flowae_families()
+    families = {"parzen": ("aae",), "infogan": ("info_gan",)}.get(
+        options.table, recipes.flowae_families()
+    )
     return sweep.launch("paper_tables", {"family": families}, experiment, study, on_end)
 
 

@@ -31,6 +31,8 @@ from .gaussian_tables import fit_rows as fit_rows
 from .gaussian_tables import gradient_rows as gradient_rows
 from .gaussian_tables import print_fit_rows as print_fit_rows
 from .gaussian_tables import print_gradient_rows as print_gradient_rows
+from .infogan_table import infogan_experiment as infogan_experiment
+from .infogan_table import infogan_rows as infogan_rows
 from .options import DataOptions as DataOptions
 from .options import StudyOptions as StudyOptions
 from .options import WrappedOptions as WrappedOptions

@@ -1,0 +1,193 @@
+"""The claims of Chen et al. 2016, section 7.2, about MNIST, for paper_tables.py.
+
+An InfoGAN with one class of K = 10 and two continuous codes finds the digits without labels, and
+the continuous codes are the slant and the width of the strokes. The paper names the error of the
+class as a classifier; the rest it shows as pictures, so it is measured here by image moments.
+Shapes: N images, H rows, W columns, K classes, S continuous codes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor
+
+from genae_core.data.base import Split, Splits
+from genae_core.data.mnist import MNISTConfig
+from genae_core.distributions.rng import Draw
+from genae_core.experiment.experiment import Experiment
+from genae_core.nets.base import sampling_mode
+from genae_core.recipes.options import StudyOptions
+from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.pictures import images_of, model_of
+from genae_core.recipes.study import study_experiment
+from genae_core.report.intervals import interval
+from genae_core.samplers.config import ChainConfig
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
+
+LATENT_DIM = 74  # 62 of noise, ten classes and two continuous codes (appendix C.1)
+PAPER_ERROR = 5.0  # percent (section 7.2)
+GENERATED = 5_000  # images that are generated to measure the bound and the correlations
+BLOCK = 1_000  # images that the model sees at a time
+
+
+class Measures(NamedTuple):
+    """What is measured of one model.
+
+    Attributes:
+        error: The error of the class as a classifier of the digits, in percent.
+        information: The lower bound on I(c1; x), in nats.
+        slant: The largest |Spearman correlation| of a continuous code with the slant.
+        width: The same with the width of the strokes.
+    """
+
+    error: float
+    information: float
+    slant: float
+    width: float
+
+
+def infogan_experiment(study: StudyOptions, data: MNISTConfig, chain: ChainConfig) -> Experiment:
+    """The experiment of one seed: the row `info_gan` of the families, with the paper's codes.
+
+    Args:
+        study: The flags of the study.
+        data: MNIST, not binarised: a generator's grey pixels would give it away.
+        chain: The draws from the prior, whose FCD is measured too.
+    """
+    return replace(study_experiment(study, "info_gan", LATENT_DIM, (chain,)), data=data)
+
+
+def infogan_rows(tracker: Tracker, runs: Sequence[StoredRun], splits: Splits) -> list[Row]:
+    """The rows of the finished runs, one for each seed.
+
+    Args:
+        tracker: The store of the sweep.
+        runs: The finished runs.
+        splits: The images of MNIST.
+    """
+    if not runs:
+        return []
+    values = [measure(model_of(tracker, run), splits) for run in runs]
+    for run, value in zip(runs, values, strict=True):
+        print(
+            f"seed {run.tags['seed']}: error {value.error:.1f} %, {value.information:.2f} nats, "
+            f"correlation with slant {value.slant:.2f}, with width {value.width:.2f}"
+        )
+    best = min(value.error for value in values)
+    rows = [
+        Row(name="error of c1, %, best seed", paper=PAPER_ERROR, mean=best, n=len(values)),
+        _row("error of c1, %", [value.error for value in values]),
+        _row("bound on I(c1; x), nats", [value.information for value in values]),
+        _row("|Spearman| with slant", [value.slant for value in values]),
+        _row("|Spearman| with width", [value.width for value in values]),
+    ]
+    return rows
+
+
+def _row(name: str, values: Sequence[float]) -> Row:
+    mean, low, high = interval(values)
+    return Row(name=name, paper=None, mean=mean, low=low, high=high, n=len(values))
+
+
+def measure(model: Any, splits: Splits) -> Measures:
+    """Measure a trained model.
+
+    The digit of each class is chosen on training images, and the error is that on test images.
+
+    Args:
+        model: The `InfoGAN`.
+        splits: The images of MNIST.
+    """
+    with sampling_mode(model, "running"):
+        codes = [_codes(model, split) for split in (splits.train, splits.test)]
+        z = model.prior.sample(Draw(0, "infogan table"), (GENERATED,))
+        x = torch.cat([model.decode(part).mean for part in z.split(BLOCK)])
+        information = float(model.information(x, z).classes)
+    labels = [np.asarray(split.labels, np.int64) for split in (splits.train, splits.test)]
+    classes, continuous = model.sizes
+    one_hot, c = z[:, -classes - continuous :].tensor_split((classes,), 1)
+    within = one_hot.argmax(1).numpy()
+    return Measures(
+        error=100 * class_error((codes[0], labels[0]), (codes[1], labels[1])),
+        information=information,
+        slant=best_correlation(c.numpy(), slants(x), within),
+        width=best_correlation(c.numpy(), stroke_widths(x), within),
+    )
+
+
+def _codes(model: Any, split: Split) -> NDArray[np.int64]:
+    """The most probable class of each image, int64 [N]."""
+    blocks = np.array_split(np.arange(len(split.images)), -(-len(split.images) // BLOCK))
+    classes = [model.infer(images_of(split, rows, False)).log_probs.argmax(1) for rows in blocks]
+    return torch.cat(classes).numpy()
+
+
+def class_error(
+    fitted: tuple[NDArray[np.int64], NDArray[np.int64]],
+    tested: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> float:
+    """The share of tested images whose label is not that of their class.
+
+    The label of a class is the one that most of the fitted images of this class have. A class
+    without a fitted image has none, so its images are errors.
+
+    Args:
+        fitted: The classes and the labels of the images that name the classes, [N] each.
+        tested: Those of the images that are counted, [M] each.
+    """
+    codes, labels = fitted
+    counts = np.zeros((max(codes.max(), tested[0].max()) + 1, labels.max() + 1), np.int64)
+    np.add.at(counts, (codes, labels), 1)
+    label = np.where(counts.any(1), counts.argmax(1), -1)
+    return float((label[tested[0]] != tested[1]).mean())
+
+
+def slants(x: Tensor) -> NDArray[np.float64]:
+    """The slant of each image [N, 1, H, W]: columns that the strokes move by for each row.
+
+    It is the ratio mu_11 / mu_02 of central moments: the shear that makes the image upright.
+    """
+    images = x[:, 0].double().numpy()
+    rows, columns = np.indices(images.shape[1:])
+    mass = images.sum((1, 2))
+    row = (images * rows).sum((1, 2)) / mass
+    column = (images * columns).sum((1, 2)) / mass
+    rows, columns = rows - row[:, None, None], columns - column[:, None, None]
+    ratio: NDArray[np.float64] = (images * rows * columns).sum((1, 2)) / (images * rows**2).sum(
+        (1, 2)
+    )
+    return ratio
+
+
+def stroke_widths(x: Tensor) -> NDArray[np.float64]:
+    """The width of the strokes of each image [N, 1, H, W], in pixels: 2 area / outline.
+
+    A stroke of length L and width w << L has the area L w and an outline of 2 L. The outline is
+    the total variation of the image with a black border.
+    """
+    images = np.pad(x[:, 0].double().numpy(), ((0, 0), (1, 1), (1, 1)))
+    outline = sum(np.abs(np.diff(images, axis=axis)).sum((1, 2)) for axis in (1, 2))
+    widths: NDArray[np.float64] = 2 * images.sum((1, 2)) / outline
+    return widths
+
+
+def best_correlation(
+    codes: NDArray[np.float32], values: NDArray[np.float64], classes: NDArray[np.int64]
+) -> float:
+    """The largest |Spearman correlation| of a code [N, S] with the values [N].
+
+    The correlations are means over the classes [N], because digits differ in slant and width.
+    """
+    means = []
+    for code in codes.T:
+        within = [
+            np.corrcoef(rankdata(code[classes == k]), rankdata(values[classes == k]))[0, 1]
+            for k in np.unique(classes)
+        ]
+        means.append(abs(float(np.mean(within))))
+    return max(means)
