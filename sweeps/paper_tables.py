@@ -107,11 +107,9 @@ def gaussian_table(options: Options) -> int:
     seeds = range(options.seeds)
     rows: list[Any]
     if options.table == "f_gan_1d":
-        rows = recipes.fit_rows(seeds)
-        recipes.print_fit_rows(rows)
+        rows = recipes.print_fit_rows(recipes.fit_rows(seeds))
     else:
-        rows = recipes.gradient_rows(seeds)
-        recipes.print_gradient_rows(rows)
+        rows = recipes.print_gradient_rows(recipes.gradient_rows(seeds))
     if options.json is not None:
         recipes.write_rows(rows, options.json)
     return 0

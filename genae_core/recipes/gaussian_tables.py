@@ -4,13 +4,15 @@ Neither needs a dataset. Shapes: B batch.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
+from scipy.stats import norm
 from torch import Tensor
 from torch.optim.lr_scheduler import LinearLR
 
@@ -59,12 +61,14 @@ class GradientRow:
 
     Args:
         name: The family.
+        best: The gradient against the best critic, by quadrature.
         low: The smallest gradient of the n seeds, each the median over samples of |d loss / dx|.
         high: The largest one.
         n: The number of seeds.
     """
 
     name: str
+    best: float
     low: float
     high: float
     n: int
@@ -79,10 +83,10 @@ def best_gaussian(kind: Kind) -> tuple[float, float]:
         kind: The f-divergence.
     """
     x = np.linspace(-12, 12, 8_001)
-    p = sum(weight * _density(x, mean, sd) for weight, mean, sd in MIXTURE)
+    p = sum(weight * norm.pdf(x, mean, sd) for weight, mean, sd in MIXTURE)
 
     def divergence(values: NDArray[np.float64]) -> float:
-        q = _density(x, values[0], math.exp(values[1]))
+        q = norm.pdf(x, values[0], math.exp(values[1]))
         ratio = torch.from_numpy(p / np.maximum(q, 1e-300))
         f = FUNCTIONS[kind].f(ratio.clamp(1e-300, 1e300)).numpy()
         return float(np.trapezoid(np.where(q > 1e-280, q * f, 0.0), x))
@@ -125,39 +129,42 @@ def fit_gaussian(kind: Kind, seed: int) -> tuple[float, float]:
     return float(late[0]), float(late[1])
 
 
-def fit_rows(seeds: Sequence[int]) -> list[FitRow]:
-    """The table f_gan_1d: each kind of f-divergence, with its optimum and its fit.
+def fit_rows(seeds: Sequence[int]) -> Iterator[FitRow]:
+    """The rows of the table f_gan_1d, from the kind that seeks a mode to the one that covers all.
 
     Args:
         seeds: The seeds.
+
+    Yields:
+        The optimum and the fit of each kind of f-divergence, as soon as it is known.
     """
-    rows = []
-    for kind in FUNCTIONS:
-        best = best_gaussian(kind)
+    optima = {kind: best_gaussian(kind) for kind in FUNCTIONS}
+    for kind, best in sorted(optima.items(), key=lambda item: item[1][1]):
         fits = [fit_gaussian(kind, seed) for seed in seeds]
         errors = [abs(a - b) for fit in fits for a, b in zip(fit, best, strict=True)]
         mean, sd = np.mean(fits, axis=0)
-        rows.append(
-            FitRow(
-                name=kind.replace("_", " "),
-                best_mean=best[0],
-                best_sd=best[1],
-                mean=float(mean),
-                sd=float(sd),
-                largest_error=max(errors),
-                n=len(fits),
-            )
+        yield FitRow(
+            name=kind.replace("_", " "),
+            best_mean=best[0],
+            best_sd=best[1],
+            mean=float(mean),
+            sd=float(sd),
+            largest_error=max(errors),
+            n=len(fits),
         )
-    return sorted(rows, key=lambda row: row.best_sd)
 
 
-def print_fit_rows(rows: Sequence[FitRow]) -> None:
-    """Print the table, from the kind that seeks a mode to the kind that covers all."""
+def print_fit_rows(rows: Iterable[FitRow]) -> list[FitRow]:
+    """Print each row as soon as it is known, and return all."""
     print("\n0.65 N(-1, 0.8^2) + 0.35 N(2.2, 0.6^2) fitted by one Gaussian:")
     print(f"{'':<20} {'best mean, sd':>16} {'fitted mean, sd':>18} {'largest error':>14} seeds")
+    printed = []
     for row in rows:
         best, fit = f"{row.best_mean:.3f}, {row.best_sd:.3f}", f"{row.mean:.3f}, {row.sd:.3f}"
-        print(f"{row.name:<20} {best:>16} {fit:>18} {row.largest_error:>14.3f} {row.n:>5}")
+        line = f"{row.name:<20} {best:>16} {fit:>18} {row.largest_error:>14.3f} {row.n:>5}"
+        print(line, flush=True)
+        printed.append(row)
+    return printed
 
 
 FAMILIES: dict[str, Divergence] = {
@@ -165,6 +172,29 @@ FAMILIES: dict[str, Divergence] = {
     "GAN": FDivergence(),
     "WGAN-GP": Wasserstein(),
 }
+
+
+def best_gradient(name: str) -> float:
+    """The median of |d loss / dx| at samples of q = N(0, 1), with the best critic of p = N(8, 1).
+
+    The best critic of a GAN is v = log p / q, with the slope 8. That of the penalised Wasserstein
+    distance has the slope 1 + (Q - P) / (2 penalty r), for the distribution functions P and Q and
+    the density r of the points at which the penalty is taken; so it exceeds 1.
+
+    Args:
+        name: The name of the family in `FAMILIES`.
+    """
+    x = norm.ppf((np.arange(2_000) + 0.5) / 2_000)
+    divergence = FAMILIES[name]
+    if isinstance(divergence, Wasserstein):
+        share = ((np.arange(2_000) + 0.5) / 2_000)[:, None]
+        spread = np.sqrt(share**2 + (1 - share) ** 2)
+        r = norm.pdf(x, APART * share, spread).mean(0)
+        slope = 1 + (norm.cdf(x) - norm.cdf(x - APART)) / (2 * divergence.penalty * r)
+        return float(np.median(slope))
+    v = APART * x - APART**2 / 2
+    saturating = name == "GAN (saturating)"
+    return float(np.median(APART * expit(v if saturating else -v)))
 
 
 def generator_gradient(divergence: Divergence, seed: int) -> float:
@@ -184,26 +214,36 @@ def generator_gradient(divergence: Divergence, seed: int) -> float:
     return float(gradient.abs().median())
 
 
-def gradient_rows(seeds: Sequence[int]) -> list[GradientRow]:
-    """The table saturation: the generator's gradient in each family.
+def gradient_rows(seeds: Sequence[int]) -> Iterator[GradientRow]:
+    """The rows of the table saturation: the generator's gradient in each family.
 
     Args:
         seeds: The seeds.
+
+    Yields:
+        The row of each family, as soon as it is known.
     """
-    rows = []
     for name, divergence in FAMILIES.items():
         gradients = [generator_gradient(divergence, seed) for seed in seeds]
-        low, high = min(gradients), max(gradients)
-        rows.append(GradientRow(name=name, low=low, high=high, n=len(gradients)))
-    return rows
+        yield GradientRow(
+            name=name,
+            best=best_gradient(name),
+            low=min(gradients),
+            high=max(gradients),
+            n=len(gradients),
+        )
 
 
-def print_gradient_rows(rows: Sequence[GradientRow]) -> None:
-    """Print the table."""
+def print_gradient_rows(rows: Iterable[GradientRow]) -> list[GradientRow]:
+    """Print each row as soon as it is known, and return all."""
     print("\nthe gradient of a generator of N(0, 1) towards N(8, 1), median over samples:")
-    print(f"{'':<20} {'least seed':>12} {'largest seed':>14} seeds")
+    print(f"{'':<20} {'best critic':>12} {'least seed':>12} {'largest seed':>14} seeds")
+    printed = []
     for row in rows:
-        print(f"{row.name:<20} {row.low:>12.3g} {row.high:>14.3g} {row.n:>5}")
+        line = f"{row.name:<20} {row.best:>12.3g} {row.low:>12.3g} {row.high:>14.3g} {row.n:>5}"
+        print(line, flush=True)
+        printed.append(row)
+    return printed
 
 
 def _critic(
@@ -243,10 +283,3 @@ def _mixture(draw: Draw) -> Tensor:
     """Samples of the mixture, [B, 1], with each part in its proportion."""
     parts = [mean + sd * _normal(round(share * BATCH), draw) for share, mean, sd in MIXTURE]
     return torch.cat(parts)[:, None]
-
-
-def _density(x: NDArray[np.float64], mean: float, sd: float) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = np.exp(-0.5 * ((x - mean) / sd) ** 2) / (
-        sd * math.sqrt(2 * math.pi)
-    )
-    return values

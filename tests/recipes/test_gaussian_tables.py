@@ -6,7 +6,12 @@ import pytest
 from genae_core.divergences.f_divergence import FUNCTIONS, FDivergence
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.recipes import gaussian_tables
-from genae_core.recipes.gaussian_tables import best_gaussian, fit_gaussian, generator_gradient
+from genae_core.recipes.gaussian_tables import (
+    best_gaussian,
+    best_gradient,
+    fit_gaussian,
+    generator_gradient,
+)
 
 
 def test_the_best_gaussian_of_the_kl_divergence_has_the_moments_of_the_mixture() -> None:
@@ -30,6 +35,14 @@ def test_the_bound_is_optimised_to_the_best_gaussian(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(gaussian_tables, "BATCH", 100)
     monkeypatch.setattr(gaussian_tables, "FIT_STEPS", 300)
     assert fit_gaussian("kl", 0) == pytest.approx(best_gaussian("kl"), abs=0.03)
+
+
+def test_the_best_critics_slope_of_a_gradient_penalty_exceeds_one() -> None:
+    """Between the two Gaussians the penalised points are spread evenly over 8: at a point where
+    all of q and nothing of p is on one side, the slope is 1 + 8 / (2 * 10)."""
+    assert best_gradient("WGAN-GP") == pytest.approx(1.4, abs=0.1)
+    assert best_gradient("GAN (saturating)") == pytest.approx(8 * np.exp(-32), rel=0.02)
+    assert best_gradient("GAN") == pytest.approx(8)
 
 
 @pytest.mark.slow
