@@ -225,10 +225,11 @@ def quick_recipe(
     folder: Path,
     choose_precision: Callable[[ClassifierConfig], TrainingPrecision],
 ) -> ClassifierConfig:
-    """The recipe by which a classifier is trained, if the folder holds none of `config` itself.
+    """The recipe of a classifier that the folder holds, or by which one is trained.
 
-    Versions of genae until now trained by `config` itself. A classifier that they have left is
-    used as it is, because FCDs of another one could not be compared with those that it measured.
+    A classifier that the folder holds is used as it is, because FCDs of another one could not be
+    compared with those that it measured: one of `config` itself, by which versions of genae until
+    now trained, or a quick one, in whichever precision it was trained.
 
     Args:
         config: The recipe of an experiment.
@@ -237,8 +238,11 @@ def quick_recipe(
         folder: The folder of all classifiers.
         choose_precision: Returns the precision in which the classifier of a recipe is trained.
     """
-    if config.target_accuracy is not None or trained_folder(config, data, splits, folder).is_dir():
+    if config.target_accuracy is not None:
         return config
+    for recipe in trained_recipes(config):
+        if trained_folder(recipe, data, splits, folder).is_dir():
+            return recipe
     return quicken(config, choose_precision(config))
 
 

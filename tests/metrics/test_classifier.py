@@ -12,6 +12,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.metrics.classifier import (
     Classifier,
     ClassifierConfig,
+    TrainingPrecision,
     choose_feature_width,
     cross_entropy,
     quicken,
@@ -20,8 +21,10 @@ from genae_core.metrics.classifier import (
 from genae_core.metrics.classifier_cache import (
     cached_classifier,
     load_classifier,
+    quick_recipe,
     recipe_key,
     recipe_of_key,
+    trained_folder,
 )
 from genae_core.metrics.classifier_task import rotate
 from genae_core.metrics.classifier_training import accuracy, train_classifier
@@ -178,6 +181,20 @@ def test_a_quick_recipe_is_another_classifier_in_each_precision(few: Splits) -> 
     for recipe, key in zip(recipes, keys, strict=True):
         assert recipe_of_key(TINY, DigitsConfig(), few, {"", key}) == recipe
     assert recipe_of_key(TINY, DigitsConfig(), few, {""}) is None
+
+
+@pytest.mark.parametrize("held", [TINY, quicken(TINY, "bf16"), quicken(TINY, "fp32")])
+def test_a_classifier_that_the_folder_holds_is_used_in_whichever_precision_it_was_trained(
+    few: Splits, tmp_path: Path, held: ClassifierConfig
+) -> None:
+    """Otherwise a sweep with another --precision would measure with another classifier."""
+
+    def recipe(precision: TrainingPrecision) -> ClassifierConfig:
+        return quick_recipe(TINY, DigitsConfig(), few, tmp_path, lambda _: precision)
+
+    assert (recipe("fp32"), recipe("bf16")) == (quicken(TINY, "fp32"), quicken(TINY, "bf16"))
+    trained_folder(held, DigitsConfig(), few, tmp_path).mkdir()
+    assert recipe("fp32") == recipe("bf16") == held
 
 
 def test_the_second_attempt_trains_all_its_epochs() -> None:
