@@ -28,6 +28,7 @@ class TestAveraged(ModelContract):
     config = BEGANConfig(latent_dim=3, net=NET, critic=CRITIC, code_dim=4, average=0.9)
 
 
+@pytest.mark.slow
 class TestConvolutional(ModelContract):
     shape = (3, 32, 32)
     config = BEGANConfig(

@@ -36,6 +36,7 @@ class TestEBGAN(ModelContract):
     config = EBGANConfig(latent_dim=3, net=NET, critic=CRITIC, code_dim=4, pull_away=0.0)
 
 
+@pytest.mark.slow
 class TestConvolutional(ModelContract):
     shape = (3, 32, 32)
     config = EBGANConfig(

@@ -65,6 +65,7 @@ class TestGMMN(ModelContract):
     )
 
 
+@pytest.mark.slow
 class TestConvolutional(ModelContract):
     shape = (3, 32, 32)
     without_gradient = ("critic.net.6.bias",)

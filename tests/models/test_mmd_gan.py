@@ -41,6 +41,7 @@ class TestGaussianKernelWithoutPenalty(ModelContract):
     )
 
 
+@pytest.mark.slow
 class TestConvolutional(ModelContract):
     shape = (3, 32, 32)
     without_gradient = ("critic.6.bias",)
