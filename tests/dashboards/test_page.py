@@ -176,9 +176,11 @@ def test_the_table_sorts_and_is_saved(seen: Seen, tmp_path: Path) -> None:
     page = seen.page
     cells = "[...document.querySelectorAll('#table tbody tr')].map((r) => r.cells[1].textContent)"
     page.click("#sort-dim")
+    page.locator("#page[aria-busy=false]").wait_for()
     up = page.evaluate(cells)
     assert up == sorted(up, key=int) and len(set(up)) == 2
     page.click("#sort-dim")
+    page.locator("#page[aria-busy=false]").wait_for()
     assert page.evaluate(cells) == sorted(up, key=int, reverse=True)
     with page.expect_download() as download:
         page.click("#csv")
