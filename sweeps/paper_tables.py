@@ -20,7 +20,7 @@ dataset, no Ray and no store, and take minutes:
               divergence seeks a mode, and Pearson's covers all of them. The best Gaussian is also
               computed by quadrature
   saturation  the gradient of a generator that is far from its target: it vanishes in the
-              saturating GAN, and it is near 1 in the WGAN-GP
+              saturating GAN, and it does not in the WGAN-GP
 
   python sweeps/paper_tables.py --table flowae --seeds 3 --data-root DIR --json table.json
   python sweeps/paper_tables.py --table f_gan_1d

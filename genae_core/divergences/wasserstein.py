@@ -72,6 +72,11 @@ class Wasserstein:
                     parameter.clamp_(-self.clip, self.clip)
 
 
+def has_gradient_penalty(divergence: object) -> bool:
+    """Whether a divergence has a gradient penalty, which holds for each sample alone."""
+    return isinstance(divergence, Wasserstein) and divergence.constraint == "gradient_penalty"
+
+
 def gradient_penalty(score: Score, target: Tensor, codes: Tensor, draw: Draw) -> Tensor:
     """E[(||grad score|| - 1)^2] at random points on the lines between pairs of the two samples.
 

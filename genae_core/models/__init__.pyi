@@ -35,7 +35,6 @@ from .gmmn_ae import GMMNAEConfig as GMMNAEConfig
 from .image_generator import ImageGenerator as ImageGenerator
 from .image_generator import ImageGeneratorConfig as ImageGeneratorConfig
 from .image_generator import critic_like as critic_like
-from .info_gan import CodesConfig as CodesConfig
 from .info_gan import InfoGAN as InfoGAN
 from .info_gan import InfoGANConfig as InfoGANConfig
 from .likelihoods import BernoulliPixels as BernoulliPixels

@@ -20,11 +20,11 @@ from genae_core.distributions.base import Delta, Distribution, Normal
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
-from genae_core.divergences.wasserstein import Wasserstein
+from genae_core.divergences.wasserstein import has_gradient_penalty
 from genae_core.models.base import Autoencoder, Batch, Phase, Player, Stage
 from genae_core.models.gan import check_penalised
 from genae_core.models.image_generator import ImageGenerator, ImageGeneratorConfig
-from genae_core.models.matching import Matching, check_critic
+from genae_core.models.matching import Matching, check_critic, sample_prior
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig
 
@@ -62,8 +62,7 @@ class BiGANConfig(ImageGeneratorConfig):
             posterior=self.posterior,
         )
         check_critic(self.family, self.divergence)
-        if isinstance(self.divergence, Wasserstein):
-            check_penalised(self.divergence.constraint == "gradient_penalty", self.critic)
+        check_penalised(has_gradient_penalty(self.divergence), self.critic)
 
     @property
     def family(self) -> str:
@@ -159,8 +158,8 @@ def join(x: Tensor, z: Tensor) -> Tensor:
 
 def generated_pairs(model: BiGAN, batch: Batch, draw: Draw) -> Tensor:
     """(G(z), z), z ~ p(z), as many as the batch has images, [B, C H W + D]."""
-    z = model.prior.sample(draw, (len(batch.x),))
-    return join(torch.sigmoid(model.generator(z)), z)
+    z = sample_prior(model, batch, draw)
+    return join(model.generate(z), z)
 
 
 def encoded_pairs(model: BiGAN, batch: Batch, draw: Draw) -> Tensor:

@@ -23,9 +23,10 @@ from genae_core.models.config import ModelConfig
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.matching import Matching, check_critic
 from genae_core.models.optimizers import AdamConfig
-from genae_core.models.style_aae import StyleAndClass, sample_classes
+from genae_core.models.style_aae import StyleAndClass
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.priors.codes import sample_classes
 from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.normal import IsotropicNormal
 

@@ -24,7 +24,7 @@ from genae_core.divergences.base import Divergence
 from genae_core.divergences.f_divergence import FDivergence
 from genae_core.divergences.least_squares import LeastSquares
 from genae_core.divergences.mmd import MMD
-from genae_core.divergences.wasserstein import Wasserstein
+from genae_core.divergences.wasserstein import Wasserstein, has_gradient_penalty
 from genae_core.models.base import Stage
 from genae_core.models.image_generator import (
     ImageGenerator,
@@ -56,8 +56,7 @@ class GANConfig(ImageGeneratorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.divergence, Wasserstein):
-            check_penalised(self.divergence.constraint == "gradient_penalty", self.critic)
+        check_penalised(has_gradient_penalty(self.divergence), self.critic)
 
     @property
     def family(self) -> str:

@@ -16,6 +16,7 @@ from genae_core.distributions.base import Delta
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Batch, GenerativeModel, Loss, Phase, Player
 from genae_core.models.config import ModelConfig
+from genae_core.models.matching import sample_prior
 from genae_core.models.optimizers import AdamConfig, OptimizerConfig
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.dcgan import DCGANConfig
@@ -87,7 +88,18 @@ class ImageGenerator(GenerativeModel):
     def decode(self, z: Tensor) -> Delta:
         if self.average is not None and not self.training:
             return Delta(torch.sigmoid(self.average.call(self.generator, z)))
-        return Delta(torch.sigmoid(self.generator(z)))
+        return Delta(self.generate(z))
+
+    def generate(self, z: Tensor) -> Tensor:
+        """x = sigmoid(g(z)) by the weights themselves, also if they are averaged.
+
+        Args:
+            z: Latent codes [B, D].
+
+        Returns:
+            Images [B, C, H, W].
+        """
+        return torch.sigmoid(self.generator(z))
 
     def critic_optimizer(self) -> OptimizerConfig:
         """The optimiser of the critic."""
@@ -134,8 +146,7 @@ def add_to_average(model: ImageGenerator) -> None:
 
 def generate_images(model: ImageGenerator, batch: Batch, draw: Draw) -> Tensor:
     """x = sigmoid(g(z)) for as many z ~ p(z) as the batch has images, [B, C, H, W]."""
-    z = model.prior.sample(draw, (len(batch.x),))
-    return torch.sigmoid(model.generator(z))
+    return model.generate(sample_prior(model, batch, draw))
 
 
 def real_images(model: Any, batch: Batch, draw: Draw) -> Tensor:

@@ -25,6 +25,7 @@ from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import NetConfig, Shape
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.base import Prior, PriorConfig, check_fixed
+from genae_core.priors.codes import sample_classes
 from genae_core.priors.normal import NormalPriorConfig
 
 
@@ -45,12 +46,6 @@ class StyleAndClass:
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise TypeError("a one-hot class has no density: log_prob is undefined")
-
-
-def sample_classes(num_classes: int, shape: tuple[int, ...], draw: Draw) -> Tensor:
-    """Uniform classes as one-hot vectors, [*shape, K]."""
-    classes = (draw.uniform(shape) * num_classes).long().clamp_max(num_classes - 1)
-    return F.one_hot(classes, num_classes).float()
 
 
 @register("style_aae")

@@ -1,6 +1,7 @@
 from .base import LabelledPrior as LabelledPrior
 from .base import Prior as Prior
 from .base import PriorConfig as PriorConfig
+from .codes import CodesConfig as CodesConfig
 from .ex_post import ExPostMixture as ExPostMixture
 from .flow import FlowConfig as FlowConfig
 from .flow import FlowPriorConfig as FlowPriorConfig

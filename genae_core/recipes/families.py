@@ -53,7 +53,7 @@ class Range(NamedTuple):
 
 
 LATENT_DIMS = (4, 64)  # the latent dimensions that search.py proposes
-LEARNING_RATES = Range(5e-4, 5e-3, name="learning_rate")
+LEARNING_RATES = Range(5e-4, 5e-3)
 GAN_LEARNING_RATES = Range(5e-5, 5e-4, name="learning rate of a GAN")
 BETA = Range(0.1, 2.0)
 WAE_WEIGHT = Range(1.0, 1000.0, name="wae_weight")
@@ -143,7 +143,7 @@ def _gan(
         chosen = divergence()
         # A DCGAN without batch normalisation in its critic does not train, but for a gradient
         # penalty.
-        penalised = getattr(chosen, "constraint", None) == "gradient_penalty"
+        penalised = divergences.has_gradient_penalty(chosen)
         critic = models.critic_like(values["net"], batch_norm=not penalised)
         return models.GANConfig(divergence=chosen, critic=critic, **values)
 

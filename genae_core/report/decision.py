@@ -69,8 +69,8 @@ class Decision:
 def read_decision(folder: Path) -> Decision | None:
     """The decision in a sweep's folder; None if there is none, or its file is damaged."""
     try:
-        return Decision(**sealed.read(folder / SETTLED))
-    except (OSError, ValueError, TypeError):
+        return parse_decision((folder / SETTLED).read_bytes())
+    except OSError:
         return None
 
 

@@ -13,7 +13,6 @@ from genae_core.divergences.mmd import MMD
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.models.base import Batch
 from genae_core.models.info_gan import (
-    CodesConfig,
     InfoGAN,
     InfoGANConfig,
     critic_loss,
@@ -22,6 +21,7 @@ from genae_core.models.info_gan import (
 )
 from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.mlp import MLPConfig
+from genae_core.priors.codes import CodesConfig
 from genae_core.testing.model import ModelContract
 
 NET = MLPConfig(widths=(32,))
