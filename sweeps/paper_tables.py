@@ -107,9 +107,9 @@ def gaussian_table(options: Options) -> int:
     seeds = range(options.seeds)
     rows: list[Any]
     if options.table == "f_gan_1d":
-        rows = recipes.print_fit_rows(recipes.fit_rows(seeds))
+        rows = recipes.print_f_gan_table(seeds)
     else:
-        rows = recipes.print_gradient_rows(recipes.gradient_rows(seeds))
+        rows = recipes.print_saturation_table(seeds)
     if options.json is not None:
         recipes.write_rows(rows, options.json)
     return 0

@@ -14,6 +14,7 @@ from .datasets import Recipe as Recipe
 from .datasets import dataset_recipe as dataset_recipe
 from .exported_model import Export as Export
 from .exported_model import export_run as export_run
+from .f_gan_table import print_f_gan_table as print_f_gan_table
 from .families import FAMILIES as FAMILIES
 from .families import Family as Family
 from .families import Parts as Parts
@@ -27,10 +28,6 @@ from .flowae_table import draw_codes as draw_codes
 from .flowae_table import flowae_experiment as flowae_experiment
 from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
-from .gaussian_tables import fit_rows as fit_rows
-from .gaussian_tables import gradient_rows as gradient_rows
-from .gaussian_tables import print_fit_rows as print_fit_rows
-from .gaussian_tables import print_gradient_rows as print_gradient_rows
 from .infogan_table import infogan_experiment as infogan_experiment
 from .infogan_table import infogan_rows as infogan_rows
 from .options import DataOptions as DataOptions
@@ -44,6 +41,7 @@ from .parzen_table import parzen_experiment as parzen_experiment
 from .parzen_table import parzen_rows as parzen_rows
 from .pictures import INTERPOLATED_STEPS as INTERPOLATED_STEPS
 from .pictures import draw_interpolations as draw_interpolations
+from .saturation_table import print_saturation_table as print_saturation_table
 from .search_results import best_run as best_run
 from .search_results import classifier_of as classifier_of
 from .search_results import describe_cell as describe_cell

@@ -5,19 +5,15 @@ import pytest
 
 from genae_core.divergences.f_divergence import FUNCTIONS, FDivergence
 from genae_core.divergences.wasserstein import Wasserstein
-from genae_core.recipes import gaussian_tables
-from genae_core.recipes.gaussian_tables import (
-    best_gaussian,
-    best_gradient,
-    fit_gaussian,
-    generator_gradient,
-)
+from genae_core.recipes import f_gan_table, saturation_table
+from genae_core.recipes.f_gan_table import best_gaussian, fit_gaussian
+from genae_core.recipes.saturation_table import best_gradient, generator_gradient
 
 
 def test_the_best_gaussian_of_the_kl_divergence_has_the_moments_of_the_mixture() -> None:
     """KL(p || q) over Gaussians q is least at the mean and the variance of p."""
-    mean = sum(share * middle for share, middle, _ in gaussian_tables.MIXTURE)
-    second = sum(share * (middle**2 + sd**2) for share, middle, sd in gaussian_tables.MIXTURE)
+    mean = sum(share * middle for share, middle, _ in f_gan_table.MIXTURE)
+    second = sum(share * (middle**2 + sd**2) for share, middle, sd in f_gan_table.MIXTURE)
     assert best_gaussian("kl") == pytest.approx((mean, np.sqrt(second - mean**2)), abs=1e-4)
 
 
@@ -32,8 +28,8 @@ def test_the_kinds_go_from_seeking_a_mode_to_covering_all() -> None:
 
 @pytest.mark.slow
 def test_the_bound_is_optimised_to_the_best_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussian_tables, "BATCH", 100)
-    monkeypatch.setattr(gaussian_tables, "FIT_STEPS", 300)
+    monkeypatch.setattr(f_gan_table, "BATCH", 100)
+    monkeypatch.setattr(f_gan_table, "FIT_STEPS", 300)
     assert fit_gaussian("kl", 0) == pytest.approx(best_gaussian("kl"), abs=0.03)
 
 
@@ -47,8 +43,8 @@ def test_the_best_critics_slope_of_a_gradient_penalty_exceeds_one() -> None:
 
 @pytest.mark.slow
 def test_only_the_saturating_generator_loses_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussian_tables, "BATCH", 100)
-    monkeypatch.setattr(gaussian_tables, "SATURATION_STEPS", 300)
+    monkeypatch.setattr(saturation_table, "BATCH", 100)
+    monkeypatch.setattr(saturation_table, "SATURATION_STEPS", 300)
     assert generator_gradient(FDivergence(saturating=True), 0) < 1e-3
     assert generator_gradient(FDivergence(), 0) > 0.3
     assert 0.3 < generator_gradient(Wasserstein(), 0) < 2
