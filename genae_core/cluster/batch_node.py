@@ -7,8 +7,10 @@ python -m genae_core.cluster.batch_node token     # the file of the token that R
 
 import ipaddress
 import os
+import random
 import socket
 import sys
+from contextlib import suppress
 
 import psutil
 
@@ -34,10 +36,21 @@ def resource_flags(num_cpus: int | None = None) -> list[str]:
 
 
 def free_port(host: str = "") -> int:
-    """A port that no program listens at, at one address of this machine or at all of them."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that no program listens at, at one address of this machine or at all of them.
+
+    The kernel gives ports from 32768 up (49152 on macOS) to every program that asks for any
+    port. Another program could get such a port before the caller listens at it, so it is none
+    of them, and none of those that Ray gives to its workers.
+
+    Raises:
+        OSError: All the ports are in use.
+    """
+    ports = range(20_000, 32_768)
+    for port in random.SystemRandom().sample(ports, len(ports)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise OSError(f"all ports from {ports.start} to {ports.stop - 1} are in use")
 
 
 def head_ip() -> str:

@@ -4,6 +4,7 @@ All its ports are on loopback and ask for a token, so no other machine can join 
 """
 
 import dataclasses
+import http.client
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import tyro
 from filelock import FileLock, Timeout
@@ -188,14 +190,24 @@ def _start(options: Options, scratch: Path) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_up(node: Node, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the dashboard answers. Raise ValueError if Ray ends or takes too long."""
+    """Wait until the dashboard answers.
+
+    Raises ValueError if Ray ends, if it takes too long, or if something else answers.
+    """
     headers = {"Authorization": f"Bearer {token_file().read_text()}"}
     request = urllib.request.Request(f"{node.address}/api/version", headers=headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), opener.open(request, timeout=5):
-            return
+        try:
+            with suppress(OSError), opener.open(request, timeout=5):
+                return
+        except http.client.HTTPException:
+            port = urlsplit(node.address).port
+            raise ValueError(
+                f"another program took port {port} while Ray started; "
+                "give another --dashboard-port"
+            ) from None
         time.sleep(0.2)
     log = (Path(node.scratch) / "start.log").read_text(errors="replace").strip().splitlines()
     raise ValueError(f"Ray did not start: {log[-1] if log else 'it printed nothing'}")

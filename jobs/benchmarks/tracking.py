@@ -5,7 +5,6 @@ plain calls wait for the server.
 """
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from genae_core.cluster.batch_node import free_port
 from genae_core.config import to_strict_json
 from genae_core.config.places import sqlite_uri
 from genae_core.evaluation.chains import ChainResult
@@ -72,9 +72,7 @@ def rows(repeats: int, scratch: Path) -> list[Row]:
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """Run an MLflow server on SQLite on this machine. Yields its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", sqlite_uri(folder / "mlflow.db")]
     command += ["--artifacts-destination", str(folder / "artifacts")]

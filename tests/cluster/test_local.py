@@ -127,6 +127,41 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(
     assert not (node.folder() / "node.json").exists()
 
 
+def test_another_program_that_took_the_port_is_named(
+    node: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the check of the port and the moment at which Ray listens at it."""
+    port = node.free_port("127.0.0.1")
+    answers = f"""
+import socket
+with socket.create_server(("127.0.0.1", {port})) as server:
+    while True:
+        connection, _ = server.accept()
+        connection.recv(4096)
+        connection.sendall(bytes(40))
+        connection.close()
+"""
+
+    started = []
+
+    def start(options: object, scratch: Path) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", answers], start_new_session=True))
+        return started[0]
+
+    monkeypatch.setattr(node, "_start", start)
+    message = f"another program took port {port} while Ray started; give another --dashboard-port"
+    with pytest.raises(ValueError, match=message):
+        node.up(node.Options(do="up", dashboard_port=port))
+    assert started[0].wait(10) == -signal.SIGTERM
+    assert not (node.folder() / "node.json").exists()
+
+
+def test_a_free_port_is_none_that_the_kernel_gives_to_other_programs(node: ModuleType) -> None:
+    ports = {node.free_port("127.0.0.1") for _ in range(50)}
+    first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert ports.isdisjoint(range(int(first), int(last) + 1)) and len(ports) > 45
+
+
 def test_the_token_is_made_once_and_is_the_users_alone(node: ModuleType) -> None:
     before = os.umask(0)
     try:

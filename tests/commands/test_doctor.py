@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from contracts.databases import new_store
-from contracts.servers import free_port
 
+from genae_core.cluster.batch_node import free_port
 from genae_core.commands import diagnosis, doctor
 
 SECRET = "hunter2"

@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 import yaml
-from contracts.servers import free_port
 
+from genae_core.cluster.batch_node import free_port
 from genae_core.sweep.prometheus import METERS
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
-from contracts.servers import free_port
 
+from genae_core.cluster.batch_node import free_port
 from genae_core.config.command_name import command_line
 
 pytestmark = pytest.mark.slow

@@ -1,12 +1,12 @@
 """What a sweep tells Prometheus arrives there, and hurts nobody where there is none."""
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 
+from genae_core.cluster.batch_node import free_port
 from genae_core.sweep.prometheus import METERS, observe
 
 TELL = """
@@ -37,9 +37,7 @@ print("".join(line + chr(10) for line in text.splitlines() if "genae" in line))
 
 @pytest.mark.slow
 def test_every_meter_arrives_at_prometheus() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port("127.0.0.1")
     done = subprocess.run(
         [sys.executable, "-c", TELL, str(port)],
         env={**os.environ, "RAY_metrics_report_interval_ms": "500"},

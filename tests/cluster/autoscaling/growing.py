@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.servers import free_port
+from genae_core.cluster.batch_node import free_port
 
 HERE = Path(__file__).resolve().parent
 WATCH = HERE / "watch.py"
