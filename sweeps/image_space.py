@@ -36,7 +36,9 @@ def main(options: Options) -> int:
     chain = recipes.dataset_recipe(options).chain()
 
     def experiment(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.study_experiment(options, params["family"], params["latent_dim"], (chain,))
+        return recipes.image_space_experiment(
+            options, params["family"], params["latent_dim"], (chain,)
+        )
 
     recipes.print_settings(options)
     return sweep.launch(

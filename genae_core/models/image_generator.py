@@ -154,7 +154,7 @@ def real_images(model: Any, batch: Batch, draw: Draw) -> Tensor:
     return batch.x
 
 
-def critic_like(net: NetConfig, batch_norm: bool = False) -> NetConfig:
+def critic_like(net: NetConfig, batch_norm: bool = False, dropout: float = 0.0) -> NetConfig:
     """Networks of the same kind and width for a critic, with leaky ReLU.
 
     Args:
@@ -162,12 +162,15 @@ def critic_like(net: NetConfig, batch_norm: bool = False) -> NetConfig:
         batch_norm: Whether the critic of a DCGAN has batch normalisation (Radford et al. 2016,
             section 3). Then the score of an image depends on the other images of its batch, which
             a gradient penalty does not allow.
+        dropout: The rate of dropout of the critic of an MLP.
 
     Raises:
         ValueError: The networks are of a kind of one's own.
     """
     if isinstance(net, MLPConfig):
-        return MLPConfig(widths=net.widths, activation="leaky_relu", batch_norm=False)
+        return MLPConfig(
+            widths=net.widths, activation="leaky_relu", batch_norm=False, dropout=dropout
+        )
     require(
         isinstance(net, DCGANConfig),
         "only an MLP and a DCGAN have a critic of the same kind; name the critic itself",

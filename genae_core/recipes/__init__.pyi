@@ -52,6 +52,7 @@ from .search_space import check_space as check_space
 from .search_space import search_experiment as search_experiment
 from .search_space import suggest_cell as suggest_cell
 from .search_space import usual_cell as usual_cell
+from .study import image_space_experiment as image_space_experiment
 from .study import print_settings as print_settings
 from .study import study_experiment as study_experiment
 from .study import study_parts as study_parts

@@ -54,7 +54,9 @@ class Range(NamedTuple):
 
 LATENT_DIMS = (4, 64)  # the latent dimensions that search.py proposes
 LEARNING_RATES = Range(5e-4, 5e-3)
-GAN_LEARNING_RATES = Range(5e-5, 5e-4, name="learning rate of a GAN")
+GAN_LEARNING_RATES = Range(1e-4, 2e-3, name="learning rate of a GAN")
+DROPOUT = 0.3  # of an MLP as a critic: without it, the critic is too far ahead of the generator
+AVERAGE = 0.99  # the decay of the moving average of a generator's weights
 BETA = Range(0.1, 2.0)
 WAE_WEIGHT = Range(1.0, 1000.0, name="wae_weight")
 
@@ -136,16 +138,17 @@ def _gan(
     divergence: "Callable[[], Divergence]",
     optimizer: Callable[[], "OptimizerConfig"],
     unused: tuple[str, ...] = (),
+    dropout: float = 0.0,
 ) -> Family:
-    """The row of a `GANConfig` with this divergence."""
+    """The row of a `GANConfig` with this divergence; dropout: of the critic, if it is an MLP."""
 
     def config(**values: Any) -> "ModelConfig":
         chosen = divergence()
         # A DCGAN without batch normalisation in its critic does not train, but for a gradient
         # penalty.
         penalised = divergences.has_gradient_penalty(chosen)
-        critic = models.critic_like(values["net"], batch_norm=not penalised)
-        return models.GANConfig(divergence=chosen, critic=critic, **values)
+        critic = models.critic_like(values["net"], batch_norm=not penalised, dropout=dropout)
+        return models.GANConfig(divergence=chosen, critic=critic, average=AVERAGE, **values)
 
     return _image_space(config, optimizer, unused=unused)
 
@@ -163,11 +166,13 @@ def _began(**values: Any) -> "ModelConfig":
 
 
 def _mmd_gan(**values: Any) -> "ModelConfig":
-    return models.MMDGANConfig(critic=models.critic_like(values["net"]), **values)
+    critic = models.critic_like(values["net"])
+    return models.MMDGANConfig(critic=critic, critic_steps=2, average=AVERAGE, **values)
 
 
 def _bigan(**values: Any) -> "ModelConfig":
-    return models.BiGANConfig(critic=models.critic_like(values["net"]), **values)
+    critic = models.critic_like(values["net"], dropout=DROPOUT)
+    return models.BiGANConfig(critic=critic, **values)
 
 
 def _info_gan(**values: Any) -> "ModelConfig":
@@ -204,13 +209,15 @@ FAMILIES: dict[str, Family] = {
     "adv_ae": Family(config=lambda **values: models.AdvAEConfig(**values), two_stage=True),
     "gmmn_ae": Family(config=lambda **values: models.GMMNAEConfig(**values), two_stage=True),
     "ex_post_ae": Family(config=lambda **values: models.ExPostAEConfig(**values), two_stage=True),
-    "gan": _gan(lambda: divergences.FDivergence(), _adam(2e-4, 0.5)),
-    "f_gan": _gan(lambda: divergences.FDivergence(kind="kl"), _adam(2e-4, 0.5)),
-    "ls_gan": _gan(lambda: divergences.LeastSquares(), _adam(2e-4, 0.5)),
+    "gan": _gan(lambda: divergences.FDivergence(), _adam(1e-3, 0.5), dropout=DROPOUT),
+    "f_gan": _gan(lambda: divergences.FDivergence(kind="kl"), _adam(1e-3, 0.5), dropout=DROPOUT),
+    "ls_gan": _gan(lambda: divergences.LeastSquares(), _adam(1e-3, 0.5), dropout=DROPOUT),
     "wgan": _gan(
-        lambda: divergences.Wasserstein(constraint="clip"), lambda: models.RMSPropConfig()
+        lambda: divergences.Wasserstein(constraint="clip"),
+        lambda: models.RMSPropConfig(learning_rate=5e-4),
     ),
-    "wgan_gp": _gan(lambda: divergences.Wasserstein(), _adam(1e-4, 0.0, 0.9)),
+    # Two steps of the critic in place of the paper's five: twice as many steps in the same time.
+    "wgan_gp": _gan(lambda: divergences.Wasserstein(critic_steps=2), _adam(5e-4, 0.0, 0.9)),
     "gmmn": _gan(
         lambda: divergences.MMD(kernel="rbf", bandwidth=0.25, estimator="biased", root=True),
         _adam(1e-3, 0.9),
@@ -218,8 +225,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "eb_gan": _image_space(_eb_gan, _adam(1e-3, 0.5), learning_rates=LEARNING_RATES),
     "began": _image_space(_began, _adam(2e-3, 0.5), learning_rates=LEARNING_RATES),
-    "mmd_gan": _image_space(_mmd_gan, _adam(1e-4, 0.5, 0.9)),
-    "bigan": _image_space(_bigan, _adam(2e-4, 0.5), encoder=True),
+    "mmd_gan": _image_space(_mmd_gan, _adam(5e-4, 0.0, 0.9)),
+    "bigan": _image_space(_bigan, _adam(1e-3, 0.5), encoder=True),
     "info_gan": Family(
         config=_info_gan,
         encoder=False,

@@ -48,7 +48,7 @@ def test_the_learning_rate_of_a_user_changes_a_familys_own_optimiser() -> None:
     chosen = replace(EXAMPLE, learning_rate=3e-4)
     wgan, vae = (family_config(name, 2, chosen).optimizer for name in ("wgan", "vae"))  # type: ignore[attr-defined]
     assert (wgan, vae) == (RMSPropConfig(learning_rate=3e-4), AdamConfig(learning_rate=3e-4))
-    assert family_config("wgan", 2, EXAMPLE).optimizer == RMSPropConfig(learning_rate=5e-5)  # type: ignore[attr-defined]
+    assert family_config("wgan", 2, EXAMPLE).optimizer == RMSPropConfig(learning_rate=5e-4)  # type: ignore[attr-defined]
 
 
 def test_the_critic_of_a_began_learns_at_a_quarter_of_the_generators_rate() -> None:
