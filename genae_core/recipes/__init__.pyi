@@ -8,6 +8,9 @@ from .chain_samplers import Refusal as Refusal
 from .chain_samplers import labelled_chains as labelled_chains
 from .chain_samplers import refusals_of as refusals_of
 from .chain_table import write_results as write_results
+from .comparison_tables import COMPARISONS as COMPARISONS
+from .comparison_tables import comparison_experiment as comparison_experiment
+from .comparison_tables import comparison_rows as comparison_rows
 from .dataset_configs import ImageSettings as ImageSettings
 from .dataset_configs import dataset_config as dataset_config
 from .datasets import Recipe as Recipe
@@ -30,6 +33,13 @@ from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
 from .infogan_table import infogan_experiment as infogan_experiment
 from .infogan_table import infogan_rows as infogan_rows
+from .loss_table import ESTIMATES as ESTIMATES
+from .loss_table import loss_experiment as loss_experiment
+from .loss_table import print_loss_table as print_loss_table
+from .map_table import draw_family_map as draw_family_map
+from .map_table import map_experiment as map_experiment
+from .map_table import map_rows as map_rows
+from .map_table import print_map as print_map
 from .options import DataOptions as DataOptions
 from .options import StudyOptions as StudyOptions
 from .options import WrappedOptions as WrappedOptions

@@ -121,6 +121,79 @@ def scatter(clouds: Sequence[Cloud], path: Path) -> None:
     pyplot.close(figure)
 
 
+class MapPoint(NamedTuple):
+    """A family on a map.
+
+    Attributes:
+        name: The family.
+        fcd: The FCD of draws from the prior.
+        recall: Their recall.
+        chain: The FCD and the recall after the best number of steps of the chain; None without a
+            chain.
+        in_image_space: Whether the family is a generator of images, without latent codes to learn.
+        samples: Draws from the prior, uint8 [H, W, 3].
+    """
+
+    name: str
+    fcd: float
+    recall: float
+    chain: tuple[float, float] | None
+    in_image_space: bool
+    samples: NDArray[np.uint8]
+
+
+def draw_map(points: Sequence[MapPoint], path: Path) -> None:
+    """Plot the recall of families against their FCD, and their samples below.
+
+    An arrow leads from the draws of a family to its samples after the best number of steps.
+
+    Args:
+        points: The families, in the order of their samples.
+        path: The PNG file to write.
+    """
+    pyplot = _pyplot()
+    columns = min(8, len(points))
+    rows = math.ceil(len(points) / columns)
+    figure = pyplot.figure(figsize=(max(7.0, 1.6 * columns), 5.6 + 1.85 * rows))
+    cells = figure.add_gridspec(
+        2, 1, height_ratios=(5.6, 1.85 * rows), left=0.07, right=0.98, top=0.98, bottom=0.02
+    )
+    _draw_points(figure.add_subplot(cells[0]), points)
+    tiles = cells[1].subgridspec(rows, columns, wspace=0.08, hspace=0.3)
+    for number, point in enumerate(points):
+        axis = figure.add_subplot(tiles[number // columns, number % columns])
+        axis.imshow(point.samples)
+        axis.set_axis_off()
+        axis.set_title(f"{point.name}: {point.fcd:.0f}", fontsize=8, pad=3)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_points(axis: Any, points: Sequence[MapPoint]) -> None:
+    """Draw a marker and the name of each family, and an arrow along its chain."""
+    for color, marker, in_image_space in (("C0", "o", False), ("C1", "s", True)):
+        kind = [point for point in points if point.in_image_space == in_image_space]
+        label = "generators of images" if in_image_space else "autoencoders"
+        fcds, recalls = [point.fcd for point in kind], [point.recall for point in kind]
+        axis.scatter(fcds, recalls, color=color, marker=marker, s=28, label=label, zorder=3)
+    for point in points:
+        place = (point.fcd, point.recall)
+        axis.annotate(point.name, place, (4, 4), textcoords="offset points", fontsize=8, zorder=4)
+        if point.chain is not None and point.chain != place:
+            arrow = {"arrowstyle": "->", "color": "0.6"}
+            axis.annotate("", point.chain, place, arrowprops=arrow)
+    axis.plot([], [], color="0.6", label="after the best number of steps of the chain")
+    # Arrows do not widen the axes.
+    ends = [point.chain for point in points if point.chain is not None]
+    axis.plot([x for x, _ in ends], [y for _, y in ends], linestyle="")
+    axis.set_xscale("log")
+    for level in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        level("{x:.0f}")
+    axis.set_xlabel("FCD of samples (lower is better)")
+    axis.set_ylabel("recall (higher: more of the data is covered)")
+    axis.legend(fontsize=8)
+
+
 def _pyplot() -> Any:
     """Import matplotlib, which is slow, only when something is drawn. No screen is needed."""
     import matplotlib  # noqa: PLC0415
