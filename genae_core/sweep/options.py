@@ -60,8 +60,9 @@ class SettlingOptions:
     """Whether a study gives its cells only as many seeds as its question needs."""
 
     until_settled: bool = False
-    """Train all cells with three seeds, then give more seeds only to those for which the question
-    is open, until it is decided. The seeds are 0, 1, 2, ..., after those that the sweep has."""
+    """Train all cells with three seeds, or with those that --seeds names, then give more seeds
+    only to those for which the question is open, until it is decided. The seeds are 0, 1, 2, ...,
+    after those that the sweep has."""
     question: QuestionName = "best-cell"
     """What --until-settled decides. best-cell: which cell has the lowest FCD. best-step: for each
     cell, which recorded step of its first chain has the lowest FCD, and so whether the chain

@@ -18,16 +18,17 @@ from scipy.special import digamma, polygamma, stdtrit
 
 from genae_core import config
 
-# The seeds of a cell after each round. More would cost half as much again each time.
-ROUNDS = (3, 4, 6, 9, 13, 19, 28, 42, 63, 94)
+# The seeds of a cell after each round, of which the first ones may be left out. More would cost
+# half as much again each time.
+ROUNDS = (2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)
 
 # By alternative: one value for each seed, lower is better.
 Scores = Mapping[str, Sequence[float]]
 
 
 def rounds_from(seeds: int) -> tuple[int, ...]:
-    """The seeds of a cell after each round, if all cells begin with at least this many."""
-    first = max(ROUNDS[0], seeds)
+    """The seeds of a cell after each round, if a sweep names this many: three if it names one."""
+    first = seeds if seeds > 1 else 3
     return first, *(count for count in ROUNDS if count > first)
 
 

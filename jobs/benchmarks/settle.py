@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from genae_core.report.decision import Decision
-from genae_core.sweep.settling import ROUNDS
+from genae_core.sweep.settling import rounds_from
 from genae_core.sweep.settling_questions import (
     BestCell,
     BestStep,
@@ -105,7 +105,7 @@ def run_rounds(question: Question, measure: Callable[[str, int], Measured], cell
     """
     results: dict[str, list[Measured]] = {str(cell): [] for cell in range(cells)}
     trials = 0
-    for seeds in ROUNDS:
+    for seeds in rounds_from(1):
         for cell, values in results.items():
             trials += seeds - len(values)
             values += [measure(cell, seed) for seed in range(len(values), seeds)]

@@ -87,7 +87,7 @@ def test_families_are_ordered_by_their_best_cells_and_open_pairs_keep_their_cell
     families = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "c2": "c"}
     question = FamilyOrder(Decision(0.95, 0.0), families)
     # The worst cell of a is worse than everything else, which does not matter.
-    means = {"a1": 5.0, "a2": 90.0, "b1": 20.0, "b2": 50.0, "c1": 20.02, "c2": 20.5}
+    means = {"a1": 5.0, "a2": 90.0, "b1": 20.0, "b2": 50.0, "c1": 20.02, "c2": 21.0}
     undecided = question.judge_round(cells_of(means, 6))
     assert question.blocks[0] == ["a"] and set(question.blocks[1]) == {"b", "c"}
     assert undecided == {"b1", "c1"}

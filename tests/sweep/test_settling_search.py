@@ -80,6 +80,18 @@ def test_a_clear_winner_takes_one_round(
     )
 
 
+def test_two_seeds_are_enough_to_begin_with() -> None:
+    """If the sweep names them; the cells that are close get more."""
+    search = SettlingSearch(GRID, Settings(0.95, 0.0, seeds=(0, 1)))
+    assert sorted(trials_of(search, clear)) == [
+        (dim, seed) for dim in (2, 4, 8) for seed in (0, 1)
+    ]
+    assert search.decision.settled and search.decision.leader == cell_key(GRID[2])
+    search = SettlingSearch(GRID, Settings(0.95, 0.0, seeds=(0, 1)))
+    trials = trials_of(search, close)
+    assert [seed for dim, seed in trials if dim == 2] == [0, 1] and search.decision.seeds > 2
+
+
 def test_only_rivals_get_more_seeds_and_the_next_round_waits_for_the_last_trial() -> None:
     search = SettlingSearch(GRID, SURE)
     trials = trials_of(search, close, at_a_time=4)
