@@ -8,9 +8,11 @@ from .chain_samplers import Refusal as Refusal
 from .chain_samplers import labelled_chains as labelled_chains
 from .chain_samplers import refusals_of as refusals_of
 from .chain_table import write_results as write_results
+from .claim_runs import families_of as families_of
 from .comparison_tables import COMPARISONS as COMPARISONS
 from .comparison_tables import comparison_experiment as comparison_experiment
 from .comparison_tables import comparison_rows as comparison_rows
+from .creswell_claims import claims_of as claims_of
 from .dataset_configs import ImageSettings as ImageSettings
 from .dataset_configs import dataset_config as dataset_config
 from .datasets import Recipe as Recipe
@@ -33,6 +35,7 @@ from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
 from .infogan_table import infogan_experiment as infogan_experiment
 from .infogan_table import infogan_rows as infogan_rows
+from .ledger_files import write_ledger as write_ledger
 from .loss_table import ESTIMATES as ESTIMATES
 from .loss_table import loss_experiment as loss_experiment
 from .loss_table import print_loss_table as print_loss_table

@@ -32,6 +32,19 @@ Figure = Literal[
     "swiss_roll",
     "style",
 ]
+Paper = Literal["creswell"]
+ClaimName = Literal[
+    "improves",
+    "lasts",
+    "approaches",
+    "mixes",
+    "narrow-codes",
+    "closer-prior",
+    "more-in-aae",
+    "alike-at-start",
+    "denoising-at-start",
+    "denoising-later",
+]
 NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 
 

@@ -89,3 +89,33 @@ def test_the_papers_figures_are_files_and_artifacts(home: Path) -> None:
     assert labelled.data.params["training.num_labelled"] == "200"
     share = 100 * labelled.data.metrics["code_agreement"]
     assert f"the most responsible one: {share:.1f} % (seeds: {share:.1f})" in done.stdout
+
+
+def test_the_ledger_of_what_a_claim_needs_and_the_same_ledger_later(home: Path) -> None:
+    claims = ("--claims", "narrow-codes", "--out", str(home / "ledger"))
+    families = ("--families", "vae", "aae")  # no claim that is asked about names the VAE
+    done = run(
+        home,
+        "claims.py",
+        *("--smoke", "--epochs", "1", "--latent-dims", "3", "--seeds", "0", "1"),
+        *("--name", "needed", *claims, *families, *ONE),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    stored = json.loads((home / "ledger" / "claims.json").read_text())
+    (claim,) = stored["claims"]
+    assert [(one["setting"], one["seeds"]) for one in claim["settings"]] == [("AAE-3", 2)]
+    runs = trials_of(client_of(home), _experiment_id(home, "claims"))
+    assert {r.data.tags["family"] for r in runs} == {"AAE"}
+    mean = sum(r.data.metrics["codes_sd"] for r in runs) / 2
+    assert claim["settings"][0]["estimate"] == pytest.approx(mean)
+    (home / "ledger" / "claims.json").unlink()
+    done = run(home, "claims.py", "--from-sweep", "needed", *claims)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = json.loads((home / "ledger" / "claims.json").read_text())
+    assert again == stored
+
+
+def _experiment_id(home: Path, name: str) -> str:
+    experiment = client_of(home).get_experiment_by_name(name)
+    assert experiment is not None
+    return str(experiment.experiment_id)

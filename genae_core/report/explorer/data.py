@@ -50,7 +50,7 @@ def page_data(
     }
     return {
         "store": redact(uri),
-        "server": _server(uri),
+        "server": server_address(uri),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commits": sorted({run.stored.tags.get("git_commit", "unknown")[:10] for run in runs}),
         "scales": [
@@ -126,7 +126,7 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def _server(uri: str) -> str | None:
+def server_address(uri: str) -> str | None:
     """Return the server's address for links to runs, without a password. None for other stores."""
     if not uri.startswith(("http://", "https://")):
         return None

@@ -141,7 +141,7 @@ def assemble(title: str, data: str, pictures: str) -> str:
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {style_hash(script)}; style-src {style_hash(style)}; "
         "img-src blob:; base-uri 'none'; form-action 'none'"
     )
     parts = {
@@ -157,6 +157,6 @@ def assemble(title: str, data: str, pictures: str) -> str:
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda mark: parts[mark[1]], page)
 
 
-def _hash(text: str) -> str:
+def style_hash(text: str) -> str:
     """Return the hash of a script or a style, as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

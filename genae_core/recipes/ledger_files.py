@@ -1,0 +1,81 @@
+"""The ledger of a paper's claims from finished sweeps, printed and written as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from genae_core.config import to_strict_json
+from genae_core.config.redaction import redact
+from genae_core.data import durable
+from genae_core.recipes.claim_runs import (
+    StoredClaim,
+    families_of,
+    group_runs,
+    measure,
+    read_runs,
+)
+from genae_core.report.ledger import LedgerRow, decide
+from genae_core.report.ledger_page import write_page
+from genae_core.report.ledger_text import format_ledger, ledger_values
+from genae_core.report.summary_run import PAGE
+from genae_core.report.tables import closing_lines, share_rulers
+from genae_core.tracking.mlflow_store import StoredRun
+
+
+def decide_claims(claims: Sequence[StoredClaim], runs: Sequence[StoredRun]) -> list[LedgerRow]:
+    """Decide claims together, and say which runs are missing.
+
+    Args:
+        claims: The claims.
+        runs: The finished runs.
+    """
+    groups = group_runs(runs)
+    rows = decide([(one.claim, measure(one, groups)) for one in claims])
+    present = {family for family, _ in groups}
+    return [
+        row._replace(missing=_missing(claim, present))
+        for claim, row in zip(claims, rows, strict=True)
+    ]
+
+
+def _missing(claim: StoredClaim, present: set[str]) -> str:
+    """Which runs a claim lacks, and the command that makes them; empty if it lacks none."""
+    families = families_of([claim])
+    lacking = [name for name in families if name not in present]
+    if not lacking:
+        return ""
+    return (
+        f"no runs of {', '.join(lacking)}; this makes them: python sweeps/claims.py --claims "
+        f"{claim.claim.name} --dataset NAME --data-root DIR"
+    )
+
+
+def write_ledger(
+    claims: Sequence[StoredClaim], uri: str, sweeps: Sequence[str], pages: Path, out: Path
+) -> list[LedgerRow]:
+    """Decide claims from finished sweeps; print the ledger, and write its text, JSON and page.
+
+    Args:
+        claims: The claims.
+        uri: The tracking URI of the store.
+        sweeps: The names of the sweeps.
+        pages: The folder of all sweeps, in which their pages are.
+        out: The folder of the three files claims.txt, claims.json and claims.html.
+    """
+    runs = share_rulers(read_runs(uri, sweeps))
+    rows = decide_claims(claims, runs)
+    datasets = sorted({run.tags["dataset"] for run in runs})
+    seeds = sorted({int(run.tags["seed"]) for run in runs})
+    about = [
+        f"Sweeps: {', '.join(sweeps)} in {redact(uri)}; dataset {', '.join(datasets)}; "
+        f"{len(runs)} finished runs; seeds {', '.join(map(str, seeds))}.",
+        *closing_lines(runs),
+    ]
+    text = "\n".join([format_ledger(rows), *about])
+    durable.make_folder(out)
+    durable.write(out / "claims.txt", text + "\n")
+    values = {"sweeps": list(sweeps), "about": about, "claims": ledger_values(rows)}
+    durable.write(out / "claims.json", to_strict_json(values))
+    sweep_pages = [page for name in sweeps if (page := pages / name / PAGE).is_file()]
+    write_page(rows, about, sweep_pages, uri, out / "claims.html")
+    print(f"\n{text}\n\nledger: {out} (claims.txt, claims.json, claims.html)")
+    return rows

@@ -1,0 +1,81 @@
+"""Decide the claims of a paper, each with an interval over seeds.
+
+The ledger has a verdict for each claim: confirmed, refuted, bounded to the settings that it names,
+or undecided, with the number of seeds that it would take. It is taken from finished sweeps, or
+from a sweep of what the claims need, which this study runs.
+
+  python sweeps/claims.py --from-sweep NAME
+  python sweeps/claims.py --dataset mnist --data-root DIR
+  python sweeps/claims.py --claims improves lasts --dataset mnist --data-root DIR
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import genae_core as genae
+from genae_core import recipes, sweep, tracking
+from genae_core.config.cli import cli
+from genae_core.config.home import default_store, home
+from genae_core.config.places import locate_fields
+from genae_core.recipes.options import ClaimName, Paper, StudyOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """The flags of this study."""
+
+    paper: Paper = "creswell"
+    """The paper: creswell is Creswell, Arulkumaran & Bharath 2017."""
+    claims: tuple[ClaimName, ...] = ()
+    """The claims to decide (default: all of the paper)."""
+    from_sweep: tuple[str, ...] = ()
+    """Names of finished sweeps to take the runs from, such as those of latent_dim.py and
+    mcmc_steps.py (default: run the sweep that the claims need)."""
+    out: Path | None = None
+    """Folder of claims.txt, claims.json and claims.html (default: that of the first sweep)."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds of the training; each cell is trained once with each of them."""
+    latent_dims: tuple[int, ...] = (10, 200)
+    """Latent dimensions in which the claims are decided."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        locate_fields(self, "out")
+
+    def announcement(self) -> str | None:
+        """What the study is about to do; nothing if it trains nothing."""
+        return None if self.from_sweep else super().announcement()
+
+
+def main(options: Options) -> int:
+    """Decide the claims, from finished sweeps or from one that is run now."""
+    claims = recipes.claims_of(options.paper, options.claims)
+    if options.from_sweep:
+        uri = tracking.resolve_uri(options.tracking_uri or default_store())
+        sweeps = home() / "sweeps"
+        out = options.out or sweeps / options.from_sweep[0]
+        recipes.write_ledger(claims, uri, options.from_sweep, sweeps, out)
+        return 0
+    chain = recipes.dataset_recipe(options).chain()
+
+    def experiment(params: dict[str, Any]) -> genae.Experiment:
+        return recipes.study_experiment(options, params["family"], params["latent_dim"], (chain,))
+
+    def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
+        recipes.write_ledger(claims, tracker.uri, (name,), folder.parent, options.out or folder)
+
+    recipes.print_settings(options)
+    families = [name for name in recipes.families_of(claims) if name in options.families]
+    return sweep.launch(
+        "claims",
+        {"family": families, "latent_dim": options.latent_dims},
+        experiment,
+        options,
+        on_end,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli(Options, main, __doc__))

@@ -1,0 +1,192 @@
+"""The statistics of claims and the ledger's files, on runs whose values are known."""
+
+import html.parser
+import json
+import math
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from contracts.databases import new_store
+
+from genae_core.recipes.claim_runs import CHAINS, group_runs, measure
+from genae_core.recipes.creswell_claims import CRESWELL, claims_of
+from genae_core.recipes.ledger_files import decide_claims, write_ledger
+from genae_core.recipes.options import ClaimName
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
+
+BATCH, RUNNING = CHAINS
+CURVES = {
+    "fcd": {0: 100.0, 5: 50.0, 10: 80.0},
+    "fcd_val": {0: 40.0, 5: 45.0, 10: 90.0},  # the best is step 0, and of the others step 5
+    "z_posterior_w2": {0: 0.2, 5: 0.1, 10: 0.05},
+    "rhat": {5: 3.0, 10: 1.5},
+}
+
+
+def stored(
+    family: str, seed: int = 0, dim: int = 10, chain: str = BATCH, factor: float = 1.0
+) -> StoredRun:
+    """A run whose FCDs are `factor` times those of CURVES."""
+    tags = {
+        "sweep": "s",
+        "dataset": "mnist",
+        "seed": str(seed),
+        "family": family.upper(),
+        "cell": json.dumps({"family": family, "latent_dim": dim}),
+        "chain": chain,
+    }
+    chain_metrics = {
+        name: {step: factor * value if "fcd" in name else value for step, value in curve.items()}
+        for name, curve in CURVES.items()
+    }
+    scalars = {"codes_sd": 0.8 if family == "aae" else 0.9, "fcd_floor": 8.0}
+    run_id = f"{family}-{dim}-{seed}-{CHAINS.get(chain, 'other')}"
+    return StoredRun(run_id, "FINISHED", tags, {}, scalars, chain_metrics)
+
+
+def values(name: str, runs: list[StoredRun]) -> dict[str, dict[int, float]]:
+    """The values of a claim by setting."""
+    (claim,) = claims_of("creswell", [name])
+    return {one.setting: one.values for one in measure(claim, group_runs(runs))}
+
+
+def test_the_names_of_the_flag_are_those_of_the_claims() -> None:
+    assert get_args(ClaimName) == tuple(one.claim.name for one in CRESWELL)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("improves", 0.5),  # 50 / 100: step 0 is not a step of the chain
+        ("lasts", 1.6),  # 80 / 50
+        ("approaches", 0.25),
+        ("mixes", 1.5),
+    ],
+)
+def test_the_statistic_of_a_run(name: str, value: float) -> None:
+    assert values(name, [stored("vae")]) == {"VAE-10": {0: pytest.approx(value)}}
+
+
+def test_two_families_are_paired_by_seed_and_setting() -> None:
+    runs = [
+        stored("vae", 0),
+        stored("vae", 1),
+        stored("dvae", 1, factor=0.5),
+        stored("dvae", 2),
+        stored("dvae", 1, dim=50),
+        stored("dvae", 1, chain=RUNNING),
+    ]
+    assert values("alike-at-start", runs) == {"DVAE/VAE-10": {1: 0.5}}
+    assert values("denoising-later", runs) == {"DVAE/VAE-10": {1: 0.5}}
+
+
+def test_the_distances_from_the_prior_are_subtracted() -> None:
+    runs = [stored("vae"), stored("aae")]
+    difference = abs(math.log(0.9)) - abs(math.log(0.8))
+    assert values("closer-prior", runs) == {"VAE/AAE-10": {0: pytest.approx(difference)}}
+    assert values("narrow-codes", runs) == {"AAE-10": {0: 0.8}}
+
+
+def test_other_chains_are_left_out_and_running_statistics_are_a_setting() -> None:
+    runs = [stored("vae", chain=chain) for chain in (RUNNING, BATCH, "langevin, batch BN")]
+    assert list(values("improves", runs)) == ["VAE-10", "VAE-10 running BN"]
+
+
+def test_settings_are_in_order_and_name_their_sweep_if_there_are_several() -> None:
+    runs = [stored("vae", dim=dim) for dim in (200, 10, 50)]
+    assert list(values("improves", runs)) == ["VAE-10", "VAE-50", "VAE-200"]
+    other = stored("vae")
+    other = other._replace(tags={**other.tags, "sweep": "t"})
+    assert list(values("improves", [runs[1], other])) == ["s: VAE-10", "t: VAE-10"]
+
+
+def test_what_a_run_does_not_have_is_no_value() -> None:
+    run = stored("vae")._replace(chain={"fcd": {0: 100.0}, "fcd_val": {0: 90.0}}, scalars={})
+    for one in CRESWELL:
+        assert not measure(one, group_runs([run]))
+    stuck = run._replace(chain={"rhat": {10: math.inf}})
+    assert values("mixes", [stuck]) == {"VAE-10": {0: 10_000.0}}
+
+
+def test_a_claim_without_runs_says_what_makes_them() -> None:
+    (row,) = decide_claims(claims_of("creswell", ["more-in-aae"]), [stored("vae"), stored("aae")])
+    assert row.verdict == "undecided"
+    assert row.missing.startswith("no runs of daae, dvae; this makes them: python sweeps/claims")
+    (row,) = decide_claims(claims_of("creswell", ["narrow-codes"]), [stored("vae")])
+    assert row.verdict == "not measured" and "--claims narrow-codes" in row.missing
+
+
+class Tags(html.parser.HTMLParser):
+    """Checks that every tag is closed, and collects the texts and the attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: set[str] = set()
+        self.text = ""
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names |= {name for name, _ in attrs}
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Tracker.create(new_store(tmp_path), "latent_dim", tmp_path / "artifacts")
+    for seed in range(4):
+        for family, factor in (("vae", 1.0), ("dvae", 0.5)):
+            run = stored(family, seed, factor=factor + 0.01 * seed)
+            started = tracker.start(run.run_id, run.run_id, run.tags, {}, 1)
+            rows = [
+                (f"chain/{name}", value * (1 + 0.01 * seed), step)
+                for name, curve in run.chain.items()
+                for step, value in curve.items()
+            ]
+            tracker.log_metrics(started, rows)
+            tracker.log_scalars(started.run_id, run.scalars)
+            tracker.finish(started.run_id)
+    out = tmp_path / "new" / "out"
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "explorer.html").write_text("the page of the sweep")
+    claims = claims_of("creswell", ["improves", "alike-at-start", "more-in-aae"])
+    write_ledger(claims, tracker.uri, ["s"], tmp_path, out)
+    printed = capsys.readouterr().out
+    text = (out / "claims.txt").read_text()
+    assert text in printed
+    assert "alike-at-start: refuted in DVAE/VAE-10" in text
+    assert re.search(r"more-in-aae: not measured\n.*\n.*\n  no runs of aae, daae; this", text)
+    assert "correction for all 3 tests" in text
+    stored_ledger = json.loads((out / "claims.json").read_text())
+    claim = stored_ledger["claims"][2]
+    assert claim["verdict"] == "refuted" and claim["settings"][0]["seeds"] == 4
+    assert len(claim["settings"][0]["run_ids"]) == 8
+    page = (out / "claims.html").read_text()
+    tags = Tags(page)
+    assert "refuted in DVAE/VAE-10" in tags.text
+    assert "style" not in tags.names  # the policy of the page would ignore it
+    assert 'href="../../s/explorer.html"' in page
+
+
+def test_a_sweep_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    tracker = Tracker.create(new_store(tmp_path), "latent_dim", tmp_path / "artifacts")
+    with pytest.raises(ValueError, match="no sweep 'nothing'"):
+        write_ledger(claims_of("creswell", []), tracker.uri, ["nothing"], tmp_path, tmp_path)
+    nowhere = tmp_path / "nowhere.db"
+    with pytest.raises(ValueError, match="there is no store at"):
+        write_ledger(claims_of("creswell", []), f"sqlite:///{nowhere}", ["s"], tmp_path, tmp_path)
+    assert not nowhere.exists()
