@@ -258,6 +258,21 @@ def test_everything_has_a_name_and_fits_a_narrow_screen(seen: Seen) -> None:
         assert value.evaluate("n => n.scrollWidth - n.clientWidth") <= 0
 
 
+def test_the_first_screen_shows_findings_curves_and_samples(seen: Seen) -> None:
+    """Of a small laptop, with half a block of samples; more findings are one click away."""
+    page = seen.page
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.evaluate("window.scrollTo(0, 0)")
+    middle = "n => { const r = n.getBoundingClientRect(); return (r.top + r.bottom) / 2; }"
+    assert page.locator("#matrix .samples").first.evaluate(middle) <= 720
+    for name in ("#findings p", "#charts svg"):
+        end = page.locator(name).first.evaluate("n => n.getBoundingClientRect().bottom")
+        assert end <= 720, name
+    assert page.locator("#findings > p").count() == 3
+    page.click("#more-findings summary")
+    assert page.locator("#more-findings p").filter(has_text="Ruler: ").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(seen: Seen, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()

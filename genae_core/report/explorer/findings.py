@@ -67,8 +67,9 @@ def _with_error(summary: SettingSummary) -> str:
 def headlines(summaries: Sequence[SettingSummary], decided: Sequence[str] = ()) -> list[str]:
     """Return what holds over all settings of one scale, one paragraph per finding.
 
-    What was found leads, then comes how sure it is. The last paragraphs say what the classifier
-    can measure, and how the models compute. If the classifier measures nothing for some settings,
+    What was found leads, then comes how sure it is, because a page shows the first paragraphs
+    only until its reader asks for the others. The last ones say what the classifier can measure,
+    and how the models compute. If the classifier measures nothing for some settings,
     nothing else is said about these.
 
     Args:
@@ -80,7 +81,7 @@ def headlines(summaries: Sequence[SettingSummary], decided: Sequence[str] = ()) 
     summaries = [summary for summary in summaries if not summary.blind]
     if not summaries:
         return lines
-    paragraphs = [*decided, _lowest_fcd(summaries)]
+    paragraphs = [*decided[:1], _lowest_fcd(summaries)]
     fallen = [summary for summary in summaries if summary.helps] or [
         summary for summary in summaries if len(summary.runs) == 1 and summary.change[0] < 0
     ]
@@ -101,7 +102,7 @@ def headlines(summaries: Sequence[SettingSummary], decided: Sequence[str] = ()) 
         paragraphs.append(
             f"In {_count(worsened, 'setting')} the last recorded step is worse than step 0."
         )
-    return [*paragraphs, *lines]
+    return [*paragraphs, *decided[1:], *lines]
 
 
 def decision_paragraphs(decision: Decision, summaries: Sequence[SettingSummary]) -> list[str]:

@@ -1,5 +1,6 @@
 // Settings by two axes: a matrix of their samples at the slider's step, and two heat maps.
 
+const MAX_BESIDE = 5; // columns of the matrix of samples beside the curves
 const MAX_TILES = 3; // settings shown in one cell of the matrix of samples
 const MAX_VALUES = 12; // settings shown in one cell of a heat map
 
@@ -23,6 +24,10 @@ function drawMatrix() {
         : el("span", { class: "hint" }, `The samples are those of seed ${state.seed}.`),
       el("span", { class: "hint" }, "Pin two settings to compare their samples."));
   });
+  // Many columns need the whole width of the page, and few have room beside the curves.
+  const columns = distinct(some.map((s) => s[state.cols])).length;
+  byId("views").classList.toggle("stacked", columns > MAX_BESIDE);
+  byId("matrix").style.setProperty("--columns", columns);
   forget(byId("matrix"));
   keepFocus(byId("matrix"), () => byId("matrix").replaceChildren(some.length
     ? grid(some, MAX_TILES, tile)

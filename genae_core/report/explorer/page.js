@@ -78,17 +78,20 @@ function drawControls() {
     el("button", { type: "button", id: "reset", onclick: () => set(opening()) }, "Reset")));
 }
 
+const LEADING = 3; // findings that the page shows at once, so that curves and samples follow soon
 let describedChoices = null;
 function drawFindings() {
   if (describedChoices === choices()) return;
   describedChoices = choices();
   const scale = data.scales[Number(state.scale)];
-  const some = selectedSettings();
+  const some = selectedSettings(), said = (texts) => texts.map((text) => el("p", {}, text));
+  const more = scale ? scale.findings.slice(LEADING) : [];
   byId("findings").replaceChildren(
-    ...(scale ? scale.findings.map((text) => el("p", {}, text)) : [el("p", { class: "state" },
+    ...(scale ? said(scale.findings.slice(0, LEADING)) : [el("p", { class: "state" },
       data.withoutResult.length
         ? "No run of this sweep has a result yet. The last section lists the runs."
         : "This sweep has no runs.")]),
+    more.length ? el("details", { id: "more-findings" }, el("summary", {}, "More findings, and what they rest on"), said(more)) : "",
     some.length ? el("details", { ontoggle: (event) => event.target.lastChild.replaceChildren(
       ...some.map((s) => el("li", {}, el("strong", {}, `${fullName(s)}: `), s.words))) },
       el("summary", {}, some.length === 1 ? "The result of the setting shown" : `The result of each of the ${some.length} settings shown`), el("ul", {})) : "");

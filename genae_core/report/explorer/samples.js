@@ -32,6 +32,8 @@ function block(setting, step) {
   return { why: run.sampled ? `The samples of seed ${run.seed} are left out to keep the file small.` : "The run has no pictures." };
 }
 
+const SHARP = 100; // px; a smaller block of samples is enlarged, and its pixels stay sharp
+
 // A square that shows a setting's samples, and a function that brings it to a step.
 function samples(setting, more = "") {
   const image = el("div", { class: `samples ${more}`, role: "img" }), blank = el("p", { class: "blank", hidden: true });
@@ -52,6 +54,7 @@ function samples(setting, more = "") {
       image.style.backgroundImage = `url(${address(picture)})`;
       image.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
       image.style.aspectRatio = picture.width / columns / (picture.height / rows);
+      image.classList.toggle("sharp", picture.width / columns < SHARP);
       current = picture;
     }
     const along = (i, n) => (n > 1 ? (100 * i) / (n - 1) : 0);
