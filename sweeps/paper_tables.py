@@ -21,6 +21,8 @@ The next tables take any dataset, with --dataset:
   loss_tracks_quality  whether what the critic of a WGAN-GP, a BEGAN and a GAN estimates follows
                the FCD through a training, by Spearman's correlation. It trains without Ray and
                keeps no runs
+  robustness   seven architectures with the losses of GAN, LSGAN, WGAN and WGAN-GP, and which of
+               them fail (DCGAN, so a dataset of 28 px or of a multiple of 8 px)
   map          every family in one table and one picture: the FCD of draws, and after the best
                number of steps where there is a chain, recall, Parzen windows, and seconds
 
@@ -68,6 +70,7 @@ class Options(ClassifierOptions):
         "began_gamma",
         "wae",
         "loss_tracks_quality",
+        "robustness",
         "map",
         "f_gan_1d",
         "saturation",
@@ -228,6 +231,24 @@ def comparison_table(options: Options) -> int:
     return sweep.launch("paper_tables", {comparison.axis: comparison.values}, cell, study, on_end)
 
 
+def robustness_table(options: Options) -> int:
+    """Measure the grid of architectures and losses."""
+    study = study_options(options)
+    recipe = recipes.dataset_recipe(study)
+    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
+
+    def cell(params: dict[str, Any]) -> genae.Experiment:
+        return recipes.robustness_experiment(study, params, chain)
+
+    def on_end(tracker: tracking.Tracker, name: str, _: Path) -> None:
+        runs = tracker.read_runs(name)
+        rows = recipes.robustness_rows(runs)
+        recipes.print_robustness(rows, runs)
+        save_rows(rows, options)
+
+    return sweep.launch("paper_tables", recipes.ROBUSTNESS_GRID, cell, study, on_end)
+
+
 def family_map(options: Options) -> int:
     """Measure every family, and draw the map."""
     study = study_options(options)
@@ -297,6 +318,8 @@ def main(options: Options) -> int:
         return gaussian_table(options)
     if options.table in recipes.COMPARISONS:
         return comparison_table(options)
+    if options.table == "robustness":
+        return robustness_table(options)
     if options.table == "map":
         return family_map(options)
     if options.table == "loss_tracks_quality":

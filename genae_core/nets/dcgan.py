@@ -7,14 +7,24 @@ is part of the likelihood. Weights start from N(0, 0.02^2), and the scales of ba
 from N(1, 0.02^2), as in Radford et al. 2016.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from genae_core.config import later_field, register, require, require_positive_int
+from genae_core.config import later_field, register, require, require_int, require_positive_int
 from genae_core.nets.base import Net, Shape
 from genae_core.nets.mlp import ACTIVATIONS
+
+GATED = "gated"
+NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
+    "relu": ACTIVATIONS["relu"],
+    "leaky_relu": ACTIVATIONS["leaky_relu"],
+    "tanh": nn.Tanh,
+    GATED: partial(nn.GLU, 1),
+}
 
 
 @register("net.dcgan")
@@ -25,26 +35,29 @@ class DCGANConfig:
     At 64 px the default ends in 4 x 4 x 512 = 8192 features, the paper's M (appendix A).
 
     Args:
-        width: The number of channels of the first layer. It doubles each time that the image's
-            side is halved.
-
-        activation: "relu", or "leaky_relu" with a slope of 0.2 below 0, which Radford et al. 2016
-            use in the critic.
+        width: The number of channels of the first layer.
+        activation: "relu"; "leaky_relu" with a slope of 0.2 below 0, which Radford et al. 2016
+            use in the critic; "tanh"; or "gated", where a half of the channels multiplies the
+            other by its sigmoid.
         batch_norm: Whether batch normalisation follows the convolutions.
+        growth: The factor of the number of channels each time that the image's side is halved.
+        blocks: The number of residual blocks of two convolutions after each of these layers.
 
     Raises:
         ValueError: A value is out of range.
     """
 
     width: int = 64
-    activation: Literal["relu", "leaky_relu"] = later_field("relu")
+    activation: Literal["relu", "leaky_relu", "tanh", "gated"] = later_field("relu")
     batch_norm: bool = later_field(True)
+    growth: int = later_field(2)
+    blocks: int = later_field(0)
 
     def __post_init__(self) -> None:
         require_positive_int(width=self.width)
         require(
-            self.activation in ("relu", "leaky_relu"),
-            'activation must be "relu" or "leaky_relu"',
+            self.activation in NONLINEARITIES,
+            f"activation must be one of {', '.join(NONLINEARITIES)}",
             activation=self.activation,
         )
         require(
@@ -52,12 +65,15 @@ class DCGANConfig:
             "batch_norm must be True or False",
             batch_norm=self.batch_norm,
         )
+        require_positive_int(growth=self.growth)
+        require_int(blocks=self.blocks)
+        require(self.blocks >= 0, "blocks must be >= 0", blocks=self.blocks)
 
     def build_encoder(self, shape: Shape, num_outputs: int) -> Net:
         layers: list[nn.Module] = []
         fan_in = shape[0]
         for width in self._widths(shape):
-            layers += [nn.Conv2d(fan_in, width, 4, 2, 1, bias=not self.batch_norm)]
+            layers += [nn.Conv2d(fan_in, self._outputs(width), 4, 2, 1, bias=not self.batch_norm)]
             layers += self._after_convolution(width)
             fan_in = width
         layers += [nn.Conv2d(fan_in, num_outputs, last_side(shape[1])), nn.Flatten()]
@@ -67,17 +83,34 @@ class DCGANConfig:
         widths = self._widths(shape)[::-1]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
         bias = not self.batch_norm
-        layers += [nn.ConvTranspose2d(latent_dim, widths[0], last_side(shape[1]), bias=bias)]
+        first = self._outputs(widths[0])
+        layers += [nn.ConvTranspose2d(latent_dim, first, last_side(shape[1]), bias=bias)]
         layers += self._after_convolution(widths[0])
         for fan_in, width in zip(widths, widths[1:], strict=False):
-            layers += [nn.ConvTranspose2d(fan_in, width, 4, 2, 1, bias=bias)]
+            layers += [nn.ConvTranspose2d(fan_in, self._outputs(width), 4, 2, 1, bias=bias)]
             layers += self._after_convolution(width)
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
         return Net(*layers).apply(_initialize)
 
+    def _outputs(self, width: int) -> int:
+        """The channels of a convolution that a nonlinearity turns into `width`."""
+        return 2 * width if self.activation == GATED else width
+
     def _after_convolution(self, width: int) -> list[nn.Module]:
-        norms: list[nn.Module] = [nn.BatchNorm2d(width)] if self.batch_norm else []
-        return [*norms, ACTIVATIONS[self.activation]()]
+        blocks = [
+            Residual(
+                nn.Conv2d(width, self._outputs(width), 3, 1, 1, bias=not self.batch_norm),
+                *self._nonlinearity(width),
+                nn.Conv2d(width, width, 3, 1, 1),
+            )
+            for _ in range(self.blocks)
+        ]
+        return [*self._nonlinearity(width), *blocks]
+
+    def _nonlinearity(self, width: int) -> list[nn.Module]:
+        """Batch normalisation if there is one, and the activation."""
+        norms = [nn.BatchNorm2d(self._outputs(width))] if self.batch_norm else []
+        return [*norms, NONLINEARITIES[self.activation]()]
 
     def _widths(self, shape: Shape) -> list[int]:
         """The number of channels after each halving of the side."""
@@ -87,7 +120,17 @@ class DCGANConfig:
             shape=shape,
         )
         halvings = (shape[1] // last_side(shape[1])).bit_length() - 1
-        return [self.width * 2**level for level in range(halvings)]
+        return [self.width * self.growth**level for level in range(halvings)]
+
+
+class Residual(nn.Sequential):
+    """x + f(x) for the layers f [B, C, H, W] -> [B, C, H, W] (He et al. 2016, eq. 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = x
+        for layer in self:
+            change = layer(change)
+        return x + change
 
 
 def is_dcgan_side(side: int) -> bool:

@@ -54,6 +54,10 @@ from .parzen_table import parzen_experiment as parzen_experiment
 from .parzen_table import parzen_rows as parzen_rows
 from .pictures import INTERPOLATED_STEPS as INTERPOLATED_STEPS
 from .pictures import draw_interpolations as draw_interpolations
+from .robustness_table import ROBUSTNESS_GRID as ROBUSTNESS_GRID
+from .robustness_table import print_robustness as print_robustness
+from .robustness_table import robustness_experiment as robustness_experiment
+from .robustness_table import robustness_rows as robustness_rows
 from .saturation_table import print_saturation_table as print_saturation_table
 from .search_results import best_run as best_run
 from .search_results import classifier_of as classifier_of

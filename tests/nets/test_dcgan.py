@@ -1,9 +1,11 @@
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
+from genae_core.config import to_dict
 from genae_core.distributions.rng import Draw
 from genae_core.nets.dcgan import DCGANConfig
 
@@ -51,6 +53,47 @@ def test_the_order_of_the_layers(side: int, halvings: int) -> None:
     assert widths[::-1] == [
         m.num_features for m in decoder.modules() if isinstance(m, nn.BatchNorm2d)
     ]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "gated"])
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_shapes_of_other_layers(
+    batch_norm: bool, activation: Literal["relu", "tanh", "gated"], blocks: int
+) -> None:
+    net = DCGANConfig(
+        width=3, batch_norm=batch_norm, activation=activation, blocks=blocks, growth=1
+    )
+    encoder, decoder = net.build_encoder((1, 28, 28), 5), net.build_decoder(5, (1, 28, 28))
+    assert decoder(encoder(torch.zeros(2, 1, 28, 28))).shape == (2, 1, 28, 28)
+    # With growth=1 every layer has `width` channels.
+    assert encoder[:-2](torch.zeros(2, 1, 28, 28)).shape == (2, 3, 7, 7)
+
+
+def test_a_gate_multiplies_a_half_of_the_channels_by_the_sigmoid_of_the_other() -> None:
+    encoder = DCGANConfig(width=1, activation="gated", batch_norm=False).build_encoder(
+        (1, 8, 8), 1
+    )
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    a, b = encoder[0](x).split(1, 1)
+    torch.testing.assert_close(encoder[:2](x), a * torch.sigmoid(b))
+
+
+def test_a_residual_block_adds_its_layers_to_its_input() -> None:
+    encoder = DCGANConfig(width=2, blocks=1, batch_norm=False).build_encoder((1, 8, 8), 1)
+    block = encoder[2]
+    x = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    first, _, second = block.children()
+    torch.testing.assert_close(block(x), x + second(torch.relu(first(x))))
+
+
+def test_the_new_settings_are_checked_and_leave_older_keys_alone() -> None:
+    assert to_dict(DCGANConfig(width=2)) == to_dict(DCGANConfig(width=2, growth=2, blocks=0))
+    assert not {"growth", "blocks"} & set(to_dict(DCGANConfig()))
+    with pytest.raises(ValueError, match="blocks must be >= 0, got blocks=-1"):
+        DCGANConfig(blocks=-1)
+    with pytest.raises(ValueError, match="growth must be a whole number"):
+        DCGANConfig(growth=0)
 
 
 def test_weights_start_at_the_published_spread() -> None:
