@@ -46,7 +46,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
 import genae_core as genae
@@ -194,6 +193,8 @@ def loss_table(options: Options) -> int:
     if options.print:
         print(f"{', '.join(experiments)}: {options.seeds} seeds, without trials and runs")
         return 0
+    import torch  # noqa: PLC0415  the help of the study is printed without it
+
     torch.set_num_threads(options.cpus_per_trial)
     splits = genae.load_splits(recipe.data, home(), genae.LoadOptions(shards=study.shards))
     checked = metrics.find_classifier(
