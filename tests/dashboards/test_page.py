@@ -268,7 +268,8 @@ def test_the_first_screen_shows_findings_curves_and_samples(seen: Seen) -> None:
     for name in ("#findings p", "#charts svg"):
         end = page.locator(name).first.evaluate("n => n.getBoundingClientRect().bottom")
         assert end <= 720, name
-    findings = page.evaluate("data.scales[0].findings")
+    data = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+    findings = data["scales"][0]["findings"]
     shown = page.locator("#findings > p").all_text_contents()
     folded = page.locator("#more-findings p").all_text_contents()
     assert shown == findings[:3] and folded == findings[3:]
