@@ -171,8 +171,9 @@ def _layout(
 ) -> list[tuple[str, int, int, list[Json]]]:
     """Return the sections of the page: name, number of columns, height of a card, cards.
 
-    The images are those of step 0 and of the step that the best runs recommend. The step is the
-    lower median, so that at least one of these runs has images of it.
+    The images come first, those of the best run before the others. They are those of step 0 and
+    of the step that the best runs recommend. The step is the lower median, so that at least one
+    of these runs has images of it.
     """
     leading = scalars[:RUNS_WITH_IMAGES]
     steps = [run.get("fcd_recommended_step", run["fcd_best_step"]) for run in leading]
@@ -183,9 +184,9 @@ def _layout(
     bars = [_card("BAR", metricKey=name) for name in BARS]
     own_title = f"{' | '.join(own)} by step"
     return [
+        (images, 2, 600, [_images(step) for step in image_steps]),
         ("FCD by step, test | validation", 2, 400, [_line("fcd", scale), _line("fcd_val", scale)]),
         *([(own_title, 2, 400, [_line(name, "linear") for name in own])] if own else []),
-        (images, 2, 600, [_images(step) for step in image_steps]),
         ("At step 0 | best | at step", 3, 360, bars),
         # The page adds a chart of every other metric to the section of its prefix. A section is
         # closed if we put no card into it.
