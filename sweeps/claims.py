@@ -21,6 +21,8 @@ from genae_core.config.home import default_store, home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import ClaimName, Paper, StudyOptions
 
+DIMS = (10, 200)  # latent dimensions; Creswell et al. have 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(StudyOptions):
@@ -37,8 +39,9 @@ class Options(StudyOptions):
     """Folder of claims.txt, claims.json and claims.html (default: that of the first sweep)."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the training; each cell is trained once with each of them."""
-    latent_dims: tuple[int, ...] = (10, 200)
-    """Latent dimensions in which the claims are decided."""
+    latent_dims: tuple[int, ...] | None = None
+    """Latent dimensions in which the claims are decided (default: all of the sweeps of
+    --from-sweep; 10 and 200 in a sweep that is run)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,11 +55,12 @@ class Options(StudyOptions):
 def main(options: Options) -> int:
     """Decide the claims, from finished sweeps or from one that is run now."""
     claims = recipes.claims_of(options.paper, options.claims)
+    dims, shards = options.latent_dims, options.shards
     if options.from_sweep:
         uri = tracking.resolve_uri(options.tracking_uri or default_store())
-        sweeps = home() / "sweeps"
-        out = options.out or sweeps / options.from_sweep[0]
-        recipes.write_ledger(claims, uri, options.from_sweep, sweeps, out)
+        pages = home() / "sweeps"
+        source = recipes.LedgerSource(uri, options.from_sweep, pages, dims, shards)
+        recipes.write_ledger(claims, source, options.out or pages / options.from_sweep[0])
         return 0
     chain = recipes.dataset_recipe(options).chain()
 
@@ -64,13 +68,14 @@ def main(options: Options) -> int:
         return recipes.study_experiment(options, params["family"], params["latent_dim"], (chain,))
 
     def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
-        recipes.write_ledger(claims, tracker.uri, (name,), folder.parent, options.out or folder)
+        source = recipes.LedgerSource(tracker.uri, (name,), folder.parent, dims, shards)
+        recipes.write_ledger(claims, source, options.out or folder)
 
     recipes.print_settings(options)
     families = [name for name in recipes.families_of(claims) if name in options.families]
     return sweep.launch(
         "claims",
-        {"family": families, "latent_dim": options.latent_dims},
+        {"family": families, "latent_dim": DIMS if dims is None else dims},
         experiment,
         options,
         on_end,

@@ -35,6 +35,7 @@ from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
 from .infogan_table import infogan_experiment as infogan_experiment
 from .infogan_table import infogan_rows as infogan_rows
+from .ledger_files import LedgerSource as LedgerSource
 from .ledger_files import write_ledger as write_ledger
 from .loss_table import ESTIMATES as ESTIMATES
 from .loss_table import loss_experiment as loss_experiment

@@ -40,11 +40,13 @@ class StoredClaim(NamedTuple):
         families: The families that it is about, one after the other; or pairs of families, of
             which the first's statistic is divided by the second's, or for a claim that is no
             ratio, the second's is subtracted.
+        needs_model: Whether the statistic is measured on the trained model, and not stored.
     """
 
     claim: Claim
     statistic: Statistic
     families: tuple[tuple[str, ...], ...]
+    needs_model: bool = False
 
 
 class Setting(NamedTuple):
@@ -58,12 +60,15 @@ class Setting(NamedTuple):
 Runs = dict[tuple[str, Setting], dict[int, StoredRun]]  # by family and setting, then by seed
 
 
-def read_runs(uri: str, sweeps: Sequence[str]) -> list[StoredRun]:
+def read_runs(
+    uri: str, sweeps: Sequence[str], latent_dims: Sequence[int] | None = None
+) -> list[StoredRun]:
     """Read the finished runs of sweeps, with the metrics that claims need.
 
     Args:
         uri: The tracking URI of the store.
         sweeps: The names of the sweeps.
+        latent_dims: The latent dimensions whose runs are read; None reads all.
 
     Raises:
         ValueError: There is no such store or sweep, no run has finished, or a classifier of
@@ -80,6 +85,14 @@ def read_runs(uri: str, sweeps: Sequence[str]) -> list[StoredRun]:
             runs = tracker.read_runs(name, CHAIN_METRICS)
             finished += [run for run in runs if run.status == "FINISHED"]
     require(bool(finished), "no run of these sweeps has finished", sweeps=", ".join(sweeps))
+    if latent_dims is not None:
+        dims = {run.run_id: json.loads(run.tags["cell"]).get("latent_dim") for run in finished}
+        finished = [run for run in finished if dims[run.run_id] in latent_dims]
+        require(
+            bool(finished),
+            f"--latent-dims must be among {', '.join(map(str, sorted(set(dims.values()))))}",
+            latent_dims=latent_dims,
+        )
     blind = [run.run_id for run in finished if is_blind(run)]
     require(not blind, "the FCD's classifier measures nothing in these runs", runs=blind[:3])
     return finished
@@ -215,3 +228,13 @@ def approach(run: StoredRun) -> float | None:
 def scalar(name: str) -> Statistic:
     """A metric without a step."""
     return lambda run: run.scalars.get(name)
+
+
+def fraction(name: str, other: str) -> Statistic:
+    """One metric without a step, divided by another."""
+
+    def value(run: StoredRun) -> float | None:
+        whole = run.scalars.get(other, 0.0)
+        return run.scalars[name] / whole if name in run.scalars and whole > 0 else None
+
+    return value

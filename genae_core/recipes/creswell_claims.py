@@ -12,6 +12,7 @@ from genae_core.recipes.claim_runs import (
     approach,
     at,
     best_fcd,
+    fraction,
     harm,
     improvement,
     scalar,
@@ -66,7 +67,7 @@ CRESWELL = (
             name="approaches",
             text="The chain moves z from the prior towards the distribution of the codes",
             source="Creswell et al. 2017, section 3.2, lemma 2",
-            statistic="sliced W2 of z to the codes of images, at the last step / at step 0",
+            statistic="squared sliced W2 of z to codes of images, at the last step / at step 0",
             high=1.0,
             ratio=True,
         ),
@@ -155,6 +156,101 @@ CRESWELL = (
         ),
         best_fcd,
         (("dvae", "vae"), ("daae", "aae")),
+    ),
+    StoredClaim(
+        Claim(
+            name="reaches",
+            text="After 50 steps z has the distribution of the codes",
+            source="Creswell et al. 2017, section 3.2, lemma 2",
+            statistic="squared sliced W2 of z to codes of images / that of two halves of codes; "
+            "10 % are allowed",
+            high=1.1,
+            ratio=True,
+        ),
+        scalar("codes_gap"),
+        EACH,
+        needs_model=True,
+    ),
+    StoredClaim(
+        Claim(
+            name="forgets",
+            text="After 50 steps the distribution of z does not depend on the start",
+            source="Creswell et al. 2017, section 3.2, theorem 1",
+            statistic="largest squared sliced W2 between chains from N(0, I), N(0, 9 I) and 0 / "
+            "that of two sets of chains from N(0, I); twice as large is allowed",
+            high=2.0,
+            ratio=True,
+        ),
+        scalar("start_gap"),
+        EACH,
+        needs_model=True,
+    ),
+    StoredClaim(
+        Claim(
+            name="good-stay",
+            text="Realistic samples change less in a step than unrealistic ones",
+            source="Creswell et al. 2017, figure 4 (caption)",
+            statistic="Spearman's correlation over chains of the probability of the likeliest "
+            "class at step 0 and |x1 - x0|^2",
+            high=0.0,
+        ),
+        scalar("movement"),
+        EACH,
+        needs_model=True,
+    ),
+    StoredClaim(
+        Claim(
+            name="paths",
+            text="The chain makes images between two images more realistic",
+            source="Creswell et al. 2017, figure 2",
+            statistic="probability of the likeliest class in the middle third of spherical paths, "
+            "after 5 steps / before the first",
+            low=1.0,
+            ratio=True,
+        ),
+        fraction("path_later", "path_start"),
+        EACH,
+        needs_model=True,
+    ),
+    StoredClaim(
+        Claim(
+            name="denoises",
+            text="A denoising model recovers images from noise of standard deviation 0.5",
+            source="Creswell et al. 2017, figure 3",
+            statistic="PSNR of the reconstruction less PSNR of the noisy image, in dB",
+            low=0.0,
+        ),
+        scalar("denoising_gain_0.5"),
+        (("dvae",), ("daae",)),
+        needs_model=True,
+    ),
+    StoredClaim(
+        Claim(
+            name="copies",
+            text="Decoding the codes of training images gives images like the training images",
+            source="Creswell et al. 2017, section 1, approach 1",
+            statistic="distance to the nearest training image, of reconstructions of training "
+            "images / of held-out images",
+            high=1.0,
+            ratio=True,
+        ),
+        fraction("nearest_copied", "nearest_real"),
+        EACH,
+        needs_model=True,
+    ),
+    StoredClaim(
+        Claim(
+            name="novel",
+            text="Samples of the chain are more novel than decoded codes of training images",
+            source="Creswell et al. 2017, section 1, approach 1, and section 3.4",
+            statistic="distance to the nearest training image, of samples after 5 steps / of "
+            "reconstructions of training images",
+            low=1.0,
+            ratio=True,
+        ),
+        fraction("nearest_chain", "nearest_copied"),
+        EACH,
+        needs_model=True,
     ),
 )
 PAPERS: dict[str, tuple[StoredClaim, ...]] = {"creswell": CRESWELL}

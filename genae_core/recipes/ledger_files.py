@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from genae_core.config import to_strict_json
 from genae_core.config.redaction import redact
 from genae_core.data import durable
+from genae_core.recipes.claim_models import with_measures
 from genae_core.recipes.claim_runs import (
     StoredClaim,
     families_of,
@@ -49,19 +51,39 @@ def _missing(claim: StoredClaim, present: set[str]) -> str:
     )
 
 
-def write_ledger(
-    claims: Sequence[StoredClaim], uri: str, sweeps: Sequence[str], pages: Path, out: Path
-) -> list[LedgerRow]:
+class LedgerSource(NamedTuple):
+    """Where the values of a ledger come from.
+
+    Attributes:
+        uri: The tracking URI of the store.
+        sweeps: The names of the sweeps.
+        pages: The folder of all sweeps, in which their pages are.
+        latent_dims: The latent dimensions that the ledger is about; None is all.
+        shards: The folder or URI of the images, for claims that need the models; None is
+            GENAE_HOME.
+    """
+
+    uri: str
+    sweeps: Sequence[str]
+    pages: Path
+    latent_dims: Sequence[int] | None = None
+    shards: str | None = None
+
+
+def write_ledger(claims: Sequence[StoredClaim], source: LedgerSource, out: Path) -> None:
     """Decide claims from finished sweeps; print the ledger, and write its text, JSON and page.
 
     Args:
         claims: The claims.
-        uri: The tracking URI of the store.
-        sweeps: The names of the sweeps.
-        pages: The folder of all sweeps, in which their pages are.
-        out: The folder of the three files claims.txt, claims.json and claims.html.
+        source: Where the values come from.
+        out: The folder of claims.txt, claims.json and claims.html, and of what was measured on
+            the models.
     """
-    runs = share_rulers(read_runs(uri, sweeps))
+    uri, sweeps = source.uri, source.sweeps
+    runs = share_rulers(read_runs(uri, sweeps, source.latent_dims))
+    durable.make_folder(out)
+    if families := families_of([one for one in claims if one.needs_model]):
+        runs = with_measures(runs, families, uri, out, source.shards)
     rows = decide_claims(claims, runs)
     datasets = sorted({run.tags["dataset"] for run in runs})
     seeds = sorted({int(run.tags["seed"]) for run in runs})
@@ -71,11 +93,9 @@ def write_ledger(
         *closing_lines(runs),
     ]
     text = "\n".join([format_ledger(rows), *about])
-    durable.make_folder(out)
     durable.write(out / "claims.txt", text + "\n")
     values = {"sweeps": list(sweeps), "about": about, "claims": ledger_values(rows)}
     durable.write(out / "claims.json", to_strict_json(values))
-    sweep_pages = [page for name in sweeps if (page := pages / name / PAGE).is_file()]
+    sweep_pages = [page for name in sweeps if (page := source.pages / name / PAGE).is_file()]
     write_page(rows, about, sweep_pages, uri, out / "claims.html")
     print(f"\n{text}\n\nledger: {out} (claims.txt, claims.json, claims.html)")
-    return rows

@@ -44,6 +44,13 @@ ClaimName = Literal[
     "alike-at-start",
     "denoising-at-start",
     "denoising-later",
+    "reaches",
+    "forgets",
+    "good-stay",
+    "paths",
+    "denoises",
+    "copies",
+    "novel",
 ]
 NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 

@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 from contracts.databases import new_store
 
+from genae_core.recipes.claim_models import with_measures
 from genae_core.recipes.claim_runs import CHAINS, group_runs, measure
 from genae_core.recipes.creswell_claims import CRESWELL, claims_of
-from genae_core.recipes.ledger_files import decide_claims, write_ledger
+from genae_core.recipes.ledger_files import LedgerSource, decide_claims, write_ledger
 from genae_core.recipes.options import ClaimName
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
@@ -118,6 +119,35 @@ def test_a_claim_without_runs_says_what_makes_them() -> None:
     assert row.verdict == "not measured" and "--claims narrow-codes" in row.missing
 
 
+def test_a_model_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def measure_one(_: object, run: StoredRun) -> dict[str, float]:
+        if run.tags["seed"] == "2":
+            raise KeyboardInterrupt
+        measured.append(run.run_id)
+        return {"denoising_gain_0.5": 5.0 + len(measured)}
+
+    monkeypatch.setattr("genae_core.recipes.claim_models._Subjects.measure", measure_one)
+    runs = [stored("vae"), *(stored("dvae", seed) for seed in range(3))]
+    with pytest.raises(KeyboardInterrupt):
+        with_measures(runs, ["dvae"], "sqlite:///x", tmp_path)
+    runs.pop()
+    values_of_runs = with_measures(runs, ["dvae"], "sqlite:///x", tmp_path)
+    assert measured == [run.run_id for run in runs[1:]]
+    assert values("denoises", values_of_runs) == {"DVAE-10": {0: 6.0, 1: 7.0}}
+    assert values_of_runs[0] == runs[0]  # nothing is asked about the VAE
+
+
+def test_the_distances_to_training_images_are_compared() -> None:
+    run = stored("vae")
+    distances = {"nearest_copied": 2.0, "nearest_chain": 6.0, "nearest_real": 4.0}
+    run = run._replace(scalars={**distances, "path_start": 0.5, "path_later": 0.75})
+    assert values("copies", [run]) == {"VAE-10": {0: 0.5}}
+    assert values("novel", [run]) == {"VAE-10": {0: 3.0}}
+    assert values("paths", [run]) == {"VAE-10": {0: 1.5}}
+
+
 class Tags(html.parser.HTMLParser):
     """Checks that every tag is closed, and collects the texts and the attributes."""
 
@@ -164,7 +194,7 @@ def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "explorer.html").write_text("the page of the sweep")
     claims = claims_of("creswell", ["improves", "alike-at-start", "more-in-aae"])
-    write_ledger(claims, tracker.uri, ["s"], tmp_path, out)
+    write_ledger(claims, LedgerSource(tracker.uri, ["s"], tmp_path, (10, 50)), out)
     printed = capsys.readouterr().out
     text = (out / "claims.txt").read_text()
     assert text in printed
@@ -180,13 +210,18 @@ def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
     assert "refuted in DVAE/VAE-10" in tags.text
     assert "style" not in tags.names  # the policy of the page would ignore it
     assert 'href="../../s/explorer.html"' in page
+    with pytest.raises(ValueError, match="--latent-dims must be among 10, got latent_dims"):
+        write_ledger(claims, LedgerSource(tracker.uri, ["s"], tmp_path, (50,)), out)
 
 
 def test_a_sweep_that_does_not_exist_is_named(tmp_path: Path) -> None:
     tracker = Tracker.create(new_store(tmp_path), "latent_dim", tmp_path / "artifacts")
-    with pytest.raises(ValueError, match="no sweep 'nothing'"):
-        write_ledger(claims_of("creswell", []), tracker.uri, ["nothing"], tmp_path, tmp_path)
+    with pytest.raises(ValueError, match="no sweep 'no'"):
+        write_ledger(
+            claims_of("creswell", []), LedgerSource(tracker.uri, ["no"], tmp_path), tmp_path
+        )
     nowhere = tmp_path / "nowhere.db"
+    source = LedgerSource(f"sqlite:///{nowhere}", ["s"], tmp_path)
     with pytest.raises(ValueError, match="there is no store at"):
-        write_ledger(claims_of("creswell", []), f"sqlite:///{nowhere}", ["s"], tmp_path, tmp_path)
+        write_ledger(claims_of("creswell", []), source, tmp_path)
     assert not nowhere.exists()

@@ -1,0 +1,263 @@
+"""What the claims about a chain need of a trained model, beside what every run measures.
+
+Shapes: N images or chains, D latent dimension, C channels, H rows, W columns, P points of a path.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from genae_core.data.base import Split
+from genae_core.distributions.rng import Draw
+from genae_core.evaluation.comparison import ENCODED, EvaluatedChain
+from genae_core.evaluation.references import ReferenceData, as_data
+from genae_core.metrics.classifier_features import features_of, seeded_indices
+from genae_core.metrics.classifier_task import task_name
+from genae_core.metrics.latent_gap import measure_latent_gap
+from genae_core.nets.base import sampling_mode
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.interpolation import interpolate
+from genae_core.samplers.loop import run_chain
+
+CHAINS = 1_000  # chains, and images, that are measured
+LATE = 50  # steps after which chains from different starts are compared
+WIDE = 3.0  # standard deviation of the widest start
+FEW = 5  # steps after which the papers show interpolations
+PAIRS, POINTS = 100, 9  # paths between images, and points of a path
+NOISES = (0.25, 0.5, 1.0)  # standard deviations of the noise that is removed
+NEIGHBOURS = 500  # samples whose nearest training image is looked for
+BLOCK = 5_000  # training images that are compared at a time
+CLAIM_MEASURES = (
+    "start_gap",
+    "codes_gap",
+    "nearest_copied",
+    "nearest_chain",
+    "nearest_real",
+    *(f"denoising_gain_{noise:g}" for noise in NOISES),
+    "movement",
+    "path_start",
+    "path_later",
+)
+
+
+def measure_claims(subject: EvaluatedChain) -> dict[str, float]:
+    """Measure everything in this file for a model with an encoder.
+
+    Args:
+        subject: The model and its chain. The number of chains and the recorded steps of its config
+            are not used.
+
+    Returns:
+        The values by the names of CLAIM_MEASURES: see `forgetting`, `novelty`, `denoising_gain`,
+        `movement` and `path_realism`. What needs classes is left out for data without them.
+    """
+    values = {**forgetting(subject), **novelty(subject)}
+    images = test_images(subject.data, CHAINS)
+    for noise in NOISES:
+        draw = Draw(subject.chain.seed, "denoised", device=subject.data.device)
+        values[f"denoising_gain_{noise:g}"] = denoising_gain(subject.model, images, noise, draw)
+    if task_name(subject.data.splits) == "classes":
+        values["movement"] = movement(subject)
+        values |= path_realism(subject)
+    return values
+
+
+def test_images(data: ReferenceData, count: int) -> Tensor:
+    """Seeded images of the test half, at most `count`."""
+    return data.pixels(data.splits.test, seeded_indices(len(data.splits.test.images), count))
+
+
+def movement(subject: EvaluatedChain) -> float:
+    """Spearman's correlation over chains between realism at step 0 and movement in one step.
+
+    The realism of an image is the probability of its likeliest class, and its movement is
+    |x_1 - x_0|^2. If good samples stay, the correlation is below 0.
+    """
+    images = _run(subject, (0, 1))
+    realism = likeliest_probability(subject.data, images[0])
+    moved = (images[1] - images[0]).square().flatten(1).sum(1)
+    return rank_correlation(realism, moved)
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's correlation of two lists of values [N]; NaN if one of them is constant."""
+    if float(a.min()) == float(a.max()) or float(b.min()) == float(b.max()):
+        return math.nan
+    return float(spearmanr(a.cpu().numpy(), b.cpu().numpy()).statistic)
+
+
+def likeliest_probability(data: ReferenceData, x: Tensor) -> Tensor:
+    """The classifier's probability of the likeliest class of each image [N]."""
+    with torch.no_grad():
+        logits: Tensor = data.classifier.top(
+            features_of(data.classifier, as_data(x, data.binarize))
+        )
+    return logits.softmax(1).amax(1)
+
+
+def forgetting(subject: EvaluatedChain) -> dict[str, float]:
+    """Whether z after many steps depends on the start, and whether it has reached the codes.
+
+    Chains start from N(0, I), from N(0, 9 I) and from the origin, and take 50 steps.
+
+    Returns:
+        start_gap: The largest sliced W2^2 between two of the three sets of z, divided by that
+            between two sets from N(0, I), which is the noise floor.
+        codes_gap: The sliced W2^2 between z from N(0, I) and codes of images, divided by that
+            between two halves of the codes.
+    """
+    count = subject.chain.round_up(CHAINS)
+    starts = {"unit": 1.0, "again": 1.0, "wide": WIDE, "point": 0.0}
+    late = {}
+    width = subject.model.latent_prior().mean.shape[-1]
+    for number, (name, scale) in enumerate(starts.items()):
+        draw = Draw(subject.chain.seed, "starts", number, device=subject.data.device)
+        z = scale * draw.normal((count, width))
+        late[name] = _late(subject, z, number)
+    coupled = subject.chain.coupled
+    floor = _gap(late["unit"], late["again"], coupled)
+    pairs = itertools.combinations(("unit", "wide", "point"), 2)
+    spread = max(_gap(late[a], late[b], coupled) for a, b in pairs)
+    codes = _codes(subject, 2 * count)
+    half = len(codes) // 2
+    between = _gap(codes[:half], codes[half:], coupled)  # as large blocks have the same floor
+    return {
+        "start_gap": spread / floor if floor > 0 else math.nan,
+        "codes_gap": _gap(late["unit"][:half], codes[:half], coupled) / between
+        if between > 0
+        else math.nan,
+    }
+
+
+def _late(subject: EvaluatedChain, z: Tensor, stream: int) -> Tensor:
+    """The z [N, D] of the chains after LATE steps. Another stream has other random numbers."""
+    chain = subject.chain
+    config = dataclasses.replace(chain, record=(0, LATE), seed=chain.seed + 1 + stream)
+    records = run_chain(subject.model, config, len(z), start=z, fitted_prior=None)
+    return torch.cat([record.chain.z for record in records if record.step == LATE])
+
+
+def _gap(a: Tensor, b: Tensor, coupled: int) -> float:
+    """The sliced W2^2 between two sets of codes."""
+    return measure_latent_gap(a, b, coupled).sliced_wasserstein.value
+
+
+def _codes(subject: EvaluatedChain, count: int) -> Tensor:
+    """Samples z ~ q(z|x~) of training images [N, D]."""
+    x = _train_images(subject.data, count)
+    draw = Draw(subject.chain.seed, "claimed", device=subject.data.device)
+    with sampling_mode(subject.model, "running"):
+        parts = [
+            subject.model.encode(subject.model.corrupt(part, draw)).sample(draw)
+            for part in torch.split(x, ENCODED)
+        ]
+    return torch.cat(parts)
+
+
+def _train_images(data: ReferenceData, count: int) -> Tensor:
+    split = data.splits.train
+    return data.pixels(split, seeded_indices(len(split.images), min(count, len(split.images))))
+
+
+def denoising_gain(model: Any, x: Tensor, noise: float, draw: Draw) -> float:
+    """The gain in dB, PSNR(x, d(e(x~))) - PSNR(x, x~) with x~ ~ N(x, noise^2 I), mean over images.
+
+    Args:
+        model: An nn.Module with an encoder, which uses its running averages.
+        x: Images [N, C, H, W] in [0, 1].
+        noise: The standard deviation.
+        draw: The source of randomness.
+    """
+    gains = []
+    with sampling_mode(model, "running"):
+        for part in torch.split(x, ENCODED):
+            noisy = part + noise * draw.normal(tuple(part.shape))
+            restored = model.decode(model.encode(noisy).mean).mean
+            gains.append(psnr(part, restored) - psnr(part, noisy))
+    return float(torch.cat(gains).mean())
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """The peak signal-to-noise ratio of each image in dB [N], for pixels in [0, 1].
+
+    10 log10(1 / mean (x - y)^2)
+    """
+    return -10 * (x - y).square().flatten(1).mean(1).clamp(min=1e-12).log10()
+
+
+def novelty(subject: EvaluatedChain) -> dict[str, float]:
+    """The mean distance to the nearest training image of three kinds of images.
+
+    Returns:
+        nearest_copied: That of d(e(x)) with x of the training images, which Creswell et al. 2017
+            call approach 1.
+        nearest_chain: That of samples of the chain after a few steps.
+        nearest_real: That of held-out images.
+    """
+    model, data = subject.model, subject.data
+    x = _train_images(data, NEIGHBOURS)
+    with sampling_mode(model, "running"):
+        copied = torch.cat(
+            [model.decode(model.encode(part).mean).mean for part in torch.split(x, ENCODED)]
+        )
+    sampled = _run(subject, (0, FEW))[FEW]
+    kinds = {
+        "nearest_copied": as_data(copied, data.binarize),
+        "nearest_chain": as_data(sampled[:NEIGHBOURS], data.binarize),
+        "nearest_real": test_images(data, NEIGHBOURS),
+    }
+    distances = nearest_distance(torch.cat(list(kinds.values())), data, data.splits.train)
+    parts = torch.split(distances, [len(images) for images in kinds.values()])
+    return {name: float(part.mean()) for name, part in zip(kinds, parts, strict=True)}
+
+
+def nearest_distance(x: Tensor, data: ReferenceData, split: Split) -> Tensor:
+    """The Euclidean distance of each image to the nearest image of a split, [N]."""
+    nearest = torch.full((len(x),), math.inf, device=x.device)
+    for first in range(0, len(split.images), BLOCK):
+        index = np.arange(first, min(first + BLOCK, len(split.images)))
+        distances = torch.cdist(x.flatten(1), data.pixels(split, index).flatten(1))
+        nearest = torch.minimum(nearest, distances.amin(1))
+    return nearest
+
+
+def path_realism(subject: EvaluatedChain) -> dict[str, float]:
+    """How realistic the middle third of spherical paths between images is.
+
+    The chain starts from all points, with the batch normalisation of its config. The realism is
+    the mean probability of the likeliest class.
+
+    Returns:
+        path_start and path_later: The realism before the first step and after a few steps.
+    """
+    model, data = subject.model, subject.data
+    images = test_images(data, 2 * PAIRS)
+    ends = torch.stack(images[: len(images) // 2 * 2].chunk(2))
+    draw = Draw(subject.chain.seed, "paths", device=data.device)
+    z = interpolate(model, ends, POINTS, draw, kind="spherical")
+    means = _run(subject, (0, FEW), z.flatten(0, 1))
+    middle = slice(POINTS // 3, POINTS - POINTS // 3)
+    realism = {
+        step: likeliest_probability(data, x).reshape(-1, POINTS)[:, middle].mean()
+        for step, x in means.items()
+    }
+    return {"path_start": float(realism[0]), "path_later": float(realism[FEW])}
+
+
+def _run(
+    subject: EvaluatedChain, record: tuple[int, ...], start: Tensor | None = None
+) -> dict[int, Tensor]:
+    """The means of p(x|z) [N, C, H, W] of the chains by recorded step."""
+    config: ChainConfig = dataclasses.replace(subject.chain, record=record)
+    count = config.round_up(CHAINS) if start is None else len(start)
+    parts: dict[int, list[Tensor]] = {step: [] for step in record}
+    prior = None if start is not None else subject.fitted_prior
+    for one in run_chain(subject.model, config, count, start=start, fitted_prior=prior):
+        parts[one.step].append(one.chain.mean.clone())
+    return {step: torch.cat(means) for step, means in parts.items()}
