@@ -96,6 +96,8 @@ def write_ledger(claims: Sequence[StoredClaim], source: LedgerSource, out: Path)
     durable.write(out / "claims.txt", text + "\n")
     values = {"sweeps": list(sweeps), "about": about, "claims": ledger_values(rows)}
     durable.write(out / "claims.json", to_strict_json(values))
-    sweep_pages = [page for name in sweeps if (page := source.pages / name / PAGE).is_file()]
+    # The page of a sweep that ends now is written after the ledger.
+    folders = [source.pages / name for name in sweeps]
+    sweep_pages = [folder / PAGE for folder in folders if folder.is_dir()]
     write_page(rows, about, sweep_pages, uri, out / "claims.html")
     print(f"\n{text}\n\nledger: {out} (claims.txt, claims.json, claims.html)")

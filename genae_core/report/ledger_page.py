@@ -151,8 +151,7 @@ def _drawing(claim: Claim, one: Finding, span: tuple[float, float]) -> str:
     left = place(claim.low) if claim.low > claim.unscaled(low) else 0.0
     right = place(claim.high) if claim.high < claim.unscaled(high) else WIDTH
     middle = HEIGHT / 2
-    ends = (one.low or one.estimate, one.high or one.estimate)
-    bar = [place(end) for end in ends]
+    bar = [place(one.estimate if end is None else end) for end in (one.low, one.high)]
     return (
         f'<svg width="{WIDTH:g}" height="{HEIGHT:g}" role="img" '
         f'aria-label="{interval_words(one)}">'

@@ -192,7 +192,6 @@ def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
             tracker.finish(started.run_id)
     out = tmp_path / "new" / "out"
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "explorer.html").write_text("the page of the sweep")
     claims = claims_of("creswell", ["improves", "alike-at-start", "more-in-aae"])
     write_ledger(claims, LedgerSource(tracker.uri, ["s"], tmp_path, (10, 50)), out)
     printed = capsys.readouterr().out

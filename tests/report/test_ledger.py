@@ -1,7 +1,9 @@
 """The verdicts of a ledger, on values whose truth is known."""
 
 import math
+import re
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from genae_core.report.ledger import (
     seeds_to_decide,
     verdict_of,
 )
+from genae_core.report.ledger_page import MARGIN, WIDTH, write_page
 from genae_core.report.ledger_text import row_words, verdict_words
 
 
@@ -153,3 +156,14 @@ def test_a_ledger_of_open_questions_is_mostly_undecided() -> None:
         row = decided(claim(), *settings)
         ledgers_with_any += any(one.verdict != "undecided" for one in row.findings)
     assert ledgers_with_any <= 12  # 5 are expected
+
+
+def test_the_page_draws_an_interval_that_ends_at_zero(tmp_path: Path) -> None:
+    finding = decided(claim(), measured("A", -1, 1, 0)).findings[0]
+    row = LedgerRow(claim(), (finding._replace(low=-4.0, estimate=-2.0, high=0.0),), "undecided")
+    write_page([row], [], [], "sqlite:///x", tmp_path / "claims.html")
+    page = (tmp_path / "claims.html").read_text()
+    ends = re.search(r'<line class="interval" x1="(.*?)" x2="(.*?)"', page)
+    assert ends is not None
+    # The axis goes from the lowest value to the edge, over the width without its margins.
+    assert [float(end) for end in ends.groups()] == [MARGIN, WIDTH - MARGIN]
