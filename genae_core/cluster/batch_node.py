@@ -7,7 +7,7 @@ python -m genae_core.cluster.batch_node token     # the file of the token that R
 
 import ipaddress
 import os
-import random
+import secrets
 import socket
 import sys
 from contextlib import suppress
@@ -46,7 +46,9 @@ def free_port(host: str = "") -> int:
         OSError: All the ports are in use.
     """
     ports = range(20_000, 32_768)
-    for port in random.SystemRandom().sample(ports, len(ports)):
+    start = secrets.randbelow(len(ports))
+    for number in range(len(ports)):
+        port = ports[(start + number) % len(ports)]
         with socket.socket() as probe, suppress(OSError):
             probe.bind((host, port))
             return port

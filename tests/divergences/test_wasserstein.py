@@ -4,6 +4,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from genae_core.distributions.rng import Draw
+from genae_core.divergences.base import Divergence
 from genae_core.divergences.wasserstein import Wasserstein
 from genae_core.nets.mlp import CriticConfig
 from genae_core.testing.divergence import DivergenceContract
@@ -14,11 +15,19 @@ class TestGradientPenalty(DivergenceContract):
     def divergence(self) -> Wasserstein:
         return Wasserstein()
 
+    @pytest.mark.slow
+    def test_the_codes_move_to_the_target(self, divergence: Divergence) -> None:
+        super().test_the_codes_move_to_the_target(divergence)
+
 
 class TestClipping(DivergenceContract):
     @pytest.fixture
     def divergence(self) -> Wasserstein:
         return Wasserstein(constraint="clip", clip=0.1)
+
+    @pytest.mark.slow
+    def test_the_codes_move_to_the_target(self, divergence: Divergence) -> None:
+        super().test_the_codes_move_to_the_target(divergence)
 
 
 def test_the_best_critic_measures_the_distance() -> None:

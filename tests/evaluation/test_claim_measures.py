@@ -155,6 +155,7 @@ def test_paths_become_more_realistic_if_the_chain_sharpens() -> None:
     assert same["path_start"] == pytest.approx(same["path_later"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_everything_is_measured_of_a_model_with_an_encoder() -> None:
     with Draw(0, "weights").as_global():
         model = VAEConfig(latent_dim=2, net=MLPConfig(widths=(8,))).build((1, 8, 8))

@@ -174,6 +174,7 @@ class Tags(html.parser.HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
