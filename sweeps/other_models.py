@@ -49,15 +49,9 @@ def main(options: Options) -> int:
     """Train, wrap, sample and compare each of the models."""
     recipe = recipes.dataset_recipe(DataOptions(dataset="mnist", data_root=options.data_root))
     splits = genae.load_splits(recipe.data, home())
-    checked = metrics.find_classifier(
-        recipe.classifier,
-        data=recipe.data,
-        splits=splits,
-        folder=home() / "classifiers",
-        choice=options.classifier,
-        callbacks=experiment.classifier_callbacks(recipe.data, splits),
+    checked = experiment.sound_classifier(
+        recipe.classifier, recipe.data, splits, options.classifier
     )
-    checked.require_sound()
     classifier = metrics.load_classifier(checked.folder)
     print(f"classifier {checked.name}\nruler:  {checked.ruler.line}", flush=True)
     half = min(len(splits.val.images), len(splits.test.images))

@@ -197,15 +197,9 @@ def loss_table(options: Options) -> int:
 
     torch.set_num_threads(options.cpus_per_trial)
     splits = genae.load_splits(recipe.data, home(), genae.LoadOptions(shards=study.shards))
-    checked = metrics.find_classifier(
-        recipe.classifier,
-        data=recipe.data,
-        splits=splits,
-        folder=home() / "classifiers",
-        choice=options.classifier,
-        callbacks=experiment.classifier_callbacks(recipe.data, splits),
+    checked = experiment.sound_classifier(
+        recipe.classifier, recipe.data, splits, options.classifier
     )
-    checked.require_sound()
     classifier = metrics.load_classifier(checked.folder)
     rows = recipes.print_loss_table(experiments, range(options.seeds), splits, classifier)
     print(f"ruler: {checked.ruler.line}")

@@ -273,17 +273,17 @@ def _check_classifier(subject: Subject, options: Options) -> "metrics.CheckedCla
     A run keeps the classifier that it was made with, unless a flag names the other one. Raises
     ValueError if another one than the run's is blind.
     """
-    images, folder = (subject.data, subject.splits), home() / "classifiers"
-    callbacks = experiment.classifier_callbacks(*images)
+    images = (subject.data, subject.splits)
     if subject.is_run and options.classifier is None:
         checked = metrics.checked_classifier(
-            subject.classifier, *images, folder, retrain=False, callbacks=callbacks
+            subject.classifier,
+            *images,
+            home() / "classifiers",
+            retrain=False,
+            callbacks=experiment.classifier_callbacks(*images),
         )
     else:
-        checked = metrics.find_classifier(
-            subject.classifier, *images, folder, choice=options.classifier, callbacks=callbacks
-        )
-        checked.require_sound()
+        checked = experiment.sound_classifier(subject.classifier, *images, options.classifier)
     accuracy = f"{checked.about['accuracy']:.2%} accurate on held-out images"
     print(f"classifier {checked.name}: {accuracy}")
     if subject.measured_by not in (None, checked.about["sha256"]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import genae_core as genae
-from genae_core import experiment, metrics, recipes
+from genae_core import experiment, recipes
 from genae_core.config.home import home
 from genae_core.experiment.precision_flag import Precision
 from genae_core.recipes.options import DataOptions
@@ -41,15 +41,9 @@ def main(options: Options) -> int:
     for note in splits.notes:
         print(f"note: {note}")
     held_out = len(splits.val.images) + len(splits.test.images)
-    checked = metrics.find_classifier(
-        recipe.classifier,
-        data=recipe.data,
-        splits=splits,
-        folder=home() / "classifiers",
-        choice=options.classifier,
-        callbacks=experiment.classifier_callbacks(recipe.data, splits, options.precision),
+    checked = experiment.sound_classifier(
+        recipe.classifier, recipe.data, splits, options.classifier, options.precision
     )
-    checked.require_sound()
     about = checked.about
     print(
         f"{about['accuracy']:.2%} accurate on {held_out} held-out images ({about['task']}), "

@@ -1,4 +1,5 @@
 from .classifier_display import classifier_callbacks as classifier_callbacks
+from .classifier_display import sound_classifier as sound_classifier
 from .experiment import Experiment as Experiment
 from .experiment import check_sampler as check_sampler
 from .experiment import resolve as resolve

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -10,9 +11,42 @@ from genae_core.config.home import home
 from genae_core.data.base import DataConfig, Splits
 from genae_core.experiment.classifier_precision import choose_precision
 from genae_core.experiment.precision_flag import Precision
-from genae_core.metrics.classifier_cache import ClassifierCallbacks
+from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.metrics.classifier_cache import CheckedClassifier, ClassifierCallbacks
+from genae_core.metrics.classifier_choice import find_classifier
 
 SIGN_OF_LIFE_S = 30  # the seconds between two lines
+
+
+def sound_classifier(
+    config: ClassifierConfig,
+    data: DataConfig,
+    splits: Splits,
+    choice: Literal["shipped", "train"] | None,
+    precision: Precision = "auto",
+) -> CheckedClassifier:
+    """Find or train the classifier of a dataset in GENAE_HOME, as a program for people does.
+
+    Args:
+        config: The classifier of the dataset's recipe.
+        data: The dataset's config.
+        splits: The dataset.
+        choice: The value of --classifier.
+        precision: The value of --precision, for a classifier that is trained.
+
+    Raises:
+        ValueError: The classifier is blind: its features tell no images apart.
+    """
+    checked = find_classifier(
+        config,
+        data=data,
+        splits=splits,
+        folder=home() / "classifiers",
+        choice=choice,
+        callbacks=classifier_callbacks(data, splits, precision),
+    )
+    checked.require_sound()
+    return checked
 
 
 def classifier_callbacks(
