@@ -2,7 +2,7 @@
 
 The arms of a benchmark take turns, and the medians of the repeats are compared. A ratio above 1 is
 better than the baseline. The suites "train", "replicas", "chain", "fcd", "precision",
-"evaluation", "auto" and "classifier" need neither Ray nor MLflow.
+"evaluation", "auto", "contended" and "classifier" need neither Ray nor MLflow.
 
   python jobs/benchmark.py train --json train.json
   python jobs/benchmark.py replicas --json replicas.json
@@ -12,6 +12,7 @@ better than the baseline. The suites "train", "replicas", "chain", "fcd", "preci
   python jobs/benchmark.py precision --json precision.json
   python jobs/benchmark.py evaluation --json evaluation.json
   python jobs/benchmark.py auto --json auto.json
+  python jobs/benchmark.py contended --json contended.json
   python jobs/benchmark.py classifier --data-root DIR --json classifier.json
   python jobs/benchmark.py tracking --json tracking.json
   python jobs/benchmark.py startup --json startup.json
@@ -48,6 +49,7 @@ Suite = Literal[
     "precision",
     "evaluation",
     "auto",
+    "contended",
     "classifier",
     "data",
     "tracking",
@@ -68,7 +70,8 @@ class Options:
     as one model. chain: steps of a chain. fcd: the FCD of many samples. precision: the FCDs of
     bf16 and of fp32, over twice as many seeds as --repeats. evaluation: the share of the
     evaluation in a trial of MNIST. auto: whether --precision auto makes the right choice each
-    time, also beside a busy process. classifier: training MNIST's classifier. data: preparing and
+    time, also beside a busy process. contended: steps of a training alone and beside a program
+    that keeps a CPU busy. classifier: training MNIST's classifier. data: preparing and
     reading shards. tracking: the time that logging costs a trial. startup: from the command of a
     sweep to its first trial. overhead: launching empty trials. scale: a thousand trials on a
     cluster of 16 nodes on this machine. explorer: building, opening and playing the page of a
@@ -111,6 +114,8 @@ def measure_suite(suite: Suite, options: Options) -> "list[Row]":
             rows = module.scale()
         elif suite == "settle":
             rows = module.rows()
+        elif suite == "contended":
+            rows = module.rows(options.repeats)
         else:
             rows = module.rows(options.repeats, Path(scratch))
     return rows

@@ -16,6 +16,7 @@ from genae_core.config.flags import parse_flags
 from genae_core.config.machine import usable_cpus
 from genae_core.config.own_code import trust
 from genae_core.config.stop_signals import StopSignals, end_at_signal, restore, stop_at_once
+from genae_core.config.thread_waiting import choose_thread_waiting, read_cpu_times
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ def cli(
                     os.environ[DEBUG] = "1"  # for the processes that the script starts, too
                 if isinstance(values, Announced) and (text := values.announcement()):
                     say(f"{prog or Path(sys.argv[0]).name}: {text}")
+                if _WHILE_IMPORTING:
+                    choose_thread_waiting(_AT_IMPORT)
                 import_names(main)
                 for code in common.trust:
                     trust(code)
@@ -146,4 +149,5 @@ def _imported_by_script() -> bool:
 
 
 _running = False
+_AT_IMPORT = read_cpu_times()
 _WHILE_IMPORTING = stop_at_once() if _imported_by_script() else {}

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 
 from genae_core.config.machine import usable_cpus
+from genae_core.config.thread_waiting import threads_sleep
 from genae_core.experiment.precision import has_bf16
 
 
 def describe_devices() -> list[str]:
     """A line for the CPU and for each GPU: its name, its memory and its lower precision."""
-    lines = [f"CPU, {torch.get_num_threads()} threads, {_precision('cpu')}"]
+    waiting = " that sleep while they wait" if threads_sleep() else ""
+    lines = [f"CPU, {torch.get_num_threads()} threads{waiting}, {_precision('cpu')}"]
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)

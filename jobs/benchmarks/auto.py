@@ -1,9 +1,5 @@
 """The suite "auto": whether --precision auto makes the same choice each time."""
 
-import multiprocessing
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 from genae_core.data.image_folder import ImageFolderConfig
@@ -12,6 +8,7 @@ from genae_core.experiment.step_timing import time_choices, timing_images
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.dcgan import DCGANConfig
 
+from .busy import busy_process
 from .cases import CASES, Case, experiment_of, images_of, vae_step
 from .rows import Row
 
@@ -56,24 +53,3 @@ def seconds_of(case: Case, device: str) -> list[float]:
     images = timing_images(experiment, images_of(case))
     timings = time_choices(experiment, images, "auto", device == "cuda", threads)
     return [timing.seconds for timing in timings]
-
-
-@contextmanager
-def busy_process(runs: bool) -> Iterator[None]:
-    """During the block, another process computes all the time, if `runs`."""
-    if not runs:
-        yield
-        return
-    process = multiprocessing.get_context("spawn").Process(target=compute_forever, daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-def compute_forever() -> None:
-    """Keep one CPU busy."""
-    while True:
-        pass

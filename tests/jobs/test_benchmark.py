@@ -80,11 +80,11 @@ def test_arms_are_interleaved_and_the_first_round_warms_up(
     assert seconds["a"] < 0.02 <= seconds["b"] < 1
 
 
-def test_eight_suites_need_neither_ray_nor_mlflow() -> None:
+def test_nine_suites_need_neither_ray_nor_mlflow() -> None:
     refuse = "import sys\nfor name in ('ray', 'mlflow', 'optuna'): sys.modules[name] = None\n"
     suites = (
         "from benchmarks import train, chain, fcd, replicas, precision, evaluation, auto, "
-        "classifier"
+        "contended, classifier"
     )
     done = subprocess.run(
         [
@@ -415,11 +415,33 @@ def test_the_auto_suite_counts_the_right_choices(
 
 
 def test_a_busy_process_ends_with_its_block(jobs: tuple[ModuleType, ModuleType]) -> None:
-    auto = importlib.import_module("benchmarks.auto")
-    with auto.busy_process(True):
+    busy = importlib.import_module("benchmarks.busy")
+    with busy.busy_process(True):
         (process,) = [one for one in multiprocessing.active_children() if one.daemon]
         assert process.is_alive()
     assert not process.is_alive()
+
+
+def test_the_contended_suite_compares_what_it_says(
+    jobs: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contended = importlib.import_module("benchmarks.contended")
+    seconds = {(False, False): 0.1, (False, True): 0.11, (True, False): 2.0, (True, True): 0.16}
+    monkeypatch.setattr(contended, "measure", lambda busy, chosen: seconds[busy, chosen])
+    ratios = {row.name: row.ratio for row in contended.rows(2)}
+    assert ratios == {
+        "contended_alone": pytest.approx(0.1 / 0.11),
+        "contended": pytest.approx(0.11 / 0.16),
+        "contended_default": pytest.approx(2.0 / 0.16),
+    }
+
+
+def test_the_contended_suite_imports_torch_only_where_it_measures() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(JOBS)!r}); from benchmarks import contended\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_classifier_suite_compares_whole_trainings(
