@@ -19,6 +19,7 @@ from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
 from genae_core.models.gan import GANConfig
 from genae_core.models.image_generator import critic_like
+from genae_core.models.mmd_gan import MMDGANConfig
 from genae_core.models.vae import VAEConfig
 from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.nets.dcgan import DCGANConfig
@@ -127,6 +128,40 @@ def image_wgan_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
     move(adams["generator"], -model.critic(generated(model, len(x), x.device), draw).mean())
 
 
+def mmd_gan_step(model: Any, x: Tensor, adams: Adams, draw: Draw) -> None:
+    """Five critic steps with the gradient penalty of the witness function and one generator step
+    (Binkowski et al. 2018, section 2.2 and 4)."""
+    scales, count = (0.2, 0.5, 1.0, 2.0, 5.0), len(x)
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
+        total = torch.zeros_like(squared)
+        for scale in scales:
+            total = total + (1 + squared / (2 * scale)) ** -scale
+        return total
+
+    def within(a: Tensor) -> Tensor:
+        k = kernel(a, a)
+        return (k.sum() - k.diagonal().sum()) / (count * (count - 1))
+
+    def mmd(a: Tensor, b: Tensor) -> Tensor:
+        return within(a) + within(b) - 2 * kernel(a, b).mean()
+
+    for _ in range(5):
+        with torch.no_grad():
+            made = generated(model, count, x.device)
+        real, fake = model.critic(x), model.critic(made)
+        share = torch.rand(count, *[1] * (x.dim() - 1), device=x.device)
+        between = (share * x + (1 - share) * made).requires_grad_()
+        code = model.critic(between)
+        witness = kernel(code, real).mean(1) - kernel(code, fake).mean(1)
+        (slope,) = torch.autograd.grad(witness.sum(), between, create_graph=True)
+        penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        move(adams["critic"], penalty - mmd(real, fake))
+    made = generated(model, count, x.device)
+    move(adams["generator"], mmd(model.critic(x), model.critic(made)))
+
+
 def generated(model: Any, count: int, device: torch.device) -> Tensor:
     """Images that the model's generator makes, [count, C, H, W]."""
     return torch.sigmoid(model.generator(torch.randn(count, model.latent_dim, device=device)))
@@ -162,6 +197,9 @@ CASES = {
         VAEConfig(latent_dim=200, net=DCGANConfig()), FACES, 64, 1, vae_step, images=6_000
     ),
     "gan_mlp": Case(GANConfig(latent_dim=10, net=MLPConfig()), DIGITS, 200, 6, gan_step),
+    "mmd_gan": Case(
+        MMDGANConfig(latent_dim=10, net=MLPConfig(), critic_steps=5), DIGITS, 64, 4, mmd_gan_step
+    ),
     "wgan_gp_dcgan": Case(
         GANConfig(
             latent_dim=10,

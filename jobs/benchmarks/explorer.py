@@ -173,21 +173,22 @@ def copy_runs(database: Path, sweep: str, copies: int) -> None:
             [sweep],
         )
         for number in range(1, copies + 1):
+            copied = f"'{'ghijklmnopqrstuvwxyz'[number]}' || substr(run_uuid, 2)"  # in no run's id
             for table, columns in tables.items():
                 store.execute(
                     f"insert into {table} (run_uuid, {columns}) "
-                    f"select {number} || substr(run_uuid, 2), {columns} from {table} "
+                    f"select {copied}, {columns} from {table} "
                     "where run_uuid in (select run_uuid from originals)"
                 )
-            copied = f"run_uuid in (select {number} || substr(run_uuid, 2) from originals)"
+            these = f"run_uuid in (select {copied} from originals)"
             store.execute(
                 f"update tags set value = value + {1000 * number} "
-                f"where key = 'latent_dim' and {copied}"
+                f"where key = 'latent_dim' and {these}"
             )
             dim = f"json_extract(value, '$.latent_dim') + {1000 * number}"
             store.execute(
                 f"update tags set value = json_set(value, '$.latent_dim', {dim}) "
-                f"where key = 'cell' and {copied}"
+                f"where key = 'cell' and {these}"
             )
 
 
