@@ -55,6 +55,7 @@ from .priors.ex_post import ExPostMixture as ExPostMixture
 from .priors.flow import FlowPriorConfig as FlowPriorConfig
 from .priors.mixture import RingPriorConfig as RingPriorConfig
 from .priors.normal import NormalPriorConfig as NormalPriorConfig
+from .priors.selected_mixture import SelectedMixture as SelectedMixture
 from .priors.swiss_roll import SwissRollPriorConfig as SwissRollPriorConfig
 from .priors.uniform import UniformPriorConfig as UniformPriorConfig
 from .priors.vamp import VampPriorConfig as VampPriorConfig

@@ -11,6 +11,10 @@ Every cell is trained once with each seed, and each trained model is sampled in 
   metropolis     the encode/decode proposal, accepted or rejected. This is a control: its samples
                  are the model's own samples at every step
 
+One more sampler runs if --samplers names it:
+
+  selected       like refined, with as many Gaussians as held-out codes choose
+
 A model that another package has trained is not trained here; --wrapped adds it to the grid.
 
   python sweeps/mcmc_steps.py --dataset mnist --data-root DIR
@@ -28,7 +32,7 @@ from genae_core.config import require
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.recipes.families import FAMILIES
-from genae_core.recipes.options import SamplerName, StudyOptions, WrappedOptions
+from genae_core.recipes.options import SamplerName, StudyOptions, UsualSampler, WrappedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Options(WrappedOptions, StudyOptions):
     models: tuple[str, ...] = ()
     """Models of the grid to train, e.g. vae-10 daae-200 (default: every family at every
     dimension; none with --wrapped)."""
-    samplers: tuple[SamplerName, ...] = get_args(SamplerName)
+    samplers: tuple[SamplerName, ...] = get_args(UsualSampler)
     """Samplers to compare; a sampler that does not apply to a model is listed as n/a."""
     record: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20, 50)
     """Steps at which the chains are measured, ascending from 0."""

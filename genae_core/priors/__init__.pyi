@@ -9,6 +9,7 @@ from .mixture import GaussianMixture as GaussianMixture
 from .mixture import RingPriorConfig as RingPriorConfig
 from .normal import IsotropicNormal as IsotropicNormal
 from .normal import NormalPriorConfig as NormalPriorConfig
+from .selected_mixture import SelectedMixture as SelectedMixture
 from .swiss_roll import SwissRollPriorConfig as SwissRollPriorConfig
 from .uniform import UniformPriorConfig as UniformPriorConfig
 from .vamp import VampPriorConfig as VampPriorConfig

@@ -7,6 +7,7 @@ from genae_core.experiment.experiment import sampler_obstacles
 from genae_core.models.config import ModelConfig
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
+from genae_core.priors.selected_mixture import SelectedMixture
 from genae_core.recipes.datasets import Recipe
 from genae_core.recipes.options import SamplerName
 from genae_core.samplers.base import Sampler
@@ -32,6 +33,7 @@ SAMPLERS: dict[SamplerName, SamplerSettings] = {
     "refined": SamplerSettings(EncodeDecode(), ExPostMixture(), ("batch", "running")),
     "langevin": SamplerSettings(Langevin(), ExPostMixture(), ("running",)),
     "metropolis": SamplerSettings(Metropolis(), None, ("running",)),
+    "selected": SamplerSettings(EncodeDecode(), SelectedMixture(), ("batch",)),
 }
 
 

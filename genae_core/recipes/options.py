@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 else:
     FamilyName = Literal[tuple(FAMILIES)]  # the choices of a flag
 Dataset = Literal["digits", FileDataset]
-SamplerName = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
+UsualSampler = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
+SamplerName = Literal[UsualSampler, "selected"]
 Figure = Literal[
     "gaussian_aae",
     "gaussian_vae",
