@@ -77,4 +77,5 @@ from .training.checkpoint import load_model as load_model
 from .training.checkpoint import save_model as save_model
 from .training.config import TrainingConfig as TrainingConfig
 from .training.loop import fit as fit
+from .training.processes import data_parallel as data_parallel
 from .training.stacked import fit_together as fit_together

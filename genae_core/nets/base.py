@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from genae_core.config import register, require
+from genae_core.nets.sharing import compute_rows
 
 Shape = tuple[int, int, int]
 BatchNorm = Literal["batch", "running"]
@@ -83,11 +84,18 @@ class ComputeConfig:
 
 class Net(nn.Sequential):
     """A sequence of layers that compute as `compute_as` has set. Inputs and outputs are
-    float32."""
+    float32.
+
+    Processes that share a training divide the rows of x among them. So the layers must treat each
+    row alone, except for torch's batch normalisation.
+    """
 
     compute = ComputeConfig()
 
     def forward(self, x: Tensor) -> Tensor:
+        return compute_rows(self._compute, x)
+
+    def _compute(self, x: Tensor) -> Tensor:
         if self.compute.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         if self.compute.precision == "fp32":

@@ -6,6 +6,7 @@ from .checkpoint import save_model as save_model
 from .config import TrainingConfig as TrainingConfig
 from .loop import Callbacks as Callbacks
 from .loop import fit as fit
+from .processes import data_parallel as data_parallel
 from .snapshot_folder import SnapshotFolder as SnapshotFolder
 from .snapshots import SnapshotStore as SnapshotStore
 from .stacked import Replica as Replica

@@ -8,6 +8,7 @@ from torch import nn
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, Stage
 from genae_core.training.config import TrainingConfig
+from genae_core.training.processes import share
 from genae_core.training.session import Progress, TrainingResult, TrainingSession
 from genae_core.training.snapshots import Snapshot, SnapshotStore, restore, take_snapshot
 
@@ -60,7 +61,7 @@ def fit(
     computes its loss and the gradient, and makes one step of its player's optimiser. Examples that
     do not fill a batch are left out of the epoch. On a CPU, a training that continues from a
     snapshot ends with the same bits as a training without a stop. It may call `on_epoch` a second
-    time for the same epoch.
+    time for the same epoch. In a block of `data_parallel`, several processes share the training.
 
     Args:
         model: The model.
@@ -76,14 +77,17 @@ def fit(
     Raises:
         NonFiniteLossError: A loss term is NaN or infinite.
         ValueError: The snapshot is of another model or training, or a batch is larger than the
-            training set.
+            training set or does not divide among the processes that share it.
     """
     session = TrainingSession(
         model=model, stages=stages, examples=examples, config=config, draw=draw
     )
-    snapshot = callbacks.load_latest()
+    if session.peers.rank > 0:
+        callbacks = NO_CALLBACKS
+    snapshot = share(session.peers, callbacks.load_latest())
     if snapshot is not None:
         restore(session, snapshot)
+    session.copy_first()
     start = (session.stage, session.step)
     while not session.is_finished:
         if not session.stage_has_begun:

@@ -12,10 +12,18 @@ from genae_core.config import require
 from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, Phase, Stage
 from genae_core.nets.cuda_graphs import Replay, uses_cuda_graphs
+from genae_core.nets.sharing import sharing
 from genae_core.training.config import TrainingConfig
 from genae_core.training.curve import NUM_POINTS, LossCurve, Point
 from genae_core.training.dropout import has_dropout, masks_from
 from genae_core.training.optimizers import Optimizers
+from genae_core.training.processes import (
+    average_gradients,
+    check_divides,
+    current_peers,
+    share,
+    share_examples,
+)
 
 
 class Progress(NamedTuple):
@@ -72,11 +80,14 @@ class TrainingSession:
         config: TrainingConfig,
         draw: Draw,
     ) -> None:
+        self.peers = current_peers()
+        examples = share_examples(self.peers, examples, draw.device)
         require(
             config.batch_size <= examples.count,
             f"batch_size must be at most the {examples.count} training images",
             batch_size=config.batch_size,
         )
+        check_divides(config.batch_size, self.peers.size)
         self.model, self.stages, self.examples = model, stages, examples
         self.config, self.draw = config, draw
         self.has_dropout = has_dropout(model)
@@ -105,6 +116,16 @@ class TrainingSession:
         """Whether all epochs of the current stage are finished."""
         return self.epoch >= self.epochs[self.stage]
 
+    def copy_first(self) -> None:
+        """Take the weights and the random stream of the first of the processes that share the
+        training."""
+        if self.peers.size == 1:
+            return
+        weights = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
+        weights, stream = share(self.peers, (weights, self.draw.generator.get_state()))
+        self.model.load_state_dict(weights)
+        self.draw.generator.set_state(stream)
+
     def begin_stage(self, stream: Tensor | None = None) -> None:
         """Make the examples and the optimisers of the current stage.
 
@@ -118,13 +139,15 @@ class TrainingSession:
         self.draw.generator.set_state(self.stage_stream)
         self.stage_examples = self.examples
         if stage.inputs is not None:
-            self.stage_examples = stage.inputs(self.model, self.examples, self.draw)
+            with sharing(self.peers):
+                self.stage_examples = stage.inputs(self.model, self.examples, self.draw)
         self.epoch_stream = self.draw.generator.get_state()
         decays = self.config.decay == "linear"
         steps = self.steps_per_epoch * self.epochs[self.stage]
         self.optimizers = Optimizers(stage, steps if decays else None)
         # A captured step would repeat the dropout masks and the learning rate of its capture.
-        if uses_cuda_graphs(self.model, self.draw.device) and not (self.has_dropout or decays):
+        changes = self.has_dropout or decays or self.peers.size > 1
+        if uses_cuda_graphs(self.model, self.draw.device) and not changes:
             optimizers = list(self.optimizers.by_player.values())
             self.replay = Replay(self.draw.device, [self.draw], optimizers)
         self.stage_has_begun = True
@@ -179,10 +202,12 @@ class TrainingSession:
         terms_of_phases = []
         for phase in repeated_phases(self.stages[self.stage]):
             optimizer = self.optimizers.by_player[phase.player.name]
-            with masks_from(self.draw, self.has_dropout):
-                loss, terms = phase.loss(self.model, batch, self.draw)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
+            with sharing(self.peers):
+                with masks_from(self.draw, self.has_dropout):
+                    loss, terms = phase.loss(self.model, batch, self.draw)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward(inputs=phase.player.parameters)  # type: ignore[no-untyped-call]
+            average_gradients(self.peers, phase.player.parameters)
             optimizer.step()
             if phase.project is not None:
                 phase.project(self.model)

@@ -15,6 +15,7 @@ from genae_core.distributions.rng import Draw
 from genae_core.models.base import Examples, GenerativeModel, Stage
 from genae_core.training.config import TrainingConfig
 from genae_core.training.loop import NO_CALLBACKS, Callbacks
+from genae_core.training.processes import current_peers
 from genae_core.training.session import TrainingResult, TrainingSession
 from genae_core.training.snapshots import restore
 from genae_core.training.stack import Stack
@@ -75,8 +76,14 @@ def fit_together(
     Raises:
         NonFiniteLossError: A loss term of a replica is NaN or infinite. All snapshots are then of
             steps before this one.
-        ValueError: The snapshots of the replicas are of different steps; or as in `fit`.
+        ValueError: The snapshots of the replicas are of different steps, or several processes
+            share the training; or as in `fit`.
     """
+    require(
+        current_peers().size == 1,
+        "a stacked model is trained by one process: train its seeds one after the other",
+        processes=current_peers().size,
+    )
     sessions = [
         TrainingSession(
             model=replica.model,
