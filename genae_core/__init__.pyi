@@ -52,14 +52,17 @@ from .nets.dcgan import DCGANConfig as DCGANConfig
 from .nets.mlp import CriticConfig as CriticConfig
 from .nets.mlp import MLPConfig as MLPConfig
 from .priors.ex_post import ExPostMixture as ExPostMixture
+from .priors.fitted_flow import FittedFlow as FittedFlow
 from .priors.flow import FlowPriorConfig as FlowPriorConfig
 from .priors.mixture import RingPriorConfig as RingPriorConfig
 from .priors.normal import NormalPriorConfig as NormalPriorConfig
+from .priors.resampled_mixture import ResampledMixture as ResampledMixture
 from .priors.selected_mixture import SelectedMixture as SelectedMixture
 from .priors.swiss_roll import SwissRollPriorConfig as SwissRollPriorConfig
 from .priors.uniform import UniformPriorConfig as UniformPriorConfig
 from .priors.vamp import VampPriorConfig as VampPriorConfig
 from .samplers.ancestral import Ancestral as Ancestral
+from .samplers.annealed import Annealed as Annealed
 from .samplers.base import Chain as Chain
 from .samplers.config import ChainConfig as ChainConfig
 from .samplers.encode_decode import EncodeDecode as EncodeDecode

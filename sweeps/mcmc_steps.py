@@ -11,9 +11,13 @@ Every cell is trained once with each seed, and each trained model is sampled in 
   metropolis     the encode/decode proposal, accepted or rejected. This is a control: its samples
                  are the model's own samples at every step
 
-One more sampler runs if --samplers names it:
+More samplers run if --samplers names them:
 
+  annealed       the chain from the prior with noise that falls to zero in five steps
   selected       like refined, with as many Gaussians as held-out codes choose
+  selected_clean the same without the corruption
+  resampled      from that mixture, resampled by a classifier of codes; without corruption
+  fitted_flow    from a flow that is fitted to the codes; without corruption
 
 A model that another package has trained is not trained here; --wrapped adds it to the grid.
 

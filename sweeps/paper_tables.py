@@ -25,6 +25,8 @@ The next tables take any dataset, with --dataset:
                them fail (DCGAN, so a dataset of 28 px or of a multiple of 8 px)
   map          every family in one table and one picture: the FCD of draws, and after the best
                number of steps where there is a chain, recall, Parzen windows, and seconds
+  samplers     samplers of four trained models at equal cost: the FCD against the calls of decoder
+               and encoder, precision, recall and the distance to the nearest training image
 
 Two tables decide claims of the slides about GANs by Gaussians in one dimension. They need no
 dataset, no Ray and no store, and take minutes:
@@ -71,6 +73,7 @@ class Options(ClassifierOptions):
         "loss_tracks_quality",
         "robustness",
         "map",
+        "samplers",
         "f_gan_1d",
         "saturation",
     ] = "flowae"
@@ -264,6 +267,22 @@ def family_map(options: Options) -> int:
     return sweep.launch("paper_tables", {"family": families}, cell, study, on_end)
 
 
+def sampler_table(options: Options) -> int:
+    """Measure the samplers of four models at equal cost."""
+    study = study_options(options)
+
+    def cell(params: dict[str, Any]) -> genae.Experiment:
+        return recipes.sampler_experiment(study, params["model"])
+
+    def on_end(tracker: tracking.Tracker, name: str, _: Path) -> None:
+        runs = tracker.read_runs(name, recipes.SAMPLER_CURVES)
+        rows = recipes.sampler_rows(runs)
+        recipes.print_sampler_table(rows, runs)
+        save_rows(rows, options)
+
+    return sweep.launch("paper_tables", {"model": recipes.SAMPLER_MODELS}, cell, study, on_end)
+
+
 def mnist_table(options: Options) -> int:
     """Measure a table of MNIST, and print the paper's values beside ours."""
     study = study_options(options)
@@ -317,6 +336,8 @@ def main(options: Options) -> int:
         return robustness_table(options)
     if options.table == "map":
         return family_map(options)
+    if options.table == "samplers":
+        return sampler_table(options)
     if options.table == "loss_tracks_quality":
         return loss_table(options)
     return mnist_table(options)

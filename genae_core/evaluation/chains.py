@@ -133,6 +133,7 @@ def evaluate(
     data: ReferenceData,
     references: References | None = None,
     metrics: Sequence[SampleMetric] = (),
+    fitted_prior: Distribution | None = None,
 ) -> ChainResult:
     """Run a chain over a trained model and compare its samples with the data at recorded steps.
 
@@ -147,6 +148,8 @@ def evaluate(
         references: The Gaussians of real images to compare with, of half as many images as there
             are chains; None fits them.
         metrics: Metrics of your own, of up to 2,000 chains of the second half and test images.
+        fitted_prior: The fitted prior of the chain (see `fit_prior`); None fits it if the config
+            names one.
 
     Returns:
         The metrics and pictures of every recorded step.
@@ -157,8 +160,11 @@ def evaluate(
     assert chain.num_chains is not None, "resolve the experiment, or give a number"
     began = time.perf_counter()
     count = chain.num_chains // 2
-    prior = fit_prior(model, chain, data.splits, binarize=data.binarize, device=data.device)
-    subject = EvaluatedChain(model, chain, data, prior)
+    if fitted_prior is None:
+        fitted_prior = fit_prior(
+            model, chain, data.splits, binarize=data.binarize, device=data.device
+        )
+    subject = EvaluatedChain(model, chain, data, fitted_prior)
     references = references or fit_references(data, count)
     width = data.classifier.top.in_features
     steps = {step: StepStatistics(width, count, chain) for step in chain.record}

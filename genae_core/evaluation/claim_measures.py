@@ -8,14 +8,13 @@ import itertools
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.comparison import ENCODED, EvaluatedChain
+from genae_core.evaluation.nearest import nearest_distance
 from genae_core.evaluation.references import ReferenceData, as_data
 from genae_core.metrics.classifier_features import features_of, seeded_indices
 from genae_core.metrics.classifier_task import task_name
@@ -32,7 +31,6 @@ FEW = 5  # steps after which the papers show interpolations
 PAIRS, POINTS = 100, 9  # paths between images, and points of a path
 NOISES = (0.25, 0.5, 1.0)  # standard deviations of the noise that is removed
 NEIGHBOURS = 500  # samples whose nearest training image is looked for
-BLOCK = 5_000  # training images that are compared at a time
 CLAIM_MEASURES = (
     "start_gap",
     "codes_gap",
@@ -212,19 +210,10 @@ def novelty(subject: EvaluatedChain) -> dict[str, float]:
         "nearest_chain": as_data(sampled[:NEIGHBOURS], data.binarize),
         "nearest_real": test_images(data, NEIGHBOURS),
     }
-    distances = nearest_distance(torch.cat(list(kinds.values())), data, data.splits.train)
+    everything = torch.cat(list(kinds.values()))
+    distances = nearest_distance(everything, data.splits.train, data.binarize)
     parts = torch.split(distances, [len(images) for images in kinds.values()])
     return {name: float(part.mean()) for name, part in zip(kinds, parts, strict=True)}
-
-
-def nearest_distance(x: Tensor, data: ReferenceData, split: Split) -> Tensor:
-    """The Euclidean distance of each image to the nearest image of a split, [N]."""
-    nearest = torch.full((len(x),), math.inf, device=x.device)
-    for first in range(0, len(split.images), BLOCK):
-        index = np.arange(first, min(first + BLOCK, len(split.images)))
-        distances = torch.cdist(x.flatten(1), data.pixels(split, index).flatten(1))
-        nearest = torch.minimum(nearest, distances.amin(1))
-    return nearest
 
 
 def path_realism(subject: EvaluatedChain) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """diagnose(): the reconstruction, the posterior and the mixing; and the chain's path in a plane.
 
-Shapes: N images, S samples, T steps, B chains, D latent dimension, C channels, H rows, W columns.
+Shapes: N images, S samples, T steps, K superchains, B chains, D latent dimension, C channels, H rows, W columns.
 """
 
 import dataclasses
@@ -23,14 +23,17 @@ from genae_core.metrics.mixing import (
     likeliest_classes,
     measure_mixing,
     measure_transitions,
+    nested_rhat,
     posterior_sd,
 )
 from genae_core.nets.base import sampling_mode
+from genae_core.samplers.calls import Calls, count_calls
 from genae_core.samplers.loop import run_chain
 
 NUM_CODES, NUM_CHAINS = 300, 150  # points in the picture of the latent space
 POSTERIOR_SAMPLES = 10  # samples of q(z|x) for each image, to estimate its standard deviation
 MIXED = 100  # most chains whose mixing is measured
+SUPERCHAINS = 10  # starts of the chains of the nested R-hat, which share a sub-batch
 
 
 class Diagnosis(NamedTuple):
@@ -60,7 +63,9 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
     The codes z ~ q(z) have a standard deviation below 1 if they do not fill N(0, I), which
     Creswell et al. 2017, section 5, observe for AAEs. The mixing is measured on one sub-batch, up
     to the last recorded step. At step k the curve "rhat" is the largest split R-hat of a latent
-    dimension over the steps 0, ..., k.
+    dimension over the steps 0, ..., k, and "ess_per_call" the smallest effective sample size of
+    these steps for each call of the decoder or the encoder. "rhat_nested" is the largest nested
+    R-hat at step k itself, of another sub-batch whose chains share ten starts.
 
     Args:
         subject: The model and the chain.
@@ -74,9 +79,13 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
     if real.codes is not None:
         diagnosis = _diagnose_model(subject, real.test, real.codes)
     chain = subject.chain
-    if chain.record[-1] + 1 < FEWEST or chain.sampler.starts_from == "images":
+    if chain.sampler.starts_from == "images":
         return diagnosis
-    mixing = _diagnose_mixing(subject)
+    calls = count_calls(subject.model, chain, subject.fitted_prior)
+    diagnosis.scalars.update(calls_start=calls.start, calls_step=calls.step)
+    if chain.record[-1] + 1 < FEWEST:
+        return diagnosis
+    mixing = _diagnose_mixing(subject, calls)
     return Diagnosis(
         mixing.curves, diagnosis.scalars | mixing.scalars, diagnosis.parts | mixing.parts
     )
@@ -103,26 +112,61 @@ def _diagnose_model(subject: EvaluatedChain, images: Tensor, codes: Tensor) -> D
     return Diagnosis({}, scalars, {"posterior_sd": sd.tolist(), "codes_sd": codes_sd.tolist()})
 
 
-def _diagnose_mixing(subject: EvaluatedChain) -> Diagnosis:
+def _diagnose_mixing(subject: EvaluatedChain, calls: Calls) -> Diagnosis:
     """R-hat, effective sample size and, if there are classes, the moves between them."""
     record = subject.chain.record
     trace = _trace_chains(subject)
     mixing = {k: measure_mixing(trace.z[: k + 1]) for k in record if k + 1 >= FEWEST}
-    rhat = []
-    for k in record:
-        values = mixing[k].rhat[~np.isnan(mixing[k].rhat)] if k in mixing else np.zeros(0)
-        rhat.append(float(values.max()) if len(values) else math.nan)
+    nested = _nested_rhats(subject, trace.z[0])
+    rhat = [_largest(mixing[k].rhat) if k in mixing else math.nan for k in record]
+    ess = [-_largest(-mixing[k].ess) if k in mixing else math.nan for k in record]
+    chains = trace.z.shape[1]
+    curves = {
+        "rhat": rhat,
+        "rhat_nested": [nested.get(k, math.nan) for k in record],
+        "ess_per_call": [
+            size / (chains * calls.until(k)) for k, size in zip(record, ess, strict=True)
+        ],
+    }
     final = mixing[record[-1]]
-    sizes = final.ess[~np.isnan(final.ess)]
-    ess = float(sizes.min()) if len(sizes) else math.nan
-    scalars = {"rhat_max": rhat[-1], "ess_min": ess}
+    scalars = {"rhat_max": rhat[-1], "ess_min": ess[-1]}
     parts: dict[str, Any] = {name: values.tolist() for name, values in final._asdict().items()}
     if task_name(subject.data.splits) == "classes":
         num_classes = subject.data.classifier.top.out_features
         transitions = measure_transitions(trace.classes, num_classes)
         scalars |= {"class_stay": transitions.stay, "class_entropy": transitions.entropy}
         parts["transitions"] = transitions.matrix.tolist()
-    return Diagnosis({"rhat": rhat}, scalars, parts)
+    return Diagnosis(curves, scalars, parts)
+
+
+def _largest(values: NDArray[np.float64]) -> float:
+    """The largest value that is a number; NaN if there is none."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.max()) if len(numbers) else math.nan
+
+
+def _nested_rhats(subject: EvaluatedChain, z: Tensor) -> dict[int, float]:
+    """The largest nested R-hat at each recorded step after step 0, of a new sub-batch.
+
+    The first z [B, D] are its starts. The result is empty for a sampler that cannot start from
+    codes, and it ends where a chain leaves the range of floating-point numbers.
+    """
+    model, chain, _, fitted_prior = subject
+    superchains = min(SUPERCHAINS, chain.sub_batch // 2, len(z))
+    if superchains < 2:
+        return {}
+    chains = chain.sub_batch // superchains
+    start = z[:superchains].repeat_interleave(chains, 0)
+    config = dataclasses.replace(chain, seed=chain.seed + 1)
+    rhats = {}
+    try:
+        for record in run_chain(model, config, len(start), start, fitted_prior=fitted_prior):
+            if record.step > 0:
+                codes = record.chain.z.unflatten(0, (superchains, chains))
+                rhats[record.step] = _largest(nested_rhat(codes))
+    except (ValueError, FloatingPointError):
+        return rhats
+    return rhats
 
 
 def _trace_chains(subject: EvaluatedChain) -> _Trace:

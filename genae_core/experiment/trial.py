@@ -1,14 +1,15 @@
 """run_trial(): one experiment from its seed to its metrics. It knows neither Tune nor MLflow."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from genae_core.data.base import Splits
+from genae_core.distributions.base import Distribution
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.chains import ChainResult, evaluate
+from genae_core.evaluation.chains import ChainResult, evaluate, fit_prior
 from genae_core.evaluation.references import ReferenceData, fit_references
 from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import Classifier
@@ -122,10 +123,18 @@ def run_trial(
     halves = {(chain.num_chains or 0) // 2 for chain in experiment.chains}
     references = {half: fit_references(data, half) for half in halves}
     chains, failed = [], {}
+    # Chains that differ in what they do from there start from one fitted prior.
+    priors: dict[tuple[Any, int], Distribution | None] = {}
     for chain in experiment.chains:
         half = (chain.num_chains or 0) // 2
+        key = (chain.fitted_prior, chain.seed)
+        if key not in priors:
+            priors[key] = fit_prior(
+                model, chain, splits, binarize=data.binarize, device=device
+            )
         try:
-            chains.append(evaluate(model, chain, data, references[half], experiment.metrics))
+            arguments = (data, references[half], experiment.metrics, priors[key])
+            chains.append(evaluate(model, chain, *arguments))
         except FloatingPointError as error:
             failed[chain] = error
     return TrialResult(model, draw, trained, chains, failed)

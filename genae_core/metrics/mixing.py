@@ -1,11 +1,12 @@
 """How well chains mix: between chains, along a chain, and between classes.
 
-Shapes: T steps, B chains, D latent dimension, K classes.
+Shapes: T steps, B chains, D latent dimension, K classes, S superchains of M chains.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -59,6 +60,44 @@ def measure_mixing(z: Tensor) -> Mixing:
         rhat[moves] = library.rhat(moving, chain_axis=1, draw_axis=0)
         ess[moves] = library.ess(moving, chain_axis=1, draw_axis=0)
     return Mixing(rhat, ess, steps * chains / ess)
+
+
+def nested_rhat(z: Tensor) -> NDArray[np.float64]:
+    """The nested R-hat of each latent dimension at one step, with arviz-stats.
+
+    sqrt(1 + B / W), where B is the variance of the means of the superchains, and W is the mean
+    variance within a superchain (Margossian et al. 2024, eq. 4 to 8, for one draw of each chain).
+    The values are rank-normalised as for R-hat (Vehtari et al. 2021, eq. 14). It is 1 if the start
+    is forgotten and M is large: independent chains have sqrt(1 + 1 / M).
+
+    Args:
+        z: The latent codes of the chains, [S, M, D]; the M chains of a superchain have started
+            from one point.
+
+    Returns:
+        R-hat [D]; infinite where the chains of each superchain agree and superchains do not, and
+        NaN where all are equal.
+
+    Raises:
+        ValueError: There are fewer than 2 superchains or 2 chains in each.
+    """
+    superchains, chains, _ = z.shape
+    require(superchains >= 2, "nested R-hat needs at least 2 superchains", superchains=superchains)
+    require(chains >= 2, "nested R-hat needs at least 2 chains of one start", chains=chains)
+    values = z.flatten(0, 1).double().cpu().numpy()
+    ranks = scipy.stats.rankdata(values, axis=0)
+    normal = scipy.stats.norm.ppf((ranks - 3 / 8) / (len(values) + 1 / 4))
+    from arviz_stats.base.array import array_stats  # noqa: PLC0415  as in measure_mixing
+
+    library: Any = array_stats
+    # The library asks for four draws of each chain. Equal ones add no variance within a chain.
+    draws = np.repeat(normal[..., None], FEWEST, axis=-1)
+    ids = np.repeat(np.arange(superchains), chains)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rhat: NDArray[np.float64] = library.rhat_nested(
+            draws, ids, method="identity", chain_axis=0, draw_axis=2
+        )
+    return rhat
 
 
 class Transitions(NamedTuple):

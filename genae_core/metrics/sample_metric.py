@@ -20,9 +20,10 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}")
 # The names of genae's own metrics, and of what stands beside them in a run. A metric of the user's
 # own has none of them, whatever the case of its letters, because some databases ignore the case.
 RESERVED = frozenset(
-    "accepted class_entropy class_stay classes codes_sd coverage density ess_min "
-    "evaluation_seconds kid parzen posterior_sd precision recall reconstruction_error rhat "
-    "rhat_max step training_seconds z_posterior_mmd z_posterior_w2 z_prior_mmd z_prior_w2".split()
+    "accepted calls_start calls_step class_entropy class_stay classes codes_sd coverage density "
+    "ess_min ess_per_call evaluation_seconds kid parzen posterior_sd precision recall "
+    "reconstruction_error rhat rhat_max rhat_nested step training_seconds z_posterior_mmd "
+    "z_posterior_w2 z_prior_mmd z_prior_w2".split()
 )
 
 

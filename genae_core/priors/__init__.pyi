@@ -3,12 +3,14 @@ from .base import Prior as Prior
 from .base import PriorConfig as PriorConfig
 from .codes import CodesConfig as CodesConfig
 from .ex_post import ExPostMixture as ExPostMixture
+from .fitted_flow import FittedFlow as FittedFlow
 from .flow import FlowConfig as FlowConfig
 from .flow import FlowPriorConfig as FlowPriorConfig
 from .mixture import GaussianMixture as GaussianMixture
 from .mixture import RingPriorConfig as RingPriorConfig
 from .normal import IsotropicNormal as IsotropicNormal
 from .normal import NormalPriorConfig as NormalPriorConfig
+from .resampled_mixture import ResampledMixture as ResampledMixture
 from .selected_mixture import SelectedMixture as SelectedMixture
 from .swiss_roll import SwissRollPriorConfig as SwissRollPriorConfig
 from .uniform import UniformPriorConfig as UniformPriorConfig

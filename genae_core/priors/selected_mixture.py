@@ -17,6 +17,8 @@ from genae_core.priors.mixture import GaussianMixture
 from genae_core.priors.principal import Principal, principal_frame
 
 CODES_EACH = 20  # fewest codes for each Gaussian
+# Later iterations raise the likelihood of the fitted codes, and no longer that of held-out codes.
+TOLERANCE = 1e-2
 
 
 @register("fitted_prior.selected_mixture")
@@ -93,4 +95,4 @@ def _fit_em(codes: Any, components: int, seed: int) -> Any:
     """Scikit-learn's mixture of Gaussians with full covariances, fitted to codes [N, P]."""
     from sklearn.mixture import GaussianMixture as Estimator
 
-    return Estimator(components, random_state=seed, max_iter=200).fit(codes)
+    return Estimator(components, random_state=seed, tol=TOLERANCE).fit(codes)

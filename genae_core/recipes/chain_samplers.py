@@ -1,15 +1,19 @@
 """The samplers that mcmc_steps.py compares, and the reasons why one does not fit a model."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from genae_core.experiment.experiment import sampler_obstacles
 from genae_core.models.config import ModelConfig
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
+from genae_core.priors.fitted_flow import FittedFlow
+from genae_core.priors.resampled_mixture import ResampledMixture
 from genae_core.priors.selected_mixture import SelectedMixture
 from genae_core.recipes.datasets import Recipe
 from genae_core.recipes.options import SamplerName
+from genae_core.samplers.annealed import Annealed
 from genae_core.samplers.base import Sampler
 from genae_core.samplers.config import ChainConfig, FittedPriorConfig
 from genae_core.samplers.encode_decode import EncodeDecode
@@ -33,7 +37,13 @@ SAMPLERS: dict[SamplerName, SamplerSettings] = {
     "refined": SamplerSettings(EncodeDecode(), ExPostMixture(), ("batch", "running")),
     "langevin": SamplerSettings(Langevin(), ExPostMixture(), ("running",)),
     "metropolis": SamplerSettings(Metropolis(), None, ("running",)),
+    "annealed": SamplerSettings(Annealed(), None, ("batch",)),
     "selected": SamplerSettings(EncodeDecode(), SelectedMixture(), ("batch",)),
+    "selected_clean": SamplerSettings(
+        EncodeDecode(corrupt=False), SelectedMixture(), ("batch",)
+    ),
+    "resampled": SamplerSettings(EncodeDecode(corrupt=False), ResampledMixture(), ("batch",)),
+    "fitted_flow": SamplerSettings(EncodeDecode(corrupt=False), FittedFlow(), ("batch",)),
 }
 
 
@@ -78,9 +88,22 @@ def refusals_of(
     refusals = []
     for label, chain in chains:
         reason = obstacles.get(chain)
-        if reason is None and chain.sampler == EncodeDecode(corrupt=False):
-            if getattr(model, "noise", 0.0) == 0:
-                reason = "the model corrupts nothing, so this is the published chain"
+        if reason is None and getattr(model, "noise", 0.0) == 0:
+            reason = _needs_noise(chain, [one.chain for one in chains])
         if reason is not None:
             refusals.append(Refusal(label, reason))
     return refusals
+
+
+def _needs_noise(chain: ChainConfig, chains: Sequence[ChainConfig]) -> str | None:
+    """Why a chain says nothing about a model that corrupts nothing; None if it does.
+
+    chains: All chains that would run over the model.
+    """
+    if isinstance(chain.sampler, Annealed):
+        return "the model was not trained to remove noise"
+    if chain.sampler == EncodeDecode(corrupt=False):
+        published = replace(chain, sampler=EncodeDecode())
+        if chain.fitted_prior is None or published in chains:
+            return "the model corrupts nothing, so this is the published chain"
+    return None

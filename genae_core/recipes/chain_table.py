@@ -22,6 +22,8 @@ COLUMNS = (
     ("precision", "precision"),
     ("recall", "recall"),
     ("rhat", "R-hat"),
+    ("rhat_nested", "nested"),
+    ("ess_per_call", "ESS/call"),
     ("z_posterior_w2", "z to q(z)"),
     ("accepted", "accepted"),
 )
@@ -147,7 +149,7 @@ def _value(seeds: Sequence[StoredRun], name: str, step: int) -> str:
     if not values:
         return "-"
     mean = statistics.mean(values)
-    if name == "rhat" and mean > STUCK:
+    if name in ("rhat", "rhat_nested") and mean > STUCK:
         return f"> {STUCK:g}"
     if name == "kid":
         errors = _at(seeds, KID_ERROR, step)

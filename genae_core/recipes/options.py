@@ -23,7 +23,9 @@ else:
     FamilyName = Literal[tuple(FAMILIES)]  # the choices of a flag
 Dataset = Literal["digits", FileDataset]
 UsualSampler = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
-SamplerName = Literal[UsualSampler, "selected"]
+SamplerName = Literal[
+    UsualSampler, "annealed", "selected", "selected_clean", "resampled", "fitted_flow"
+]
 Figure = Literal[
     "gaussian_aae",
     "gaussian_vae",

@@ -1,7 +1,10 @@
 from .ancestral import Ancestral as Ancestral
+from .annealed import Annealed as Annealed
 from .base import Chain as Chain
 from .base import Sampleable as Sampleable
 from .base import Sampler as Sampler
+from .calls import Calls as Calls
+from .calls import count_calls as count_calls
 from .config import ChainConfig as ChainConfig
 from .config import FittedPriorConfig as FittedPriorConfig
 from .encode_decode import EncodeDecode as EncodeDecode

@@ -17,13 +17,13 @@ from genae_core.evaluation.claim_measures import (
     forgetting,
     measure_claims,
     movement,
-    nearest_distance,
     novelty,
     path_realism,
     psnr,
     rank_correlation,
 )
 from genae_core.evaluation.comparison import EvaluatedChain
+from genae_core.evaluation.nearest import NearestTraining, nearest_distance
 from genae_core.evaluation.references import ReferenceData
 from genae_core.models.vae import VAEConfig
 from genae_core.models.wrapped import wrap
@@ -125,11 +125,11 @@ def test_a_denoiser_that_keeps_a_part_of_the_noise(kept: float, gain: float) -> 
 
 
 def test_the_nearest_image_is_looked_for_in_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genae_core.evaluation.claim_measures.BLOCK", 3)
+    monkeypatch.setattr("genae_core.evaluation.nearest.BLOCK", 3)
     images = np.array([[0, 0], [255, 0], [0, 255], [255, 255], [51, 51]])
     one = subject(lambda x: first_pixel(x).logit(), squash, images)
     x = torch.tensor([[0.2, 0.2], [0.9, 1.0], [0.2, 0.5]]).reshape(-1, 1, 1, 2)
-    nearest = nearest_distance(x, one.data, one.data.splits.train)
+    nearest = nearest_distance(x, one.data.splits.train, one.data.binarize)
     assert nearest.tolist() == pytest.approx([0, 0.1, 0.3], abs=1e-5)
 
 

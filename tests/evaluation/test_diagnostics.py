@@ -1,10 +1,26 @@
-"""The points of a picture of the latent space."""
+"""The points of a picture of the latent space, and the mixing of a chain that is known."""
+
+import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from genae_core.evaluation.diagnostics import NUM_CHAINS, NUM_CODES, project_latents
+from genae_core.distributions.rng import Draw
+from genae_core.evaluation.comparison import EvaluatedChain, draw_real_set
+from genae_core.evaluation.diagnostics import (
+    NUM_CHAINS,
+    NUM_CODES,
+    Diagnosis,
+    diagnose,
+    project_latents,
+)
+from genae_core.evaluation.references import ReferenceData
+from genae_core.samplers.ancestral import Ancestral
+from genae_core.samplers.config import ChainConfig
+from genae_core.samplers.encode_decode import EncodeDecode
+from genae_core.testing import tiny
 
 
 def test_the_plane_is_that_of_the_most_variance() -> None:
@@ -44,3 +60,34 @@ def test_codes_that_are_all_the_same_are_one_point() -> None:
     z = torch.ones(20, 3)
     picture = project_latents(z, {0: z})
     assert set(picture["codes"]) == {0} and picture["explained"] == 0.0
+
+
+def _diagnosis(sampler: Any, record: tuple[int, ...]) -> Diagnosis:  # noqa: ANN401
+    """The diagnosis of 100 chains over a VAE that was not trained."""
+    splits, experiment = tiny.splits(), tiny.experiment()
+    with Draw(0, "weights").as_global():
+        model = experiment.model.build(experiment.data.shape)
+    chain = ChainConfig(
+        sampler=sampler, record=record, num_chains=100, sub_batch=50, batch_norm="running"
+    )
+    data = ReferenceData(splits, tiny.classifier(splits))
+    subject = EvaluatedChain(model.eval(), chain, data, None)
+    return diagnose(subject, draw_real_set(subject))
+
+
+def test_independent_draws_have_forgotten_their_start_and_each_is_worth_one() -> None:
+    """With S = 10 and M = 5 chains, sqrt(1 + 1/M) is 1.1, and its largest value is below 2."""
+    diagnosis = _diagnosis(Ancestral(), (0, 1, 3, 30))
+    first, *nested = diagnosis.curves["rhat_nested"]
+    assert math.isnan(first) and all(1 < value < 2 for value in nested)
+    assert (diagnosis.scalars["calls_start"], diagnosis.scalars["calls_step"]) == (1, 1)
+    worth = diagnosis.curves["ess_per_call"]
+    assert all(math.isnan(value) for value in worth[:2])
+    assert worth[-1] == pytest.approx(1, abs=0.2)
+    assert worth[-1] == pytest.approx(diagnosis.scalars["ess_min"] / (50 * 31))
+
+
+def test_few_steps_have_a_nested_r_hat_only_together_with_the_others() -> None:
+    diagnosis = _diagnosis(EncodeDecode(), (0, 1, 2))
+    assert diagnosis.curves == {}
+    assert (diagnosis.scalars["calls_start"], diagnosis.scalars["calls_step"]) == (1, 2)

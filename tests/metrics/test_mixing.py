@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from genae_core.distributions.rng import Draw
-from genae_core.metrics.mixing import measure_mixing, measure_transitions, posterior_sd
+from genae_core.metrics.mixing import (
+    measure_mixing,
+    measure_transitions,
+    nested_rhat,
+    posterior_sd,
+)
 
 
 def _autoregressive(rho: float, steps: int, chains: int) -> torch.Tensor:
@@ -37,6 +42,30 @@ def test_a_dimension_that_never_moves_has_no_r_hat() -> None:
     z = torch.cat([Draw(0).normal((50, 4, 1)), torch.ones(50, 4, 1)], 2)
     found = measure_mixing(z)
     assert np.isfinite(found.rhat[0]) and np.isnan(found.rhat[1]) and np.isnan(found.ess[1])
+
+
+@pytest.mark.parametrize("memory", [0.9, 0.6, 0.0])
+def test_the_nested_r_hat_says_how_much_of_the_start_is_left(memory: float) -> None:
+    """z = memory z0 + sqrt(1 - memory^2) eps: sqrt(1 + 1/M + memory^2 var(z0) / (1 - memory^2))."""
+    starts, chains = 200, 100
+    z0 = Draw(0).normal((starts, 1, 1))
+    eps = Draw(1).normal((starts, chains, 1))
+    z = memory * z0 + math.sqrt(1 - memory**2) * eps
+    between = memory**2 * float(z0.var()) / (1 - memory**2)
+    # The variance of the means of 200 superchains has a standard error of a tenth of itself.
+    expected = math.sqrt(1 + 1 / chains + between)
+    assert nested_rhat(z)[0] == pytest.approx(expected, rel=0.05)
+
+
+def test_the_nested_r_hat_of_chains_that_do_not_move_is_infinite() -> None:
+    z = Draw(0).normal((5, 1, 2)).expand(5, 4, 2).clone()
+    z[..., 1] = 1.0
+    rhat = nested_rhat(z)
+    assert rhat[0] == math.inf and np.isnan(rhat[1])
+    with pytest.raises(ValueError, match="at least 2 superchains, got superchains=1"):
+        nested_rhat(z[:1])
+    with pytest.raises(ValueError, match="at least 2 chains of one start, got chains=1"):
+        nested_rhat(z[:, :1])
 
 
 def test_transitions_are_counted() -> None:

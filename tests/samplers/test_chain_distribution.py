@@ -116,7 +116,7 @@ def _matrices(decode: str, noise: float) -> tuple[Any, Any]:
     return a @ b, spread * a @ a.T + S_ENCODE**2 * np.eye(LATENTS)
 
 
-def _check(z: Tensor, expected: Any) -> None:  # noqa: ANN401
+def check_covariance(z: Tensor, expected: Any) -> None:  # noqa: ANN401
     """Mean 0 and this covariance, within 5 standard errors of n independent Gaussians:
     sqrt((S_ii S_jj + S_ij^2) / n) for a covariance, sqrt(S_ii / n) for a mean."""
     covariance = np.cov(z.double().numpy(), rowvar=False)
@@ -133,10 +133,10 @@ def test_the_covariance_follows_the_lyapunov_equation(decode: str, noise: float)
     m, q = _matrices(decode, noise)
     covariance = np.eye(LATENTS)
     for step in range(3):
-        _check(chains[step].z, covariance)
+        check_covariance(chains[step].z, covariance)
         covariance = m @ covariance @ m.T + q
     # What is left of the start after 40 steps is of order 0.8^80 = 2e-8.
-    _check(chains[STEPS].z, solve_discrete_lyapunov(m, q))
+    check_covariance(chains[STEPS].z, solve_discrete_lyapunov(m, q))
 
 
 def test_the_stationary_distributions_differ_by_more_than_the_tolerance() -> None:
@@ -164,13 +164,13 @@ def test_metropolis_has_the_joint_distribution_of_the_model_for_every_encoder(
     z0 = Draw(4).normal((CHAINS, LATENTS))
     for start, steps in ((z0, (0, 1, 2, STEPS)), (0.2 * z0 + 1.0, (400,))):
         for step, chain in _metropolis(model, steps, start).items():
-            _check(torch.cat([chain.z, chain.x.flatten(1)], 1), joint)
+            check_covariance(torch.cat([chain.z, chain.x.flatten(1)], 1), joint)
             assert chain.accepted is not None
             rate = float(chain.accepted.mean())
             assert (rate == 0) if step == 0 else (0.2 < rate < 0.95)
     plain = _run(model, (0, STEPS), decode="sample")[STEPS].z
     with pytest.raises(AssertionError):
-        _check(plain, np.eye(LATENTS))
+        check_covariance(plain, np.eye(LATENTS))
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_records_come_during_the_run_while_the_model_is_in_its_own_mode() -> Non
 
 def test_corruption_can_be_turned_off() -> None:
     chain = _run(Linear(NOISE), (0, STEPS), corrupt=False)[STEPS]
-    _check(chain.z, solve_discrete_lyapunov(*_matrices("mean", 0.0)))
+    check_covariance(chain.z, solve_discrete_lyapunov(*_matrices("mean", 0.0)))
 
 
 @pytest.mark.parametrize("decode", ["mean", "sample"])

@@ -32,7 +32,8 @@ const METRICS = {
   z_posterior_w2: ["sliced W₂ of z from the aggregated posterior", "low"],
   z_prior_mmd: ["MMD² of z from the prior", "low"],
   z_prior_w2: ["sliced W₂ of z from the prior", "low"],
-  rhat: ["largest R-hat", "low"], accepted: ["accepted proposals", ""],
+  rhat: ["largest R-hat", "low"], rhat_nested: ["largest nested R-hat", "low"],
+  ess_per_call: ["effective samples per call", "high"], accepted: ["accepted proposals", ""],
   // The user's own metrics, with "lower" or "higher".
   ...Object.fromEntries(Object.entries(data.ownMetrics)
     .map(([name, better]) => [name, [name, { lower: "low", higher: "high" }[better]]])),
