@@ -25,6 +25,7 @@ from .data.svhn import SVHNConfig as SVHNConfig
 from .distributions.rng import Draw as Draw
 from .evaluation.chains import ChainResult as ChainResult
 from .evaluation.chains import evaluate as evaluate
+from .evaluation.nearest import NearestTraining as NearestTraining
 from .evaluation.references import ReferenceData as ReferenceData
 from .experiment.experiment import Experiment as Experiment
 from .experiment.experiment import resolve as resolve

@@ -12,6 +12,7 @@ from .generate import sampling_job as sampling_job
 from .image_grids import grid as grid
 from .image_grids import sprite as sprite
 from .image_grids import strip as strip
+from .nearest import NearestTraining as NearestTraining
 from .references import ReferenceData as ReferenceData
 from .references import References as References
 from .references import fit_references as fit_references

@@ -137,19 +137,16 @@ def evaluate(
 ) -> ChainResult:
     """Run a chain over a trained model and compare its samples with the data at recorded steps.
 
-    The first half of the chains is compared with the validation half of the reference images,
-    the second half with the test half, so that the choice of a step never uses the reported
-    images.
+    The first half of the chains is compared with validation images, the second half with test
+    images, so that the choice of a step never uses the reported images.
 
     Args:
         model: The trained model, on the device of `data`.
         chain: The chain's config, with a number of chains.
         data: The data and the classifier to compare with.
-        references: The Gaussians of real images to compare with, of half as many images as there
-            are chains; None fits them.
-        metrics: Metrics of your own, of up to 2,000 chains of the second half and test images.
-        fitted_prior: The fitted prior of the chain (see `fit_prior`); None fits it if the config
-            names one.
+        references: Gaussians of half as many real images as there are chains; None fits them.
+        metrics: Metrics of your own, of up to 2,000 chains and test images.
+        fitted_prior: The chain's fitted prior; None fits one if the config names it.
 
     Returns:
         The metrics and pictures of every recorded step.
@@ -161,9 +158,7 @@ def evaluate(
     began = time.perf_counter()
     count = chain.num_chains // 2
     if fitted_prior is None:
-        fitted_prior = fit_prior(
-            model, chain, data.splits, binarize=data.binarize, device=data.device
-        )
+        fitted_prior = fit_prior(model, chain, data.splits, data.binarize, data.device)
     subject = EvaluatedChain(model, chain, data, fitted_prior)
     references = references or fit_references(data, count)
     width = data.classifier.top.in_features

@@ -1,6 +1,6 @@
 """diagnose(): the reconstruction, the posterior and the mixing; and the chain's path in a plane.
 
-Shapes: N images, S samples, T steps, K superchains, B chains, D latent dimension, C channels, H rows, W columns.
+Shapes: N images, S samples, T steps, B chains, D latent dimension, C channels, H rows, W columns.
 """
 
 import dataclasses
@@ -162,7 +162,7 @@ def _nested_rhats(subject: EvaluatedChain, z: Tensor) -> dict[int, float]:
     try:
         for record in run_chain(model, config, len(start), start, fitted_prior=fitted_prior):
             if record.step > 0:
-                codes = record.chain.z.unflatten(0, (superchains, chains))
+                codes = record.chain.z.reshape(superchains, chains, -1)
                 rhats[record.step] = _largest(nested_rhat(codes))
     except (ValueError, FloatingPointError):
         return rhats

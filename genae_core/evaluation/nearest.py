@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genae_core.config import register, require_positive_int
+from genae_core.config import from_json, register, require_positive_int, to_json
 from genae_core.config.home import home
 from genae_core.data.base import DataConfig, Split, Splits
 from genae_core.data.load import LoadOptions, load_splits
@@ -73,7 +73,7 @@ class NearestTraining:
         return "higher"
 
     def measure(self, generated: Tensor, real: Tensor, draw: Draw) -> float:
-        train = _read(self.data, self.shards).train
+        train = _read(to_json(self.data), self.shards).train
         both = torch.cat([generated[: self.images], real[: self.images]])
         distances = nearest_distance(both, train, self.data.binarize)
         count = len(generated[: self.images])
@@ -81,5 +81,6 @@ class NearestTraining:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(data: DataConfig, shards: str | None) -> Splits:
-    return load_splits(data, home(), LoadOptions(shards=shards))
+def _read(data: str, shards: str | None) -> Splits:
+    """The images of a dataset, whose config is JSON."""
+    return load_splits(from_json(data), home(), LoadOptions(shards=shards))

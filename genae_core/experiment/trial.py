@@ -129,9 +129,7 @@ def run_trial(
         half = (chain.num_chains or 0) // 2
         key = (chain.fitted_prior, chain.seed)
         if key not in priors:
-            priors[key] = fit_prior(
-                model, chain, splits, binarize=data.binarize, device=device
-            )
+            priors[key] = fit_prior(model, chain, splits, binarize=data.binarize, device=device)
         try:
             arguments = (data, references[half], experiment.metrics, priors[key])
             chains.append(evaluate(model, chain, *arguments))

@@ -40,7 +40,7 @@ def train_on_codes(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best, best_loss, waited = copy.deepcopy(net.state_dict()), math.inf, 0
     for _ in range(epochs):
-        for rows in draw.permutation(len(codes)).split(BATCH):
+        for rows in torch.split(draw.permutation(len(codes)), BATCH):
             with torch.enable_grad():
                 value = loss(codes[rows])
                 optimizer.zero_grad()
@@ -48,10 +48,10 @@ def train_on_codes(
             optimizer.step()
             schedule.step()
         with torch.no_grad():
-            value = float(loss(held_out))
+            score = float(loss(held_out))
         waited += 1
-        if value < best_loss:
-            best, best_loss, waited = copy.deepcopy(net.state_dict()), value, 0
+        if score < best_loss:
+            best, best_loss, waited = copy.deepcopy(net.state_dict()), score, 0
         if waited >= PATIENCE:
             break
     net.load_state_dict(best)

@@ -1,12 +1,12 @@
 """A normalizing flow in the leading principal components of the codes of a trained model.
 
-Sridhar & Srivastava, section 4.2, fit a flow to the codes of a finished autoencoder; this one stops
-when held-out codes no longer gain. Shapes: N codes, D latent dimension, P leading components.
+Sridhar & Srivastava, section 4.2, fit a flow to the codes of a finished autoencoder. Here the
+training ends when held-out codes no longer gain.
+Shapes: N codes, D latent dimension, P leading components.
 """
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from genae_core.config import register, require, require_finite, require_positive_int

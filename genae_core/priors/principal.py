@@ -40,11 +40,12 @@ class Frame(NamedTuple):
 
 def principal_frame(codes: Tensor) -> Frame:
     """The principal components of codes [N, D]."""
-    wide = codes.double()
-    variances, axes = torch.linalg.eigh((wide - wide.mean(0)).T.cov(correction=0))
+    centre = codes.double().mean(0)
+    offset = codes.double() - centre
+    variances, axes = torch.linalg.eigh(offset.T @ offset / len(codes))
     sd = variances.flip(0).clamp_min(0).sqrt()  # eigh has the smallest first
     sd = sd.clamp_min(max(SMALLEST_SD * float(sd[0]), 1e-12))
-    return Frame(wide.mean(0).float(), axes.flip(1).float(), sd.float())
+    return Frame(centre.float(), axes.flip(1).float(), sd.float())
 
 
 class Principal(nn.Module):

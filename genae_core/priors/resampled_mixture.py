@@ -108,8 +108,8 @@ class Resampled(nn.Module):
         # The largest of the logits plus Gumbel noise has the probabilities of the softmax.
         tiny = torch.finfo(logits.dtype).tiny
         gumbel = -(-draw.uniform(tuple(logits.shape)).clamp_min(tiny).log()).log()
-        chosen = (logits + gumbel).argmax(-1)
-        return z.gather(-2, chosen[..., None, None].expand(*chosen.shape, 1, z.shape[-1]))[..., 0, :]
+        chosen = (logits + gumbel).argmax(-1)[..., None, None]
+        return z.take_along_dim(chosen, -2)[..., 0, :]
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise TypeError("the density of resampled draws has no closed form")

@@ -59,9 +59,9 @@ from .robustness_table import ROBUSTNESS_GRID as ROBUSTNESS_GRID
 from .robustness_table import print_robustness as print_robustness
 from .robustness_table import robustness_experiment as robustness_experiment
 from .robustness_table import robustness_rows as robustness_rows
+from .sampler_findings import print_sampler_table as print_sampler_table
 from .sampler_table import SAMPLER_CURVES as SAMPLER_CURVES
 from .sampler_table import SAMPLER_MODELS as SAMPLER_MODELS
-from .sampler_table import print_sampler_table as print_sampler_table
 from .sampler_table import sampler_experiment as sampler_experiment
 from .sampler_table import sampler_rows as sampler_rows
 from .saturation_table import print_saturation_table as print_saturation_table

@@ -39,9 +39,7 @@ SAMPLERS: dict[SamplerName, SamplerSettings] = {
     "metropolis": SamplerSettings(Metropolis(), None, ("running",)),
     "annealed": SamplerSettings(Annealed(), None, ("batch",)),
     "selected": SamplerSettings(EncodeDecode(), SelectedMixture(), ("batch",)),
-    "selected_clean": SamplerSettings(
-        EncodeDecode(corrupt=False), SelectedMixture(), ("batch",)
-    ),
+    "selected_clean": SamplerSettings(EncodeDecode(corrupt=False), SelectedMixture(), ("batch",)),
     "resampled": SamplerSettings(EncodeDecode(corrupt=False), ResampledMixture(), ("batch",)),
     "fitted_flow": SamplerSettings(EncodeDecode(corrupt=False), FittedFlow(), ("batch",)),
 }

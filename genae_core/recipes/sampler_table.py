@@ -12,7 +12,6 @@ from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import SamplerName, StudyOptions
 from genae_core.recipes.study import study_experiment
 from genae_core.report.intervals import interval
-from genae_core.report.tables import align_columns, closing_lines
 from genae_core.tracking.mlflow_store import StoredRun
 
 SAMPLER_MODELS = ("vae-10", "dvae-10", "vae-200", "daae-200")
@@ -28,7 +27,6 @@ FROM_CODES: tuple[SamplerName, ...] = (
 )
 MANY_STEPS, FEW_STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20), (0, 1, 2, 3)
 SAMPLER_CURVES = ("fcd", "fcd_val", "precision", "recall", "nearest_training")
-GOAL = 0.35  # of the published chain's best FCD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +94,8 @@ def sampler_rows(runs: Sequence[StoredRun]) -> list[SamplerRow]:
         runs: The runs of the sweep, with SAMPLER_CURVES; those without a result are left out.
     """
     rows = []
-    for model, chains in _by_model(runs).items():
-        published = statistics.mean(run.scalars["fcd_best"] for run in _published(chains))
+    for model, chains in runs_by_model(runs).items():
+        published = statistics.mean(run.scalars["fcd_best"] for run in published_runs(chains))
         own = [
             _row(model, label, step, members, published)
             for label, members in chains.items()
@@ -107,7 +105,7 @@ def sampler_rows(runs: Sequence[StoredRun]) -> list[SamplerRow]:
     return rows
 
 
-def _by_model(runs: Sequence[StoredRun]) -> dict[str, dict[str, list[StoredRun]]]:
+def runs_by_model(runs: Sequence[StoredRun]) -> dict[str, dict[str, list[StoredRun]]]:
     """The finished runs by model and chain, in the order of the seeds, the published chain first.
 
     A model whose published chain has no result is left out.
@@ -117,10 +115,10 @@ def _by_model(runs: Sequence[StoredRun]) -> dict[str, dict[str, list[StoredRun]]
         if run.status == "FINISHED":
             model = json.loads(run.tags["cell"])["model"]
             groups[model].setdefault(run.tags["chain"], []).append(run)
-    return {model.upper(): chains for model, chains in groups.items() if _published(chains)}
+    return {model.upper(): chains for model, chains in groups.items() if published_runs(chains)}
 
 
-def _published(chains: Mapping[str, list[StoredRun]]) -> list[StoredRun]:
+def published_runs(chains: Mapping[str, list[StoredRun]]) -> list[StoredRun]:
     """The runs of the published chain."""
     return chains.get("encode decode, batch BN", [])
 
@@ -130,8 +128,10 @@ def _row(
 ) -> SamplerRow:
     """The row of a sampler at a step."""
     fcd, low, high = interval([run.chain["fcd"][step] for run in runs])
-    means = {name: statistics.mean(run.chain[name][step] for run in runs) for name in SAMPLER_CURVES}
-    calls = statistics.mean(_calls(run, step) for run in runs)
+    means = {
+        name: statistics.mean(run.chain[name][step] for run in runs) for name in SAMPLER_CURVES
+    }
+    calls = statistics.mean(calls_until(run, step) for run in runs)
     return SamplerRow(
         model=model,
         sampler=label,
@@ -149,99 +149,11 @@ def _row(
     )
 
 
-def _calls(run: StoredRun, step: int) -> float:
+def calls_until(run: StoredRun, step: int) -> float:
+    """The calls of the decoder and the encoder for a sample after a step."""
     return run.scalars["calls_start"] + step * run.scalars["calls_step"]
 
 
 def _is_on_front(row: SamplerRow, rows: Sequence[SamplerRow]) -> bool:
     """Whether no row has a lower FCD with no more calls."""
     return not any(other.calls <= row.calls and other.fcd < row.fcd for other in rows)
-
-
-def print_sampler_table(rows: Sequence[SamplerRow], runs: Sequence[StoredRun]) -> None:
-    """Print the best step of each sampler and the rows on the front, and whether the goal is met.
-
-    Args:
-        rows: The rows of `sampler_rows`.
-        runs: The runs of the sweep.
-    """
-    head = ["model", "sampler", "step", "calls", "FCD", "95 % interval", "/ published"]
-    table = [[*head, "precision", "recall", "nearest", "front"]]
-    for row in rows:
-        own = [other for other in rows if _chain(other) == _chain(row)]
-        if row.front or row == min(own, key=lambda other: other.fcd_val):
-            table.append(
-                [
-                    row.model,
-                    row.sampler.removesuffix(", batch BN"),
-                    str(row.step),
-                    f"{row.calls:g}",
-                    f"{row.fcd:.1f}",
-                    "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}",
-                    f"{row.ratio:.2f}",
-                    f"{row.precision:.3f}",
-                    f"{row.recall:.3f}",
-                    f"{row.nearest:.2f}",
-                    "*" if row.front else "",
-                ]
-            )
-    print(f"\n{align_columns(table)}")
-    print("calls: of the decoder and the encoder for a sample; *: no lower FCD with as few calls")
-    print("nearest: distance to the nearest training image, 1 for real images, 0 for a copy\n")
-    for model, chains in _by_model(runs).items():
-        print(_describe(model, chains))
-    for line in closing_lines(run for run in runs if run.status == "FINISHED"):
-        print(line)
-
-
-def _chain(row: SamplerRow) -> tuple[str, str]:
-    return row.model, row.sampler
-
-
-def _describe(model: str, chains: Mapping[str, list[StoredRun]]) -> str:
-    """The best sampler with no more calls than the published chain at its best step.
-
-    Both steps are chosen on validation, that of the published chain for each seed.
-    """
-    published = _published(chains)
-    best = [int(run.scalars["fcd_best_step"]) for run in published]
-    most = statistics.mean(_calls(run, step) for run, step in zip(published, best, strict=True))
-    candidates = {
-        (label, step): statistics.mean(run.chain["fcd_val"][step] for run in runs)
-        for label, runs in chains.items()
-        for step in runs[0].chain["fcd"]
-        if runs is not published and len(runs) == len(published) and _calls(runs[0], step) <= most
-    }
-    start = f"{model}: the published chain has {_mean_fcd(published, best):.1f} after {most:g} calls"
-    if not candidates:
-        return f"{start}, and no other sampler needs so few."
-    label, step = min(candidates, key=lambda key: candidates[key])
-    runs = chains[label]
-    fcd = _mean_fcd(runs, [step] * len(runs))
-    ratio = fcd / _mean_fcd(published, best)
-    changes = {
-        name: interval(
-            [
-                run.chain[name][step] - other.chain[name][at]
-                for run, other, at in zip(runs, published, best, strict=True)
-            ]
-        )
-        for name in ("precision", "recall")
-    }
-    worse = [name for name, (mean, _, high) in changes.items() if (mean if high is None else high) < 0]
-    words = "; ".join(f"{name} {_signed(*change)}" for name, change in changes.items())
-    verdict = "met" if ratio <= GOAL and not worse else "not met"
-    return (
-        f"{start}; {label.removesuffix(', batch BN')} after {step} steps and "
-        f"{_calls(runs[0], step):g} calls {fcd:.1f}, {ratio:.2f} of it; {words}. The goal of "
-        f"{GOAL:g} with neither worse is {verdict}."
-    )
-
-
-def _mean_fcd(runs: Sequence[StoredRun], steps: Sequence[int]) -> float:
-    return statistics.mean(run.chain["fcd"][k] for run, k in zip(runs, steps, strict=True))
-
-
-def _signed(mean: float, low: float | None, high: float | None) -> str:
-    """A change with its interval over the seeds."""
-    return f"{mean:+.3f}" if low is None else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"

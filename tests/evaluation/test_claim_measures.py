@@ -24,6 +24,7 @@ from genae_core.evaluation.claim_measures import (
 )
 from genae_core.evaluation.comparison import EvaluatedChain
 from genae_core.evaluation.nearest import NearestTraining, nearest_distance
+from genae_core.evaluation.own_metrics import read_real_pair
 from genae_core.evaluation.references import ReferenceData
 from genae_core.models.vae import VAEConfig
 from genae_core.models.wrapped import wrap
@@ -131,6 +132,19 @@ def test_the_nearest_image_is_looked_for_in_all_blocks(monkeypatch: pytest.Monke
     x = torch.tensor([[0.2, 0.2], [0.9, 1.0], [0.2, 0.5]]).reshape(-1, 1, 1, 2)
     nearest = nearest_distance(x, one.data.splits.train, one.data.binarize)
     assert nearest.tolist() == pytest.approx([0, 0.1, 0.3], abs=1e-5)
+
+
+def test_samples_that_copy_are_at_distance_0_and_new_images_at_1() -> None:
+    data, splits = tiny.experiment().data, tiny.splits()
+    metric = NearestTraining(data=data, images=50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genae_core.evaluation.nearest._read", lambda *_: splits)
+        train, test = read_real_pair(splits, 60, data.binarize, "cpu")
+        assert metric.measure(train, test, Draw(0)) == pytest.approx(0, abs=0.01)
+        assert metric.measure(test, test, Draw(0)) == pytest.approx(1)
+        assert metric.measure(1 - test, test, Draw(0)) > 1
+    with pytest.raises(ValueError, match="images must be a whole number"):
+        NearestTraining(data=data, images=0)
 
 
 def test_a_model_that_copies_is_as_near_as_its_training_images() -> None:

@@ -46,7 +46,7 @@ def test_a_dimension_that_never_moves_has_no_r_hat() -> None:
 
 @pytest.mark.parametrize("memory", [0.9, 0.6, 0.0])
 def test_the_nested_r_hat_says_how_much_of_the_start_is_left(memory: float) -> None:
-    """z = memory z0 + sqrt(1 - memory^2) eps: sqrt(1 + 1/M + memory^2 var(z0) / (1 - memory^2))."""
+    """sqrt(1 + 1/M + m^2 var(z0) / (1 - m^2)) for z = m z0 + sqrt(1 - m^2) eps."""
     starts, chains = 200, 100
     z0 = Draw(0).normal((starts, 1, 1))
     eps = Draw(1).normal((starts, chains, 1))

@@ -77,6 +77,13 @@ def test_codes_that_do_not_fill_their_space_have_a_finite_density() -> None:
         assert float(fitted.sample(Draw(0), (500,))[:, 2:].abs().max()) < 0.05
 
 
+def test_codes_of_one_dimension() -> None:
+    codes = 3 + 2 * Draw(0).normal((2_000, 1))
+    fitted = SelectedMixture(first=1, most=1).fit(codes, Draw(0))
+    exact = torch.from_numpy(stats.norm(3, 2).logpdf(codes[:, 0].numpy()))
+    assert float((fitted.log_prob(codes) - exact).mean().abs()) < 0.01
+
+
 def test_the_frame_has_the_widest_axes_first() -> None:
     frame = principal_frame(gaussian(20_000))
     torch.testing.assert_close(frame.sd, SD, rtol=5 / math.sqrt(2 * 20_000), atol=0)
