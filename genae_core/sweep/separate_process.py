@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import psutil
+from threadpoolctl import ThreadpoolController
 
 from genae_core.config.console import flush_output
 from genae_core.config.stop_signals import StopSignals
@@ -30,6 +31,7 @@ EXIT_S = 10.0  # the time in which Ray may stop its processes after the work has
 KILLED_S = 3.0  # the time in which the system removes killed processes
 POLL_S = 0.1
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+OMP_PAUSE_HARD = 2  # of OpenMP 5.0
 
 # Called with facts by name, as JSON values, which outlive the process that calls it.
 Tell = Callable[..., None]
@@ -80,6 +82,7 @@ def run_apart(
     """
     flush_output()
     signals.note_only()
+    end_openmp_threads()
     reader, writer = os.pipe()
     begin, guarded = os.pipe()
     parent, child = os.getpid(), os.fork()
@@ -125,6 +128,18 @@ def describe(error: BaseException) -> str:
         return type(error).__name__
     traced = any(line.lstrip().startswith(("Traceback ", 'File "')) for line in lines)
     return f"{type(error).__name__}: {lines[-1 if traced else 0].strip()}"
+
+
+def end_openmp_threads() -> None:
+    """End the threads with which torch has computed in this process; they start anew when needed.
+
+    A forked process has none of them. GNU's OpenMP does not notice that, and the first product in
+    it would wait for them for ever.
+    """
+    for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
+        pause = getattr(library.dynlib, "omp_pause_resource_all", None)  # since OpenMP 5.0
+        if pause is not None:
+            pause(OMP_PAUSE_HARD)
 
 
 def _die_with(parent: int) -> None:

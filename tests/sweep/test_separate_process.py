@@ -178,3 +178,32 @@ def test_an_error_is_described_in_one_line() -> None:
     assert describe(AssertionError()) == "AssertionError"
     traced = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: no\n'
     assert describe(RuntimeError(traced)) == "RuntimeError: ValueError: no"
+
+
+def test_the_work_may_compute_after_its_parent_has() -> None:
+    """As in a script that tries a model before it launches its sweep: GNU's OpenMP would wait for
+    the parent's threads."""
+    script = """
+import json
+import torch
+from genae_core.config.stop_signals import StopSignals
+from genae_core.sweep.separate_process import run_apart
+
+torch.set_num_threads(2)
+layer = torch.nn.BatchNorm2d(8)
+images = torch.ones(64, 8, 32, 32).contiguous(memory_format=torch.channels_last)
+
+def compute():
+    return float(layer(images).sum())
+
+before = compute()
+with StopSignals() as signals:
+    ending = run_apart(lambda tell: tell(sum=compute()), lambda: None, signals)
+print(json.dumps([before, ending.facts, ending.why, compute()]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    before, facts, why, after = json.loads(done.stdout)
+    assert why is None
+    assert before == facts["sum"] == after == pytest.approx(0, abs=1e-2)
