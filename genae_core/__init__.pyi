@@ -71,6 +71,7 @@ from .samplers.interpolation import interpolate as interpolate
 from .samplers.langevin import Langevin as Langevin
 from .samplers.loop import run_chain as run_chain
 from .samplers.metropolis import Metropolis as Metropolis
+from .samplers.metropolis_codes import MetropolisCodes as MetropolisCodes
 from .samplers.reconstruction import Reconstruction as Reconstruction
 from .sweep.launcher import launch as launch
 from .sweep.options import LaunchOptions as LaunchOptions

@@ -16,6 +16,8 @@ More samplers run if --samplers names them:
   annealed       the chain from the prior with noise that falls to zero in five steps
   selected       like refined, with as many Gaussians as held-out codes choose
   selected_clean the same without the corruption
+  selected_metropolis  the encode/decode step from that mixture, accepted or rejected so that the
+                 mixture stays the distribution of z; a control like metropolis
   resampled      from that mixture, resampled by a classifier of codes; without corruption
   fitted_flow    from a flow that is fitted to the codes; without corruption
 

@@ -280,7 +280,8 @@ def sampler_table(options: Options) -> int:
         recipes.print_sampler_table(rows, runs)
         save_rows(rows, options)
 
-    return sweep.launch("paper_tables", {"model": recipes.SAMPLER_MODELS}, cell, study, on_end)
+    models = recipes.SAMPLER_MODELS[:2] if options.smoke else recipes.SAMPLER_MODELS
+    return sweep.launch("paper_tables", {"model": models}, cell, study, on_end)
 
 
 def mnist_table(options: Options) -> int:

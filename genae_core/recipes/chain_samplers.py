@@ -19,6 +19,7 @@ from genae_core.samplers.config import ChainConfig, FittedPriorConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.samplers.langevin import Langevin
 from genae_core.samplers.metropolis import Metropolis
+from genae_core.samplers.metropolis_codes import MetropolisCodes
 from genae_core.sweep.runs import chain_label
 
 
@@ -40,6 +41,7 @@ SAMPLERS: dict[SamplerName, SamplerSettings] = {
     "annealed": SamplerSettings(Annealed(), None, ("batch",)),
     "selected": SamplerSettings(EncodeDecode(), SelectedMixture(), ("batch",)),
     "selected_clean": SamplerSettings(EncodeDecode(corrupt=False), SelectedMixture(), ("batch",)),
+    "selected_metropolis": SamplerSettings(MetropolisCodes(), SelectedMixture(), ("running",)),
     "resampled": SamplerSettings(EncodeDecode(corrupt=False), ResampledMixture(), ("batch",)),
     "fitted_flow": SamplerSettings(EncodeDecode(corrupt=False), FittedFlow(), ("batch",)),
 }

@@ -24,7 +24,13 @@ else:
 Dataset = Literal["digits", FileDataset]
 UsualSampler = Literal["encode_decode", "clean", "sample", "refined", "langevin", "metropolis"]
 SamplerName = Literal[
-    UsualSampler, "annealed", "selected", "selected_clean", "resampled", "fitted_flow"
+    UsualSampler,
+    "annealed",
+    "selected",
+    "selected_clean",
+    "selected_metropolis",
+    "resampled",
+    "fitted_flow",
 ]
 Figure = Literal[
     "gaussian_aae",

@@ -13,4 +13,5 @@ from .langevin import Langevin as Langevin
 from .loop import ChainRecord as ChainRecord
 from .loop import run_chain as run_chain
 from .metropolis import Metropolis as Metropolis
+from .metropolis_codes import MetropolisCodes as MetropolisCodes
 from .reconstruction import Reconstruction as Reconstruction

@@ -5,7 +5,7 @@ The test makes the model's own joint distribution stationary.
 Shapes: B chains, D latent dimension.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,16 +91,21 @@ class Metropolis:
         return next_chain._replace(accepted=fraction)
 
 
-def check_densities(model: Sampleable, chain: Chain) -> None:
-    """Raise ValueError unless the encoder, the decoder and the prior have densities."""
+def check_densities(
+    model: Sampleable, chain: Chain, needed: Sequence[str] = ("encoder", "decoder", "prior")
+) -> None:
+    """Raise ValueError unless the encoder, the decoder and the prior have densities.
+
+    needed: those of the three that must have one.
+    """
     parts: dict[str, Callable[[], Tensor]] = {
         "encoder": lambda: model.encode(chain.x).log_prob(chain.z),
         "decoder": lambda: model.decode(chain.z).log_prob(chain.x),
         "prior": lambda: model.latent_prior().log_prob(chain.z),
     }
-    for name, density in parts.items():
+    for name in needed:
         try:
-            density()
+            parts[name]()
         except TypeError as error:
             raise ValueError(
                 f"Metropolis needs a density of the {name}, which has none: {error}"

@@ -119,3 +119,22 @@ def _experiment_id(home: Path, name: str) -> str:
     experiment = client_of(home).get_experiment_by_name(name)
     assert experiment is not None
     return str(experiment.experiment_id)
+
+
+def test_the_table_of_samplers_has_a_row_for_each_sampler_and_step(home: Path) -> None:
+    flags = ("--table", "samplers", "--dataset", "digits", "--smoke", "--seeds", "1")
+    rows_file = home / "samplers.json"
+    done = run(
+        home, "paper_tables.py", *flags, "--name", "pareto", "--json", str(rows_file), *ONE[:2]
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(rows_file.read_text())
+    # From the prior 9 steps, from the codes 4: 1 and 4 samplers of the VAE, 3 and 5 of the DVAE.
+    assert len(rows) == (9 + 4 * 4) + (3 * 9 + 5 * 4)
+    starts = [row for row in rows if row["step"] == 0]
+    assert all(row["calls"] == 1 for row in starts)
+    assert all(row["calls"] == 1 + 2 * row["step"] for row in rows)
+    assert all(0 < row["nearest"] < 3 for row in rows)
+    for model in ("VAE-10", "DVAE-10"):
+        assert f"{model}: the published chain has" in done.stdout
+        assert any(row["front"] for row in rows if row["model"] == model)
