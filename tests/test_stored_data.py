@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import scripts
+from contracts.pages import data_of
 from contracts.scripts import environment
 from report.test_model_card import metadata_of
 from stored import make
@@ -349,8 +350,7 @@ def test_a_home_that_was_moved_is_used_after_its_new_place_is_entered(
 def test_a_page_of_stored_sweeps_is_built(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     job(EXPLORER, sweep=("finished", "chains"), out=out)
-    data = r'<script type="application/json" id="data">(.*?)</script>'
-    page = json.loads(re.findall(data, out.read_text())[0])
+    page = data_of(out.read_text())
     runs = {run["id"]: run for run in page["runs"]}
     assert runs.keys() == {id_of(key) for key in FINISHED} and page["withoutResult"] == []
     counts = page["pictureCounts"]

@@ -39,8 +39,12 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 PLAY_MS = 2000
 # The first and the last part of the page that a step of the slider changes.
 PLACES = ("#charts", "#matrix")
-OPENED = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(
-    () => done(performance.now() / 1000))))"""
+OPENED = """() => new Promise((done) => {
+    const look = () => document.querySelector("#charts svg")
+        ? requestAnimationFrame(() => done(performance.now() / 1000))
+        : requestAnimationFrame(look);
+    look();
+})"""
 PLAYED = """async ([place, ms]) => {
     document.querySelector(place).scrollIntoView();
     const range = document.getElementById("step"), last = Number(range.max);

@@ -10,23 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts.pages import data_of
 from exploring import HOSTILE, RECORD, Store, build
 from PIL import Image
 
 from genae_core.commands import explorer as builder
 from genae_core.report.explorer import embedding, gather, summaries
 from genae_core.report.explorer.artifacts import Artifact
-from genae_core.report.explorer.page import RESERVED_BYTES, assemble, script_json
+from genae_core.report.explorer.page import RESERVED_BYTES, assemble, script_data
 from genae_core.report.intervals import interval
 
 pytestmark = pytest.mark.slow
-
-
-def data_of(page: Path) -> Any:
-    """The data as a browser finds it: the text of the first script, up to its first end."""
-    match = re.search(r'<script type="application/json" id="data">(.*?)</script', page.read_text())
-    assert match
-    return json.loads(match[1])
 
 
 class Tags(html.parser.HTMLParser):
@@ -42,7 +36,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def test_the_page_holds_what_the_runs_logged(store: Store, explorer: Path) -> None:
-    data = data_of(explorer)
+    data = data_of(explorer.read_text())
     assert len(data["settings"]) == 6 and len(data["runs"]) == 12
     curves = {curve.run_id: curve for curve in store.tracker.read_runs("small", ("fcd", "kid"))}
     for run in data["runs"]:
@@ -62,15 +56,16 @@ def test_hostile_names_stay_text(explorer: Path) -> None:
     page = explorer.read_text()
     assert HOSTILE not in page
     assert Tags(page).names.count("script") == 3
-    names = {run["name"]: run for run in data_of(explorer)["withoutResult"]}
+    names = {run["name"]: run for run in data_of(explorer.read_text())["withoutResult"]}
     assert HOSTILE in names[HOSTILE]["reason"]
 
 
 def test_marks_inside_the_data_are_not_replaced() -> None:
-    page = assemble("{{DATA}}<b>", script_json("{{SCRIPT}}</script>"), "")
+    page = assemble("{{DATA}}<b>", script_data("{{SCRIPT}}</script>"), "{{STYLE}}")
     assert page.count('"use strict"') == 1
     assert "<title>{{DATA}}&lt;b&gt;</title>" in page
-    assert '"{{SCRIPT}}\\u003c/script>"' in page
+    assert data_of(page) == "{{SCRIPT}}</script>"
+    assert '<script type="text/plain" id="pictures">{{STYLE}}</script>' in page
 
 
 def test_the_policy_allows_only_the_pages_own_script(explorer: Path) -> None:
@@ -82,7 +77,7 @@ def test_the_policy_allows_only_the_pages_own_script(explorer: Path) -> None:
 
 
 def test_runs_without_a_result_are_listed(explorer: Path) -> None:
-    others = {run["name"]: run for run in data_of(explorer)["withoutResult"]}
+    others = {run["name"]: run for run in data_of(explorer.read_text())["withoutResult"]}
     assert others["AAE-2 running"]["status"] == "RUNNING"
     assert others["AAE-2 empty"]["reason"] == "it has no curve.json"
     assert others[HOSTILE]["status"] == "FAILED"
@@ -135,7 +130,7 @@ def test_a_small_file_leaves_pictures_out_and_says_so(
     )
     assert builder.main(options) == 0
     assert out.stat().st_size <= most
-    data = data_of(out)
+    data = data_of(out.read_text())
     assert 0 < data["pictureCounts"]["embedded"] < data["pictureCounts"]["candidates"]
     # The samples of the median seed are kept.
     for setting in data["settings"]:

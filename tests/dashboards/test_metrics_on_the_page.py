@@ -7,7 +7,7 @@ import pytest
 
 from genae_core.report.explorer.data import page_data
 from genae_core.report.explorer.gather import FinishedRun
-from genae_core.report.explorer.page import assemble, script_json
+from genae_core.report.explorer.page import assemble, script_data
 from genae_core.report.explorer.summaries import summarise
 from genae_core.tracking.mlflow_store import StoredRun
 from genae_core.tracking.own_metrics import own_metrics_tag
@@ -48,7 +48,7 @@ def test_a_metric_is_chosen_like_the_others(browser: Any, tmp_path: Path) -> Non
     data |= {"sweeps": ["s"], "pictures": [{}, {}]}
     data["pictureCounts"] = {"embedded": 0, "candidates": 0, "all": 0, "broken": 0}
     path = tmp_path / "page.html"
-    path.write_text(assemble("s", script_json(data), ""))
+    path.write_text(assemble("s", script_data(data), ""))
     with browser.new_context() as context:
         page, wrong = context.new_page(), list[str]()
         page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -1,12 +1,11 @@
 """The page in a real browser: what moves together, what a link holds, and that nothing leaves."""
 
 import csv
-import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts.pages import data_of, with_data
 from exploring import HOSTILE, RECORD, Seen
 
 pytestmark = pytest.mark.slow
@@ -54,10 +53,8 @@ def test_the_numbers_are_those_of_the_data(seen: Seen) -> None:
     page = seen.page
     page.goto(page.url.split("#")[0] + "#step=3&metric=kid&norm=all")
     told = page.locator("#charts .dot title").all_text_contents()
-    wanted = page.evaluate(
-        """() => JSON.parse(document.getElementById("data").textContent).settings
-            .flatMap((s) => s.bands.kid.map((band) => band[3]))"""
-    )
+    settings = data_of(page.content())["settings"]
+    wanted = [band[3] for setting in settings for band in setting["bands"]["kid"]]
     assert len(told) == len(wanted) == 6 * len(RECORD)
     assert all(text.endswith(f"n = {n}") for text, n in zip(told, wanted, strict=True))
     assert words(page, "#chart-title") == "KID against the MCMC step"
@@ -123,15 +120,11 @@ def test_a_pinned_setting_may_lack_the_chosen_seed(
 ) -> None:
     """As where one trial failed."""
 
-    def without(block: re.Match[str]) -> str:
-        data = json.loads(block[2])
-        runs = data["settings"][0]["runs"]
-        runs[:] = [number for number in runs if data["runs"][number]["seed"] == "0"]
-        return block[1] + json.dumps(data).replace("<", "\\u003c") + block[3]
-
     text = explorer.read_text()
-    block = r'(<script type="application/json" id="data">)(.*?)(</script>)'
-    (tmp_path / "page.html").write_text(re.sub(block, without, text, flags=re.DOTALL))
+    data = data_of(text)
+    runs = data["settings"][0]["runs"]
+    runs[:] = [number for number in runs if data["runs"][number]["seed"] == "0"]
+    (tmp_path / "page.html").write_text(with_data(text, data))
     with browser.new_context() as context:
         page, wrong = context.new_page(), list[str]()
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -268,7 +261,7 @@ def test_the_first_screen_shows_findings_curves_and_samples(seen: Seen) -> None:
     for name in ("#findings p", "#charts svg"):
         end = page.locator(name).first.evaluate("n => n.getBoundingClientRect().bottom")
         assert end <= 720, name
-    data = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+    data = data_of(page.content())
     findings = data["scales"][0]["findings"]
     shown = page.locator("#findings > p").all_text_contents()
     folded = page.locator("#more-findings p").all_text_contents()

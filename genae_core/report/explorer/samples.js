@@ -2,11 +2,7 @@
 
 const pictures = byId("pictures").textContent;
 const addresses = new Map();
-function bytes({ from, to }) {
-  const binary = atob(pictures.slice(from, to)), content = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i += 1) content[i] = binary.charCodeAt(i);
-  return content;
-}
+const bytes = ({ from, to }) => bytesOf(pictures.slice(from, to));
 // The address of a picture inside this page. It is made when the picture is first shown.
 function address(picture) {
   if (!addresses.has(picture.from)) {

@@ -1,7 +1,17 @@
 // The data, the choices, and the address that holds the choices.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
+// The bytes of a text in base64.
+function bytesOf(text) {
+  const binary = atob(text), bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+if (!("DecompressionStream" in window)) {
+  byId("notice").textContent = "This page needs a newer browser, from 2023 or later.";
+}
+const compressed = new Blob([bytesOf(byId("data").textContent)]);
+const data = await new Response(compressed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
 
 // An element with attributes and children. A string child becomes text, never markup.
 function el(name, attributes = {}, ...children) {
