@@ -33,6 +33,9 @@ from genae_core.samplers.loop import run_chain
 NUM_CODES, NUM_CHAINS = 300, 150  # points in the picture of the latent space
 POSTERIOR_SAMPLES = 10  # samples of q(z|x) for each image, to estimate its standard deviation
 MIXED = 100  # most chains whose mixing is measured
+# With fewer steps the autocorrelation of half a chain cannot be seen, and the estimate of the
+# effective sample size is at its upper bound.
+FEWEST_FOR_ESS = 10
 SUPERCHAINS = 10  # starts of the chains of the nested R-hat, which share a sub-batch
 
 
@@ -63,9 +66,10 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
     The codes z ~ q(z) have a standard deviation below 1 if they do not fill N(0, I), which
     Creswell et al. 2017, section 5, observe for AAEs. The mixing is measured on one sub-batch, up
     to the last recorded step. At step k the curve "rhat" is the largest split R-hat of a latent
-    dimension over the steps 0, ..., k, and "ess_per_call" the smallest effective sample size of
-    these steps for each call of the decoder or the encoder. "rhat_nested" is the largest nested
-    R-hat at step k itself, of another sub-batch whose chains share ten starts.
+    dimension over the steps 0, ..., k. "ess_per_call" is the smallest effective sample size of
+    these steps, divided by their calls of the decoder and the encoder; it needs ten steps.
+    "rhat_nested" is the largest nested R-hat at step k itself, of another sub-batch whose chains
+    share ten starts.
 
     Args:
         subject: The model and the chain.
@@ -120,12 +124,13 @@ def _diagnose_mixing(subject: EvaluatedChain, calls: Calls) -> Diagnosis:
     nested = _nested_rhats(subject, trace.z[0])
     rhat = [_largest(mixing[k].rhat) if k in mixing else math.nan for k in record]
     ess = [-_largest(-mixing[k].ess) if k in mixing else math.nan for k in record]
-    chains = trace.z.shape[1]
+    made = [trace.z.shape[1] * calls.until(k) for k in record]
     curves = {
         "rhat": rhat,
         "rhat_nested": [nested.get(k, math.nan) for k in record],
         "ess_per_call": [
-            size / (chains * calls.until(k)) for k, size in zip(record, ess, strict=True)
+            size / count if k + 1 >= FEWEST_FOR_ESS else math.nan
+            for k, size, count in zip(record, ess, made, strict=True)
         ],
     }
     final = mixing[record[-1]]

@@ -1,5 +1,6 @@
 """The printed table of samplers at equal cost, and whether one meets the goal for each model."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,7 @@ from genae_core.report.intervals import Interval, interval
 from genae_core.report.tables import align_columns, closing_lines
 from genae_core.tracking.mlflow_store import StoredRun
 
+NORMAL_95 = 1.96  # standard errors in half of a 95 % interval
 GOAL = 0.35  # of the published chain's best FCD
 SUFFIX = ", batch BN"  # of the labels of all chains in the table
 
@@ -115,17 +117,30 @@ def _change(
     published: Sequence[StoredRun],
     best: Sequence[int],
 ) -> Interval:
-    """The paired change of a metric from the published chain at its best steps."""
-    triples = zip(runs, published, best, strict=True)
-    return interval([run.chain[name][step] - other.chain[name][at] for run, other, at in triples])
+    """The paired change of a metric from the published chain at its best steps.
+
+    The interval is that over the seeds. With one seed, it is that over the samples, from the
+    standard errors of both values.
+    """
+    triples = list(zip(runs, published, best, strict=True))
+    values = [run.chain[name][step] - other.chain[name][at] for run, other, at in triples]
+    change = interval(values)
+    if len(triples) > 1:
+        return change
+    ((run, other, at),) = triples
+    errors = [
+        one.chain.get(f"{name}_se", {}).get(k, math.nan) for one, k in ((run, step), (other, at))
+    ]
+    half = NORMAL_95 * math.hypot(*errors)
+    return change if math.isnan(half) else (change[0], change[0] - half, change[0] + half)
 
 
 def _is_worse(change: Interval) -> bool:
-    """Whether the whole interval of a change is below 0; with one seed, the change itself."""
+    """Whether the whole interval of a change is below 0; without one, the change itself."""
     mean, _, high = change
     return (mean if high is None else high) < 0
 
 
 def _signed(mean: float, low: float | None, high: float | None) -> str:
-    """A change with its interval over the seeds."""
+    """A change with its interval."""
     return f"{mean:+.3f}" if low is None else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -26,7 +26,8 @@ FROM_CODES: tuple[SamplerName, ...] = (
     "fitted_flow",
 )
 MANY_STEPS, FEW_STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20), (0, 1, 2, 3)
-SAMPLER_CURVES = ("fcd", "fcd_val", "precision", "recall", "nearest_training")
+MEANS = ("fcd_val", "precision", "recall", "nearest_training")
+SAMPLER_CURVES = ("fcd", *MEANS, "precision_se", "recall_se")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +129,7 @@ def _row(
 ) -> SamplerRow:
     """The row of a sampler at a step."""
     fcd, low, high = interval([run.chain["fcd"][step] for run in runs])
-    means = {
-        name: statistics.mean(run.chain[name][step] for run in runs) for name in SAMPLER_CURVES
-    }
+    means = {name: statistics.mean(run.chain[name][step] for run in runs) for name in MEANS}
     calls = statistics.mean(calls_until(run, step) for run in runs)
     return SamplerRow(
         model=model,

@@ -63,6 +63,22 @@ def test_the_words_weigh_precision_and_recall(
     assert "precision +0.200 (+0.200 to +0.200)" in said and said.endswith(f"{verdict}.")
 
 
+@pytest.mark.parametrize(("recall", "verdict"), [(0.79, "is met"), (0.70, "is not met")])
+def test_one_seed_has_the_interval_of_its_samples(
+    recall: float, verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1.96 sqrt(2) 0.01 = 0.028."""
+    runs = [run for run in _runs(recall) if run.tags["seed"] == "0"]
+    for run in runs:
+        for name in ("precision_se", "recall_se"):
+            run.chain[name] = dict.fromkeys(run.chain["fcd"], 0.01)
+    print_sampler_table(sampler_rows(runs), runs)
+    said = next(line for line in capsys.readouterr().out.splitlines() if "published chain" in line)
+    change = recall - 0.8
+    assert f"recall {change:+.3f} ({change - 0.0277:+.3f} to {change + 0.0277:+.3f})" in said
+    assert said.endswith(f"{verdict}.")
+
+
 def test_every_model_runs_the_samplers_that_apply_to_it() -> None:
     study = StudyOptions(dataset="digits", seeds=(0,))
     labels = {
