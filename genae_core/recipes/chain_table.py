@@ -22,7 +22,7 @@ COLUMNS = (
     ("precision", "precision"),
     ("recall", "recall"),
     ("rhat", "R-hat"),
-    ("rhat_nested", "nested"),
+    ("rhat_nested", "nested R-hat"),
     ("ess_per_call", "ESS/call"),
     ("z_posterior_w2", "z to q(z)"),
     ("accepted", "accepted"),

@@ -18,6 +18,7 @@ from genae_core.evaluation.diagnostics import (
 )
 from genae_core.evaluation.references import ReferenceData
 from genae_core.samplers.ancestral import Ancestral
+from genae_core.samplers.base import Chain
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.testing import tiny
@@ -91,3 +92,18 @@ def test_few_steps_have_a_nested_r_hat_only_together_with_the_others() -> None:
     diagnosis = _diagnosis(EncodeDecode(), (0, 1, 2))
     assert diagnosis.curves == {}
     assert (diagnosis.scalars["calls_start"], diagnosis.scalars["calls_step"]) == (1, 2)
+
+
+class OnlyFromThePrior(EncodeDecode):
+    """A sampler that cannot start from codes."""
+
+    def init(self, model: Any, start: Any, draw: Draw) -> Chain:  # noqa: ANN401
+        if not isinstance(start, int):
+            raise ValueError("start must be a number")
+        return super().init(model, start, draw)
+
+
+def test_a_sampler_that_cannot_start_from_codes_has_no_nested_r_hat() -> None:
+    diagnosis = _diagnosis(OnlyFromThePrior(), (0, 1, 3))
+    assert all(math.isnan(value) for value in diagnosis.curves["rhat_nested"])
+    assert math.isfinite(diagnosis.curves["rhat"][-1])
