@@ -18,7 +18,9 @@ from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.samplers.config import ChainConfig
 from genae_core.training.batches import Batches
 from genae_core.training.checkpoint import build_model
+from genae_core.training.config import TrainingConfig
 from genae_core.training.loop import Callbacks, fit
+from genae_core.training.processes import NO_EXAMPLES
 from genae_core.training.session import Progress, TrainingResult
 from genae_core.training.snapshots import SnapshotStore
 from genae_core.training.stacked import Replica
@@ -73,6 +75,30 @@ def replica_of(
         on_epoch(model, progress)
 
     return Replica(model, model.stages(), examples, draw, Callbacks(watch, snapshots))
+
+
+def prepare_assistance(
+    experiment: Experiment, device: torch.device | str = "cpu"
+) -> Callable[[], None]:
+    """Prepare to take part in the training of an experiment that another process leads.
+
+    The leading process calls `run_trial`, and has the images and the snapshots.
+
+    Args:
+        experiment: The experiment, resolved.
+        device: The device of this process.
+
+    Returns:
+        The function that takes part, in a block of `data_parallel`.
+    """
+    training = experiment.training
+    assert training is not None
+    model, draw = _build(experiment, device)
+    return lambda: _assist(model, training, draw)
+
+
+def _assist(model: GenerativeModel, training: TrainingConfig, draw: Draw) -> None:
+    fit(model, model.stages(), NO_EXAMPLES, training, draw)
 
 
 def _build(experiment: Experiment, device: torch.device | str) -> tuple[GenerativeModel, Draw]:

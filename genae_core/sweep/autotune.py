@@ -110,12 +110,13 @@ def choose_compute(folder: Path, sweep: Sweep, splits: Splits, options: LaunchOp
     gpu = options.gpus > 0
     # What this process's CPU can do says nothing about a GPU, or about a cluster's other nodes.
     bf16 = gpu or options.joins or has_bf16()
-    cell, graphs = _largest(sweep, splits), gpu and options.cuda_graphs
+    cell = _largest(sweep, splits)
+    graphs = gpu and options.cuda_graphs and options.processes == 1
     ways = compute_choices(cell, options.precision, bf16=bf16, graphs=graphs)
     if len(ways) == 1:
         asked = options.precision != "auto"
         return Choice(ways[0], "as --precision says" if asked else "the only way here")
-    threads = options.cpus_per_trial
+    threads = options.threads
     about = {"precision": options.precision, "graphs": graphs}
     images = timing_images(cell, splits.train)
     try:
@@ -202,6 +203,8 @@ def choose_stacking(folder: Path, sweep: Sweep, splits: Splits, options: LaunchO
 
     "auto" measures which is faster, and a resumed sweep keeps its choice.
     """
+    if options.processes > 1:
+        return False
     if manifest := _manifest(folder, options):
         return bool(manifest.get("together", False))
     if options.until_settled or all(cell.training is None for cell in sweep.cells.values()):

@@ -45,6 +45,7 @@ from genae_core.tracking.mlflow_store import (
     forget_connections,
 )
 from genae_core.tracking.store_uri import is_local
+from genae_core.training.processes import check_divides
 
 if TYPE_CHECKING:
     from genae_core.sweep.study_copy import StudyCopy
@@ -79,7 +80,7 @@ def run_sweep(
         try:
             options = sweep_folder.decide_resume(study, options)
             plan = _locate_data(make_plan(options))
-            _check_cells(plan)
+            _check_cells(plan, options.processes)
             if options.print:
                 print_plan(study, plan, options)
                 return 0
@@ -107,14 +108,17 @@ def run_sweep(
         return conclude(place, outcome, options, ending.facts["begun"], on_end, signals)
 
 
-def _check_cells(plan: Plan) -> None:
-    """Raise ValueError if an experiment could not be written, sent to workers or read again.
+def _check_cells(plan: Plan, processes: int) -> None:
+    """Raise ValueError if an experiment could not be written, sent to workers or read again, or
+    if its batches do not divide among the processes of a trial.
 
     Prints a warning if only this process can read it.
     """
     cells = plan.cells.values()
     for cell in cells:
         config.check_readable(cell)
+        if cell.training is not None:
+            check_divides(cell.training.batch_size, processes)
     if classes_to_send() or own_functions():
         check_sendable(cells)
     for warning in sorted({text for cell in cells for text in describe_obstacles(cell)}):
@@ -164,7 +168,8 @@ def _first_workers(plan: Plan, options: LaunchOptions) -> int:
 
     A measurement before them needs one more, because Ray keeps its worker for a while.
     """
-    if options.cpus_per_trial > 1 or options.gpus > 0 or plan.max_trials == 0:
+    one_cpu = options.cpus_per_trial == options.processes == 1
+    if not one_cpu or options.gpus > 0 or plan.max_trials == 0:
         return 0
     limits = (plan.max_trials, options.trials_in_parallel)
     trials = min((limit for limit in limits if limit is not None), default=usable_cpus())

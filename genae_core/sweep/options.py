@@ -83,10 +83,14 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
     trials_in_parallel: int | None = None
     """Trials that run at a time (default: as many as the CPUs and GPUs hold)."""
     cpus_per_trial: int = 1
-    """CPUs of a trial, which are also its threads."""
+    """CPUs of a trial, which are also its threads; its processes share them."""
     gpus_per_trial: float | Literal["auto"] = 0.0
     """GPUs of a trial. A fraction such as 0.25 puts several trials on one GPU. "auto" measures the
-    largest model once, and puts as many trials on a GPU as fit."""
+    largest model once, and puts as many trials on a GPU as fit. With 2 or more, the trial has a
+    process for each GPU, and they share its trainings."""
+    processes_per_trial: int | None = None
+    """Processes that share the trainings of a trial, of which each computes its part of every
+    batch (default: one for each GPU, or one). Except for rounding, the result is that of one."""
     accelerator_type: str | None = None
     """Type of the GPUs of the trials, as Ray names it, such as A100 or H100 (default: any)."""
     precision: Precision = "auto"
@@ -165,6 +169,16 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
         return {"cpu": self.cpus_per_trial, "gpu": self.gpus, **memory, **kind}
 
     @property
+    def processes(self) -> int:
+        """Processes that share the trainings of a trial."""
+        return self.processes_per_trial or max(1, int(self.gpus))
+
+    @property
+    def threads(self) -> int:
+        """Threads of each process of a trial."""
+        return max(1, self.cpus_per_trial // self.processes)
+
+    @property
     def has_default_seeds(self) -> bool:
         """Whether --seeds was left out. The default is known by its identity, because flags may
         have given the same seeds."""
@@ -190,6 +204,7 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
         config.require_positive_int(cpus_per_trial=self.cpus_per_trial)
         if self.gpus_per_trial != "auto":
             config.require_gpus(gpus_per_trial=self.gpus_per_trial)
+        self._check_processes()
         self._check_accelerator()
         for name in ("memory_per_trial", "max_hours", "price_per_node_hour", "max_cost"):
             if (value := getattr(self, name)) is not None:
@@ -252,6 +267,37 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
             not self.asha,
             "--until-settled compares cells that have done all their steps: leave out --asha",
             asha=self.asha,
+        )
+
+    def _check_processes(self) -> None:
+        if self.processes_per_trial is not None:
+            config.require_positive_int(processes_per_trial=self.processes_per_trial)
+            config.require(
+                self.gpus in (0, self.processes_per_trial),
+                "--processes-per-trial is for trials without GPUs, because with GPUs a trial has "
+                "a process for each: leave it out",
+                processes_per_trial=self.processes_per_trial,
+                gpus_per_trial=self.gpus_per_trial,
+            )
+        if self.processes == 1:
+            return
+        fraction_of_a_cpu = self.gpus > 0 and self.cpus_per_trial < self.processes
+        config.require(
+            fraction_of_a_cpu or self.cpus_per_trial % self.processes == 0,
+            f"--cpus-per-trial must be a multiple of the {self.processes} processes of a trial",
+            cpus_per_trial=self.cpus_per_trial,
+        )
+        config.require(
+            self.memory_per_trial is None,
+            "--memory-per-trial limits one process, and a trial would have "
+            f"{self.processes}: leave it out",
+            memory_per_trial=self.memory_per_trial,
+        )
+        config.require(
+            self.seeds_together != "yes",
+            f"seeds as one model are trained by one process, and a trial would have "
+            f"{self.processes}: leave out --seeds-together",
+            seeds_together=self.seeds_together,
         )
 
     def _check_accelerator(self) -> None:

@@ -28,7 +28,13 @@ from genae_core.sweep.cells import Params, cell_key
 from genae_core.sweep.prometheus import observe
 from genae_core.tracking.delivery import BackgroundSender
 from genae_core.tracking.journal import Journal
-from genae_core.tracking.mlflow_store import PRECISION, SEEDS_STACKED, SEEDS_TOGETHER, Tracker
+from genae_core.tracking.mlflow_store import (
+    PRECISION,
+    PROCESSES,
+    SEEDS_STACKED,
+    SEEDS_TOGETHER,
+    Tracker,
+)
 from genae_core.tracking.own_metrics import LONGEST_TAG, METRIC_FAILURES, own_metrics_tag
 from genae_core.training import checkpoint
 from genae_core.training.snapshot_folder import Preempted, SaveSchedule, SnapshotFolder
@@ -45,7 +51,7 @@ class Sweep:
         tags: The tags of every run.
         seeds: The seeds; each cell is trained with each of them.
         cells: The resolved experiments by cell_key; for a search, only the first one.
-        threads: The CPU threads of a trial.
+        threads: The CPU threads of each process of a trial.
         gpus: The GPUs of a trial, a fraction if several trials share one.
         memory: The bytes that a trial may use; None sets no limit.
         rungs: The fractions of a trial's optimiser steps at which it reports to a scheduler.
@@ -59,6 +65,7 @@ class Sweep:
         compute: How the networks compute, if an experiment leaves it open.
         compute_from: Why they compute like this, in words.
         stack_seeds: Whether the seeds of a cell are trained as one stacked model.
+        processes: The number of processes that share the training of a trial.
         classifier: The recipe of the classifier, if it is not the one of the experiments.
         features: The precision in which the classifier computes features (see `Classifier`).
         user_classes: The registered config classes of the user's own code, which a worker cannot
@@ -84,6 +91,7 @@ class Sweep:
     compute: ComputeConfig = ComputeConfig()
     compute_from: str = ""
     stack_seeds: bool = False
+    processes: int = 1
     classifier: ClassifierConfig | None = None
     features: FeaturesPrecision = "fp32"
     user_classes: tuple[type, ...] = ()
@@ -174,6 +182,7 @@ class SeedRuns:
                 "chain": label,
                 "model_run": self.first.folder.name,
                 **({SEEDS_TOGETHER: str(seeds)} if seeds > 1 else {}),
+                **({PROCESSES: str(self.sweep.processes)} if self.sweep.processes > 1 else {}),
                 **({"training": "none"} if experiment.training is None else {}),
                 **precision_tag(experiment, self.sweep),
                 **own_code_tag(one_chain),

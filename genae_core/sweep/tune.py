@@ -170,7 +170,7 @@ def make_tuner(
     hours = options.max_hours
     seconds = [limit for limit in (plan.seconds, hours and 3600 * hours) if limit]
     return tune.Tuner(
-        tune.with_resources(trainable, options.trial_resources),
+        tune.with_resources(trainable, _reserve(options)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=plan.scheduler or (ASHA() if options.asha else None),
@@ -189,6 +189,16 @@ def make_tuner(
             stop=callback.fail_fast if callback else None,
         ),
     )
+
+
+def _reserve(options: LaunchOptions) -> dict[str, float] | tune.PlacementGroupFactory:
+    """What Tune reserves for a trial. If it has several processes, each has its part, and all of
+    them are on one node."""
+    total, count = options.trial_resources, options.processes
+    if count == 1:
+        return total
+    part = {"CPU": total.pop("cpu") / count, "GPU": total.pop("gpu") / count}
+    return tune.PlacementGroupFactory([part | total, *[part] * (count - 1)], "STRICT_PACK")
 
 
 class BoardCallback(tune.Callback):

@@ -27,6 +27,7 @@ from genae_core.sweep.progress import write_progress
 from genae_core.sweep.prometheus import observe
 from genae_core.sweep.reports import CURVE
 from genae_core.sweep.runs import SeedRuns, Sweep, chain_label, open_runs, sender_to
+from genae_core.sweep.trial_processes import Assistants, device_of
 from genae_core.tracking.mlflow_store import StoreError, Tracker
 from genae_core.training.session import Progress
 from genae_core.training.snapshots import Snapshot, SnapshotStore
@@ -63,7 +64,8 @@ def run_cell(
         warn: Called with each warning for people.
 
     Raises:
-        RuntimeError: The trial needs a GPU, and torch sees none.
+        RuntimeError: The trial needs a GPU, and torch sees none; or another process of the trial
+            has failed.
         FloatingPointError: A training or a chain left the range of floating-point numbers.
     """
     adopt(sweep.user_classes)
@@ -74,17 +76,12 @@ def run_cell(
     device = device_of(sweep.gpus)
     classifier = classifier.to(device)
     classifier.precision = sweep.features
-    with limit_memory(sweep.memory):
-        _CellTrial(params, sweep, splits, classifier, device, report, warn).run()
-
-
-def device_of(gpus: float) -> torch.device:
-    """The trial's device. Raises RuntimeError if the trial needs a GPU and torch sees none."""
-    if gpus > 0 and not torch.cuda.is_available():
-        raise RuntimeError(
-            "the trial needs a GPU, but torch sees none: install a CUDA build of it"
-        )
-    return torch.device("cuda" if gpus > 0 else "cpu")
+    assistants = Assistants(sweep)
+    try:
+        with limit_memory(sweep.memory):
+            _CellTrial(params, sweep, splits, classifier, device, assistants, report, warn).run()
+    finally:
+        assistants.end()
 
 
 def limit_gpu_memory(gpus: float) -> None:
@@ -110,6 +107,7 @@ class _CellTrial:
     splits: Splits
     classifier: Classifier
     device: torch.device
+    assistants: Assistants
     report: Callable[[dict[str, Any]], None]
     warn: Callable[[str], None]
 
@@ -175,14 +173,15 @@ class _CellTrial:
     def _run_seed(self, runs: SeedRuns, snapshots: SnapshotStore) -> None:
         """Continue or begin the training of a seed, run its chains, and record both."""
         try:
-            result = run_trial(
-                runs.experiment,
-                self.splits,
-                self.classifier,
-                self.device,
-                on_epoch=self._epoch_watcher(1),
-                snapshots=snapshots,
-            )
+            with self.assistants.training(runs.experiment, self.device):
+                result = run_trial(
+                    runs.experiment,
+                    self.splits,
+                    self.classifier,
+                    self.device,
+                    on_epoch=self._epoch_watcher(1),
+                    snapshots=snapshots,
+                )
             if runs.snapshots.resumed_step is not None:
                 self.warn(
                     f"the training of seed {runs.seed} was interrupted: it continued from step "

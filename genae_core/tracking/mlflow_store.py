@@ -36,6 +36,7 @@ IMAGE_KEY = "samples"  # the name of the sample grids in MLflow's image view
 # Tags of runs whose seed was trained together with other seeds: the number of these seeds, and
 # whether they were one stacked model.
 SEEDS_TOGETHER, SEEDS_STACKED = "seeds_together", "seeds_stacked"
+PROCESSES = "processes"  # the tag with the number of processes that shared a training
 PRECISION = "precision"  # the tag that says how a run's model computes, and why
 RULER = "ruler"  # the tag with the line of the classifier's ruler
 CLASSIFIER = "classifier"  # the tag with the classifier's name, and whether genae ships it

@@ -130,6 +130,13 @@ def average_gradients(peers: Peers, parameters: Sequence[Tensor]) -> None:
         gradient.copy_(piece.view_as(gradient))
 
 
+def _have_none(index: NDArray[np.int64]) -> Batch:
+    raise AssertionError("the first process has the examples")
+
+
+NO_EXAMPLES = Examples(0, _have_none)  # what the other processes of a training pass to `fit`
+
+
 def share_examples(peers: Peers, examples: Examples, device: torch.device) -> Examples:
     """The examples of the first process, which sends each batch to the others.
 
