@@ -73,7 +73,7 @@ class Options:
     time, also beside a busy process. contended: steps of a training alone and beside a program
     that keeps a CPU busy. classifier: training MNIST's classifier. data: preparing and
     reading shards. tracking: the time that logging costs a trial. startup: from the command of a
-    sweep to its first trial. overhead: launching empty trials. scale: a thousand trials on a
+    sweep to its first trial. overhead: launching empty trials. scale: many trials on a
     cluster of 16 nodes on this machine. explorer: building, opening and playing the page of a
     thousand runs in Chromium. settle: how often --until-settled finds the best of 16 cells, the
     best steps of 4 and the order of 4 families, and with how few trials, on generated sweeps. all:
@@ -84,6 +84,8 @@ class Options:
     """Number of runs of every arm; the medians are compared."""
     images: int = 100_000
     """data: the number of generated JPEGs, of 178 x 218 pixels."""
+    trials: int = 1_000
+    """scale: the number of trials, which sleep 10 seconds each in 32 slots."""
     data_root: str | None = None
     """classifier: folder of MNIST's official files. Without it, no accuracy is measured."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -92,7 +94,7 @@ class Options:
 
     def __post_init__(self) -> None:
         locate_fields(self, "json", "data_root")
-        require_positive_int(repeats=self.repeats, images=self.images)
+        require_positive_int(repeats=self.repeats, images=self.images, trials=self.trials)
 
 
 def measure_suite(suite: Suite, options: Options) -> "list[Row]":
@@ -111,7 +113,7 @@ def measure_suite(suite: Suite, options: Options) -> "list[Row]":
         elif suite == "overhead":
             rows = module.overhead(options.repeats)
         elif suite == "scale":
-            rows = module.scale()
+            rows = module.scale(options.trials)
         elif suite == "settle":
             rows = module.rows()
         elif suite == "contended":

@@ -1,4 +1,4 @@
-"""The suites "overhead" and "scale": what it costs to launch trials, and a thousand trials.
+"""The suites "overhead" and "scale": what it costs to launch trials, and many trials.
 
 Each arm is a process of its own, because Ray and Tune read their settings when they are imported.
 """
@@ -21,6 +21,7 @@ from .rows import Row
 TRIALS = 60  # empty trials in an arm
 NODES, CPUS = 16, 2  # the cluster of "scale" on this machine: its nodes, and the CPUs of each
 MANY, SLEEP_S = 1000, 10.0
+AXIS = 100  # values of the second axis of the grid
 
 JOBS = Path(__file__).resolve().parents[1]
 
@@ -99,7 +100,8 @@ def _genae(trials: int, parallel: int, trainable: Any, folder: Path) -> float:
     from genae_core.sweep.plan import Plan
     from genae_core.sweep.tune import make_tuner
 
-    grid = [{"number": number} for number in range(trials)]
+    # Two axes, because Optuna keeps the values of each axis with each trial.
+    grid = [{"row": number // AXIS, "column": number % AXIS} for number in range(trials)]
     plan = Plan(grid, {}, lambda: grid_searcher(grid), trials)
     began = time.monotonic()
     make_tuner(plan, trainable, folder, parallel, LaunchOptions(), None).fit()
@@ -132,7 +134,7 @@ def _sleeping(trials: int, nodes: int, sleep: float, folder: Path) -> dict[str, 
     def trainable(params: dict[str, Any]) -> None:
         began = time.time()
         time.sleep(sleep)
-        with (log / f"{params['number']}.json").open("w") as file:
+        with (log / f"{params['row']}-{params['column']}.json").open("w") as file:
             json.dump([began, time.time()], file)
         tune.report({"fcd_val": 1.0})
 
