@@ -83,7 +83,8 @@ class Options(ClassifierOptions):
     epochs: int | None = None
     """Passes over the training images (default: those of the table)."""
     samples: int = 10_000
-    """parzen: number of samples of each model; they are drawn in blocks of 10,000."""
+    """parzen: number of samples of each model. They are drawn in blocks of 10,000; a killed
+    measurement continues with --resume."""
     data_root: str | None = None
     """Folder or URI of the dataset's official files."""
     seeds: int = 3
@@ -310,7 +311,7 @@ def mnist_table(options: Options) -> int:
             if options.table == "infogan":
                 rows = recipes.infogan_rows(tracker, runs, splits)
             else:
-                rows = recipes.parzen_rows(tracker, runs, splits, options.samples)
+                rows = recipes.parzen_rows(tracker, runs, splits, options.samples, folder)
         else:
             rows = recipes.flowae_rows(runs)
         recipes.print_rows(rows)

@@ -29,6 +29,54 @@ class LogLikelihood(NamedTuple):
     error: float
 
 
+class KernelSums:
+    """The running sums of the kernels of samples at images, to which blocks of samples are added.
+
+    Args:
+        images: The images x [M, D].
+        bandwidths: The K values of sigma, in units of the pixels.
+
+    Raises:
+        ValueError: There are no images, or a bandwidth is not positive and finite.
+    """
+
+    total: Tensor
+    """log sum_n exp(-|x_m - s_n|^2 / 2 sigma_k^2) over the samples so far, float64 [K, M]."""
+    count: int
+    """The number of samples so far."""
+
+    def __init__(self, images: Tensor, bandwidths: Sequence[float]) -> None:
+        self.images, self.bandwidths = images, tuple(bandwidths)
+        scales = torch.tensor(self.bandwidths, dtype=torch.float64, device=images.device)
+        require(
+            bool(((scales > 0) & scales.isfinite()).all()),
+            "bandwidths must be > 0 and finite",
+            bandwidths=list(bandwidths),
+        )
+        require(len(images) > 0, "a Parzen log-likelihood needs images", images=len(images))
+        self.constant = 0.5 * images.shape[1] * torch.log(2 * math.pi * scales.square())
+        self.total = images.new_full((len(scales), len(images)), -math.inf, dtype=torch.float64)
+        self.count = 0
+
+    def add(self, block: Tensor) -> None:
+        """Add the kernels of the samples s [*, D]."""
+        for samples in torch.split(block, BLOCK):
+            for first in range(0, len(self.images), ROWS):
+                rows = slice(first, first + ROWS)
+                densities = _add_kernels(samples, self.images[rows], self.bandwidths)
+                self.total[:, rows] = torch.logaddexp(self.total[:, rows], densities)
+            self.count += len(samples)
+
+    def log_densities(self) -> Tensor:
+        """log 1/N sum_n N(x_m; s_n, sigma_k^2 I) in nats, float64 [K, M].
+
+        Raises:
+            ValueError: There are no samples.
+        """
+        require(self.count > 0, "a Parzen window needs samples", samples=self.count)
+        return self.total - math.log(self.count) - self.constant[:, None]
+
+
 def log_densities(blocks: Iterable[Tensor], images: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """log 1/N sum_n N(x_m; s_n, sigma_k^2 I) in nats, float64 [K, M].
 
@@ -40,25 +88,10 @@ def log_densities(blocks: Iterable[Tensor], images: Tensor, bandwidths: Sequence
     Raises:
         ValueError: There are no samples or no images, or a bandwidth is not positive and finite.
     """
-    scales = torch.tensor(list(bandwidths), dtype=torch.float64, device=images.device)
-    require(
-        bool(((scales > 0) & scales.isfinite()).all()),
-        "bandwidths must be > 0 and finite",
-        bandwidths=list(bandwidths),
-    )
-    require(len(images) > 0, "a Parzen log-likelihood needs images", images=len(images))
-    total = torch.full((len(scales), len(images)), -math.inf, device=images.device).double()
-    count = 0
+    sums = KernelSums(images, bandwidths)
     for block in blocks:
-        for samples in torch.split(block, BLOCK):
-            for first in range(0, len(images), ROWS):
-                rows = slice(first, first + ROWS)
-                densities = _add_kernels(samples, images[rows], bandwidths)
-                total[:, rows] = torch.logaddexp(total[:, rows], densities)
-            count += len(samples)
-    require(count > 0, "a Parzen window needs samples", samples=count)
-    constant = 0.5 * images.shape[1] * torch.log(2 * math.pi * scales.square())
-    return total - math.log(count) - constant[:, None]
+        sums.add(block)
+    return sums.log_densities()
 
 
 def _add_kernels(samples: Tensor, images: Tensor, bandwidths: Sequence[float]) -> Tensor:

@@ -3,12 +3,14 @@
 The data is MNIST with real-valued pixels. The model is an AAE with an 8-D code, a Gaussian prior
 of standard deviation 5, two layers of 1,000 ReLU units in encoder, decoder and critic, and a
 Euclidean cost (section 4, footnote 1). Samples are the decoder's means. The window's sigma is
-chosen on held-out training images, and the test images are read once, at the end. Two further rows
-take real training images and k-means centroids as samples, which shows what the measure rewards
-(Theis et al. 2016).
+chosen on held-out training images for the number of samples that is used, because more samples
+need a narrower window. The test images are read once, at the end. Two further rows take real
+training images and k-means centroids as samples, which shows what the measure rewards (Theis et
+al. 2016).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from genae_core.data.mnist import MNISTConfig
 from genae_core.distributions.rng import Draw
 from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import ClassifierConfig
+from genae_core.metrics.estimate import mean_of
 from genae_core.metrics.parzen import LogLikelihood, choose_bandwidth, log_likelihood
 from genae_core.models.aae import AAEConfig
 from genae_core.models.base import GenerativeModel
@@ -29,6 +32,7 @@ from genae_core.nets.base import sampling_mode
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.priors.normal import NormalPriorConfig
 from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.parzen_stream import stream_densities
 from genae_core.recipes.pictures import model_of
 from genae_core.report.intervals import interval
 from genae_core.samplers.config import ChainConfig
@@ -41,6 +45,18 @@ TRAINED, HELD_OUT = 50_000, 5_000  # of the 60,000 training images
 EPOCHS = 12
 FEW = 10_000  # samples for the choice of sigma, and samples of the two reference rows
 BLOCK = 10_000  # samples that are drawn at a time
+LEAST_HELD_OUT = 500  # held-out images for the choice of sigma if the samples are many
+# The other rows of the column by the number of samples, with their standard errors.
+PUBLISHED: dict[int, dict[str, tuple[float, float | None]]] = {
+    10_000: {
+        "DBN (Hinton et al. 2006)": (138.0, 2.0),
+        "Stacked CAE (Bengio et al. 2013)": (121.0, 1.6),
+        "Deep GSN (Bengio et al. 2014)": (214.0, 1.1),
+        "GAN (Goodfellow et al. 2014)": (225.0, 2.0),
+        "GMMN + AE (Li et al. 2015)": (282.0, 2.0),
+    },
+    10_000_000: {"GAN (Goodfellow et al. 2014)": (386.0, None)},
+}
 SIGMAS = tuple(round(0.08 + 0.01 * k, 2) for k in range(25))
 
 
@@ -82,7 +98,7 @@ def parzen_experiment(
 
 
 def parzen_rows(
-    tracker: Tracker, runs: Sequence[StoredRun], splits: Splits, samples: int
+    tracker: Tracker, runs: Sequence[StoredRun], splits: Splits, samples: int, folder: Path
 ) -> list[Row]:
     """The row of the AAE over its seeds, then the two reference rows.
 
@@ -91,13 +107,16 @@ def parzen_rows(
         runs: The finished runs, one for each seed.
         splits: The images of MNIST.
         samples: The number of samples of each model.
+        folder: The folder of the running sums, from which a killed measurement continues.
     """
     held_out = _flat(splits.train, np.arange(TRAINED, TRAINED + HELD_OUT))
     models = [model_of(tracker, run) for run in runs]
-    sigmas = [
-        choose_bandwidth(torch.cat(list(_blocks(model, FEW))), held_out, SIGMAS)
-        for model in models
-    ]
+    choosing = held_out[: max(LEAST_HELD_OUT, HELD_OUT * FEW // max(samples, FEW))]
+    states = [folder / f"parzen-{run.run_id}" for run in runs]
+    sigmas = []
+    for model, state in zip(models, states, strict=True):
+        densities = _stream(model, samples, choosing, SIGMAS, state)
+        sigmas.append(SIGMAS[int(densities.mean(1).argmax())])
     real = _flat(splits.train, np.random.default_rng(0).permutation(TRAINED)[:FEW])
     means = torch.from_numpy(_centroids(_flat(splits.train, np.arange(TRAINED)).numpy()))
     references = [
@@ -107,12 +126,16 @@ def parzen_rows(
     # Everything above is decided before the test images are read.
     test = torch.cat([_flat(split, np.arange(len(split.images))) for split in splits[1:3]])
     values = [
-        log_likelihood(_blocks(model, samples), test, sigma)
-        for model, sigma in zip(models, sigmas, strict=True)
+        LogLikelihood(*mean_of(_stream(model, samples, test, [sigma], state)[0]))
+        for model, sigma, state in zip(models, sigmas, states, strict=True)
     ]
     for run, value, sigma in zip(runs, values, sigmas, strict=True):
         print(f"seed {run.tags['seed']}: {value.mean:.1f} ± {value.error:.1f} at sigma {sigma:g}")
     rows = [_row(f"AAE ({samples:,} samples)", PAPER.get(samples), values)]
+    if samples not in PAPER:
+        print(f"the paper has values for {' and '.join(f'{n:,}' for n in PAPER)} samples only")
+    for name, (value, error) in PUBLISHED.get(samples, {}).items():
+        print(f"published, {name}: {value:g}" + ("" if error is None else f" ± {error:g}"))
     for name, flat, sigma in references:
         rows.append(_row(name, None, [log_likelihood([flat], test, sigma)]))
     return rows
@@ -127,13 +150,18 @@ def _row(name: str, paper: float | None, values: Sequence[LogLikelihood]) -> Row
     return Row(name=name, paper=paper, mean=mean, low=low, high=high, n=len(values))
 
 
-def _blocks(model: GenerativeModel, count: int) -> Iterator[Tensor]:
-    """The decoder's means of `count` draws of the prior, in blocks [*, D]."""
-    with sampling_mode(model, "running"):
-        for number, first in enumerate(range(0, count, BLOCK)):
-            draw = Draw(0, "parzen", number)
-            z = model.latent_prior().sample(draw, (min(BLOCK, count - first),))
-            yield model.decode(z).mean.flatten(1)
+def _stream(
+    model: GenerativeModel, count: int, images: Tensor, sigmas: Sequence[float], state: Path
+) -> Tensor:
+    """The log-densities [K, M] of the images under windows on `count` decoded draws."""
+    sizes = [min(BLOCK, count - first) for first in range(0, count, BLOCK)]
+
+    def block(number: int) -> Tensor:
+        z = model.latent_prior().sample(Draw(0, "parzen", number), (sizes[number],))
+        return model.decode(z).mean.flatten(1)
+
+    with torch.no_grad(), sampling_mode(model, "running"):
+        return stream_densities(block, sizes, images, sigmas, state)
 
 
 def _flat(split: Split, rows: np.ndarray) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_rows_are_named_as_in_the_paper_and_count_finished_runs() -> None:
     assert names == ["VAE", "AAE", "AdvAE", "FlowAE", "FlowAE (spline)"]
 
 
-def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray) -> list[Row]:
+def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray, folder: Path) -> list[Row]:
     """Table rows of an untrained model, with 40 training and 10 held-out images of noise."""
     for name, value in (("TRAINED", 40), ("HELD_OUT", 10), ("FEW", 20), ("BLOCK", 8)):
         monkeypatch.setattr(parzen_table, name, value)
@@ -65,14 +66,16 @@ def _parzen(monkeypatch: pytest.MonkeyPatch, test: np.ndarray) -> list[Row]:
         built = model.build((1, 2, 2)).eval()
     monkeypatch.setattr(parzen_table, "model_of", lambda tracker, run: built)
     tracker: Any = None
-    return parzen_table.parzen_rows(tracker, [_run("aae", 1.0)], Splits(*splits, ()), 20)
+    return parzen_table.parzen_rows(tracker, [_run("aae", 1.0)], Splits(*splits, ()), 20, folder)
 
 
-def test_the_parzen_rows_are_log_means_of_gaussians(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parzen_rows_are_log_means_of_gaussians(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Against scipy, at the sigma that the same search finds by brute force on held-out images;
     all test images count, and 20 samples in blocks of 8 are 20."""
     test = np.random.default_rng(1).integers(0, 256, (11, 1, 2, 2), dtype=np.uint8)
-    model_row, real_row, means_row = _parzen(monkeypatch, test)
+    model_row, real_row, means_row = _parzen(monkeypatch, test, tmp_path)
     assert model_row.paper is None and real_row.name == "real images as samples"
     x = test.reshape(11, 4) / 255
     train = np.random.default_rng(0).integers(0, 256, (50, 1, 2, 2), dtype=np.uint8) / 255
@@ -89,9 +92,10 @@ def test_the_parzen_rows_are_log_means_of_gaussians(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_window_is_chosen_without_the_test_images(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for value in (0, 255):
-        _parzen(monkeypatch, np.full((11, 1, 2, 2), value, np.uint8))
-    first, second = capsys.readouterr().out.splitlines()
+        _parzen(monkeypatch, np.full((11, 1, 2, 2), value, np.uint8), tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (line for line in lines if line.startswith("seed"))
     assert first.split("sigma")[1] == second.split("sigma")[1] and first != second
