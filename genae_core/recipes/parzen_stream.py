@@ -5,13 +5,12 @@ their number, so a stream that was killed ends with the same bits as one that wa
 """
 
 import hashlib
-import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from genae_core.data import durable
@@ -42,7 +41,7 @@ def stream_densities(
         ValueError: There are no samples or no images, or a bandwidth is not positive and finite.
     """
     sums = KernelSums(images, bandwidths)
-    path = state.with_name(f"{state.name}-{_question(sizes, images, bandwidths)}.npz")
+    path = state.with_name(f"{state.name}-{_question(sizes, images, bandwidths)}.safetensors")
     first = _restore(sums, path)
     if 0 < first < len(sizes):
         print(f"{path.name}: continues after {sums.count:,} samples")
@@ -67,14 +66,13 @@ def _restore(sums: KernelSums, path: Path) -> int:
     """Fill the sums from the file if there is one; the number of blocks that are in them."""
     if not path.exists():
         return 0
-    with np.load(path) as stored:
-        sums.total.copy_(torch.from_numpy(stored["total"]))
-        sums.count = int(stored["count"])
-        return int(stored["blocks"])
+    stored = load(path.read_bytes())
+    sums.total.copy_(stored["total"])
+    sums.count = int(stored["count"])
+    return int(stored["blocks"])
 
 
 def _save(sums: KernelSums, blocks: int, path: Path) -> None:
     """Write the sums, so that a kill leaves either the former file or the new one."""
-    file = io.BytesIO()
-    np.savez(file, total=sums.total.cpu().numpy(), count=sums.count, blocks=blocks)
-    durable.write(path, file.getvalue())
+    numbers = {"count": torch.tensor(sums.count), "blocks": torch.tensor(blocks)}
+    durable.write(path, save({"total": sums.total.cpu(), **numbers}))
