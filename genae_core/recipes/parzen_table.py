@@ -134,8 +134,8 @@ def parzen_rows(
     rows = [_row(f"AAE ({samples:,} samples)", PAPER.get(samples), values)]
     if samples not in PAPER:
         print(f"the paper has values for {' and '.join(f'{n:,}' for n in PAPER)} samples only")
-    for name, (value, error) in PUBLISHED.get(samples, {}).items():
-        print(f"published, {name}: {value:g}" + ("" if error is None else f" ± {error:g}"))
+    for name, (nats, error) in PUBLISHED.get(samples, {}).items():
+        print(f"published, {name}: {nats:g}" + ("" if error is None else f" ± {error:g}"))
     for name, flat, sigma in references:
         rows.append(_row(name, None, [log_likelihood([flat], test, sigma)]))
     return rows
