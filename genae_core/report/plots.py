@@ -121,6 +121,26 @@ def scatter(clouds: Sequence[Cloud], path: Path) -> None:
     pyplot.close(figure)
 
 
+# Where the name of a family may stand beside its marker, the best place first: points to the right
+# and up, and the side of the name that is there.
+NAME_PLACES = (
+    (6, 0, "left"),
+    (-6, 0, "right"),
+    (0, 10, "center"),
+    (0, -10, "center"),
+    (6, 9, "left"),
+    (6, -9, "left"),
+    (-6, 9, "right"),
+    (-6, -9, "right"),
+    (0, 20, "center"),
+    (0, -20, "center"),
+    (8, 18, "left"),
+    (8, -18, "left"),
+    (-8, 18, "right"),
+    (-8, -18, "right"),
+)
+
+
 class MapPoint(NamedTuple):
     """A family on a map.
 
@@ -171,6 +191,8 @@ def draw_map(points: Sequence[MapPoint], path: Path) -> None:
 
 def _draw_points(axis: Any, points: Sequence[MapPoint]) -> None:
     """Draw a marker and the name of each family, and an arrow along its chain."""
+    from matplotlib import ticker  # noqa: PLC0415  # slow
+
     for color, marker, in_image_space in (("C0", "o", False), ("C1", "s", True)):
         kind = [point for point in points if point.in_image_space == in_image_space]
         label = "generators of images" if in_image_space else "autoencoders"
@@ -178,7 +200,6 @@ def _draw_points(axis: Any, points: Sequence[MapPoint]) -> None:
         axis.scatter(fcds, recalls, color=color, marker=marker, s=28, label=label, zorder=3)
     for point in points:
         place = (point.fcd, point.recall)
-        axis.annotate(point.name, place, (4, 4), textcoords="offset points", fontsize=8, zorder=4)
         if point.chain is not None and point.chain != place:
             arrow = {"arrowstyle": "->", "color": "0.6"}
             axis.annotate("", point.chain, place, arrowprops=arrow)
@@ -187,11 +208,48 @@ def _draw_points(axis: Any, points: Sequence[MapPoint]) -> None:
     ends = [point.chain for point in points if point.chain is not None]
     axis.plot([x for x, _ in ends], [y for _, y in ends], linestyle="")
     axis.set_xscale("log")
-    for level in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-        level("{x:.0f}")
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:.0f}")
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+    # Most families have a high recall, and the cube keeps them apart.
+    axis.set_yscale("function", functions=(lambda y: y**3, np.cbrt))
+    axis.set_yticks([0, 0.4, 0.6, 0.7, 0.8, 0.9, 1])
+    axis.set_ylim(-0.3, 1)
     axis.set_xlabel("FCD of samples (lower is better)")
     axis.set_ylabel("recall (higher: more of the data is covered)")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="lower left")
+    _name_points(axis, points)
+
+
+def _name_points(axis: Any, points: Sequence[MapPoint]) -> None:
+    """Write the name of each family beside its marker, where the fewest things are in the way."""
+    renderer = axis.figure.canvas.get_renderer()
+    markers = [axis.transData.transform((point.fcd, point.recall)) for point in points]
+    boxes: list[Any] = []
+    for point in points:
+        places = []
+        for dx, dy, side in NAME_PLACES:
+            text = axis.annotate(
+                point.name,
+                (point.fcd, point.recall),
+                (dx, dy),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                fontsize=8,
+                zorder=4,
+            )
+            box = text.get_window_extent(renderer).padded(1)
+            hidden = sum(box.overlaps(other) for other in boxes)
+            hidden += sum(box.contains(x, y) for x, y in markers)
+            hidden += not axis.bbox.contains(box.x0, box.y0)
+            hidden += not axis.bbox.contains(box.x1, box.y1)
+            places.append((hidden, len(places), text, box))
+        best = min(places, key=lambda place: place[:2])
+        boxes.append(best[3])
+        for place in places:
+            if place is not best:
+                place[2].remove()
 
 
 def _pyplot() -> Any:
