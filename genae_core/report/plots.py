@@ -227,7 +227,7 @@ def _name_points(axis: Any, points: Sequence[MapPoint]) -> None:
     markers = [axis.transData.transform((point.fcd, point.recall)) for point in points]
     boxes: list[Any] = []
     for point in points:
-        places = []
+        places: list[tuple[int, int, Any, Any]] = []
         for dx, dy, side in NAME_PLACES:
             text = axis.annotate(
                 point.name,
