@@ -317,11 +317,15 @@ def test_the_explorer_suite_builds_opens_and_plays(
         monkeypatch.setattr(explorer, name, value)
     rows = {row.name: row for row in explorer.rows(1, tmp_path)}
     names = {"build_1000_s", "file_1000_mb", "open_1000_s", "slider_fps", "build_24_s"}
+    names |= {"build_10000_s", "file_10000_mb", "open_10000_s", "list_10000_s"}
     assert rows.keys() == names and all(row.value > 0 for row in rows.values())
     assert rows["slider_fps"].ratio == pytest.approx(rows["slider_fps"].value / 50)
     assert rows["open_1000_s"].ratio == pytest.approx(1 / rows["open_1000_s"].value)
     # Of 3 settings with 4, 4 and 1 seeds: 3, 3 and 1 of their samples, and what the median has.
-    assert "9 finished runs, 0 without a result, 13 of 27 pictures" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "9 finished runs, 0 without a result, 13 of 27 pictures" in printed
+    # Each copy has settings of its own.
+    assert "90 finished runs, 0 without a result, 130 of 270 pictures" in printed
 
 
 def test_the_replicas_suite_trains_every_seed(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from contracts.databases import new_store
+from contracts.pages import data_of
 
 from genae_core.data import sealed
 from genae_core.report.decision import SETTLED, Decision, parse_decision
@@ -47,12 +48,17 @@ def test_the_decision_is_in_the_summary_run_and_on_the_page(tmp_path: Path) -> N
     assert summary.data.metrics["settling_trials"] == 6 and summary.info.status == "FINISHED"
     stored = tracker.fetch(summary.info.run_id, SETTLED, tmp_path).read_bytes()
     assert parse_decision(stored) == decision
-    page = (folder / "explorer.html").read_text()
-    assert "Settled with 90 % confidence: VAE with latent dimension 2 has the lowest FCD" in page
+    page = data_of((folder / "explorer.html").read_text())
+    (scale,) = page["scales"]
+    assert any(
+        "Settled with 90 % confidence: VAE with latent dimension 2 has the lowest FCD" in finding
+        for finding in scale["findings"]
+    )
     decision.settled = False  # it is resumed with another question, which stays open
     sealed.write(folder / SETTLED, asdict(decision))
     publish(tracker, "s", folder, said.append)
-    assert "Not settled with 90 % confidence" in (folder / "explorer.html").read_text()
+    (scale,) = data_of((folder / "explorer.html").read_text())["scales"]
+    assert any("Not settled with 90 % confidence" in finding for finding in scale["findings"])
     assert tracker.find(summary="s")[0].data.tags["settled"] == "no"
 
 

@@ -10,6 +10,7 @@ import pytest
 from contracts import scripts
 from contracts.databases import new_store
 from contracts.lab import STUDY, write_lab
+from contracts.pages import data_of
 from mlflow.entities import Run
 from running import ONE, ROOT, client_of, environment, trials_of
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 GENAE = """
 import sys
+from contracts.pages import data_of
 from genae_core.commands.entry import main
 if __name__ == "__main__":
     sys.exit(main())
@@ -134,8 +136,8 @@ def test_a_metric_of_ones_own_is_in_the_table_and_on_the_page(
     assert cells == {"-", f"{metrics['brightness_step0']:.2f}"}
     floor = metrics["brightness_floor"]
     assert f"brightness: higher is better; real images {floor:.2f}" in lines
-    page = (table.parent / "explorer.html").read_text()
-    assert '"ownMetrics":{"brightness":"higher"}' in page
+    page = data_of((table.parent / "explorer.html").read_text())
+    assert page["ownMetrics"] == {"brightness": "higher"}
     assert (table.parent / "curves-brightness.png").is_file()
 
 
