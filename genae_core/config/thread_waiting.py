@@ -18,10 +18,10 @@ import psutil
 from genae_core.config.machine import usable_cpus
 
 POLICY = "OMP_WAIT_POLICY"
-# What a user may have set. The variables of GNU's OpenMP and of LLVM's come first to it.
+# A user chooses with one of these: OpenMP's own variable, or those of GNU's or LLVM's library.
 CHOSEN_BY_USER = (POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SECONDS = 0.3  # the time over which a load is measured; a clock of the system has ticks of 10 ms
-LESS = 0.5  # CPUs that others may use before the threads sleep
+TOLERATED = 0.5  # CPUs that other programs may use before the threads sleep
 
 
 class CpuTimes(NamedTuple):
@@ -81,8 +81,8 @@ def choose_thread_waiting(since: CpuTimes) -> None:
     """
     if usable_cpus() == 1 or any(name in os.environ for name in CHOSEN_BY_USER):
         return
-    if cpus_of_others(since, read_cpu_times()) < LESS:
+    if cpus_of_others(since, read_cpu_times()) < TOLERATED:
         return
     time.sleep(max(0.0, SECONDS - (time.perf_counter() - since.now)))
-    if cpus_of_others(since, read_cpu_times()) >= LESS:
+    if cpus_of_others(since, read_cpu_times()) >= TOLERATED:
         os.environ[POLICY] = "PASSIVE"
