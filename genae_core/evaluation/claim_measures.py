@@ -6,7 +6,7 @@ Shapes: N images or chains, D latent dimension, C channels, H rows, W columns, P
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy.stats import spearmanr
@@ -23,6 +23,7 @@ from genae_core.nets.base import sampling_mode
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.interpolation import interpolate
 from genae_core.samplers.loop import run_chain
+from genae_core.samplers.means import chain_means
 
 CHAINS = 1_000  # chains, and images, that are measured
 LATE = 50  # steps after which chains from different starts are compared
@@ -172,13 +173,32 @@ def denoising_gain(model: Any, x: Tensor, noise: float, draw: Draw) -> float:
         noise: The standard deviation.
         draw: The source of randomness.
     """
-    gains = []
+    noisy, restored = denoise(model, x, noise, draw)
+    return float((psnr(x, restored) - psnr(x, noisy)).mean())
+
+
+class Denoised(NamedTuple):
+    """Images with noise x~ and without it again d(e(x~)), both [N, C, H, W]."""
+
+    noisy: Tensor
+    restored: Tensor
+
+
+def denoise(model: Any, x: Tensor, noise: float, draw: Draw) -> Denoised:
+    """Add noise to images, and decode their codes (Creswell et al. 2017, figure 3).
+
+    Args:
+        model: An nn.Module with an encoder, which uses its running averages.
+        x: Images [N, C, H, W] in [0, 1].
+        noise: The standard deviation.
+        draw: The source of randomness.
+    """
+    noisy, restored = [], []
     with sampling_mode(model, "running"):
         for part in torch.split(x, ENCODED):
-            noisy = part + noise * draw.normal(tuple(part.shape))
-            restored = model.decode(model.encode(noisy).mean).mean
-            gains.append(psnr(part, restored) - psnr(part, noisy))
-    return float(torch.cat(gains).mean())
+            noisy.append(part + noise * draw.normal(tuple(part.shape)))
+            restored.append(model.decode(model.encode(noisy[-1]).mean).mean)
+    return Denoised(torch.cat(noisy), torch.cat(restored))
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -245,8 +265,5 @@ def _run(
     """The means of p(x|z) [N, C, H, W] of the chains by recorded step."""
     config: ChainConfig = dataclasses.replace(subject.chain, record=record)
     count = config.round_up(CHAINS) if start is None else len(start)
-    parts: dict[int, list[Tensor]] = {step: [] for step in record}
     prior = None if start is not None else subject.fitted_prior
-    for one in run_chain(subject.model, config, count, start=start, fitted_prior=prior):
-        parts[one.step].append(one.chain.mean.clone())
-    return {step: torch.cat(means) for step, means in parts.items()}
+    return chain_means(subject.model, config, count, start=start, fitted_prior=prior)

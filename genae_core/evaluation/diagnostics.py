@@ -64,10 +64,10 @@ def diagnose(subject: EvaluatedChain, real: RealSet) -> Diagnosis:
     """Measure how a model reconstructs, how its codes spread, and how its chain mixes.
 
     The codes z ~ q(z) have a standard deviation below 1 if they do not fill N(0, I), which
-    Creswell et al. 2017, section 5, observe for AAEs. The mixing is measured on one sub-batch, up
-    to the last recorded step. At step k the curve "rhat" is the largest split R-hat of a latent
-    dimension over the steps 0, ..., k. "ess_per_call" is the smallest effective sample size of
-    these steps, divided by their calls of the decoder and the encoder; it needs ten steps.
+    Creswell et al. 2017 observe for AAEs (caption of figure 4). The mixing is measured on one
+    sub-batch, up to the last recorded step. At step k the curve "rhat" is the largest split R-hat
+    of a latent dimension over the steps 0, ..., k. "ess_per_call" is the smallest effective sample
+    size of these steps, divided by their calls of the decoder and the encoder; it needs ten steps.
     "rhat_nested" is the largest nested R-hat at step k itself, of another sub-batch whose chains
     share ten starts.
 

@@ -35,6 +35,8 @@ from .flowae_table import flowae_families as flowae_families
 from .flowae_table import flowae_rows as flowae_rows
 from .infogan_table import infogan_experiment as infogan_experiment
 from .infogan_table import infogan_rows as infogan_rows
+from .interpolation_pictures import INTERPOLATED_STEPS as INTERPOLATED_STEPS
+from .interpolation_pictures import draw_interpolations as draw_interpolations
 from .ledger_files import LedgerSource as LedgerSource
 from .ledger_files import write_ledger as write_ledger
 from .loss_table import ESTIMATES as ESTIMATES
@@ -53,8 +55,6 @@ from .paper_rows import print_rows as print_rows
 from .paper_rows import write_rows as write_rows
 from .parzen_table import parzen_experiment as parzen_experiment
 from .parzen_table import parzen_rows as parzen_rows
-from .pictures import INTERPOLATED_STEPS as INTERPOLATED_STEPS
-from .pictures import draw_interpolations as draw_interpolations
 from .robustness_table import ROBUSTNESS_GRID as ROBUSTNESS_GRID
 from .robustness_table import print_robustness as print_robustness
 from .robustness_table import robustness_experiment as robustness_experiment

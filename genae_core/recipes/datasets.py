@@ -88,10 +88,10 @@ def dataset_recipe(options: DataOptions) -> Recipe:
 def _recipe_of_dataset(options: DataOptions) -> Recipe:
     """The recipe of the chosen dataset, without the flags about the classifier."""
     if options.dataset == "digits":
-        for flag in ("data_root", "size", "grey"):
+        for flag in ("data_root", "size", "grey", "crop"):
             value = getattr(options, flag)
             require(
-                not value,
+                value is None or value is False,
                 f"digits takes no --{flag.replace('_', '-')}: it comes with scikit-learn",
                 **{flag: value},
             )
@@ -104,6 +104,7 @@ def _recipe_of_dataset(options: DataOptions) -> Recipe:
     settings = ImageSettings(
         size=options.size,
         grey=options.grey,
+        crop=options.crop,
         split_seed=options.split_seed,
         download=options.download,
     )
@@ -121,11 +122,14 @@ def _arrays_in_shards(root: str, shards: str, settings: ImageSettings) -> Arrays
     """
     shape = read_manifest(Folder(shards)).shape
     require(
-        settings.size in (None, shape[1]) and not (settings.grey and shape[0] != 1),
-        f"{shards} holds images of shape {shape}: leave out --size and --grey, or prepare them "
-        "again",
+        settings.size in (None, shape[1])
+        and not (settings.grey and shape[0] != 1)
+        and settings.crop is None,
+        f"{shards} holds images of shape {shape}: leave out --size and --grey and --crop, or "
+        "prepare them again",
         size=settings.size,
         grey=settings.grey,
+        crop=settings.crop,
     )
     return ArraysConfig(root=root, shape=shape, split_seed=settings.split_seed)
 

@@ -11,10 +11,9 @@ from genae_core.distributions.rng import Draw
 from genae_core.evaluation.image_grids import Picture, grid
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import GenerativeModel
-from genae_core.nets.base import sampling_mode
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.pictures import model_of
+from genae_core.recipes.pictures import model_of, prior_samples
 from genae_core.recipes.study import image_space_experiment
 from genae_core.report.plots import MapPoint, draw_map
 from genae_core.report.tables import align_columns, closing_lines, group_seeds, mean_and_sd
@@ -174,7 +173,4 @@ def draw_family_map(
 
 def draw_samples(model: GenerativeModel) -> Picture:
     """Draws from the prior of a trained model, decoded."""
-    with sampling_mode(model, "running"):
-        z = model.latent_prior().sample(Draw(0, "map"), (DRAWN,))
-        images = model.decode(z).mean
-    return grid(images, COLUMNS)
+    return grid(prior_samples(model, Draw(0, "map"), DRAWN), COLUMNS)

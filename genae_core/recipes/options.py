@@ -78,6 +78,10 @@ class DataOptions(ClassifierOptions, ShardOptions):
     choice; mnist and the sets like it stay at 28)."""
     grey: bool = False
     """image_folder, arrays, huggingface: read the images as grey values, and not as colours."""
+    crop: float | None = None
+    """celeba, image_folder, huggingface: side of the central square that is used, divided by the
+    shorter side of the image; 1 is the largest square, as in Creswell et al. (default: 148/178 for
+    celeba, 1 for the others)."""
     split_seed: int = 0
     """Seed of the random choice of the splits, if the dataset has no splits of its own."""
     classifier_epochs: int | None = None

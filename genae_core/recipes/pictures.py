@@ -3,7 +3,6 @@
 Shapes: N images, C channels, H rows, W columns, D latent dimension.
 """
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -16,14 +15,10 @@ from torch import Tensor
 
 from genae_core.data.base import Split
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.image_grids import Picture, grid, labelled_rows
+from genae_core.evaluation.image_grids import Picture, grid
 from genae_core.models.base import Autoencoder, GenerativeModel, encode_all
 from genae_core.models.style_aae import StyleAAE
 from genae_core.priors.swiss_roll import SwissRoll
-from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.encode_decode import EncodeDecode
-from genae_core.samplers.interpolation import interpolate
-from genae_core.samplers.loop import run_chain
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training import checkpoint
 from genae_core.training.batches import Batches, to_pixels
@@ -33,14 +28,25 @@ BLOCK = 2_000  # images that are compared at a time
 SIDE = 20  # images along each side of a manifold
 # A manifold goes from the 2.5th to the 97.5th percentile of the code; the papers state no ends.
 TAIL = 0.025
-INTERPOLATED_STEPS = (0, 1, 5, 10)  # steps of the chain that interpolations show
-POINTS, PAIRS = 10, 4  # points between two images, and pairs of images
 
 
 def model_of(tracker: Tracker, run: StoredRun) -> GenerativeModel:
     """The trained model of a run, ready to be sampled."""
     with tempfile.TemporaryDirectory() as scratch:
         return checkpoint.load_model(tracker.fetch(run.run_id, "checkpoint", Path(scratch)))
+
+
+def first_models(tracker: Tracker, sweep: str) -> list[StoredRun]:
+    """The run that holds the model of the lowest seed of each cell, of the finished ones."""
+    models = [
+        run
+        for run in tracker.read_runs(sweep)
+        if run.status == "FINISHED" and run.tags["stage"] == "model"
+    ]
+    first: dict[str, StoredRun] = {}
+    for run in sorted(models, key=lambda run: int(run.tags["seed"])):
+        first.setdefault(run.tags["cell"], run)
+    return list(first.values())
 
 
 def log_picture(tracker: Tracker, run: StoredRun, picture: Picture, path: Path) -> None:
@@ -99,9 +105,7 @@ def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int 
 
     A model that copies its training images shows equal rows. Makhzani et al. 2016, figure 6.
     """
-    with torch.no_grad():
-        z = model.latent_prior().sample(Draw(0, "neighbours"), (count,))
-        samples = model.decode(z).mean
+    samples = prior_samples(model, Draw(0, "neighbours"), count)
     best = torch.full((count,), torch.inf)
     closest = torch.empty_like(samples)
     for first in range(0, len(split.images), BLOCK):
@@ -114,61 +118,13 @@ def neighbours(model: GenerativeModel, split: Split, binarize: bool, count: int 
     return grid(torch.cat([samples, closest]), count)
 
 
-def interpolations(
-    model: Autoencoder,
-    pairs: Tensor,
-    chain: ChainConfig,
-    steps: tuple[int, ...] = INTERPOLATED_STEPS,
-) -> Picture:
-    """Draw points between pairs of images [2, N, C, H, W] after steps of the chain.
+def prior_samples(model: GenerativeModel, draw: Draw, count: int) -> Tensor:
+    """The means of p(x|z) with z from the model's own distribution, [count, C, H, W].
 
-    Each pair has a row for each step. Batch normalisation uses running averages, because
-    neighbouring points are not a batch of independent samples. Creswell et al. 2017, figures 2
-    and 3.
+    The model is in evaluation mode, as a loaded one is.
     """
-    config = dataclasses.replace(
-        chain, sampler=EncodeDecode(), fitted_prior=None, record=steps, batch_norm="running"
-    )
-    z = interpolate(model, pairs, POINTS, Draw(chain.seed, "interpolated"))
-    count = pairs.shape[1]
-    frames: dict[int, list[Tensor]] = {step: [] for step in steps}
-    for record in run_chain(model, config, count * POINTS, start=z.flatten(0, 1)):
-        frames[record.step].append(record.chain.mean)
-    images = torch.stack([torch.cat(frames[step]) for step in steps])  # S N*P C H W
-    shape = images.shape[2:]
-    by_pair = images.reshape(len(steps), count, POINTS, *shape).transpose(0, 1).flatten(0, 1)
-    return labelled_rows(by_pair, [f"step {step}" for step in steps] * count)
-
-
-def draw_interpolations(
-    tracker: Tracker, sweep: str, split: Split, binarize: bool, chain: ChainConfig, folder: Path
-) -> None:
-    """Draw the interpolations of the first seed's model of each cell.
-
-    Args:
-        tracker: The store of the sweep; the runs get the pictures as artifacts.
-        sweep: The sweep's name.
-        split: The split whose first images are interpolated.
-        binarize: Whether the models see binarised images.
-        chain: The config of the chain that runs on the points.
-        folder: The folder of the pictures, which is made.
-    """
-    folder.mkdir(exist_ok=True)
-    models = [
-        run
-        for run in tracker.read_runs(sweep)
-        if run.status == "FINISHED" and run.tags["stage"] == "model"
-    ]
-    first: dict[str, StoredRun] = {}
-    for run in sorted(models, key=lambda run: int(run.tags["seed"])):
-        first.setdefault(run.tags["cell"], run)
-    ends = images_of(split, np.arange(min(2 * PAIRS, len(split.images) // 2 * 2)), binarize)
-    for run in first.values():
-        model = model_of(tracker, run)
-        if isinstance(model, Autoencoder):
-            picture = interpolations(model, ends.reshape(2, -1, *ends.shape[1:]), chain)
-            name = f"{run.tags['family']}-{run.tags['latent_dim']}".replace(" ", "_")
-            log_picture(tracker, run, picture, folder / f"interpolations_{name}.png")
+    with torch.no_grad():
+        return model.decode(model.latent_prior().sample(draw, (count,))).mean
 
 
 def decode_grid(model: GenerativeModel, z: Tensor, columns: int) -> Picture:

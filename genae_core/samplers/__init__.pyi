@@ -12,6 +12,7 @@ from .interpolation import interpolate as interpolate
 from .langevin import Langevin as Langevin
 from .loop import ChainRecord as ChainRecord
 from .loop import run_chain as run_chain
+from .means import chain_means as chain_means
 from .metropolis import Metropolis as Metropolis
 from .metropolis_codes import MetropolisCodes as MetropolisCodes
 from .reconstruction import Reconstruction as Reconstruction

@@ -1,5 +1,5 @@
-"""Points between encoded images, from which a chain can start (Creswell et al. 2017, figures 2
-and 3).
+"""Points between encoded images, from which a chain can start (Creswell et al. 2017, figure 2;
+figures 5, 6 and 8 of its supplement).
 
 Shapes: N pairs, P points, C channels, H rows, W columns, D latent dimension.
 """

@@ -172,7 +172,17 @@ def test_the_crop_is_central_and_copies_nothing_else() -> None:
     )
 
 
-def test_a_gradient_keeps_its_orientation_and_channels(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("crop", "side", "top", "left"),
+    [
+        (148 / 178, 148, 35, 15),
+        # Creswell et al. 2017, section 4.3: the largest square, with all columns.
+        (1.0, 178, 20, 0),
+    ],
+)
+def test_a_gradient_keeps_its_orientation_and_channels(
+    root: Path, crop: float, side: int, top: int, left: int
+) -> None:
     rows = np.linspace(0, 255, 218).astype(np.uint8)[:, None, None]
     columns = np.linspace(0, 255, 178).astype(np.uint8)[None, :, None]
     image = np.concatenate(
@@ -181,17 +191,14 @@ def test_a_gradient_keeps_its_orientation_and_channels(root: Path) -> None:
     image = np.concatenate([image, np.zeros((218, 178, 1), np.uint8)], axis=2)
     for name in NAMES:
         (root / "img_align_celeba" / name).write_bytes(jpeg(image))
-    red, green, blue = load(CelebAConfig(root=str(root), size=32)).val.images[0].astype(np.int64)
-    centre = np.arange(32) + 0.5
+    config = CelebAConfig(root=str(root), size=32, crop=crop)
+    red, green, blue = load(config).val.images[0].astype(np.int64)
+    centre = (np.arange(32) + 0.5) * side / 32 - 0.5  # of each pixel, in pixels of the square
     np.testing.assert_allclose(
-        red,
-        np.broadcast_to(((35 + centre[:, None] * 148 / 32 - 0.5) * 255 / 217), (32, 32)),
-        atol=4,
+        red, np.broadcast_to((top + centre[:, None]) * 255 / 217, (32, 32)), atol=4
     )
     np.testing.assert_allclose(
-        green,
-        np.broadcast_to(((15 + centre[None, :] * 148 / 32 - 0.5) * 255 / 177), (32, 32)),
-        atol=4,
+        green, np.broadcast_to((left + centre[None, :]) * 255 / 177, (32, 32)), atol=4
     )
     assert (blue <= 4).all()
 

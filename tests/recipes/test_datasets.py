@@ -151,7 +151,9 @@ def test_size_and_grey_reach_the_config(tmp_path: Path) -> None:
         ),
         ("cifar10", {"grey": True}, "--grey is only for image_folder, arrays, huggingface, got"),
         ("svhn", {"size": 30}, "size must be 28 or a multiple of 8"),
+        ("svhn", {"crop": 0.5}, "--crop is only for celeba, image_folder, huggingface, got"),
         ("digits", {"size": 28}, "digits takes no --size"),
+        ("digits", {"crop": 0.0}, "digits takes no --crop"),
     ],
 )
 def test_settings_that_a_dataset_does_not_take(
@@ -192,6 +194,13 @@ def test_prepared_arrays_need_no_file(tmp_path: Path) -> None:
     assert splits.train.images.shape == (7, 1, 8, 8)
     with pytest.raises(ValueError, match=r"of shape \(1, 8, 8\): leave out --size and --grey"):
         dataset_recipe(DataOptions(dataset="arrays", shards=str(shards), size=16))
+    with pytest.raises(ValueError, match=r"and --crop, or prepare them again, .*crop=0\.5"):
+        dataset_recipe(DataOptions(dataset="arrays", shards=str(shards), crop=0.5))
+
+
+def test_the_flag_crop_is_that_of_the_config_and_changes_nothing_by_default() -> None:
+    assert recipe("celeba", crop=1.0).data == CelebAConfig(root="/nowhere", crop=1.0)
+    assert recipe("celeba").data == CelebAConfig(root="/nowhere")
 
 
 def test_the_net_can_be_chosen() -> None:
