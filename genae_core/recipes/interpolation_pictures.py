@@ -48,7 +48,8 @@ def interpolated_images(model: Autoencoder, ends: Tensor, chain: ChainConfig) ->
         sub_batch=z.shape[0] * POINTS,
     )
     means = chain_means(model, config, config.sub_batch, start=z.flatten(0, 1))
-    return torch.stack([means[step].unflatten(0, z.shape[:2]) for step in INTERPOLATED_STEPS])
+    images = torch.stack([means[step] for step in INTERPOLATED_STEPS])
+    return images.reshape(len(images), *z.shape[:2], *images.shape[2:])
 
 
 def path_ends(split: Split, chain: ChainConfig, shown: int, binarize: bool) -> Tensor:
@@ -58,7 +59,8 @@ def path_ends(split: Split, chain: ChainConfig, shown: int, binarize: bool) -> T
     the points of a few pairs alone would be a batch of images that are much alike.
     """
     pairs = min(max(shown, chain.sub_batch // POINTS), len(split.images) // 2)
-    return images_of(split, np.arange(2 * pairs), binarize).unflatten(0, (2, pairs))
+    ends = images_of(split, np.arange(2 * pairs), binarize)
+    return ends.reshape(2, pairs, *ends.shape[1:])
 
 
 def interpolations(model: Autoencoder, ends: Tensor, chain: ChainConfig) -> Picture:
