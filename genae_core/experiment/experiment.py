@@ -282,8 +282,15 @@ def _check_labels(experiment: Experiment, splits: Splits) -> None:
     )
     require(
         in_data == classes,
-        f"{family}: num_classes must be the {in_data} classes of {experiment.data.name}",
+        f"{family}: its classes must be the {in_data} classes of {experiment.data.name}",
         num_classes=classes,
+    )
+    used = len(labels[: training.max_images])
+    require(
+        training.num_labelled is None or training.num_labelled <= used,
+        f"num_labelled must be at most the {used} training images; take a smaller num_labelled, "
+        "or None for all labels",
+        num_labelled=training.num_labelled,
     )
     labelled = labels[: training.max_images][: training.num_labelled]
     require(

@@ -1,7 +1,8 @@
-"""Adversarial autoencoders that find clusters, and that arrange the clusters in 2-D or 3-D.
+"""Adversarial autoencoders with clusters, which are found or learned from the labels of some
+images, and which can be arranged in 2-D or 3-D.
 
-Makhzani et al. 2016, second version: section 5 is on unsupervised clustering, and section 6 on
-dimensionality reduction.
+Makhzani et al. 2016, second version: section 4 is on semi-supervised classification, section 5 on
+unsupervised clustering, and section 6 on dimensionality reduction.
 Shapes: B batch, C channels, H rows, W columns, D style dimension, K clusters.
 """
 
@@ -10,8 +11,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from genae_core.config import register, require, require_finite, require_positive_int
+from genae_core.config import later_field, register, require, require_finite, require_positive_int
 from genae_core.distributions.base import Delta, Distribution
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.base import Divergence
@@ -20,6 +22,7 @@ from genae_core.models.aae import ADVERSARIAL
 from genae_core.models.ae import reconstruction_loss
 from genae_core.models.base import Autoencoder, Batch, Phase, Player, Stage, add_noise
 from genae_core.models.config import ModelConfig
+from genae_core.models.labelled import BatchWithLabelled, pair_with_labelled
 from genae_core.models.likelihoods import BernoulliPixels, Likelihood
 from genae_core.models.matching import Matching, check_critic
 from genae_core.models.optimizers import AdamConfig
@@ -35,7 +38,8 @@ from genae_core.priors.normal import IsotropicNormal
 @dataclass(frozen=True, kw_only=True)
 class ClusterAAEConfig(ModelConfig):
     """The config of an AAE with clusters. Its encoder gives a style s, and a softmax y over
-    clusters.
+    clusters. With `labels`, the clusters are classes, which it learns from the images whose class
+    is known, and the number of these images is `TrainingConfig.num_labelled`.
 
     Args:
         style_dim: The dimension D of the style.
@@ -51,6 +55,7 @@ class ClusterAAEConfig(ModelConfig):
         critic: The config of both critics.
         optimizer: The optimiser of the reconstruction.
         adversarial_optimizer: The optimiser of the critics, and of the encoder against them.
+        labels: Whether each step also lowers the cross-entropy of y on labelled images.
 
     Raises:
         ValueError: A value is out of range.
@@ -68,6 +73,7 @@ class ClusterAAEConfig(ModelConfig):
     critic: CriticConfig = field(default_factory=CriticConfig)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     adversarial_optimizer: AdamConfig = ADVERSARIAL
+    labels: bool = later_field(False)
 
     def __post_init__(self) -> None:
         require_positive_int(style_dim=self.style_dim, clusters=self.clusters)
@@ -76,6 +82,7 @@ class ClusterAAEConfig(ModelConfig):
         require_finite(0, noise=self.noise, style_sd=self.style_sd)
         require_finite(0, head_distance=self.head_distance)
         require(self.style_sd > 0, "style_sd must be > 0", style_sd=self.style_sd)
+        require(isinstance(self.labels, bool), "labels must be True or False", labels=self.labels)
         check_critic(self.family, self.divergence)
 
     @property
@@ -83,8 +90,13 @@ class ClusterAAEConfig(ModelConfig):
         return self.style_dim + (self.clusters if self.code == "beside" else 0)
 
     @property
+    def num_classes(self) -> int:
+        return self.clusters if self.labels else 0
+
+    @property
     def family(self) -> str:
-        return "cluster AAE" if self.code == "beside" else "cluster-head AAE"
+        name = "cluster AAE" if self.code == "beside" else "cluster-head AAE"
+        return f"{name} (labels)" if self.labels else name
 
     def build(self, shape: Shape) -> "ClusterAAE":
         return ClusterAAE(self, shape)
@@ -127,9 +139,13 @@ class ClusterAAE(Autoencoder):
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The style s [B, D] and the probabilities y [B, K] of the clusters, for x [B, C, H,
         W]."""
-        outputs = self.encoder(x)
-        style, logits = outputs.split([self.config.style_dim, self.config.clusters], 1)
+        style, logits = self.style_and_logits(x)
         return style, logits.softmax(1)
+
+    def style_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The style s [B, D] and the logits of y [B, K], for x [B, C, H, W]."""
+        style, logits = self.encoder(x).split([self.config.style_dim, self.config.clusters], 1)
+        return style, logits
 
     def encode(self, x: Tensor) -> Delta:
         style, y = self.parts(x)
@@ -142,7 +158,8 @@ class ClusterAAE(Autoencoder):
         return add_noise(x, self.config.noise, draw)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Reconstruction, then each critic, then the encoder against each critic."""
+        """Reconstruction, then each critic, then the encoder against each critic, then the
+        labels."""
         encoder, decoder = list(self.encoder.parameters()), list(self.decoder.parameters())
         heads = [] if self.heads is None else [self.heads]
         adam, adversarial = self.config.optimizer, self.config.adversarial_optimizer
@@ -169,7 +186,10 @@ class ClusterAAE(Autoencoder):
             *(phase for m in matchings for phase in m.critic_phases(self, adversarial)),
             *(Phase(Player("encoder", encoder, adversarial), m.codes_loss) for m in matchings),
         )
-        return (Stage("autoencoder", phases),)
+        if not self.config.labels:
+            return (Stage("autoencoder", phases),)
+        classes = Phase(Player("classifier", encoder, adam), label_loss)
+        return (Stage("autoencoder", (*phases, classes), inputs=pair_with_labelled),)
 
 
 def reconstruction_and_heads(
@@ -184,6 +204,19 @@ def reconstruction_and_heads(
     distances = torch.pdist(model.heads)
     crowding = (model.config.head_distance - distances).clamp_min(0).sum()
     return reconstruction + crowding, {"reconstruction": reconstruction, "crowding": crowding}
+
+
+def label_loss(
+    model: ClusterAAE, batch: BatchWithLabelled, draw: Draw
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """-log y_k, in nats per image, where k is the class of a labelled image.
+
+    Makhzani et al. 2016, second version, section 4: the phase of semi-supervised classification.
+    """
+    x, labels = batch.labelled
+    _, logits = model.style_and_logits(model.corrupt(x, draw))
+    loss = F.cross_entropy(logits, labels)
+    return loss, {"labels": loss}
 
 
 def _encode_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:

@@ -9,6 +9,9 @@ from .chain_samplers import labelled_chains as labelled_chains
 from .chain_samplers import refusals_of as refusals_of
 from .chain_table import write_results as write_results
 from .claim_runs import families_of as families_of
+from .class_tables import CLASS_AXES as CLASS_AXES
+from .class_tables import class_experiment as class_experiment
+from .class_tables import class_rows as class_rows
 from .comparison_tables import COMPARISONS as COMPARISONS
 from .comparison_tables import comparison_experiment as comparison_experiment
 from .comparison_tables import comparison_rows as comparison_rows

@@ -80,6 +80,7 @@ def test_a_family_with_labels_takes_data_that_has_them() -> None:
     [
         (_splits(), None, r"AAE \(labels\) needs a class for each image, and digits has none"),
         (_labelled(5), None, r"must be the 5 classes of digits, got num_classes=4"),
+        (_labelled(), 121, "at most the 120 training images.*num_labelled=121"),
         (_labelled(), 3, "a labelled image of each of the 4 classes.*num_labelled=3"),
     ],
 )

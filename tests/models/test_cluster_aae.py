@@ -1,16 +1,28 @@
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from genae_core.config import from_json, to_json
+from genae_core.config.serialize import identity
 from genae_core.distributions.rng import Draw
 from genae_core.divergences.mmd import MMD
 from genae_core.models.ae import reconstruction_loss
-from genae_core.models.base import Batch
-from genae_core.models.cluster_aae import ClusterAAEConfig, reconstruction_and_heads
+from genae_core.models.base import Batch, Examples
+from genae_core.models.cluster_aae import (
+    ClusterAAE,
+    ClusterAAEConfig,
+    label_loss,
+    reconstruction_and_heads,
+)
+from genae_core.models.labelled import BatchWithLabelled, pair_with_labelled
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.testing.model import ModelContract
 from genae_core.testing.toys import images
+from genae_core.training.config import TrainingConfig
+from genae_core.training.loop import fit
 
 NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16,))
 
@@ -31,6 +43,99 @@ class TestClusterHeadsIn3D(ModelContract):
     config = ClusterAAEConfig(
         style_dim=3, clusters=3, code="head", style_sd=0.5, noise=noise, net=NET, critic=CRITIC
     )
+
+
+class TestLabels(ModelContract):
+    size_field = "style_dim"
+    config = ClusterAAEConfig(style_dim=2, clusters=4, labels=True, net=NET, critic=CRITIC)
+
+
+class TestClusterHeadsWithLabels(ModelContract):
+    size_field = "style_dim"
+    noise = 0.3
+    config = ClusterAAEConfig(
+        style_dim=2, clusters=4, code="head", labels=True, noise=noise, net=NET, critic=CRITIC
+    )
+
+
+def toy_examples(count: int, labelled: list[int]) -> Examples:
+    """Toy images of four classes, of which the images in these rows have labels."""
+    x, classes = images(count, (1, 8, 8)), torch.arange(count) % 4
+    labels = torch.full((count,), -1)
+    labels[labelled] = classes[labelled]
+
+    def batch(index: np.ndarray) -> Batch:
+        rows = torch.from_numpy(index)
+        return Batch(x[rows], labels[rows])
+
+    return Examples(count, batch)
+
+
+def test_every_batch_has_as_many_labelled_images_as_images() -> None:
+    """Of 600 images, 7, 9 and 501 have labels: the image i comes with the one number i mod 3."""
+    examples = toy_examples(600, [7, 9, 501])
+    draw = Draw(0)
+    before = draw.generator.get_state()
+    paired = pair_with_labelled(None, examples, draw)
+    assert torch.equal(draw.generator.get_state(), before) and paired.count == 600
+    index = np.array([4, 599, 3, 0, 7])
+    batch, plain = paired.batch(index), examples.batch(index)
+    assert torch.equal(batch.x, plain.x) and torch.equal(batch.labels, plain.labels)
+    assert batch.labels.tolist() == [-1, -1, -1, -1, 3]
+    expected = examples.batch(np.array([9, 501, 7, 7, 9]))
+    assert torch.equal(batch.labelled.x, expected.x)
+    assert batch.labelled.labels.tolist() == [1, 1, 3, 3, 1]
+
+
+def test_with_all_labels_each_image_comes_with_itself() -> None:
+    paired = pair_with_labelled(None, toy_examples(8, list(range(8))), Draw(0))
+    batch = paired.batch(np.array([5, 0, 2]))
+    assert torch.equal(batch.labelled.x, batch.x)
+    assert torch.equal(batch.labelled.labels, batch.labels)
+
+
+def test_a_training_with_labels_needs_labels() -> None:
+    with pytest.raises(ValueError, match="needs images whose class is known, got labelled=0"):
+        pair_with_labelled(None, toy_examples(8, []), Draw(0))
+
+
+def test_the_loss_of_the_labels_is_minus_the_log_of_the_right_y() -> None:
+    """Images without labels, and labels of the batch itself, have no part in it."""
+    config = ClusterAAEConfig(style_dim=2, clusters=4, labels=True, net=NET, critic=CRITIC)
+    with Draw(0).as_global():
+        model = config.build((1, 8, 8)).eval()
+    x, labels = images(3, (1, 8, 8)), torch.tensor([3, 0, 2])
+    batch = BatchWithLabelled(torch.zeros(2, 1, 8, 8), torch.tensor([-1, 1]), Batch(x, labels))
+    loss, terms = label_loss(model, batch, Draw(0))
+    with torch.no_grad():
+        _, y = model.parts(x)
+    by_hand = -sum(math.log(float(row[k])) for row, k in zip(y, labels, strict=True)) / 3
+    assert float(loss.detach()) == pytest.approx(by_hand, rel=1e-5) and set(terms) == {"labels"}
+
+
+def test_labels_of_few_images_name_the_classes_of_all() -> None:
+    """Without labels the numbers of the clusters mean nothing; four labels fix them."""
+    config = ClusterAAEConfig(style_dim=2, clusters=4, labels=True, net=NET, critic=CRITIC)
+    draw = Draw(0)
+    with draw.as_global():
+        model = config.build((1, 8, 8))
+    assert isinstance(model, ClusterAAE)
+    training = TrainingConfig(epochs=20, batch_size=16)
+    history = fit(model, model.stages(), toy_examples(64, [0, 1, 2, 3]), training, draw).history
+    assert history[-1].terms["labels"] < 0.2 < history[0].terms["labels"]
+    with torch.no_grad():
+        _, y = model.parts(images(64, (1, 8, 8)))
+    assert torch.equal(y.argmax(1), torch.arange(64) % 4)
+
+
+def test_a_config_without_labels_is_stored_as_before_there_were_any() -> None:
+    """The field would change the keys of the runs that earlier versions stored."""
+    config = ClusterAAEConfig(style_dim=2, clusters=4)
+    assert "labels" not in json.loads(to_json(config)) and "labels" not in identity(config)
+    assert from_json(to_json(config)).labels is False and config.num_classes == 0
+    labelled = ClusterAAEConfig(style_dim=2, clusters=4, labels=True)
+    assert identity(labelled)["labels"] is True and labelled.num_classes == 4
+    assert [c.family for c in (config, labelled)] == ["cluster AAE", "cluster AAE (labels)"]
 
 
 def test_the_code_is_style_and_cluster() -> None:
@@ -87,5 +192,7 @@ def test_bad_settings_are_refused() -> None:
         ClusterAAEConfig(style_dim=2, clusters=1)
     with pytest.raises(ValueError, match='code must be "beside" or "head"'):
         ClusterAAEConfig(style_dim=2, clusters=3, code="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="labels must be True or False"):
+        ClusterAAEConfig(style_dim=2, clusters=3, labels=10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs a divergence with a critic"):
         ClusterAAEConfig(style_dim=2, clusters=3, divergence=MMD())

@@ -23,6 +23,7 @@ from genae_core.models.ae import AEConfig
 from genae_core.models.base import Batch, Examples
 from genae_core.models.began import BEGANConfig
 from genae_core.models.bigan import BiGANConfig
+from genae_core.models.cluster_aae import ClusterAAEConfig
 from genae_core.models.eb_gan import EBGANConfig
 from genae_core.models.ex_post_ae import ExPostAEConfig
 from genae_core.models.flow_ae import FlowAEConfig
@@ -85,6 +86,9 @@ FAMILIES: dict[str, Any] = {
     "convolutions": VAEConfig(**{**VAES, "net": DCGANConfig(width=2)}),
     "AAE": AAEConfig(latent_dim=2, net=NET, critic=CRITIC, posterior="universal"),
     "labels": StyleAAEConfig(style_dim=2, num_classes=3, net=NET, critic=CRITIC),
+    "labelled images beside": ClusterAAEConfig(
+        style_dim=2, clusters=3, labels=True, noise=0.3, net=NET, critic=CRITIC
+    ),
     "WAE-MMD": WAEConfig(**VAES, weight=1.0),
     "GAN": GANConfig(**{**GENERATOR, "net": PLAIN}, average=0.9),
     "WGAN": GANConfig(**GENERATOR, divergence=Wasserstein(constraint="clip")),

@@ -16,6 +16,7 @@ from genae_core.models.adv_ae import AdvAEConfig
 from genae_core.models.ae import AEConfig
 from genae_core.models.base import Batch, Examples, Stage
 from genae_core.models.began import BEGANConfig
+from genae_core.models.cluster_aae import ClusterAAEConfig
 from genae_core.models.flow_ae import FlowAEConfig
 from genae_core.models.image_generator import critic_like
 from genae_core.models.mmd_gan import MMDGANConfig
@@ -46,6 +47,7 @@ FAMILIES: dict[str, Any] = {
     "clipped weights": AAEConfig(
         latent_dim=2, net=NET, critic=CRITIC, divergence=Wasserstein(constraint="clip")
     ),
+    "labels": ClusterAAEConfig(style_dim=2, clusters=2, labels=True, net=NET, critic=CRITIC),
     "wae": WAEConfig(latent_dim=2, net=NET),
     "two stages, a gradient penalty": AdvAEConfig(autoencoder=AUTOENCODER, epochs=1),
     "two stages, one not stackable": FlowAEConfig(autoencoder=AUTOENCODER, epochs=1),
@@ -71,7 +73,7 @@ def replica(family: str, seed: int, store: Any = None, poison: float = 0.0) -> R
         model = FAMILIES[family].build(shape)
     x = images(44, shape)
     x[-1] += poison
-    labels = torch.full((len(x),), -1)
+    labels = torch.arange(len(x)) % 3 - 1  # some are unknown
 
     def batch(index: Any) -> Batch:
         rows = torch.from_numpy(index)
@@ -101,7 +103,7 @@ def decoded(one: Replica) -> torch.Tensor:
 
     Weights are not compared: only rounding moves a bias that the normalisation subtracts again.
     """
-    z = Draw(0, "z").normal((32, 2))
+    z = Draw(0, "z").normal((32, one.model.latent_dim))
     with sampling_mode(one.model, "batch"):
         return one.model.decode(z).mean
 
