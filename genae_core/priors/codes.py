@@ -90,5 +90,6 @@ class Codes(nn.Module):
 
 def sample_classes(num_classes: int, shape: tuple[int, ...], draw: Draw) -> Tensor:
     """Uniform classes as one-hot vectors, [*shape, K]."""
-    classes = (draw.uniform(shape) * num_classes).long().clamp_max(num_classes - 1)
-    return F.one_hot(classes, num_classes).float()
+    uniform = draw.uniform(shape)
+    classes = (uniform * num_classes).long().clamp_max(num_classes - 1)
+    return F.one_hot(classes, num_classes).to(uniform.dtype)
