@@ -92,6 +92,14 @@ class DCGANConfig:
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)]
         return Net(*layers).apply(_initialize)
 
+    def num_features(self, shape: Shape) -> int:
+        """The number M of features of which the encoder's last layer makes the code.
+
+        >>> DCGANConfig(width=64).num_features((3, 64, 64))
+        8192
+        """
+        return self._widths(shape)[-1] * last_side(shape[1]) ** 2
+
     def _outputs(self, width: int) -> int:
         """The channels of a convolution that a nonlinearity turns into `width`."""
         return 2 * width if self.activation == GATED else width

@@ -16,6 +16,9 @@ from .comparison_tables import COMPARISONS as COMPARISONS
 from .comparison_tables import comparison_experiment as comparison_experiment
 from .comparison_tables import comparison_rows as comparison_rows
 from .creswell_claims import claims_of as claims_of
+from .creswell_figures import creswell_experiment as creswell_experiment
+from .creswell_figures import creswell_families as creswell_families
+from .creswell_figures import draw_creswell as draw_creswell
 from .dataset_configs import ImageSettings as ImageSettings
 from .dataset_configs import dataset_config as dataset_config
 from .datasets import Recipe as Recipe
@@ -32,6 +35,8 @@ from .family_settings import settings_by_family as settings_by_family
 from .figure_drawings import draw_figures as draw_figures
 from .figure_models import figure_experiment as figure_experiment
 from .figure_models import require_ten_classes as require_ten_classes
+from .figure_pages import FigurePages as FigurePages
+from .figure_pages import FigureSizes as FigureSizes
 from .flowae_table import draw_codes as draw_codes
 from .flowae_table import flowae_experiment as flowae_experiment
 from .flowae_table import flowae_families as flowae_families
@@ -56,6 +61,10 @@ from .other_results import results_table as results_table
 from .other_results import sample_models as sample_models
 from .paper_rows import print_rows as print_rows
 from .paper_rows import write_rows as write_rows
+from .paper_settings import creswell_deviations as creswell_deviations
+from .paper_settings import describe_deviations as describe_deviations
+from .paper_settings import makhzani_deviations as makhzani_deviations
+from .paper_settings import sridhar_deviations as sridhar_deviations
 from .parzen_table import parzen_experiment as parzen_experiment
 from .parzen_table import parzen_rows as parzen_rows
 from .robustness_table import ROBUSTNESS_GRID as ROBUSTNESS_GRID
@@ -78,6 +87,9 @@ from .search_space import check_space as check_space
 from .search_space import search_experiment as search_experiment
 from .search_space import suggest_cell as suggest_cell
 from .search_space import usual_cell as usual_cell
+from .sridhar_figures import draw_sridhar as draw_sridhar
+from .sridhar_figures import sridhar_experiment as sridhar_experiment
+from .sridhar_figures import sridhar_families as sridhar_families
 from .study import image_space_experiment as image_space_experiment
 from .study import print_settings as print_settings
 from .study import study_experiment as study_experiment

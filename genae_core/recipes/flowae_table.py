@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genae_core.data.base import Split
 from genae_core.experiment.experiment import Experiment
@@ -96,10 +98,6 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, test: Split, binarize
         test: The held-out images.
         binarize: Whether the models see binarised images.
     """
-    from sklearn.manifold import TSNE  # noqa: PLC0415  slow to import
-
-    count = min(IMAGES, len(test.images))
-    x = images_of(test, np.arange(count), binarize)
     finished = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
     for family, title in DRAWN:
         runs = [run for run in finished if run.tags["seed"] == "0" and _family_of(run) == family]
@@ -107,15 +105,42 @@ def draw_codes(tracker: Tracker, sweep: str, folder: Path, test: Split, binarize
             continue
         model = model_of(tracker, runs[0])
         assert isinstance(model, Autoencoder)
-        with torch.no_grad():
-            codes = model.encode(x).mean.numpy()
-        points = TSNE(perplexity=min(PERPLEXITY, count / 4), random_state=0).fit_transform(codes)
+        points, labels = code_map(model, test, binarize)
         path = folder / "figures" / f"tsne_{family}.png"
         path.parent.mkdir(exist_ok=True)
-        cloud = Cloud(f"t-SNE of {count:,} codes: {title}", points, test.labels[:count])
+        cloud = Cloud(f"t-SNE of {len(points):,} codes: {title}", points, labels)
         scatter([cloud], path)
         tracker.log_files(runs[0].run_id, path, "figures")
         print(f"t-SNE:  {path}")
+
+
+class CodeMap(NamedTuple):
+    """Codes of N images in a plane: points [N, 2], and their labels [N]."""
+
+    points: NDArray[np.float32]
+    labels: NDArray[Any]
+
+
+def code_map(model: Autoencoder, split: Split, binarize: bool) -> CodeMap:
+    """The t-SNE of the codes of the first images of a split.
+
+    Args:
+        model: The autoencoder.
+        split: The images.
+        binarize: Whether the model sees binarised images.
+    """
+    from sklearn.manifold import TSNE  # noqa: PLC0415  slow to import
+
+    count = min(IMAGES, len(split.images))
+    with torch.no_grad():
+        codes = model.encode(images_of(split, np.arange(count), binarize)).mean.numpy()
+    points = TSNE(perplexity=perplexity(count), random_state=0).fit_transform(codes)
+    return CodeMap(points, split.labels[:count])
+
+
+def perplexity(count: int) -> float:
+    """The perplexity of a t-SNE of so many images: the paper's, if there are enough."""
+    return min(PERPLEXITY, count / 4)
 
 
 def _family_of(run: StoredRun) -> str:

@@ -41,6 +41,10 @@ Figure = Literal[
     "swiss_roll",
     "style",
 ]
+CreswellFigure = Literal["samples", "interpolations", "denoising"]
+SridharFigure = Literal["samples", "losses", "tsne"]
+FigureName = Literal[Figure, CreswellFigure, SridharFigure]
+FigurePaper = Literal["makhzani", "creswell", "sridhar"]
 Paper = Literal["creswell"]
 ClaimName = Literal[
     "improves",

@@ -4,6 +4,7 @@ Shapes: N images, C channels, H rows, W columns, D latent dimension.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,19 @@ def model_of(tracker: Tracker, run: StoredRun) -> GenerativeModel:
         return checkpoint.load_model(tracker.fetch(run.run_id, "checkpoint", Path(scratch)))
 
 
-def first_models(tracker: Tracker, sweep: str) -> list[StoredRun]:
-    """The run that holds the model of the lowest seed of each cell, of the finished ones."""
+def first_models(
+    tracker: Tracker, sweep: str, metrics: Sequence[str] | None = None
+) -> list[StoredRun]:
+    """The run that holds the model of the lowest seed of each cell, of the finished ones.
+
+    Args:
+        tracker: The store of the sweep.
+        sweep: The sweep's name.
+        metrics: The histories that are read, as in `Tracker.read_runs`.
+    """
     models = [
         run
-        for run in tracker.read_runs(sweep)
+        for run in tracker.read_runs(sweep, metrics)
         if run.status == "FINISHED" and run.tags["stage"] == "model"
     ]
     first: dict[str, StoredRun] = {}

@@ -30,7 +30,7 @@ def draw_curves(runs: Iterable[StoredRun], path: Path, metric: str = "fcd") -> N
     groups = group_seeds(runs)
     if not groups:
         return
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     chains = sorted({group.chain for group in groups})
     dims = sorted({_latent_dim(group) for group in groups})
     lines = list(dict.fromkeys(group.label for group in groups))
@@ -100,7 +100,7 @@ def scatter(clouds: Sequence[Cloud], path: Path) -> None:
         clouds: What to plot.
         path: The PNG file to write.
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     columns = min(2, len(clouds))
     rows = math.ceil(len(clouds) / columns)
     size = (0.8 + 5.2 * columns, 5.4 * rows)
@@ -109,16 +109,27 @@ def scatter(clouds: Sequence[Cloud], path: Path) -> None:
     )
     for axis in axes.flat[len(clouds) :]:
         axis.set_axis_off()
-    for axis, (title, points, labels) in zip(axes.flat, clouds, strict=False):
-        for k in np.unique(labels):
-            members = points[labels == k]
-            axis.scatter(members[:, 0], members[:, 1], s=5, color=f"C{k % 10}", label=str(k))
-        axis.set_title(title, fontsize=10)
-        axis.set_aspect("equal", "datalim")
+    for axis, cloud in zip(axes.flat, clouds, strict=False):
+        scatter_cloud(axis, cloud, size=5)
+        axis.set_title(cloud.title, fontsize=10)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=8, markerscale=2, loc="outside right upper")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def scatter_cloud(axis: Any, cloud: Cloud, size: float) -> None:
+    """Plot a cloud of points in axes of matplotlib, with a colour per class.
+
+    Args:
+        axis: The axes.
+        cloud: The points.
+        size: The area of a marker in points squared.
+    """
+    for k in np.unique(cloud.labels):
+        members = cloud.points[cloud.labels == k]
+        axis.scatter(members[:, 0], members[:, 1], s=size, color=f"C{k % 10}", label=str(k))
+    axis.set_aspect("equal", "datalim")
 
 
 # Where the name of a family may stand beside its marker, the best place first: points to the right
@@ -171,7 +182,7 @@ def draw_map(points: Sequence[MapPoint], path: Path) -> None:
         points: The families, in the order of their samples.
         path: The PNG file to write.
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     columns = min(8, len(points))
     rows = math.ceil(len(points) / columns)
     figure = pyplot.figure(figsize=(max(7.0, 1.6 * columns), 5.6 + 1.85 * rows))
@@ -252,7 +263,7 @@ def _name_points(axis: Any, points: Sequence[MapPoint]) -> None:
                 place[2].remove()
 
 
-def _pyplot() -> Any:
+def import_pyplot() -> Any:
     """Import matplotlib, which is slow, only when something is drawn. No screen is needed."""
     import matplotlib  # noqa: PLC0415
 

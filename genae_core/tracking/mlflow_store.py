@@ -67,7 +67,8 @@ class StoredRun(NamedTuple):
         tags: The tags by name.
         params: The params by name.
         scalars: The last value of each metric without a prefix.
-        chain: The chain metrics, as {metric: {MCMC step: value}}.
+        chain: The chain metrics, as {metric: {MCMC step: value}}; and other histories that were
+            asked for, under their whole name.
     """
 
     run_id: str
@@ -420,7 +421,8 @@ class Tracker:
     def read_runs(self, sweep: str, metrics: Sequence[str] | None = None) -> list[StoredRun]:
         """Read every run of a sweep, with its histories of these chain metrics.
 
-        The default is the FCD's, and those of the user's own.
+        The default is the FCD's, and those of the user's own. A name with a prefix, such as
+        train/flow, is that of another metric with a history.
         """
         runs = self.find(sweep=sweep)
         if metrics is None:
@@ -439,8 +441,9 @@ class Tracker:
         info, data = run.info, run.data
         chain = {}
         for name in metrics:
-            if f"chain/{name}" in data.metrics:
-                history = self.client.get_metric_history(info.run_id, f"chain/{name}")
+            key = name if "/" in name else f"chain/{name}"
+            if key in data.metrics:
+                history = self.client.get_metric_history(info.run_id, key)
                 chain[name] = {metric.step: metric.value for metric in history}
         scalars = {name: value for name, value in data.metrics.items() if "/" not in name}
         return StoredRun(
