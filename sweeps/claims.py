@@ -7,10 +7,11 @@ from a sweep of what the claims need, which this study runs.
   python sweeps/claims.py --from-sweep NAME
   python sweeps/claims.py --dataset mnist --data-root DIR
   python sweeps/claims.py --claims improves lasts --dataset mnist --data-root DIR
+  python sweeps/claims.py --paper sridhar --dataset mnist --data-root DIR --seeds 0 1 2
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from genae_core import recipes, sweep, tracking
 from genae_core.config.cli import cli
 from genae_core.config.home import default_store, home
 from genae_core.config.places import locate_fields
-from genae_core.recipes.options import ClaimName, Paper, StudyOptions
-
-DIMS = (10, 200)  # latent dimensions; Creswell et al. have 200
+from genae_core.recipes.families import FAMILIES
+from genae_core.recipes.options import ClaimName, FamilyName, Paper, StudyOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class Options(StudyOptions):
     """The flags of this study."""
 
     paper: Paper = "creswell"
-    """The paper: creswell is Creswell, Arulkumaran & Bharath 2017."""
+    """The paper: creswell is Creswell, Arulkumaran & Bharath 2017, makhzani is Makhzani et al.
+    2016, and sridhar is Sridhar & Srivastava."""
     claims: tuple[ClaimName, ...] = ()
     """The claims to decide (default: all of the paper)."""
     from_sweep: tuple[str, ...] = ()
@@ -41,7 +42,9 @@ class Options(StudyOptions):
     """Seeds of the training; each cell is trained once with each of them."""
     latent_dims: tuple[int, ...] | None = None
     """Latent dimensions in which the claims are decided (default: all of the sweeps of
-    --from-sweep; 10 and 200 in a sweep that is run)."""
+    --from-sweep; those of the paper in a sweep that is run)."""
+    families: tuple[FamilyName, ...] = tuple(FAMILIES)
+    """Families to train, of those that the claims are about (default: all)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,32 +57,28 @@ class Options(StudyOptions):
 
 def main(options: Options) -> int:
     """Decide the claims, from finished sweeps or from one that is run now."""
-    claims = recipes.claims_of(options.paper, options.claims)
-    dims, shards = options.latent_dims, options.shards
+    paper, dims, shards = options.paper, options.latent_dims, options.shards
+    claims = recipes.claims_of(paper, options.claims)
     if options.from_sweep:
         uri = tracking.resolve_uri(options.tracking_uri or default_store())
         pages = home() / "sweeps"
-        source = recipes.LedgerSource(uri, options.from_sweep, pages, dims, shards)
+        source = recipes.LedgerSource(paper, uri, options.from_sweep, pages, dims, shards)
         recipes.write_ledger(claims, source, options.out or pages / options.from_sweep[0])
         return 0
-    chain = recipes.dataset_recipe(options).chain()
+
+    axes = recipes.claim_axes(paper, claims, options, dims)
+    models = next(iter(axes.values()))
+    study = replace(options, families=recipes.families_of(paper, models))
 
     def experiment(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.study_experiment(options, params["family"], params["latent_dim"], (chain,))
+        return recipes.paper_experiment(paper, params, study)
 
     def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
-        source = recipes.LedgerSource(tracker.uri, (name,), folder.parent, dims, shards)
+        source = recipes.LedgerSource(paper, tracker.uri, (name,), folder.parent, dims, shards)
         recipes.write_ledger(claims, source, options.out or folder)
 
-    recipes.print_settings(options)
-    families = [name for name in recipes.families_of(claims) if name in options.families]
-    return sweep.launch(
-        "claims",
-        {"family": families, "latent_dim": DIMS if dims is None else dims},
-        experiment,
-        options,
-        on_end,
-    )
+    recipes.print_settings(study)
+    return sweep.launch("claims", axes, experiment, study, on_end)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from genae_core.evaluation.nearest import nearest_distance
 from genae_core.evaluation.references import ReferenceData, as_data
 from genae_core.metrics.classifier_features import features_of, seeded_indices
 from genae_core.metrics.classifier_task import task_name
+from genae_core.metrics.estimate import Estimate, jackknife, mean_of
 from genae_core.metrics.latent_gap import measure_latent_gap
 from genae_core.nets.base import sampling_mode
 from genae_core.samplers.config import ChainConfig
@@ -32,6 +33,7 @@ FEW = 5  # steps after which the papers show interpolations
 PAIRS, POINTS = 100, 9  # paths between images, and points of a path
 NOISES = (0.25, 0.5, 1.0)  # standard deviations of the noise that is removed
 NEIGHBOURS = 500  # samples whose nearest training image is looked for
+BLOCKS = 10  # blocks of chains in a jackknife
 CLAIM_MEASURES = (
     "start_gap",
     "codes_gap",
@@ -45,7 +47,7 @@ CLAIM_MEASURES = (
 )
 
 
-def measure_claims(subject: EvaluatedChain) -> dict[str, float]:
+def measure_claims(subject: EvaluatedChain) -> dict[str, Estimate]:
     """Measure everything in this file for a model with an encoder.
 
     Args:
@@ -53,8 +55,9 @@ def measure_claims(subject: EvaluatedChain) -> dict[str, float]:
             are not used.
 
     Returns:
-        The values by the names of CLAIM_MEASURES: see `forgetting`, `novelty`, `denoising_gain`,
-        `movement` and `path_realism`. What needs classes is left out for data without them.
+        The values by the names of CLAIM_MEASURES, with their errors for this model: see
+        `forgetting`, `novelty`, `denoising_gain`, `movement` and `path_realism`. What needs
+        classes is left out for data without them.
     """
     values = {**forgetting(subject), **novelty(subject)}
     images = test_images(subject.data, CHAINS)
@@ -72,16 +75,19 @@ def test_images(data: ReferenceData, count: int) -> Tensor:
     return data.pixels(data.splits.test, seeded_indices(len(data.splits.test.images), count))
 
 
-def movement(subject: EvaluatedChain) -> float:
+def movement(subject: EvaluatedChain) -> Estimate:
     """Spearman's correlation over chains between realism at step 0 and movement in one step.
 
     The realism of an image is the probability of its likeliest class, and its movement is
-    |x_1 - x_0|^2. If good samples stay, the correlation is below 0.
+    |x_1 - x_0|^2. If good samples stay, the correlation is below 0. The error is a jackknife over
+    blocks of chains.
     """
     images = _run(subject, (0, 1))
     realism = likeliest_probability(subject.data, images[0])
     moved = (images[1] - images[0]).square().flatten(1).sum(1)
-    return rank_correlation(realism, moved)
+    parts = torch.arange(len(moved), device=moved.device) * BLOCKS // len(moved)
+    without = [rank_correlation(realism[parts != k], moved[parts != k]) for k in range(BLOCKS)]
+    return jackknife(rank_correlation(realism, moved), without)
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
@@ -100,7 +106,7 @@ def likeliest_probability(data: ReferenceData, x: Tensor) -> Tensor:
     return logits.softmax(1).amax(1)
 
 
-def forgetting(subject: EvaluatedChain) -> dict[str, float]:
+def forgetting(subject: EvaluatedChain) -> dict[str, Estimate]:
     """Whether z after many steps depends on the start, and whether it has reached the codes.
 
     Chains start from N(0, I), from N(0, 9 I) and from the origin, and take 50 steps.
@@ -122,16 +128,22 @@ def forgetting(subject: EvaluatedChain) -> dict[str, float]:
     coupled = subject.chain.coupled
     floor = _gap(late["unit"], late["again"], coupled)
     pairs = itertools.combinations(("unit", "wide", "point"), 2)
-    spread = max(_gap(late[a], late[b], coupled) for a, b in pairs)
+    spread = max((_gap(late[a], late[b], coupled) for a, b in pairs), key=lambda gap: gap.value)
     codes = _codes(subject, 2 * count)
     half = len(codes) // 2
     between = _gap(codes[:half], codes[half:], coupled)  # as large blocks have the same floor
-    return {
-        "start_gap": spread / floor if floor > 0 else math.nan,
-        "codes_gap": _gap(late["unit"][:half], codes[:half], coupled) / between
-        if between > 0
-        else math.nan,
-    }
+    reached = _gap(late["unit"][:half], codes[:half], coupled)
+    return {"start_gap": ratio_of(spread, floor), "codes_gap": ratio_of(reached, between)}
+
+
+def ratio_of(a: Estimate, b: Estimate) -> Estimate:
+    """a / b of independent estimates, with the error r sqrt((s_a / a)^2 + (s_b / b)^2).
+
+    It is NaN if b is not above 0.
+    """
+    if not b.value > 0:
+        return Estimate(math.nan, math.nan)
+    return Estimate(a.value / b.value, math.hypot(a.error, a.value / b.value * b.error) / b.value)
 
 
 def _late(subject: EvaluatedChain, z: Tensor, stream: int) -> Tensor:
@@ -142,9 +154,9 @@ def _late(subject: EvaluatedChain, z: Tensor, stream: int) -> Tensor:
     return torch.cat([record.chain.z for record in records if record.step == LATE])
 
 
-def _gap(a: Tensor, b: Tensor, coupled: int) -> float:
+def _gap(a: Tensor, b: Tensor, coupled: int) -> Estimate:
     """The sliced W2^2 between two sets of codes."""
-    return measure_latent_gap(a, b, coupled).sliced_wasserstein.value
+    return measure_latent_gap(a, b, coupled).sliced_wasserstein
 
 
 def _codes(subject: EvaluatedChain, count: int) -> Tensor:
@@ -164,7 +176,7 @@ def _train_images(data: ReferenceData, count: int) -> Tensor:
     return data.pixels(split, seeded_indices(len(split.images), min(count, len(split.images))))
 
 
-def denoising_gain(model: Any, x: Tensor, noise: float, draw: Draw) -> float:
+def denoising_gain(model: Any, x: Tensor, noise: float, draw: Draw) -> Estimate:
     """The gain in dB, PSNR(x, d(e(x~))) - PSNR(x, x~) with x~ ~ N(x, noise^2 I), mean over images.
 
     Args:
@@ -174,7 +186,7 @@ def denoising_gain(model: Any, x: Tensor, noise: float, draw: Draw) -> float:
         draw: The source of randomness.
     """
     noisy, restored = denoise(model, x, noise, draw)
-    return float((psnr(x, restored) - psnr(x, noisy)).mean())
+    return mean_of(psnr(x, restored) - psnr(x, noisy))
 
 
 class Denoised(NamedTuple):
@@ -209,7 +221,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     return -10 * (x - y).square().flatten(1).mean(1).clamp(min=1e-12).log10()
 
 
-def novelty(subject: EvaluatedChain) -> dict[str, float]:
+def novelty(subject: EvaluatedChain) -> dict[str, Estimate]:
     """The mean distance to the nearest training image of three kinds of images.
 
     Returns:
@@ -233,10 +245,10 @@ def novelty(subject: EvaluatedChain) -> dict[str, float]:
     everything = torch.cat(list(kinds.values()))
     distances = nearest_distance(everything, data.splits.train, data.binarize)
     parts = torch.split(distances, [len(images) for images in kinds.values()])
-    return {name: float(part.mean()) for name, part in zip(kinds, parts, strict=True)}
+    return {name: mean_of(part) for name, part in zip(kinds, parts, strict=True)}
 
 
-def path_realism(subject: EvaluatedChain) -> dict[str, float]:
+def path_realism(subject: EvaluatedChain) -> dict[str, Estimate]:
     """How realistic the middle third of spherical paths between images is.
 
     The chain starts from all points, with the batch normalisation of its config. The realism is
@@ -253,10 +265,10 @@ def path_realism(subject: EvaluatedChain) -> dict[str, float]:
     means = _run(subject, (0, FEW), z.flatten(0, 1))
     middle = slice(POINTS // 3, POINTS - POINTS // 3)
     realism = {
-        step: likeliest_probability(data, x).reshape(-1, POINTS)[:, middle].mean()
+        step: mean_of(likeliest_probability(data, x).reshape(-1, POINTS)[:, middle].mean(1))
         for step, x in means.items()
     }
-    return {"path_start": float(realism[0]), "path_later": float(realism[FEW])}
+    return {"path_start": realism[0], "path_later": realism[FEW]}
 
 
 def _run(

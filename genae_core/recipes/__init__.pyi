@@ -8,14 +8,12 @@ from .chain_samplers import Refusal as Refusal
 from .chain_samplers import labelled_chains as labelled_chains
 from .chain_samplers import refusals_of as refusals_of
 from .chain_table import write_results as write_results
-from .claim_runs import families_of as families_of
 from .class_tables import CLASS_AXES as CLASS_AXES
 from .class_tables import class_experiment as class_experiment
 from .class_tables import class_rows as class_rows
 from .comparison_tables import COMPARISONS as COMPARISONS
 from .comparison_tables import comparison_experiment as comparison_experiment
 from .comparison_tables import comparison_rows as comparison_rows
-from .creswell_claims import claims_of as claims_of
 from .creswell_figures import creswell_experiment as creswell_experiment
 from .creswell_figures import creswell_families as creswell_families
 from .creswell_figures import draw_creswell as draw_creswell
@@ -59,6 +57,10 @@ from .options import StudyOptions as StudyOptions
 from .options import WrappedOptions as WrappedOptions
 from .other_results import results_table as results_table
 from .other_results import sample_models as sample_models
+from .paper_claims import claim_axes as claim_axes
+from .paper_claims import claims_of as claims_of
+from .paper_claims import families_of as families_of
+from .paper_claims import paper_experiment as paper_experiment
 from .paper_rows import print_rows as print_rows
 from .paper_rows import write_rows as write_rows
 from .paper_settings import creswell_deviations as creswell_deviations

@@ -5,10 +5,9 @@ are on test images, and steps are chosen on validation images.
 """
 
 import math
-from collections.abc import Sequence
 
-from genae_core.recipes.claim_runs import (
-    StoredClaim,
+from genae_core.recipes.claim_runs import StoredClaim
+from genae_core.recipes.claim_statistics import (
     approach,
     at,
     best_fcd,
@@ -169,7 +168,7 @@ CRESWELL = (
         ),
         scalar("codes_gap"),
         EACH,
-        needs_model=True,
+        needs="chains",
     ),
     StoredClaim(
         Claim(
@@ -183,7 +182,7 @@ CRESWELL = (
         ),
         scalar("start_gap"),
         EACH,
-        needs_model=True,
+        needs="chains",
     ),
     StoredClaim(
         Claim(
@@ -196,7 +195,7 @@ CRESWELL = (
         ),
         scalar("movement"),
         EACH,
-        needs_model=True,
+        needs="chains",
     ),
     StoredClaim(
         Claim(
@@ -210,7 +209,7 @@ CRESWELL = (
         ),
         fraction("path_later", "path_start"),
         EACH,
-        needs_model=True,
+        needs="chains",
     ),
     StoredClaim(
         Claim(
@@ -222,7 +221,7 @@ CRESWELL = (
         ),
         scalar("denoising_gain_0.5"),
         (("dvae",), ("daae",)),
-        needs_model=True,
+        needs="chains",
     ),
     StoredClaim(
         Claim(
@@ -236,7 +235,7 @@ CRESWELL = (
         ),
         fraction("nearest_copied", "nearest_real"),
         EACH,
-        needs_model=True,
+        needs="chains",
     ),
     StoredClaim(
         Claim(
@@ -250,12 +249,32 @@ CRESWELL = (
         ),
         fraction("nearest_chain", "nearest_copied"),
         EACH,
-        needs_model=True,
+        needs="chains",
+    ),
+    StoredClaim(
+        Claim(
+            name="desaturates",
+            text="After a few steps, images of a denoising VAE are less saturated than of a VAE",
+            source="Creswell et al. 2017, figure 5 (caption)",
+            statistic="mean HSV saturation of samples after 5 steps, of the first / of the second",
+            high=1.0,
+            ratio=True,
+        ),
+        scalar("saturation@5"),
+        (("dvae", "vae"),),
+        needs="colours",
+    ),
+    StoredClaim(
+        Claim(
+            name="flattens",
+            text="After a few steps, images of a denoising VAE have less contrast than of a VAE",
+            source="Creswell et al. 2017, figure 5 (caption)",
+            statistic="RMS contrast of samples after 5 steps, of the first / of the second",
+            high=1.0,
+            ratio=True,
+        ),
+        scalar("contrast@5"),
+        (("dvae", "vae"),),
+        needs="colours",
     ),
 )
-PAPERS: dict[str, tuple[StoredClaim, ...]] = {"creswell": CRESWELL}
-
-
-def claims_of(paper: str, names: Sequence[str]) -> list[StoredClaim]:
-    """The claims of a paper with these names; all of them without a name."""
-    return [one for one in PAPERS[paper] if not names or one.claim.name in names]

@@ -8,13 +8,9 @@ from genae_core.config import to_strict_json
 from genae_core.config.redaction import redact
 from genae_core.data import durable
 from genae_core.recipes.claim_models import with_measures
-from genae_core.recipes.claim_runs import (
-    StoredClaim,
-    families_of,
-    group_runs,
-    measure,
-    read_runs,
-)
+from genae_core.recipes.claim_runs import StoredClaim, group_runs, measure, read_runs
+from genae_core.recipes.missing_runs import missing_runs
+from genae_core.recipes.options import Paper
 from genae_core.report.ledger import LedgerRow, decide
 from genae_core.report.ledger_page import write_page
 from genae_core.report.ledger_text import format_ledger, ledger_values
@@ -23,38 +19,29 @@ from genae_core.report.tables import closing_lines, share_rulers
 from genae_core.tracking.mlflow_store import StoredRun
 
 
-def decide_claims(claims: Sequence[StoredClaim], runs: Sequence[StoredRun]) -> list[LedgerRow]:
+def decide_claims(
+    claims: Sequence[StoredClaim], runs: Sequence[StoredRun], paper: Paper = "creswell"
+) -> list[LedgerRow]:
     """Decide claims together, and say which runs are missing.
 
     Args:
         claims: The claims.
         runs: The finished runs.
+        paper: The paper of the claims.
     """
     groups = group_runs(runs)
     rows = decide([(one.claim, measure(one, groups)) for one in claims])
-    present = {family for family, _ in groups}
     return [
-        row._replace(missing=_missing(claim, present))
+        row._replace(missing=missing_runs(claim, groups, paper))
         for claim, row in zip(claims, rows, strict=True)
     ]
-
-
-def _missing(claim: StoredClaim, present: set[str]) -> str:
-    """Which runs a claim lacks, and the command that makes them; empty if it lacks none."""
-    families = families_of([claim])
-    lacking = [name for name in families if name not in present]
-    if not lacking:
-        return ""
-    return (
-        f"no runs of {', '.join(lacking)}; this makes them: python sweeps/claims.py --claims "
-        f"{claim.claim.name} --dataset NAME --data-root DIR"
-    )
 
 
 class LedgerSource(NamedTuple):
     """Where the values of a ledger come from.
 
     Attributes:
+        paper: The paper.
         uri: The tracking URI of the store.
         sweeps: The names of the sweeps.
         pages: The folder of all sweeps, in which their pages are.
@@ -63,6 +50,7 @@ class LedgerSource(NamedTuple):
             GENAE_HOME.
     """
 
+    paper: Paper
     uri: str
     sweeps: Sequence[str]
     pages: Path
@@ -82,9 +70,9 @@ def write_ledger(claims: Sequence[StoredClaim], source: LedgerSource, out: Path)
     uri, sweeps = source.uri, source.sweeps
     runs = share_rulers(read_runs(uri, sweeps, source.latent_dims))
     durable.make_folder(out)
-    if families := families_of([one for one in claims if one.needs_model]):
-        runs = with_measures(runs, families, uri, out, source.shards)
-    rows = decide_claims(claims, runs)
+    if any(one.needs for one in claims):
+        runs = with_measures(runs, claims, uri, out, source.shards)
+    rows = decide_claims(claims, runs, source.paper)
     datasets = sorted({run.tags["dataset"] for run in runs})
     seeds = sorted({int(run.tags["seed"]) for run in runs})
     about = [

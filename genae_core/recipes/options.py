@@ -45,7 +45,7 @@ CreswellFigure = Literal["samples", "interpolations", "denoising"]
 SridharFigure = Literal["samples", "losses", "tsne"]
 FigureName = Literal[Figure, CreswellFigure, SridharFigure]
 FigurePaper = Literal["makhzani", "creswell", "sridhar"]
-Paper = Literal["creswell"]
+Paper = Literal["creswell", "makhzani", "sridhar"]
 ClaimName = Literal[
     "improves",
     "lasts",
@@ -64,6 +64,27 @@ ClaimName = Literal[
     "denoises",
     "copies",
     "novel",
+    "desaturates",
+    "flattens",
+    "fills",
+    "matches",
+    "likelihood-order",
+    "posteriors",
+    "beats-vae",
+    "flow-best",
+    "planar-worst",
+    "slow-sampling",
+    "slow-training",
+    "realnvp-best",
+    "wgan-better",
+    "wgan-steadier",
+    "joint-worse",
+    "convolutional-worse",
+    "pure-neighbours",
+    "compact",
+    "compact-tsne",
+    "flow-falls",
+    "flow-smoother",
 ]
 NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 

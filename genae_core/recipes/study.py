@@ -98,7 +98,11 @@ def study_experiment(
 
 
 def image_space_experiment(
-    options: StudyOptions, family: str, latent_dim: int, chains: tuple[ChainConfig, ...]
+    options: StudyOptions,
+    family: str,
+    latent_dim: int,
+    chains: tuple[ChainConfig, ...],
+    parts: Parts | None = None,
 ) -> Experiment:
     """The experiment of a cell of a study of generators, which need many steps.
 
@@ -111,8 +115,9 @@ def image_space_experiment(
         family: The family's name in FAMILIES.
         latent_dim: The dimension of the latent codes.
         chains: The configs of the chains; draws from the prior for a family without an encoder.
+        parts: The parts of the family; None takes those of `study_parts`.
     """
-    experiment = study_experiment(options, family, latent_dim, chains)
+    experiment = study_experiment(options, family, latent_dim, chains, parts)
     training = experiment.training
     assert training is not None
     if training.batch_size > GENERATOR_BATCH:

@@ -21,11 +21,13 @@ from genae_core.evaluation.claim_measures import (
     path_realism,
     psnr,
     rank_correlation,
+    ratio_of,
 )
 from genae_core.evaluation.comparison import EvaluatedChain
 from genae_core.evaluation.nearest import NearestTraining, nearest_distance
 from genae_core.evaluation.own_metrics import read_real_pair
 from genae_core.evaluation.references import ReferenceData
+from genae_core.metrics.estimate import Estimate
 from genae_core.models.vae import VAEConfig
 from genae_core.models.wrapped import wrap
 from genae_core.nets.mlp import MLPConfig
@@ -85,8 +87,8 @@ def test_good_samples_stay_if_only_poor_ones_are_moved() -> None:
         """Every image becomes the least realistic one."""
         return torch.zeros(len(x), 1)
 
-    assert movement(subject(stays, squash)) == pytest.approx(-1, abs=1e-3)
-    assert movement(subject(flees, squash)) == pytest.approx(1, abs=1e-3)
+    assert movement(subject(stays, squash)).value == pytest.approx(-1, abs=1e-3)
+    assert movement(subject(flees, squash)).value == pytest.approx(1, abs=1e-3)
 
 
 def test_the_rank_correlation_sees_order_alone() -> None:
@@ -96,17 +98,24 @@ def test_the_rank_correlation_sees_order_alone() -> None:
     assert math.isnan(rank_correlation(a, torch.zeros(4)))
 
 
+def test_the_error_of_a_ratio_is_that_of_its_logarithm() -> None:
+    value, error = ratio_of(Estimate(6.0, 0.3), Estimate(2.0, 0.2))
+    assert value == pytest.approx(3)
+    assert error == pytest.approx(3 * math.hypot(0.05, 0.1))
+    assert math.isnan(ratio_of(Estimate(1.0, 0.1), Estimate(0.0, 0.1)).value)
+
+
 def test_a_chain_that_forgets_its_start_and_one_that_keeps_it() -> None:
     def redraw(x: Tensor) -> Normal:
         """The code does not depend on the image."""
         return Normal(torch.zeros(len(x), 1), torch.zeros(len(x), 1))
 
     forgets = forgetting(subject(redraw, squash))
-    assert 0.2 < forgets["start_gap"] < 8  # the largest of three, divided by one
-    assert 0.2 < forgets["codes_gap"] < 5
+    assert 0.2 < forgets["start_gap"].value < 8  # the largest of three, divided by one
+    assert 0.2 < forgets["codes_gap"].value < 5
     keeps = forgetting(subject(lambda x: first_pixel(x).logit(), squash))
     # z from N(0, 9) and from 0 are 9 apart, and two sets of 1,000 from N(0, 1) about 0.01.
-    assert keeps["start_gap"] > 100
+    assert keeps["start_gap"].value > 100
 
 
 def test_the_signal_to_noise_ratio_in_decibels() -> None:
@@ -122,7 +131,7 @@ def test_a_denoiser_that_keeps_a_part_of_the_noise(kept: float, gain: float) -> 
     model = wrap(nn.Linear(1, 1), lambda x: x.flatten(1), shrink, latent_dim=2, shape=(1, 1, 2))
     x = torch.full((400, 1, 1, 2), 0.5)
     measured = denoising_gain(model, x, 0.01, Draw(0, "noise"))
-    assert measured == pytest.approx(gain, abs=1e-3)
+    assert measured.value == pytest.approx(gain, abs=1e-3)
 
 
 def test_the_nearest_image_is_looked_for_in_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +160,11 @@ def test_a_model_that_copies_is_as_near_as_its_training_images() -> None:
     values = np.repeat(np.arange(0, 256, 5), 2)
     images = np.stack([values, 255 - values], 1)
     copies = novelty(subject(lambda x: first_pixel(x).logit(), squash, images))
-    assert copies["nearest_copied"] == pytest.approx(0, abs=1e-3)
-    assert copies["nearest_real"] == pytest.approx(0, abs=1e-3)
+    assert copies["nearest_copied"].value == pytest.approx(0, abs=1e-3)
+    assert copies["nearest_real"].value == pytest.approx(0, abs=1e-3)
     # Values between two training images, 5 / 255 apart in both pixels, are 5 / 255 / 4 from the
     # nearer one on average.
-    assert copies["nearest_chain"] == pytest.approx(math.sqrt(2) * 5 / 255 / 4, rel=0.1)
+    assert copies["nearest_chain"].value == pytest.approx(math.sqrt(2) * 5 / 255 / 4, rel=0.1)
 
 
 def test_paths_become_more_realistic_if_the_chain_sharpens() -> None:
@@ -164,9 +173,9 @@ def test_paths_become_more_realistic_if_the_chain_sharpens() -> None:
 
     paths = path_realism(subject(sharpen, squash))
     sure = 1 / (1 + math.exp(-3))
-    assert paths["path_start"] < paths["path_later"] <= sure + 1e-6
+    assert paths["path_start"].value < paths["path_later"].value <= sure + 1e-6
     same = path_realism(subject(lambda x: first_pixel(x).logit(), squash))
-    assert same["path_start"] == pytest.approx(same["path_later"], abs=1e-5)
+    assert same["path_start"].value == pytest.approx(same["path_later"].value, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -178,4 +187,4 @@ def test_everything_is_measured_of_a_model_with_an_encoder() -> None:
     chain = ChainConfig(sampler=EncodeDecode(), record=(0, 1), sub_batch=20)
     values = measure_claims(EvaluatedChain(model, chain, data, None))
     assert set(values) == set(CLAIM_MEASURES)
-    assert all(math.isfinite(value) for value in values.values())
+    assert all(math.isfinite(one.value) and one.error >= 0 for one in values.values())

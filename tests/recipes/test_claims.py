@@ -10,12 +10,16 @@ from typing import get_args
 import pytest
 from contracts.databases import new_store
 
-from genae_core.recipes.claim_models import with_measures
+from genae_core.data import sealed
+from genae_core.recipes.claim_models import read_measures, with_measures
 from genae_core.recipes.claim_runs import CHAINS, group_runs, measure
-from genae_core.recipes.creswell_claims import CRESWELL, claims_of
+from genae_core.recipes.creswell_claims import CRESWELL
 from genae_core.recipes.ledger_files import LedgerSource, decide_claims, write_ledger
-from genae_core.recipes.options import ClaimName
+from genae_core.recipes.missing_runs import more_seeds
+from genae_core.recipes.options import ClaimName, Paper
+from genae_core.recipes.paper_claims import PAPERS, claims_of
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
+from genae_core.tracking.store_errors import StoreError
 
 BATCH, RUNNING = CHAINS
 CURVES = {
@@ -49,12 +53,20 @@ def stored(
 
 def values(name: str, runs: list[StoredRun]) -> dict[str, dict[int, float]]:
     """The values of a claim by setting."""
-    (claim,) = claims_of("creswell", [name])
+    (paper,) = (name_of for name_of in PAPERS if name in names_of(name_of))
+    (claim,) = claims_of(paper, [name])
     return {one.setting: one.values for one in measure(claim, group_runs(runs))}
 
 
+def names_of(paper: Paper) -> list[str]:
+    """The names of a paper's claims."""
+    return [one.claim.name for one in PAPERS[paper].claims]
+
+
 def test_the_names_of_the_flag_are_those_of_the_claims() -> None:
-    assert get_args(ClaimName) == tuple(one.claim.name for one in CRESWELL)
+    every = tuple(one.claim.name for paper in PAPERS.values() for one in paper.claims)
+    assert get_args(ClaimName) == every
+    assert get_args(Paper) == tuple(PAPERS)
 
 
 @pytest.mark.parametrize(
@@ -119,24 +131,89 @@ def test_a_claim_without_runs_says_what_makes_them() -> None:
     assert row.verdict == "not measured" and "--claims narrow-codes" in row.missing
 
 
+def test_a_claim_with_too_few_seeds_says_which_sweep_to_continue() -> None:
+    runs = [*(stored("vae", seed) for seed in range(3)), stored("dvae", 1)]
+    command = "python sweeps/latent_dim.py --seeds 1 2 --dataset mnist --name=s --resume --epochs 2"
+    runs = [run._replace(tags={**run.tags, "command": command}) for run in runs]
+    (row,) = decide_claims(claims_of("creswell", ["alike-at-start"]), runs)
+    assert row.missing == (
+        "no runs of dvae in s with the seeds 0, 2; this makes them: python sweeps/latent_dim.py "
+        "--dataset mnist --epochs 2 --name s --resume --seeds 0 1 2"
+    )
+    table = runs[0]._replace(tags={**runs[0].tags, "study": "paper_tables"})
+    assert more_seeds(table, [0, 1, 2]).endswith("--name s --resume --seeds 3")
+
+
+def test_a_claim_about_colours_says_that_it_needs_them() -> None:
+    (row,) = decide_claims(claims_of("creswell", ["desaturates"]), [stored("vae"), stored("dvae")])
+    assert row.verdict == "not measured" and row.missing == "it needs colour images"
+
+
+def test_claims_of_another_paper_are_refused() -> None:
+    with pytest.raises(ValueError, match="the claims of makhzani are fills, .*improves"):
+        claims_of("makhzani", ["improves"])
+
+
 def test_a_model_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 
-    def measure_one(_: object, run: StoredRun) -> dict[str, float]:
+    def measure_one(_: object, run: StoredRun, names: list[str]) -> dict[str, float]:
+        assert names == ["chains"]
         if run.tags["seed"] == "2":
             raise KeyboardInterrupt
         measured.append(run.run_id)
         return {"denoising_gain_0.5": 5.0 + len(measured)}
 
     monkeypatch.setattr("genae_core.recipes.claim_models._Subjects.measure", measure_one)
-    runs = [stored("vae"), *(stored("dvae", seed) for seed in range(3))]
+    monkeypatch.setattr("genae_core.recipes.claim_models._log", lambda *_: None)
+    claims = claims_of("creswell", ["denoises", "desaturates"])
+    claims[1] = claims[1]._replace(models=(("aae", "vae"),))  # no DVAE is asked for its colours
+    runs = [stored("vae", chain="langevin"), *(stored("dvae", seed) for seed in range(3))]
     with pytest.raises(KeyboardInterrupt):
-        with_measures(runs, ["dvae"], "sqlite:///x", tmp_path)
+        with_measures(runs, claims, "sqlite:///x", tmp_path)
     runs.pop()
-    values_of_runs = with_measures(runs, ["dvae"], "sqlite:///x", tmp_path)
+    values_of_runs = with_measures(runs, claims, "sqlite:///x", tmp_path)
     assert measured == [run.run_id for run in runs[1:]]
     assert values("denoises", values_of_runs) == {"DVAE-10": {0: 6.0, 1: 7.0}}
     assert values_of_runs[0] == runs[0]  # nothing is asked about the VAE
+
+
+def test_values_of_earlier_versions_are_those_of_the_chain(tmp_path: Path) -> None:
+    sealed.write(tmp_path / "measures.json", {"measures": {"a": {"start_gap": 2.0}}})
+    assert read_measures(tmp_path) == ({"a": {"start_gap": 2.0}}, {"a": ["chains"]})
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_models_is_logged_to_their_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Tracker.create(new_store(tmp_path), "claims", tmp_path / "artifacts")
+    run = stored("dvae")
+    started = tracker.start("key", "name", run.tags, {}, 1)
+    tracker.finish(started.run_id)
+    run = run._replace(run_id=started.run_id)
+    colours = {"saturation@0": 0.5, "saturation@5": 0.25, "saturation_se@5": 0.01}
+    measured = {"saturation_real": 0.75, **colours}
+    monkeypatch.setattr(
+        "genae_core.recipes.claim_models._Subjects.measure", lambda *_: dict(measured)
+    )
+    claims = claims_of("creswell", ["desaturates"])
+    (one,) = with_measures([run], claims, tracker.uri, tmp_path)
+    assert one.scalars == {**run.scalars, **measured}
+    (again,) = tracker.read_runs("s", ["saturation", "saturation_se"])
+    assert again.scalars["saturation_real"] == 0.75 and again.status == "FINISHED"
+    assert again.chain == {"saturation": {0: 0.5, 5: 0.25}, "saturation_se": {5: 0.01}}
+
+    def refuse(*_: object) -> None:
+        raise StoreError("the database is read-only")
+
+    monkeypatch.setattr(Tracker, "log_metrics", refuse)
+    (one,) = with_measures([again], claims, tracker.uri, tmp_path)
+    assert not capsys.readouterr().out  # the run has the values already
+    (one,) = with_measures([run], claims, tracker.uri, tmp_path)
+    assert one.scalars == {**run.scalars, **measured}
+    note = "note: the store cannot be written, so what was measured on the models is in measures"
+    assert capsys.readouterr().out.startswith(note)
 
 
 def test_the_distances_to_training_images_are_compared() -> None:
@@ -194,7 +271,7 @@ def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
     out = tmp_path / "new" / "out"
     (tmp_path / "s").mkdir()
     claims = claims_of("creswell", ["improves", "alike-at-start", "more-in-aae"])
-    write_ledger(claims, LedgerSource(tracker.uri, ["s"], tmp_path, (10, 50)), out)
+    write_ledger(claims, LedgerSource("creswell", tracker.uri, ["s"], tmp_path, (10, 50)), out)
     printed = capsys.readouterr().out
     text = (out / "claims.txt").read_text()
     assert text in printed
@@ -211,17 +288,17 @@ def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
     assert "style" not in tags.names  # the policy of the page would ignore it
     assert 'href="../../s/explorer.html"' in page
     with pytest.raises(ValueError, match="--latent-dims must be among 10, got latent_dims"):
-        write_ledger(claims, LedgerSource(tracker.uri, ["s"], tmp_path, (50,)), out)
+        write_ledger(claims, LedgerSource("creswell", tracker.uri, ["s"], tmp_path, (50,)), out)
 
 
 def test_a_sweep_that_does_not_exist_is_named(tmp_path: Path) -> None:
     tracker = Tracker.create(new_store(tmp_path), "latent_dim", tmp_path / "artifacts")
     with pytest.raises(ValueError, match="no sweep 'no'"):
         write_ledger(
-            claims_of("creswell", []), LedgerSource(tracker.uri, ["no"], tmp_path), tmp_path
+            claims_of("creswell", []), LedgerSource("creswell", tracker.uri, ["no"], tmp_path), tmp_path
         )
     nowhere = tmp_path / "nowhere.db"
-    source = LedgerSource(f"sqlite:///{nowhere}", ["s"], tmp_path)
+    source = LedgerSource("creswell", f"sqlite:///{nowhere}", ["s"], tmp_path)
     with pytest.raises(ValueError, match="there is no store at"):
         write_ledger(claims_of("creswell", []), source, tmp_path)
     assert not nowhere.exists()
