@@ -6,7 +6,7 @@ Shapes: N images, D latent dimension, C channels, H rows, W columns.
 
 import math
 import time
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +59,9 @@ def measure_codes(subject: EvaluatedChain) -> dict[str, Estimate]:
     draw = Draw(seed, "codes of claims", device=data.device)
     x = test_images(data, OCCUPYING)
     z, means = encode(subject.model, x, draw)
-    prior = subject.model.latent_prior()
-    from_prior = prior.sample(draw, (len(z),))
+    with sampling_mode(subject.model, "running"):
+        prior = subject.model.latent_prior()
+        from_prior = prior.sample(draw, (len(z),))
     values = {
         "codes_prior_w2": measure_latent_gap(z, from_prior).sliced_wasserstein,
         "active_dims": Estimate(float((means.var(0) > ACTIVE).sum()), math.nan),
@@ -121,7 +122,7 @@ def empty_cells(z: Tensor, edges: tuple[Tensor, Tensor]) -> Estimate:
     cell = column * CELLS + row
 
     def share(kept: Tensor) -> float:
-        return 1 - len(kept.unique()) / CELLS**2
+        return 1 - int(torch.bincount(kept).count_nonzero()) / CELLS**2
 
     parts = torch.arange(len(cell), device=cell.device) % BLOCKS
     return jackknife(share(cell), [share(cell[parts != block]) for block in range(BLOCKS)])
@@ -150,7 +151,7 @@ def silhouette(codes: Tensor, labels: Tensor) -> Estimate:
         codes: Codes [N, D].
         labels: Labels [N].
     """
-    if not 2 <= len(labels.unique()) < len(labels):
+    if not 2 <= len(set(labels.tolist())) < len(labels):
         return Estimate(math.nan, math.nan)
     return mean_of(torch.from_numpy(silhouette_samples(codes.numpy(), labels.numpy())))
 
@@ -174,7 +175,7 @@ def measure_density(subject: EvaluatedChain) -> dict[str, Estimate]:
     """
     draw = Draw(subject.chain.seed, "density of claims", device=subject.data.device)
     values: dict[str, Estimate] = {}
-    with torch.no_grad(), sampling_mode(subject.model, "running"):
+    with sampling_mode(subject.model, "running"):
         prior = subject.model.latent_prior()
         _, means = encode(subject.model, test_images(subject.data, OCCUPYING), draw)
         try:
@@ -187,4 +188,4 @@ def measure_density(subject: EvaluatedChain) -> dict[str, Estimate]:
             prior.sample(draw, (DRAWN,))
             seconds.append(time.perf_counter() - started)
     values["sampling_seconds"] = Estimate(min(seconds), math.nan)
-    return cast(dict[str, Estimate], values)
+    return values

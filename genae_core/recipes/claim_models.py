@@ -1,4 +1,4 @@
-"""The measurements of claims on the trained models of finished runs, kept in a file and in MLflow."""
+"""The measurements of claims on the models of finished runs, kept in a file and in MLflow."""
 
 import json
 import math
@@ -104,9 +104,7 @@ def with_measures(
     needed = {run.run_id: _needs(run, claims) for run in runs}
     subjects = _Subjects(uri, shards)
     unmeasured = [
-        run
-        for run in runs
-        if not needed[run.run_id] <= set(measured.measures.get(run.run_id, ()))
+        run for run in runs if not needed[run.run_id] <= set(measured.measures.get(run.run_id, ()))
     ]
     for run in tqdm(unmeasured, unit=" models", disable=None):
         former = measured.measures.get(run.run_id, [])

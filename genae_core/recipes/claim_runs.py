@@ -39,6 +39,7 @@ HISTORIES = (
     *("fcd", "fcd_val", "z_posterior_w2", "rhat", "parzen", "recall", "precision"),
     *("train/flow", "train/generator"),
 )
+FEWEST_FOR_SPREAD = 3  # two seeds are equally far from their median
 # The coordinates of a cell that can name its model, the first that it has.
 MODEL_COORDINATES = ("family", "model", "figure")
 
@@ -171,19 +172,7 @@ def measure(claim: StoredClaim, runs: Runs) -> list[Measurement]:
 
 def _values(claim: StoredClaim, members: Sequence[Mapping[int, StoredRun]]) -> dict[int, float]:
     """The statistic by seed, of one model's runs or of two that are compared."""
-    sides: list[dict[int, float]] = []
-    for member in members:
-        numbers = {seed: claim.statistic(run) for seed, run in member.items()}
-        side = {
-            seed: number
-            for seed, number in numbers.items()
-            if number is not None and math.isfinite(number) and (number > 0 or not claim.claim.ratio)
-        }
-        if claim.is_spread and side:
-            centre = statistics.median(side.values())
-            side = {seed: abs(number - centre) for seed, number in side.items()}
-        sides.append(side)
-    first, *second = sides
+    first, *second = [_side(claim, member) for member in members]
     if not second:
         return first
     (other,) = second
@@ -191,6 +180,22 @@ def _values(claim: StoredClaim, members: Sequence[Mapping[int, StoredRun]]) -> d
     if claim.claim.ratio:
         return {seed: first[seed] / other[seed] for seed in shared}
     return {seed: first[seed] - other[seed] for seed in shared}
+
+
+def _side(claim: StoredClaim, member: Mapping[int, StoredRun]) -> dict[int, float]:
+    """The statistic of one model by seed, where it has one."""
+    lowest = 0.0 if claim.claim.ratio else -math.inf
+    side: dict[int, float] = {}
+    for seed, run in member.items():
+        number = claim.statistic(run)
+        if number is not None and math.isfinite(number) and number > lowest:
+            side[seed] = number
+    if claim.is_spread:
+        if len(side) < FEWEST_FOR_SPREAD:
+            return {}
+        centre = statistics.median(side.values())
+        return {seed: abs(number - centre) for seed, number in side.items()}
+    return side
 
 
 def _order(setting: Setting, chains: Sequence[str]) -> tuple[object, ...]:

@@ -60,7 +60,8 @@ MAKHZANI = (
             text="Samples of the AAE have a higher likelihood than those of GMMN+AE, and these a "
             "higher one than those of the GAN",
             source="Makhzani et al. 2016, table 1",
-            statistic="Parzen log-likelihood of the draws in nats, of the first less of the second",
+            statistic="Parzen log-likelihood of 2,000 draws in nats, of the first less of the "
+            "second",
             low=0.0,
         ),
         at("parzen", min),
@@ -72,7 +73,7 @@ MAKHZANI = (
             name="posteriors",
             text="Deterministic, Gaussian and universal posteriors have similar likelihoods",
             source="Makhzani et al. 2016, section 2",
-            statistic="Parzen log-likelihood of the draws in nats, of the first less of the "
+            statistic="Parzen log-likelihood of 2,000 draws in nats, of the first less of the "
             "second; 10 nats are allowed",
             low=-10.0,
             high=10.0,

@@ -23,7 +23,7 @@ class PaperClaims(NamedTuple):
         claims: The claims.
         models: The models that the sweep can train, by the name that claims and cells have.
         axis: The coordinate of a cell that names its model.
-        latent_dims: The latent dimensions that the sweep compares; empty if each model has its own.
+        latent_dims: The latent dimensions that the sweep compares; empty if models have their own.
         has_chain: Whether the published chain is measured, and not only draws.
     """
 

@@ -133,12 +133,12 @@ def test_a_claim_without_runs_says_what_makes_them() -> None:
 
 def test_a_claim_with_too_few_seeds_says_which_sweep_to_continue() -> None:
     runs = [*(stored("vae", seed) for seed in range(3)), stored("dvae", 1)]
-    command = "python sweeps/latent_dim.py --seeds 1 2 --dataset mnist --name=s --resume --epochs 2"
+    command = "python sweeps/latent_dim.py --seeds 1 2 --dataset mnist --name=s --resume --noise 1"
     runs = [run._replace(tags={**run.tags, "command": command}) for run in runs]
     (row,) = decide_claims(claims_of("creswell", ["alike-at-start"]), runs)
     assert row.missing == (
         "no runs of dvae in s with the seeds 0, 2; this makes them: python sweeps/latent_dim.py "
-        "--dataset mnist --epochs 2 --name s --resume --seeds 0 1 2"
+        "--dataset mnist --noise 1 --name s --resume --seeds 0 1 2"
     )
     table = runs[0]._replace(tags={**runs[0].tags, "study": "paper_tables"})
     assert more_seeds(table, [0, 1, 2]).endswith("--name s --resume --seeds 3")
@@ -294,9 +294,8 @@ def test_the_ledger_of_a_stored_sweep_is_printed_and_written(
 def test_a_sweep_that_does_not_exist_is_named(tmp_path: Path) -> None:
     tracker = Tracker.create(new_store(tmp_path), "latent_dim", tmp_path / "artifacts")
     with pytest.raises(ValueError, match="no sweep 'no'"):
-        write_ledger(
-            claims_of("creswell", []), LedgerSource("creswell", tracker.uri, ["no"], tmp_path), tmp_path
-        )
+        missing = LedgerSource("creswell", tracker.uri, ["no"], tmp_path)
+        write_ledger(claims_of("creswell", []), missing, tmp_path)
     nowhere = tmp_path / "nowhere.db"
     source = LedgerSource("creswell", f"sqlite:///{nowhere}", ["s"], tmp_path)
     with pytest.raises(ValueError, match="there is no store at"):
