@@ -8,8 +8,8 @@ claim about two models compares those that have the same setting and the same se
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from genae_core.config import require
 from genae_core.config.places import is_sqlite, sqlite_path
@@ -25,15 +25,18 @@ from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import chain_label
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
+NORMS: Mapping[Literal["running", "batch"], str] = {"running": "", "batch": " batch BN"}
 # The published chain, and what the names of its settings add.
 CHAINS = {
     chain_label(ChainConfig(sampler=EncodeDecode(), batch_norm="batch")): "",
     chain_label(ChainConfig(sampler=EncodeDecode(), batch_norm="running")): " running BN",
 }
-# Draws from the prior, or from the distribution that was fitted to the codes.
+# Draws from the prior, or from the distribution that was fitted to the codes: runs of draws alone,
+# and the start of the published chain, of families that have one.
 DRAWS = {
-    chain_label(ChainConfig(sampler=Ancestral(), batch_norm="running")): "",
-    chain_label(ChainConfig(sampler=Ancestral(), batch_norm="batch")): " batch BN",
+    chain_label(ChainConfig(sampler=sampler, batch_norm=norm)): words
+    for sampler in (Ancestral(), EncodeDecode())
+    for norm, words in NORMS.items()
 }
 HISTORIES = (
     *("fcd", "fcd_val", "z_posterior_w2", "rhat", "parzen", "recall", "precision"),
@@ -42,6 +45,9 @@ HISTORIES = (
 FEWEST_FOR_SPREAD = 3  # two seeds are equally far from their median
 # The coordinates of a cell that can name its model, the first that it has.
 MODEL_COORDINATES = ("family", "model", "figure")
+
+
+Row = Mapping[str, Any]  # a row of a table, as JSON
 
 
 class StoredClaim(NamedTuple):
@@ -56,10 +62,14 @@ class StoredClaim(NamedTuple):
         needs: What is measured on the trained models for it, and not stored (a name in
             `claim_models.MEASURES`); empty if everything is stored.
         chains: The chains whose runs decide it, as their labels, each with what the names of its
-            settings add.
+            settings add. Chains that add the same are compared with each other; of one model, the
+            first is taken.
         command: The command that makes its runs; empty if it is the study of claims.
         is_spread: Whether the statistic is replaced by its distance from the median over the
             seeds, to compare spreads (Brown & Forsythe 1974).
+        baseline: A coordinate and its value, whose statistic of the same model and seed divides
+            that of all other values; None divides by nothing.
+        rows: For a claim about a table that keeps no runs: its measurements from the table's rows.
     """
 
     claim: Claim
@@ -69,10 +79,18 @@ class StoredClaim(NamedTuple):
     chains: Mapping[str, str] = CHAINS
     command: str = ""
     is_spread: bool = False
+    baseline: tuple[str, str] | None = None
+    rows: Callable[[Sequence[Row]], list[Measurement]] | None = None
 
 
 class Setting(NamedTuple):
-    """Where a statistic is measured, apart from the model and the seed."""
+    """Where a statistic is measured, apart from the model and the seed.
+
+    Attributes:
+        sweep: The name of the sweep.
+        coordinates: The other coordinates of the cell.
+        chain: The label of the chain, or what it adds to the name of the setting.
+    """
 
     sweep: str
     coordinates: tuple[tuple[str, str | int | float], ...]
@@ -147,27 +165,59 @@ def models_of(claims: Sequence[StoredClaim]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(model for models in groups for model in models))
 
 
-def measure(claim: StoredClaim, runs: Runs) -> list[Measurement]:
+def measure(claim: StoredClaim, runs: Runs, rows: Sequence[Row] = ()) -> list[Measurement]:
     """The claim's statistic in each setting that has its models.
 
     Args:
         claim: The claim.
         runs: The runs by model and setting (see `group_runs`).
+        rows: Rows of tables.
     """
+    if claim.rows is not None:
+        return claim.rows(rows)
     several = len({setting.sweep for _, setting in runs}) > 1
-    labels = list(claim.chains)
-    among = {setting for _, setting in runs if setting.chain in labels}
-    settings = sorted(among, key=lambda setting: _order(setting, labels))
+    alike = _merge_chains(runs, claim.chains)
+    settings = sorted({setting for _, setting in alike}, key=_order)
     measurements = []
     for models in claim.models:
         for setting in settings:
-            members = [runs.get((model, setting), {}) for model in models]
+            members = [alike.get((model, setting), {}) for model in models]
             values = _values(claim, members)
+            if claim.baseline is not None:
+                values = _over_baseline(claim, values, alike, (models, setting))
             if values:
                 run_ids = tuple(m[seed].run_id for m in members for seed in values)
-                name = "".join(_words(models, setting, several)) + claim.chains[setting.chain]
+                name = "".join(_words(models, setting, several))
                 measurements.append(Measurement(name, values, run_ids))
     return measurements
+
+
+def _merge_chains(runs: Runs, chains: Mapping[str, str]) -> Runs:
+    """The runs of these chains, which have in place of its label what names of settings add."""
+    merged: Runs = {}
+    for label, words in chains.items():
+        for (model, setting), by_seed in runs.items():
+            if setting.chain == label:
+                merged.setdefault((model, setting._replace(chain=words)), by_seed)
+    return merged
+
+
+def _over_baseline(
+    claim: StoredClaim,
+    values: Mapping[int, float],
+    runs: Runs,
+    where: tuple[tuple[str, ...], Setting],
+) -> dict[int, float]:
+    """The values divided by those of the baseline; none for the baseline itself."""
+    assert claim.baseline is not None
+    (model,), setting = where
+    name, value = claim.baseline
+    others = {n: v for n, v in setting.coordinates if n != name}
+    own = tuple(sorted({**others, name: value}.items()))
+    if own == setting.coordinates:
+        return {}
+    base = _side(claim, runs.get((model, setting._replace(coordinates=own)), {}))
+    return {seed: number / base[seed] for seed, number in values.items() if seed in base}
 
 
 def _values(claim: StoredClaim, members: Sequence[Mapping[int, StoredRun]]) -> dict[int, float]:
@@ -198,13 +248,13 @@ def _side(claim: StoredClaim, member: Mapping[int, StoredRun]) -> dict[int, floa
     return side
 
 
-def _order(setting: Setting, chains: Sequence[str]) -> tuple[object, ...]:
+def _order(setting: Setting) -> tuple[object, ...]:
     """A sort key that puts words before numbers, and numbers in order of size."""
     numbers = [
         (name, (1, value, "") if isinstance(value, int | float) else (0, 0, value))
         for name, value in setting.coordinates
     ]
-    return setting.sweep, chains.index(setting.chain), numbers
+    return setting.sweep, setting.chain, numbers
 
 
 def _words(models: Sequence[str], setting: Setting, several: bool) -> Iterator[str]:
@@ -214,6 +264,7 @@ def _words(models: Sequence[str], setting: Setting, several: bool) -> Iterator[s
     yield "/".join(map(_label, models))
     for name, value in setting.coordinates:
         yield f"-{value}" if name == "latent_dim" else f" {name}={format_value(value)}"
+    yield setting.chain
 
 
 def _label(model: str) -> str:

@@ -134,12 +134,18 @@ def test_likelihoods_are_subtracted_in_the_order_of_the_table() -> None:
     }
 
 
-def test_the_published_chain_decides_no_claim_about_draws() -> None:
+def test_the_start_of_the_published_chain_is_compared_with_draws() -> None:
     run = drawn({"model": "flow_ae", "latent_dim": 10}, 0, fcd=1.0)
     other = drawn({"model": "vae", "latent_dim": 10}, 0, fcd=2.0)
     assert values("sridhar", "beats-vae", [run, other]) == {"FLOW-AE/VAE-10": {0: 0.5}}
-    chains = [one._replace(tags={**one.tags, "chain": next(iter(CHAINS))}) for one in (run, other)]
-    assert not values("sridhar", "beats-vae", chains)
+    batch, running = CHAINS
+    chains = [one._replace(tags={**one.tags, "chain": running}) for one in (run, other)]
+    chains[1] = chains[1]._replace(chain={"fcd": {0: 4.0, 1: 3.0}})
+    assert values("sridhar", "beats-vae", [run, chains[1]]) == {"FLOW-AE/VAE-10": {0: 0.25}}
+    both = [run, other, *chains]  # the runs of draws alone come first
+    assert values("sridhar", "beats-vae", both) == {"FLOW-AE/VAE-10": {0: 0.5}}
+    normalised = other._replace(tags={**other.tags, "chain": batch})
+    assert not values("sridhar", "beats-vae", [run, normalised])
 
 
 def test_spreads_are_distances_from_the_median_on_a_log_scale() -> None:
