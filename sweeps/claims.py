@@ -19,7 +19,7 @@ import genae_core as genae
 from genae_core import recipes, sweep, tracking
 from genae_core.config.cli import cli
 from genae_core.config.home import default_store, home
-from genae_core.config.places import locate_fields
+from genae_core.config.places import local_path, locate_fields
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import ClaimName, FamilyName, Paper, StudyOptions
 
@@ -30,14 +30,19 @@ class Options(StudyOptions):
 
     paper: Paper = "creswell"
     """The paper: creswell is Creswell, Arulkumaran & Bharath 2017, makhzani is Makhzani et al.
-    2016, and sridhar is Sridhar & Srivastava."""
+    2016, sridhar is Sridhar & Srivastava, and slides are the slides "Understanding Deep Generative
+    Models", most of whose claims are decided by tables of paper_tables.py."""
     claims: tuple[ClaimName, ...] = ()
     """The claims to decide (default: all of the paper)."""
     from_sweep: tuple[str, ...] = ()
     """Names of finished sweeps to take the runs from, such as those of latent_dim.py and
     mcmc_steps.py (default: run the sweep that the claims need)."""
+    rows: tuple[Path, ...] = ()
+    """Files that paper_tables.py has written with --json, for claims about tables that keep no
+    runs."""
     out: Path | None = None
-    """Folder of claims.txt, claims.json and claims.html (default: that of the first sweep)."""
+    """Folder of claims.txt, claims.json and claims.html (default: that of the first sweep; for
+    --rows alone, that of the first file)."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the training; each cell is trained once with each of them."""
     latent_dims: tuple[int, ...] | None = None
@@ -49,21 +54,25 @@ class Options(StudyOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         locate_fields(self, "out")
+        rows = tuple(local_path(path, "--rows") for path in self.rows)
+        object.__setattr__(self, "rows", rows)
 
     def announcement(self) -> str | None:
         """What the study is about to do; nothing if it trains nothing."""
-        return None if self.from_sweep else super().announcement()
+        return None if self.from_sweep or self.rows else super().announcement()
 
 
 def main(options: Options) -> int:
     """Decide the claims, from finished sweeps or from one that is run now."""
     paper, dims, shards = options.paper, options.latent_dims, options.shards
     claims = recipes.claims_of(paper, options.claims)
-    if options.from_sweep:
+    if options.from_sweep or options.rows:
         uri = tracking.resolve_uri(options.tracking_uri or default_store())
         pages = home() / "sweeps"
-        source = recipes.LedgerSource(paper, uri, options.from_sweep, pages, dims, shards)
-        recipes.write_ledger(claims, source, options.out or pages / options.from_sweep[0])
+        sweeps, rows = options.from_sweep, options.rows
+        source = recipes.LedgerSource(paper, uri, sweeps, pages, dims, shards, rows)
+        beside = pages / sweeps[0] if sweeps else rows[0].parent
+        recipes.write_ledger(claims, source, options.out or beside)
         return 0
 
     axes = recipes.claim_axes(paper, claims, options, dims)

@@ -72,6 +72,12 @@ def fraction(name: str, other: str) -> Statistic:
     return value
 
 
+def last_over_first(run: StoredRun) -> float | None:
+    """The FCD at the last step, divided by the FCD at step 0."""
+    curve = run.chain.get("fcd", {})
+    return curve[max(curve)] / curve[0] if len(curve) > 1 and curve.get(0, 0) > 0 else None
+
+
 def log_of(statistic: Statistic) -> Statistic:
     """The natural logarithm of a statistic above 0."""
 

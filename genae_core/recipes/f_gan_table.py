@@ -37,6 +37,7 @@ class FitRow:
         sd: Its standard deviation, averaged over the seeds.
         largest_error: The largest error of a mean or a standard deviation in any seed.
         n: The number of seeds.
+        fits: The mean and the standard deviation of the fit with each seed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class FitRow:
     sd: float
     largest_error: float
     n: int
+    fits: list[tuple[float, float]]
 
     def line(self) -> str:
         """The row as it is printed."""
@@ -130,6 +132,7 @@ def fit_rows(seeds: Sequence[int]) -> Iterator[FitRow]:
             sd=float(sd),
             largest_error=max(errors),
             n=len(fits),
+            fits=fits,
         )
 
 

@@ -74,6 +74,8 @@ def infogan_rows(tracker: Tracker, runs: Sequence[StoredRun], splits: Splits) ->
         return []
     values = [measure(model_of(tracker, run), splits) for run in runs]
     for run, value in zip(runs, values, strict=True):
+        named = {f"infogan_{name}": number for name, number in value._asdict().items()}
+        tracker.log_scalars(run.run_id, named)
         print(
             f"seed {run.tags['seed']}: error {value.error:.1f} %, {value.information:.2f} nats, "
             f"correlation with slant {value.slant:.2f}, with width {value.width:.2f}"

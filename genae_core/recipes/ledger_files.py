@@ -1,14 +1,15 @@
 """The ledger of a paper's claims from finished sweeps, printed and written as files."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genae_core.config import to_strict_json
+from genae_core.config import require, to_strict_json
 from genae_core.config.redaction import redact
 from genae_core.data import durable
 from genae_core.recipes.claim_models import with_measures
-from genae_core.recipes.claim_runs import StoredClaim, group_runs, measure, read_runs
+from genae_core.recipes.claim_runs import Row, StoredClaim, group_runs, measure, read_runs
 from genae_core.recipes.missing_runs import missing_runs
 from genae_core.recipes.options import Paper
 from genae_core.report.ledger import LedgerRow, decide
@@ -20,7 +21,10 @@ from genae_core.tracking.mlflow_store import StoredRun
 
 
 def decide_claims(
-    claims: Sequence[StoredClaim], runs: Sequence[StoredRun], paper: Paper = "creswell"
+    claims: Sequence[StoredClaim],
+    runs: Sequence[StoredRun],
+    paper: Paper = "creswell",
+    table_rows: Sequence[Row] = (),
 ) -> list[LedgerRow]:
     """Decide claims together, and say which runs are missing.
 
@@ -28,11 +32,12 @@ def decide_claims(
         claims: The claims.
         runs: The finished runs.
         paper: The paper of the claims.
+        table_rows: The rows of tables that keep no runs.
     """
     groups = group_runs(runs)
-    rows = decide([(one.claim, measure(one, groups)) for one in claims])
+    rows = decide([(one.claim, measure(one, groups, table_rows)) for one in claims])
     return [
-        row._replace(missing=missing_runs(claim, groups, paper))
+        row._replace(missing=missing_runs(claim, groups, paper, table_rows))
         for claim, row in zip(claims, rows, strict=True)
     ]
 
@@ -48,6 +53,8 @@ class LedgerSource(NamedTuple):
         latent_dims: The latent dimensions that the ledger is about; None is all.
         shards: The folder or URI of the images, for claims that need the models; None is
             GENAE_HOME.
+        tables: The files with the rows of tables that keep no runs, as paper_tables.py writes
+            them with --json.
     """
 
     paper: Paper
@@ -56,6 +63,7 @@ class LedgerSource(NamedTuple):
     pages: Path
     latent_dims: Sequence[int] | None = None
     shards: str | None = None
+    tables: Sequence[Path] = ()
 
 
 def write_ledger(claims: Sequence[StoredClaim], source: LedgerSource, out: Path) -> None:
@@ -68,18 +76,13 @@ def write_ledger(claims: Sequence[StoredClaim], source: LedgerSource, out: Path)
             the models.
     """
     uri, sweeps = source.uri, source.sweeps
-    runs = share_rulers(read_runs(uri, sweeps, source.latent_dims))
+    runs = share_rulers(read_runs(uri, sweeps, source.latent_dims)) if sweeps else []
+    table_rows = [row for path in source.tables for row in read_table(path)]
     durable.make_folder(out)
     if any(one.needs for one in claims):
         runs = with_measures(runs, claims, uri, out, source.shards)
-    rows = decide_claims(claims, runs, source.paper)
-    datasets = sorted({run.tags["dataset"] for run in runs})
-    seeds = sorted({int(run.tags["seed"]) for run in runs})
-    about = [
-        f"Sweeps: {', '.join(sweeps)} in {redact(uri)}; dataset {', '.join(datasets)}; "
-        f"{len(runs)} finished runs; seeds {', '.join(map(str, seeds))}.",
-        *closing_lines(runs),
-    ]
+    rows = decide_claims(claims, runs, source.paper, table_rows)
+    about = _about(source, runs)
     text = "\n".join([format_ledger(rows), *about])
     durable.write(out / "claims.txt", text + "\n")
     values = {"sweeps": list(sweeps), "about": about, "claims": ledger_values(rows)}
@@ -89,3 +92,37 @@ def write_ledger(claims: Sequence[StoredClaim], source: LedgerSource, out: Path)
     sweep_pages = [folder / PAGE for folder in folders if folder.is_dir()]
     write_page(rows, about, sweep_pages, uri, out / "claims.html")
     print(f"\n{text}\n\nledger: {out} (claims.txt, claims.json, claims.html)")
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a table in a file of paper_tables.py --json.
+
+    Raises ValueError if it holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--rows takes a file of paper_tables.py --json: {path}: {error}"
+        ) from None
+    is_table = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    require(is_table, "--rows takes a file of paper_tables.py --json", rows=str(path))
+    table: list[Row] = rows
+    return table
+
+
+def _about(source: LedgerSource, runs: Sequence[StoredRun]) -> list[str]:
+    """Sentences about where the values of a ledger come from."""
+    lines = []
+    if runs:
+        datasets = sorted({run.tags["dataset"] for run in runs})
+        seeds = sorted({int(run.tags["seed"]) for run in runs})
+        lines.append(
+            f"Sweeps: {', '.join(source.sweeps)} in {redact(source.uri)}; "
+            f"dataset {', '.join(datasets)}; {len(runs)} finished runs; "
+            f"seeds {', '.join(map(str, seeds))}."
+        )
+        lines += closing_lines(runs)
+    if source.tables:
+        lines.append(f"Rows of tables: {', '.join(path.name for path in source.tables)}.")
+    return lines

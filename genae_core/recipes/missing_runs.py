@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from genae_core.recipes.claim_models import MEASURES
-from genae_core.recipes.claim_runs import Runs, StoredClaim, measure, models_of
+from genae_core.recipes.claim_runs import Row, Runs, StoredClaim, measure, models_of
 from genae_core.recipes.options import Paper
 from genae_core.tracking.mlflow_store import StoredRun
 
@@ -13,14 +13,17 @@ from genae_core.tracking.mlflow_store import StoredRun
 REPLACED: Mapping[str, int | None] = {"--seeds": None, "--name": 1, "--resume": 0}
 
 
-def missing_runs(claim: StoredClaim, runs: Runs, paper: Paper) -> str:
+def missing_runs(claim: StoredClaim, runs: Runs, paper: Paper, rows: Sequence[Row] = ()) -> str:
     """Which runs a claim lacks, and the command that makes them; empty if it lacks none.
 
     Args:
         claim: The claim.
         runs: The finished runs by model and setting.
         paper: The paper of the claim.
+        rows: The rows of tables.
     """
+    if claim.rows is not None:
+        return "" if measure(claim, runs, rows) else f"no rows; this makes them: {claim.command}"
     models = models_of([claim])
     among = {key: by_seed for key, by_seed in runs.items() if key[1].chain in claim.chains}
     lacking = [name for name in models if name not in {model for model, _ in among}]

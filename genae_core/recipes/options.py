@@ -45,7 +45,7 @@ CreswellFigure = Literal["samples", "interpolations", "denoising"]
 SridharFigure = Literal["samples", "losses", "tsne"]
 FigureName = Literal[Figure, CreswellFigure, SridharFigure]
 FigurePaper = Literal["makhzani", "creswell", "sridhar"]
-Paper = Literal["creswell", "makhzani", "sridhar"]
+Paper = Literal["creswell", "makhzani", "sridhar", "slides"]
 ClaimName = Literal[
     "improves",
     "lasts",
@@ -85,6 +85,24 @@ ClaimName = Literal[
     "compact-tsne",
     "flow-falls",
     "flow-smoother",
+    "f-gan-optimum",
+    "mode-seeking",
+    "gan-saturates",
+    "wgan-keeps-gradient",
+    "loss-tracks-quality",
+    "gans-beat-vae",
+    "mmd-gan-halves",
+    "gp-trains-all",
+    "others-fail",
+    "gamma-recall",
+    "gamma-precision",
+    "infogan-classes",
+    "infogan-information",
+    "infogan-slant",
+    "infogan-width",
+    "beta-narrows",
+    "wae-order",
+    "bigan-stationary",
 ]
 NOISE = 0.5  # Creswell et al. 2017, section 4.3: N(x, 0.25 I)
 

@@ -12,6 +12,7 @@ from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import PAPER
 from genae_core.recipes.makhzani_claims import MAKHZANI, MAKHZANI_MODELS
 from genae_core.recipes.options import Paper, StudyOptions
+from genae_core.recipes.slides_claims import SLIDES, SLIDES_MODELS
 from genae_core.recipes.sridhar_claims import SRIDHAR, SRIDHAR_MODELS
 from genae_core.samplers.ancestral import Ancestral
 
@@ -44,6 +45,7 @@ PAPERS: dict[Paper, PaperClaims] = {
     ),
     "makhzani": PaperClaims(claims=MAKHZANI, models=MAKHZANI_MODELS),
     "sridhar": PaperClaims(claims=SRIDHAR, models=SRIDHAR_MODELS, latent_dims=(10,)),
+    "slides": PaperClaims(claims=SLIDES, models=SLIDES_MODELS, latent_dims=(10,)),
 }
 
 
@@ -81,8 +83,9 @@ def claim_axes(
     ]
     require(
         bool(names),
-        "no model of --families is one of these claims; the models of the claims are "
-        f"{', '.join(models_of(claims))}",
+        "this study trains no model of --families for these claims; give --from-sweep, or --rows "
+        "for tables that keep no runs",
+        claims=[claim.claim.name for claim in claims],
         families=options.families,
     )
     if not one.latent_dims:

@@ -37,6 +37,7 @@ class GradientRow:
         low: The smallest gradient of the n seeds, each the median over samples of |d loss / dx|.
         high: The largest one.
         n: The number of seeds.
+        gradients: The gradient with each seed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class GradientRow:
     low: float
     high: float
     n: int
+    gradients: list[float]
 
     def line(self) -> str:
         """The row as it is printed."""
@@ -111,6 +113,7 @@ def gradient_rows(seeds: Sequence[int]) -> Iterator[GradientRow]:
             low=min(gradients),
             high=max(gradients),
             n=len(gradients),
+            gradients=gradients,
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from genae_core.recipes.claim_models import MEASURES
 from genae_core.recipes.claim_runs import CHAINS, DRAWS, group_runs, measure, models_of, split_cell
 from genae_core.recipes.claim_statistics import falling_share, first_of
 from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.ledger_files import decide_claims, read_table
 from genae_core.recipes.options import Paper, StudyOptions
 from genae_core.recipes.paper_claims import (
     PAPERS,
@@ -107,7 +109,7 @@ def test_the_axes_follow_from_the_claims_and_the_flags() -> None:
     assert claim_axes("makhzani", planes, few, None) == {"model": ["gaussian_vae", "mixture_vae"]}
     with pytest.raises(ValueError, match="leave out --latent-dims"):
         claim_axes("makhzani", planes, DIGITS, (2,))
-    with pytest.raises(ValueError, match="no model of --families"):
+    with pytest.raises(ValueError, match="trains no model of --families"):
         claim_axes("makhzani", planes, replace(DIGITS, families=("gan",)), None)
 
 
@@ -175,3 +177,80 @@ def test_the_share_of_windows_in_which_a_loss_falls() -> None:
     assert share(run([2.0, 1.0])) is None  # fewer points than windows
     either = first_of(falling_share("train/generator", 4), share)
     assert either(run([5.0, 4.0, 3.0, 2.0])) == 1
+
+
+ROWS: list[dict[str, object]] = [
+    {"name": "reverse kl", "best_mean": 0.0, "best_sd": 1.0, "fits": [[0.01, 1.0], [0.0, 1.02]]},
+    {"name": "squared hellinger", "best_mean": 0.1, "best_sd": 1.3, "fits": [[0.1, 1.3]] * 2},
+    {"name": "GAN (saturating)", "gradients": [0.0, 4e-24]},
+    {"name": "WGAN-GP", "gradients": [0.5, 0.75]},
+    {"name": "WGAN-GP", "estimate": "distance", "seed": 3, "spearman": 0.9},
+    {"name": "GAN", "estimate": "divergence", "seed": 3, "spearman": -0.5},
+]
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("f-gan-optimum", {"reverse kl": {0: 0.01, 1: 0.02}, "squared hellinger": {0: 0, 1: 0}}),
+        ("mode-seeking", {"reverse kl/squared hellinger": {0: -0.3, 1: -0.28}}),
+        ("gan-saturates", {"GAN (saturating)": {0: 1e-45, 1: 4e-24}}),
+        ("wgan-keeps-gradient", {"WGAN-GP": {0: 0.5, 1: 0.75}}),
+        ("loss-tracks-quality", {"WGAN-GP": {3: 0.9}}),
+    ],
+)
+def test_rows_of_tables_decide_claims(name: str, expected: dict[str, dict[int, float]]) -> None:
+    (claim,) = claims_of("slides", [name])
+    measured = {one.setting: one.values for one in measure(claim, {}, ROWS)}
+    assert measured == {setting: pytest.approx(by_seed) for setting, by_seed in expected.items()}
+    (row,) = decide_claims([claim], [], "slides")
+    assert row.verdict == "not measured"
+    assert row.missing.startswith(
+        "no rows; this makes them: python sweeps/paper_tables.py --table"
+    )
+    (row,) = decide_claims([claim], [], "slides", ROWS)
+    assert not row.missing
+
+
+def test_architectures_are_compared_with_the_baseline_of_their_loss() -> None:
+    def run(family: str, architecture: str, seed: int, fcd: float) -> StoredRun:
+        return drawn({"family": family, "architecture": architecture}, seed, fcd=fcd)
+
+    runs = [
+        run("wgan_gp", "DCGAN", 0, 10.0),
+        run("wgan_gp", "tanh", 0, 15.0),
+        run("wgan_gp", "tanh", 1, 15.0),  # its baseline has failed
+        run("gan", "DCGAN", 0, 20.0),
+        run("gan", "no BN", 0, 100.0),
+    ]
+    assert values("slides", "gp-trains-all", runs) == {"WGAN-GP architecture=tanh": {0: 1.5}}
+    assert values("slides", "others-fail", runs) == {"GAN architecture=no BN": {0: 5.0}}
+
+
+def test_a_sweep_of_an_axis_is_compared_along_it() -> None:
+    runs = [
+        drawn({"gamma": gamma}, 0, recall=recall)
+        for gamma, recall in ((0.3, 0.1), (0.5, 0.25), (0.7, 0.5))
+    ]
+    assert values("slides", "gamma-recall", runs) == {
+        "gamma=0.5/gamma=0.3": {0: pytest.approx(0.15)},
+        "gamma=0.7/gamma=0.5": {0: 0.25},
+    }
+
+
+def test_the_chain_of_a_bigan_is_compared_with_its_start() -> None:
+    run = drawn({"family": "bigan", "latent_dim": 16}, 0)
+    run = run._replace(chain={"fcd": {0: 200.0, 5: 250.0, 10: 300.0}})
+    assert not values("slides", "bigan-stationary", [run])  # draws have no chain
+    run = run._replace(tags={**run.tags, "chain": next(iter(CHAINS))})
+    assert values("slides", "bigan-stationary", [run]) == {"BIGAN-16": {0: 1.5}}
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS))
+    assert read_table(path) == ROWS
+    for text in ("{}", "[1]", "no"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="--rows takes a file that paper_tables"):
+            read_table(path)
