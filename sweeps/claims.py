@@ -19,7 +19,7 @@ import genae_core as genae
 from genae_core import recipes, sweep, tracking
 from genae_core.config.cli import cli
 from genae_core.config.home import default_store, home
-from genae_core.config.places import local_path, locate_fields
+from genae_core.config.places import locate_fields
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import ClaimName, FamilyName, Paper, StudyOptions
 
@@ -53,9 +53,7 @@ class Options(StudyOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        locate_fields(self, "out")
-        rows = tuple(local_path(path, "--rows") for path in self.rows)
-        object.__setattr__(self, "rows", rows)
+        locate_fields(self, "rows", "out")
 
     def announcement(self) -> str | None:
         """What the study is about to do; nothing if it trains nothing."""

@@ -107,13 +107,15 @@ def locate_fields(options: Any, *names: str) -> None:
     """Make the places in these fields of a flags' dataclass absolute. None stays None.
 
     The dataclass calls this in __post_init__, so that every part of a script has the same text. A
-    field that holds a Path must be local.
+    field that holds a Path, or several, must be local.
     """
     for name in names:
         value = getattr(options, name)
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, Path):
             object.__setattr__(options, name, local_path(value, flag))
+        elif isinstance(value, tuple):
+            object.__setattr__(options, name, tuple(local_path(path, flag) for path in value))
         elif value is not None:
             change = locate_store if name in ("tracking_uri", "optuna_storage") else locate
             object.__setattr__(options, name, change(value, flag))
