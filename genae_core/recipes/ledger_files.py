@@ -99,14 +99,13 @@ def read_table(path: Path) -> list[Row]:
 
     Raises ValueError if it holds something else.
     """
+    rule = "--rows takes a file that paper_tables.py has written with --json"
     try:
         rows = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"--rows takes a file of paper_tables.py --json: {path}: {error}"
-        ) from None
+        raise ValueError(f"{rule}, got rows={path}: {error}") from None
     is_table = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
-    require(is_table, "--rows takes a file of paper_tables.py --json", rows=str(path))
+    require(is_table, rule, rows=str(path))
     table: list[Row] = rows
     return table
 
