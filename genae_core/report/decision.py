@@ -101,7 +101,7 @@ def describe_decision(decision: Decision, label: Label) -> str:
         label: The words for a cell's key.
     """
     if not (decision.leader or decision.steps):
-        return "not settled: no round has ended with a cell that has not failed"
+        return "not settled: the cells that were left have all failed"
     sure = f"{100 * decision.confidence:g} % confidence"
     within = f", within {decision.indifference:g}" if _leaves_ties(decision) else ""
     is_settled = f"settled with {sure}{within}:"

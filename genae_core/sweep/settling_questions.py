@@ -52,6 +52,10 @@ class Question(ABC):
             have the same seeds.
         """
 
+    @abstractmethod
+    def end_without_cells(self) -> None:
+        """Note what is left of the answer after all cells that were still compared have failed."""
+
     def judge(self, scores: Mapping[str, Sequence[float]], **how: Any) -> Verdict:
         """Compare alternatives as sure as the decision must be; see `settling.judge`."""
         return judge(scores, self.decision.confidence, self.decision.indifference, **how)
@@ -69,6 +73,10 @@ class BestCell(Question):
         losers, decision.intervals = _split(verdict)
         decision.eliminated |= losers
         return set() if verdict.settled else {verdict.leader, *verdict.rivals}
+
+    def end_without_cells(self) -> None:
+        # The cells that are eliminated were compared with one that has failed since.
+        self.decision.leader, self.decision.rivals, self.decision.intervals = None, [], {}
 
 
 class BestStep(Question):
@@ -112,6 +120,10 @@ class BestStep(Question):
         undecided = {cell for cell in results if not decision.steps[cell]["settled"]}
         decision.settled = not undecided
         return undecided
+
+    def end_without_cells(self) -> None:
+        # The others were decided in earlier rounds, each cell alone.
+        self.decision.settled = bool(self.decision.steps)
 
 
 def _helps(about: Mapping[str, Any]) -> str:
@@ -168,6 +180,16 @@ class FamilyOrder(Question):
             for cell in scores
             if self.families[cell] in several and cell not in decision.eliminated
         }
+
+    def end_without_cells(self) -> None:
+        # The families of a block that was open have no cell left.
+        decision = self.decision
+        self.blocks = [block for block in self.blocks if len(block) == 1 and decision.leaders]
+        decision.order = [family for block in self.blocks for family in block]
+        decision.leader = decision.leaders[decision.order[0]] if decision.order else None
+        decision.undecided = []
+        decision.alike = [pair for pair in decision.alike if set(pair) <= set(decision.order)]
+        decision.settled = bool(decision.order)
 
     def _in_one_block(self, family: str, other: str) -> bool:
         return any({family, other} <= set(block) for block in self.blocks)

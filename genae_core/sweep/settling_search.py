@@ -150,6 +150,8 @@ class SettlingSearch(CopiedSearch):
             }
             undecided = self.question.judge_round(results)
             self.scores = {c: values for c, values in self.scores.items() if c in undecided}
+        else:
+            self.question.end_without_cells()
         later = [each for each in self.rounds if each > seeds]
         if decision.settled or not before or not later:
             self.seeds, decision.over = None, True
@@ -163,12 +165,13 @@ class SettlingSearch(CopiedSearch):
         """Leave out a cell of which a trial has failed."""
         if self.scores.pop(cell, None) is not None:
             self.decision.eliminated[cell] = {"seeds": self.seeds, "failed": reason}
+            self.decision.steps.pop(cell, None)
         self.queue = [each for each in self.queue if each[0] != cell]
 
     def _describe_round(self, before: int) -> str:
         decision = self.decision
         if not (decision.leader or decision.steps):
-            return "settling: every cell has failed"
+            return "settling: every cell that was left has failed"
         words = f"after {decision.seeds} seeds: {self._describe_state(before)}"
         if decision.settled:
             return f"{words}; settled"

@@ -142,6 +142,17 @@ def test_a_family_whose_cells_have_all_failed_is_left_out() -> None:
     assert describe_eliminations(decision, str)[-1] == "left out, because a trial failed: b"
 
 
+def test_the_families_that_are_ordered_stay_so_if_the_others_fail() -> None:
+    question = FamilyOrder(Decision(0.95, 0.0), {"a": "a", "b": "b", "c": "c"})
+    results = cells_of({"a": 1.0, "b": 90.0}, 4) | {"c": [Measured(v) for v in (88, 92, 89, 91)]}
+    assert question.judge_round(results) == {"b", "c"}
+    decision = question.decision
+    assert decision.undecided and not decision.settled
+    question.end_without_cells()
+    assert decision.order == ["a"] and decision.leader == "a"
+    assert decision.settled and not decision.undecided
+
+
 def test_the_best_cell_notes_the_intervals_of_its_rivals() -> None:
     question = BestCell(Decision(0.95, 0.0))
     assert question.judge_round(cells_of({"a": 1.0, "b": 1.01, "c": 90.0}, 4)) == {"a", "b"}

@@ -15,6 +15,7 @@ from genae_core.report.decision import (
     SETTLED,
     QuestionName,
     describe_decision,
+    describe_eliminations,
     read_decision,
 )
 from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label, coordinates
@@ -164,7 +165,7 @@ def test_all_cells_may_fail() -> None:
         assert search.suggest(str(number)) is not None
         search.on_trial_complete(str(number), None, error=True)
     assert search.suggest("2") == Searcher.FINISHED
-    assert describe_decision(search.decision, str).startswith("not settled: no round has ended")
+    assert describe_decision(search.decision, str).startswith("not settled: the cells that were")
 
 
 CURVES = {2: [90.0, 40.0, 60.0], 4: [50.0, 50.01, 80.0], 8: [20.0, 60.0, 70.0]}
@@ -199,6 +200,41 @@ def test_seeds_go_to_the_cells_whose_best_step_is_open(
     assert (improved["leader"], improved["helps"]) == (2, "yes")
     assert (worsened["leader"], worsened["helps"]) == (0, "no")
     assert "the best step is decided for 2 of 3 cells; 1 cells get" in capsys.readouterr().out
+
+
+def test_the_last_open_cell_may_fail_and_the_others_stay_settled() -> None:
+    """Dimensions 2 and 8 are decided after three seeds; 4 is open, and its next trial fails."""
+    search = SettlingSearch(GRID, ASK_STEPS, STEPS)
+    trials = 0
+    while (params := search.suggest(str(trials))) != Searcher.FINISHED:
+        if search.decision.seeds == 3 and params["latent_dim"] == 4:
+            search.on_trial_complete(str(trials), None, error=True)
+        else:
+            end_trial(search, str(trials), params)
+        trials += 1
+    decision = search.decision
+    assert decision.settled and decision.over and decision.trials == trials == 10
+    assert set(decision.steps) == {cell_key(GRID[0]), cell_key(GRID[2])}
+    words = describe_decision(decision, str)
+    assert words.startswith("settled with 95 % confidence: ") and cell_key(GRID[1]) not in words
+    left_out = f"left out, because a trial failed: {cell_key(GRID[1])}"
+    assert describe_eliminations(decision, str)[-1] == left_out
+
+
+def test_no_cell_is_the_best_if_all_that_could_be_it_have_failed() -> None:
+    search = SettlingSearch(GRID, SURE)
+    trials = 0
+    while (params := search.suggest(str(trials))) != Searcher.FINISHED:
+        value = close(params["latent_dim"], params[ONE_SEED])
+        failed = {FAILED: "it diverged"} if search.decision.seeds else {}
+        report = {"fcd_val": value, "training_iteration": 1, **failed}
+        search.on_trial_complete(str(trials), report)
+        trials += 1
+    decision = search.decision
+    assert decision.over and not decision.settled and decision.leader is None
+    assert decision.eliminated[cell_key(GRID[0])]["seeds"] == 3  # beside the one that has failed
+    words = describe_decision(decision, str)
+    assert words == "not settled: the cells that were left have all failed"
 
 
 def test_a_trial_that_had_finished_has_its_curve_from_the_store() -> None:
