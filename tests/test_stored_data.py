@@ -384,7 +384,7 @@ def test_a_killed_sweep_is_resumed(
     table = (folder / "table.txt").read_text()
     *rows, steps, ruler = table.splitlines()
     assert len(rows) == 2 + len(expected) and ruler.startswith("ruler: ")
-    assert steps.startswith("at step: ")
+    assert steps.startswith("best step: ")
     check_caches(root)
 
 

@@ -91,6 +91,7 @@ class Subject(NamedTuple):
         was made.
     measured_by: The sha256 (hex) of the weights of the run's classifier; None if it is not known.
     metrics: The run's metrics of the user's own.
+    recommended: The recommended step of the run; None if it does not say one.
     """
 
     chain: "evaluation.PortableChain"
@@ -100,6 +101,7 @@ class Subject(NamedTuple):
     is_run: bool
     measured_by: str | None
     metrics: "tuple[metrics.SampleMetric, ...]"
+    recommended: int | None
 
 
 def table(results: "evaluation.EvaluationReport", blind: bool = False) -> str:
@@ -168,14 +170,17 @@ def main(options: Options) -> int:
             f"{', '.join(results.metric_floors)}: means over blocks of {results.metric_images:,} "
             "samples against as many test images"
         )
+    if subject.recommended is not None:
+        print(f"recommended step of the run: {subject.recommended}, {report.RECOMMENDED_IS}")
     print(f"ruler: {checked.ruler.line}; classifier {checked.name}")
     for loaded in pretrained:
         label = loaded.extractor.names.label
         print(f"{label}: weights {loaded.sha256[:8]}, {loaded.extractor.num_features} features")
     _print_warnings(results, references, subject.chain.chain.sub_batch)
     if options.out is not None:
-        about = {"ruler": checked.ruler.line, "classifier": checked.name}
+        about: dict[str, Any] = {"ruler": checked.ruler.line, "classifier": checked.name}
         about["classifier_sha256"] = checked.about["sha256"]
+        about |= {"recommended_step": subject.recommended}
         for loaded in pretrained:
             about[f"{loaded.extractor.names.key}_weights_sha256"] = loaded.sha256
         text = to_strict_json({**_to_json(options, results), **about})
@@ -264,6 +269,7 @@ def _load_subject(options: Options) -> Subject:
         is_run=source.experiment is not None,
         measured_by=source.classifier_sha256,
         metrics=() if source.experiment is None else source.experiment.metrics,
+        recommended=source.steps,
     )
 
 

@@ -41,7 +41,7 @@ class Options:
     num_samples: int = 10_000
     """Number of samples."""
     steps: int | None = None
-    """Steps of the chain (default: the number that the run recommends)."""
+    """Steps of the chain (default: the recommended step of the run)."""
     format: Literal["parquet", "png"] = "parquet"
     """Format of the files. parquet: tables with image, z and chain; png: one file for each
     image."""
@@ -74,7 +74,7 @@ def make_job(options: Options, source: "recipes.TrainedModel") -> "evaluation.Sa
     steps = options.steps if options.steps is not None else source.steps
     if steps is None:
         what = "a checkpoint" if source.stored is None else "the run of this model"
-        raise ValueError(f"{what} recommends no number of steps: give --steps")
+        raise ValueError(f"{what} has no recommended step: give --steps")
     chain = source.chain_with(options.batch_norm, options.seed)
     device = "cuda" if options.gpus_per_worker > 0 else "cpu"
     prior = source.fitted_prior(chain, data_root=options.data_root)
@@ -122,6 +122,7 @@ def main(options: Options) -> int:
             raise
     seconds = time.perf_counter() - began
     steps = job.source.chain.record[-1]
-    print(f"{options.num_samples:,} samples after {steps} steps, {seconds:.1f} s")
+    which = " (the recommended step)" if options.steps is None else ""
+    print(f"{options.num_samples:,} samples after {steps} steps{which}, {seconds:.1f} s")
     print(job.out.uri)
     return 0

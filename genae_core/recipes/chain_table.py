@@ -12,6 +12,7 @@ from typing import NamedTuple
 from genae_core.recipes.chain_findings import describe_chains
 from genae_core.recipes.chain_samplers import Refusal
 from genae_core.report.formatting import decimals
+from genae_core.report.steps import DEFINITION
 from genae_core.report.tables import align_columns, closing_lines, share_rulers
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
@@ -87,9 +88,8 @@ def write_results(
     write_csv(runs, folder / "steps.csv")
     finished = [run for run in curves if run.status == "FINISHED"]
     text = "\n".join([table(runs, labels, refusals), *closing_lines(finished)])
-    findings = "\n\n".join(
-        describe_chains(str(model), chains, labels) for model, chains in runs.items()
-    )
+    paragraphs = [describe_chains(str(model), chains, labels) for model, chains in runs.items()]
+    findings = "\n\n".join([*paragraphs, f"{DEFINITION[0].upper()}{DEFINITION[1:]}."])
     (folder / "steps.txt").write_text(text + "\n")
     (folder / "findings.txt").write_text(findings + "\n")
     print(f"\n{text}\n\n{findings}\n")

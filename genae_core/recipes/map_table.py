@@ -16,6 +16,7 @@ from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.pictures import model_of, prior_samples
 from genae_core.recipes.study import image_space_experiment
 from genae_core.report.plots import MapPoint, draw_map
+from genae_core.report.steps import BEST, best_step
 from genae_core.report.tables import align_columns, closing_lines, group_seeds, mean_and_sd
 from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
@@ -86,7 +87,7 @@ def map_rows(runs: Sequence[StoredRun]) -> list[MapRow]:
     rows = []
     for group, members in group_seeds(runs).items():
         name = json.loads(members[0].tags["cell"])["family"]
-        steps = [int(run.scalars["fcd_best_step"]) for run in members]
+        steps = [int(run.scalars[BEST]) for run in members]
         recall = [run.chain["recall"] for run in members]
         has_chain = FAMILIES[name].encoder
         rows.append(
@@ -95,7 +96,7 @@ def map_rows(runs: Sequence[StoredRun]) -> list[MapRow]:
                 name=name,
                 fcd=[run.scalars["fcd_step0"] for run in members],
                 best=[run.scalars["fcd_best"] for run in members] if has_chain else None,
-                best_step=statistics.median(steps) if has_chain else None,
+                best_step=best_step(members) if has_chain else None,
                 recall=[curve[0] for curve in recall],
                 best_recall=[curve[step] for curve, step in zip(recall, steps, strict=True)]
                 if has_chain
@@ -110,7 +111,7 @@ def map_rows(runs: Sequence[StoredRun]) -> list[MapRow]:
 
 def print_map(rows: Sequence[MapRow], runs: Sequence[StoredRun]) -> None:
     """Print the table, and below it what the classifier can measure."""
-    head = ["family", "seeds", "FCD step 0", "best", "at step", "recall", "Parzen"]
+    head = ["family", "seeds", "FCD step 0", "best", "best step", "recall", "Parzen"]
     table = [[*head, "training s", "collapsed", "failed"]]
     for row in rows:
         table.append(

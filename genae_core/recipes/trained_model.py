@@ -22,6 +22,7 @@ from genae_core.data.roots import choose_root
 from genae_core.distributions.base import Distribution
 from genae_core.evaluation.chains import fit_prior
 from genae_core.experiment.experiment import Experiment
+from genae_core.report.steps import RECOMMENDED
 from genae_core.samplers.config import ChainConfig
 from genae_core.samplers.encode_decode import EncodeDecode
 from genae_core.sweep.runs import key_of_identity
@@ -207,7 +208,7 @@ def fetch_run_model(tracker: Tracker, run: Any, scratch: Path) -> TrainedModel:
         raise ValueError(f"run {source} has no checkpoint: it does not belong to a genae sweep")
     checkpoint_folder = tracker.fetch(owners[0].info.run_id, "checkpoint", scratch)
     stored = _experiment_of(tracker, run, scratch)
-    recommended = run.data.metrics.get("fcd_recommended_step")
+    recommended = run.data.metrics.get(RECOMMENDED)
     steps = None if recommended is None else int(recommended)
     return TrainedModel(
         folder=checkpoint_folder,

@@ -4,6 +4,7 @@ from .intervals import interval as interval
 from .plots import Cloud as Cloud
 from .plots import draw_curves as draw_curves
 from .plots import scatter as scatter
+from .steps import RECOMMENDED_IS as RECOMMENDED_IS
 from .summary_run import PAGE as PAGE
 from .summary_run import publish as publish
 from .tables import align_columns as align_columns

@@ -135,7 +135,8 @@ def _describe_cell(decision: Decision, label: Label) -> str:
 
 def _describe_steps(decision: Decision, label: Label) -> str:
     lines = [
-        f"in each cell, the step with the lowest FCD on validation is ({decision.trials} trials):"
+        "in each cell, the step with the lowest mean FCD on validation over its seeds is "
+        f"({decision.trials} trials):"
     ]
     for cell, about in decision.steps.items():
         if "failed" in decision.eliminated.get(cell, {}):

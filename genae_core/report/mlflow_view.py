@@ -23,6 +23,7 @@ from typing import Any
 from genae_core.config import require
 from genae_core.config.console import say as say_here
 from genae_core.config.redaction import redact
+from genae_core.report.steps import BEST, RECOMMENDED
 from genae_core.tracking.mlflow_store import IMAGE_KEY, Tracker
 from genae_core.tracking.own_metrics import own_metrics_of
 from genae_core.tracking.store_check import server_version
@@ -35,7 +36,7 @@ MAX_LINKS = 10  # in the note
 MAX_RUNS = 24  # a chart of more runs would not be readable
 RUNS_WITH_IMAGES = 10  # the page loads images of this many runs, the first ones
 RANK = "fcd_val_best"  # the order of the runs is chosen on validation, as the step is
-BARS = ("fcd_step0", "fcd_best", "fcd_best_step")
+BARS = ("fcd_step0", "fcd_best", BEST, RECOMMENDED)
 
 Json = dict[str, Any]
 
@@ -172,11 +173,11 @@ def _layout(
     """Return the sections of the page: name, number of columns, height of a card, cards.
 
     The images come first, those of the best run before the others. They are those of step 0 and
-    of the step that the best runs recommend. The step is the lower median, so that at least one
+    of the recommended step of the best runs. The step is the lower median, so that at least one
     of these runs has images of it.
     """
     leading = scalars[:RUNS_WITH_IMAGES]
-    steps = [run.get("fcd_recommended_step", run["fcd_best_step"]) for run in leading]
+    steps = [run.get(RECOMMENDED, run[BEST]) for run in leading]
     image_steps = sorted({0, int(statistics.median_low(steps))})
     fcds = [run[name] for run in scalars for name in ("fcd_step0", "fcd_best")]
     scale = "log" if 0 < 10 * min(fcds) < max(fcds) else "linear"
@@ -187,7 +188,7 @@ def _layout(
         (images, 2, 600, [_images(step) for step in image_steps]),
         ("FCD by step, test | validation", 2, 400, [_line("fcd", scale), _line("fcd_val", scale)]),
         *([(own_title, 2, 400, [_line(name, "linear") for name in own])] if own else []),
-        ("At step 0 | best | at step", 3, 360, bars),
+        ("At step 0 | best | best step | recommended step", 4, 360, bars),
         # The page adds a chart of every other metric to the section of its prefix. A section is
         # closed if we put no card into it.
         *((prefix, 3, 360, []) for prefix in ("chain", "train", "Model metrics")),

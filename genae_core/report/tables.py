@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from genae_core.metrics.ruler import BLIND, is_blind_line
 from genae_core.report.formatting import decimals, format_value
+from genae_core.report.steps import DEFINITION, RECOMMENDED, best_step, recommended_step
 from genae_core.tracking.mlflow_store import (
     CLASSIFIER,
     CLASSIFIER_SHA256,
@@ -18,11 +19,6 @@ from genae_core.tracking.mlflow_store import (
 from genae_core.tracking.own_metrics import own_metrics_of
 
 STEPS = (0, 1, 5, 10)  # MCMC steps that have a column
-RECOMMENDED = "fcd_recommended_step"
-RECOMMENDED_LINE = (
-    "at step: where the FCD on validation is lowest; recommended: the first step within one "
-    "standard error of it, which genae sample takes"
-)
 PANEL_AXIS = "latent_dim"  # the plot has a column of panels for each value of this axis
 
 Value = str | int | float | bool
@@ -70,13 +66,12 @@ def _order(group: SeedGroup) -> tuple[Any, ...]:
 def format_table(runs: Iterable[StoredRun]) -> str:
     """Return a plain-text table of the FCD, as the mean ± the standard deviation over seeds.
 
-    Each row is one cell and chain config. "best" is the FCD at the step that was chosen on
-    validation, and "at step" the median of these steps over seeds. "recommended" is the median of
-    the steps that are enough (see `ChainResult.summary`), if the runs say it. The ratios to "real"
-    divide by the FCD of real training images, so that 1.0 is the floor. A metric of the user's own
-    has a column for step 0 and one for the chosen step. The lines below the table say what its
+    Each row is one cell and chain config. "best" is the FCD at the best step; `steps.DEFINITION`
+    says which steps have a column. The ratios to "real" divide by the FCD of real training images,
+    so that 1.0 is the floor. A metric of the user's own has a column for step 0 and one for the
+    best step. The lines below the table say what its
     values mean, what the classifier can measure, and how the models compute. If the classifier is
-    blind, no FCD is the best and no step is chosen.
+    blind, no FCD and no step is the best.
 
     Args:
         runs: The runs of a sweep. Runs that have not finished are left out.
@@ -94,12 +89,12 @@ def format_table(runs: Iterable[StoredRun]) -> str:
         "seeds",
         *(f"FCD step {step}" for step in STEPS),
         "best",
-        "at step",
-        *(["recommended"] if recommends else []),
+        "best step",
+        *(["recommended step"] if recommends else []),
         "best/step 0",
         "step 0/real",
         "best/real",
-        *(column for name in own for column in (f"{name} step 0", f"{name} chosen")),
+        *(column for name in own for column in (f"{name} step 0", f"{name} best step")),
     ]
     rows = [head]
     for group, members in groups.items():
@@ -118,37 +113,31 @@ def format_table(runs: Iterable[StoredRun]) -> str:
             ]
         )
     lines = [_own_line(name, better, finished) for name, better in own.items()]
-    lines = [*([RECOMMENDED_LINE] if recommends else []), *lines]
+    lines = [*([DEFINITION] if recommends else []), *lines]
     return "\n".join([align_columns(rows), *lines, *closing_lines(finished)])
 
 
 def _results(members: list[StoredRun], recommends: bool) -> list[str]:
-    """Return the columns that depend on the chosen step, of the seeds of a setting.
+    """Return the columns that depend on the best step, of the seeds of a setting.
 
     recommends: Whether the recommended step is one of them.
     """
     best = [run.scalars["fcd_best"] for run in members]
     start = [run.scalars["fcd_step0"] for run in members]
     floor = [run.scalars["fcd_floor"] for run in members]
-    best_step = statistics.median(run.scalars["fcd_best_step"] for run in members)
+    recommended = recommended_step(members)
     return [
         mean_and_sd(best),
-        f"{best_step:g}",
-        *([_recommended_step(members)] if recommends else []),
+        f"{best_step(members):g}",
+        *(["-" if recommended is None else f"{recommended:g}"] if recommends else []),
         _ratio(best, start, 2),
         _ratio(start, floor, 1),
         _ratio(best, floor, 1),
     ]
 
 
-def _recommended_step(runs: list[StoredRun]) -> str:
-    """Return the median of the recommended steps; a dash if no run says it."""
-    steps = [run.scalars[RECOMMENDED] for run in runs if RECOMMENDED in run.scalars]
-    return f"{statistics.median(steps):g}" if steps else "-"
-
-
 def _own_cells(name: str, members: list[StoredRun], blind: bool) -> tuple[str, str]:
-    """Return a metric of the user's own at step 0 and at the chosen step."""
+    """Return a metric of the user's own at step 0 and at the best step."""
     start, chosen = (
         mean_and_sd([run.scalars.get(f"{name}_{when}") for run in members])
         for when in ("step0", "chosen")

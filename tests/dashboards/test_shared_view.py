@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 WAIT_MS = 120_000  # MLflow's page is a large one, and the machine may be busy
 CARD = "[data-testid=experiment-view-compare-runs-card]"
-BARS = {"fcd_step0", "fcd_best", "fcd_best_step"}
+BARS = {"fcd_step0", "fcd_best", "fcd_best_step", "fcd_recommended_step"}
 RECOMMENDED = RECORD[-1]
 
 

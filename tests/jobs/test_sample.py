@@ -82,7 +82,7 @@ def test_a_killed_job_goes_on_without_duplicates(model: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("source", "flags", "words"),
     [
-        (None, {}, "a checkpoint recommends no number of steps: give --steps"),
+        (None, {}, "a checkpoint has no recommended step: give --steps"),
         ("0123456789abcdef", {}, "no run '0123456789abcdef'"),
         ("no/where", {"steps": 1}, "there is no folder no/where"),
         (".", {"steps": 1}, "no readable checkpoint"),

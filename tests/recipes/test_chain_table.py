@@ -58,13 +58,24 @@ def test_the_words_say_what_the_numbers_say() -> None:
     model, chains = next(iter(group_runs(runs()[::-1]).items()))
     assert str(model) == "VAE-10"
     said = describe_chains(str(model), chains, LABELS)
-    assert "goes from 202.0 at step 0 to 102.0 at step 5 (-100.0: -100.0 to -100.0)" in said
-    assert "is 152.0 at step 50 (+50.0: +50.0 to +50.0)" in said
-    assert "a few steps help, more of them hurt" in said
-    better = "Lower: encode decode, ex post mixture, batch BN, 52.0 at step 5"
-    assert f"{better} (-50.0: -50.0 to -50.0)" in said
+    # The seeds are 0, 2 and 4 above the first one, so half the interval of a mean is 4.97.
+    assert "Without MCMC, the mean FCD over 3 seeds is 202.0 (197.0 to 207.0)." in said
+    assert (
+        "At the best steps of its seeds (median 5), the FCD is 102.0 (97.0 to 107.0), which is a "
+        "change of −100.0 (−100.0 to −100.0). The chain helps." in said
+    )
+    assert (
+        "At the last step (50) it is 152.0 (147.0 to 157.0), which is a change of 50.0 (50.0 to "
+        "50.0) from the best step: more steps hurt." in said
+    )
+    assert (
+        "The best other chain on validation is encode decode, ex post mixture, batch BN: its FCD "
+        "at the best steps of its seeds (median 5) is 52.0 (47.0 to 57.0), lower (a change of "
+        "−50.0 (−50.0 to −50.0) from the first chain's best)." in said
+    )
     assert said.endswith(
-        "Worse after 50 steps than before the first: encode decode (corrupt=False), running BN."
+        "Of the other chains, these are worse after 50 steps than without MCMC: encode decode "
+        "(corrupt=False), running BN."
     )
 
 
@@ -78,7 +89,8 @@ def test_a_help_that_the_seeds_do_not_settle_is_not_claimed() -> None:
         run.scalars["fcd_best"], run.scalars["fcd_best_step"] = run.chain["fcd"][5], 5.0
     ((model, chains),) = group_runs(curves).items()
     said = describe_chains(str(model), chains, LABELS)
-    assert "more steps hurt, and the seeds do not settle whether a few help" in said
+    assert "from the best step: more steps hurt." in said
+    assert "The seeds do not settle whether the chain helps." in said
 
 
 def test_a_difference_within_the_noise_is_not_called_one() -> None:
@@ -89,18 +101,19 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
     ((model, chains),) = group_runs(noisy).items()
     said = describe_chains(str(model), chains, LABELS)
     assert (
-        "the seeds do not settle whether more steps hurt" in said
-        and "Worse" not in said
-        and "Lower" not in said
+        "the seeds do not settle whether more hurt" in said
+        and "worse" not in said
+        and "lower" not in said
     )
 
 
 def test_one_seed_settles_nothing() -> None:
     ((model, chains),) = group_runs([run for run in runs() if run.tags["seed"] == "0"]).items()
     said = describe_chains(str(model), chains, LABELS)
-    assert "one seed does not settle whether the steps help or hurt" in said
-    assert "The best other, of one seed: encode decode, ex post mixture" in said
-    assert "Worse" not in said and "Lower" not in said
+    assert "One seed does not settle whether the chain helps." in said
+    assert "The best other chain on validation is encode decode, ex post mixture" in said
+    assert "50.0, of one seed, so trainings were not compared" in said
+    assert "worse" not in said and "lower" not in said
 
 
 def test_a_blind_classifier_says_nothing() -> None:
@@ -126,4 +139,7 @@ def test_a_chain_without_steps_is_no_chain() -> None:
     drawn = ChainConfig(sampler=Ancestral(), record=(0,))
     label = chain_label(drawn)
     said = describe_chains("GAN-2", {label: [curve(drawn, 0, {0: 12.0})]}, [*LABELS, label])
-    assert said == "GAN-2. ancestral, batch BN: the FCD is 12.0; it has no steps."
+    assert said == (
+        "GAN-2, ancestral, batch BN: Without MCMC, the FCD of the only seed is 12.0. No other "
+        "step was recorded."
+    )

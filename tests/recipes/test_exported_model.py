@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from contracts.databases import new_store
+from contracts.pages import data_of
 from contracts.resealing import reseal
 from contracts.scripts import ROOT
 from contracts.sweeps import make_sweep
@@ -37,6 +38,9 @@ from genae_core.models.wrapped_checkpoint import wrapped_config
 from genae_core.nets.base import Shape
 from genae_core.priors.ex_post import ExPostMixture
 from genae_core.recipes.exported_model import export_run
+from genae_core.report.explorer.page import build
+from genae_core.report.steps import RECOMMENDED_IS
+from genae_core.report.tables import format_table
 from genae_core.samplers.ancestral import Ancestral
 from genae_core.sweep.cells import cell_key
 from genae_core.sweep.worker import run_cell
@@ -202,14 +206,30 @@ def test_the_example_of_the_card_draws_the_same_images(export: Path, elsewhere: 
     assert torch.equal(images.flatten(1), stored)
 
 
-def test_an_export_is_evaluated(
-    export: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+def test_an_evaluation_of_an_export_says_the_recommended_step_of_the_table_and_the_page(
+    store: Store,
+    runs: list[StoredRun],
+    export: Path,
+    elsewhere: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = evaluate.Options(source=str(export), num_samples=100, out=elsewhere / "report.json")
     assert evaluate.main(options) == 0
     report = json.loads((elsewhere / "report.json").read_text())
     assert [at["step"] for at in report["steps"]] == [0, 1, 3]
-    assert "test images of digits" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "test images of digits" in printed
+    # The step of the run's table, of its sweep's page and of its export.
+    step = int(runs[0].scalars["fcd_recommended_step"])
+    assert report["recommended_step"] == step
+    assert f"recommended step of the run: {step}, {RECOMMENDED_IS}" in printed
+    head, _, row, *_ = format_table(runs[:1]).splitlines()
+    assert "recommended step" in head and int(row.split()[-4]) == step
+    page = (elsewhere / "page.html").absolute()
+    build(store.tracker.uri, ["s"], page)
+    rows = data_of(page.read_text())["runs"]
+    (row_of_page,) = [each for each in rows if each["id"] == runs[0].run_id]
+    assert row_of_page["scalars"]["fcd_recommended_step"] == step
 
 
 def test_no_image_of_the_data_is_exported(

@@ -57,7 +57,11 @@ HELPED = [run(0, [100, 50, 90], 1), run(1, [102, 51, 93], 1), run(2, [98, 52, 91
     [
         (HELPED, "better", "The chain helps."),
         ([run(s, [50.0 + s, 60, 90], 0) for s in (0, 1)], "none", "No recorded step is better."),
-        ([run(s, [50.0 + s / 10, 60, 90], 1) for s in (0, 1)], "worse", "is worse on test"),
+        (
+            [run(s, [50.0 + s / 10, 60, 90], 1) for s in (0, 1)],
+            "worse",
+            "is worse than step 0 on test",
+        ),
         ([run(0, [60, 50, 9], 1), run(1, [60, 65, 9], 1)], "unclear", "do not settle"),
         ([run(0, [60, 50, 9], 1)], "unclear", "One seed does not settle"),
     ],
@@ -73,7 +77,7 @@ def test_the_verdict_follows_the_interval_of_the_change(
 def test_the_best_step_is_a_recorded_one() -> None:
     two = summary_of(run(0, [100, 50, 90], 1), run(1, [100, 70, 60], 5))
     assert two.best_step in STEPS
-    assert "At the steps that the seeds chose on validation (median 1)" in describe(two)
+    assert "At the best steps of its seeds (median 1)" in describe(two)
     assert two.best[0] == pytest.approx((50 + 60) / 2)
 
 
@@ -116,13 +120,12 @@ def test_one_seed_leads_with_the_finding_and_says_that_trainings_were_not_compar
     lowest, gain, sure, *_ = headlines(settings)
     assert lowest.startswith(
         "The lowest FCD is 48.0, which VAE with latent dimension 2 (encode decode, batch BN) "
-        "reaches at the step chosen on validation (1), from 50.0 at step 0. Real images have an "
-        "FCD of 2.00."
+        "reaches at its best step (1), from 50.0 at step 0. Real images have an FCD of 2.00."
     )
     assert gain == (
         "The chain helps AAE with latent dimension 2 (encode decode, batch BN): the FCD falls "
-        "from 100.0 to 60.0 (standard error of the change 4.00) at the step chosen on validation "
-        "(1), which is 0.60 times its value without MCMC."
+        "from 100.0 to 60.0 (standard error of the change 4.00) at its best step (1), which is "
+        "0.60 times its value without MCMC."
     )
     assert sure == (
         "2 settings were trained with one seed, so trainings were not compared: another seed may "

@@ -90,6 +90,7 @@ def test_the_link_leads_to_the_sweeps_charts(tracker: Tracker) -> None:
         ("BAR", "fcd_step0"),
         ("BAR", "fcd_best"),
         ("BAR", "fcd_best_step"),
+        ("BAR", "fcd_recommended_step"),
     ]
 
 

@@ -51,7 +51,7 @@ def stored(runs: list[FinishedRun]) -> list[StoredRun]:
 
 def test_the_table_has_two_columns_of_a_metric() -> None:
     head, _, row, line, ruler = format_table(stored(RUNS)).splitlines()
-    assert head.split()[-5:] == ["sharpness", "step", "0", "sharpness", "chosen"]
+    assert head.split()[-5:] == ["step", "0", "sharpness", "best", "step"]
     assert row.split()[-5:] == ["2.0", "0.50", "±", "0.35", "0.50"]
     assert line == "sharpness: higher is better; real images 0.88 ± 0.00"
     assert ruler == "ruler: sound"

@@ -45,10 +45,10 @@ def test_a_table_has_the_recommended_step_beside_that_of_the_lowest_fcd() -> Non
     for one, step in zip(runs, (1.0, 1.0, 5.0), strict=True):
         one.scalars["fcd_recommended_step"] = step
     head, _, row, line, _ = format_table(runs).splitlines()
-    assert "at step  recommended  best/step 0" in head
+    assert "best step  recommended step  best/step 0" in head
     assert row.split()[-6:] == ["0.00", "5", "1", "0.50", "4.0", "2.0"]
     assert line.startswith(
-        "at step: where the FCD on validation is lowest; recommended: the first"
+        "best step: where the FCD on validation is lowest; recommended step: the first"
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from genae_core.report.card.markdown import config_words, table
 from genae_core.report.card.subject import ExportedModel
 from genae_core.report.explorer.findings import describe
-from genae_core.report.explorer.gather import SCALARS, FinishedRun
-from genae_core.report.explorer.summaries import summarise
+from genae_core.report.explorer.gather import SCALARS
+from genae_core.report.explorer.summaries import summarise_stored
+from genae_core.report.steps import BEST, RECOMMENDED_IS
 from genae_core.report.tables import is_blind, mean_and_sd, ruler_lines
 from genae_core.tracking.mlflow_store import StoredRun
 
@@ -73,12 +74,12 @@ def _recommendation(export: ExportedModel, run: StoredRun, seeds: Sequence[Store
     """
     summary = next(
         each
-        for each in summarise([_with_values(seed) for seed in seeds])
+        for each in summarise_stored(seeds)
         if run.run_id in {member.stored.run_id for member in each.runs}
     )
     if summary.blind:
         return describe(summary) + " So no number of steps is recommended."
-    best, steps = int(run.scalars["fcd_best_step"]), export.steps
+    best, steps = int(run.scalars[BEST]), export.steps
     if best == 0:
         sentences = ["No recorded step has a lower FCD on the validation images than step 0."]
     else:
@@ -86,10 +87,7 @@ def _recommendation(export: ExportedModel, run: StoredRun, seeds: Sequence[Store
     if steps is None:
         sentences.append("The run does not say how many steps are enough, so choose one.")
     elif steps > 0:
-        sentences.append(
-            f"**Step {steps}** is recommended: it is the smallest step whose FCD on the "
-            "validation images is within one standard error of the lowest."
-        )
+        sentences.append(f"**Step {steps}** is recommended: it is {RECOMMENDED_IS}.")
     else:
         if best > 0:
             sentences.append(
@@ -104,13 +102,6 @@ def _recommendation(export: ExportedModel, run: StoredRun, seeds: Sequence[Store
             "recommendation rests on the validation images of this model alone."
         )
     return " ".join(sentences)
-
-
-def _with_values(run: StoredRun) -> FinishedRun:
-    """The run as the summary over seeds takes it, without pictures."""
-    steps = sorted(run.chain["fcd"])
-    values: dict[str, list[float | None]] = {"fcd": [run.chain["fcd"][step] for step in steps]}
-    return FinishedRun(run, run.run_id, "", steps, values, None, None, None, None)
 
 
 def _chain_words(export: ExportedModel) -> str:

@@ -78,7 +78,8 @@ function drawCharts() {
     : ". The value axis is linear, because some values are not positive.";
   byId("chart-title").textContent = `${metricName(metric) || "Metrics"} against the MCMC step`;
   byId("chart-hint").textContent = `${better}${lines} The step axis is logarithmic, as log(1 + step)${scale} ` +
-    `A ring marks the recommended step: the first one whose FCD on validation is within one standard error of the lowest, which is at the chosen step${floor === null ? "" : ", and the grey dashed line is the value of real images"}.`;
+    `A ring marks the recommended step${floor === null ? "" : ", and the grey dashed line is the value of real images"}. ` +
+    `${data.stepsDefinition[0].toUpperCase()}${data.stepsDefinition.slice(1)}.`;
   drawDashes(some);
   if (!values.length) {
     place.append(el("p", { class: "state" }, some.length
@@ -185,7 +186,7 @@ function line(setting, metric, x, y, log, bottom, withBand) {
     open = true;
   }
   group.append(el("path", { class: "line", d: path, "stroke-dasharray": dashOf(setting) }));
-  const recommended = median(scalar(setting, "fcd_recommended_step"));
+  const recommended = recommendedOf(setting);
   for (const p of known) {
     if (!withBand && p[0] !== recommended) continue;
     const text = `${named}, ${stepWord(p[0])}: ${withInterval(p.slice(1))}, n = ${p[4]}`;

@@ -10,7 +10,12 @@ from typing import Any
 from genae_core.config.redaction import redact
 from genae_core.report.decision import Decision
 from genae_core.report.explorer.embedding import rank_seeds
-from genae_core.report.explorer.findings import decision_paragraphs, describe, headlines
+from genae_core.report.explorer.findings import (
+    decision_paragraphs,
+    describe,
+    headlines,
+    recommendation,
+)
 from genae_core.report.explorer.gather import SCALARS, FinishedRun, RunWithoutResult
 from genae_core.report.explorer.summaries import (
     SettingSummary,
@@ -18,13 +23,14 @@ from genae_core.report.explorer.summaries import (
     round_for_page,
     setting_curves,
 )
+from genae_core.report.steps import BEST, DEFINITION, RECOMMENDED
 from genae_core.report.tables import is_blind
 from genae_core.tracking.own_metrics import own_metrics_of
 
 UNKNOWN = (None, None, None)  # an interval that was not measured
 # What is chosen by the FCD.
-CHOICE_SCALARS = ("fcd_best", "fcd_best_step", "fcd_recommended_step")
-RUN_SCALARS = (*SCALARS, "fcd_recommended_step", "training_seconds")
+CHOICE_SCALARS = ("fcd_best", BEST, RECOMMENDED)
+RUN_SCALARS = (*SCALARS, RECOMMENDED, "training_seconds")
 
 
 def page_data(
@@ -50,6 +56,7 @@ def page_data(
     }
     return {
         "store": redact(uri),
+        "stepsDefinition": DEFINITION,
         "server": server_address(uri),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commits": sorted({run.stored.tags.get("git_commit", "unknown")[:10] for run in runs}),
@@ -95,8 +102,9 @@ def _setting_rows(
             "best": UNKNOWN if summary.blind else summary.best,
             "change": UNKNOWN if summary.blind else summary.change,
             "bestStep": None if summary.blind else summary.best_step,
+            "recommendedStep": None if summary.blind else summary.recommended_step,
             "verdict": summary.verdict,
-            "words": describe(summary),
+            "words": " ".join([describe(summary), *recommendation(summary)]),
         }
         for summary in summaries
     ]

@@ -50,7 +50,7 @@ class EmbeddedFiles(NamedTuple):
 
 
 def rank_seeds(summary: SettingSummary) -> dict[str, str]:
-    """Return the ids of the best, median and worst run by the FCD at the chosen step."""
+    """Return the ids of the best, median and worst run by the FCD at the best step."""
     ranked = sorted(summary.runs, key=lambda run: run.stored.scalars["fcd_best"])
     median = ranked[(len(ranked) - 1) // 2]
     chosen = {"best": ranked[0], "median": median, "worst": ranked[-1]}

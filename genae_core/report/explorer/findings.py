@@ -8,11 +8,12 @@ from genae_core.report.decision import Decision, decision_lines, plain_label
 from genae_core.report.explorer.summaries import SettingSummary
 from genae_core.report.formatting import decimals, format_value
 from genae_core.report.intervals import Interval
+from genae_core.report.steps import DEFINITION
 from genae_core.report.tables import SeedGroup, closing_lines
 
 VERDICTS = {
     "better": "The chain helps.",
-    "worse": "The step chosen on validation is worse on test.",
+    "worse": "The best step on validation is worse than step 0 on test.",
     "unclear": "The seeds do not settle whether the chain helps.",
 }
 
@@ -22,7 +23,7 @@ def describe(summary: SettingSummary) -> str:
     if summary.blind:
         return "The classifier measures nothing, so the FCDs say nothing."
     n = len(summary.runs)
-    start = _with_interval(summary.start)
+    start = with_interval(summary.start)
     if n == 1:
         sentences = [f"Without MCMC, the FCD of the only seed is {start}."]
     else:
@@ -33,17 +34,27 @@ def describe(summary: SettingSummary) -> str:
         sentences.append("No recorded step is better.")
     else:
         sentences.append(
-            f"{_capitalise(_best_step(summary))}, the FCD is {_with_interval(summary.best)}, "
-            f"which is a change of {_with_interval(summary.change)}{_with_error(summary)}."
+            f"{_capitalise(best_step_words(summary))}, the FCD is {with_interval(summary.best)}, "
+            f"which is a change of {with_interval(summary.change)}{_with_error(summary)}."
         )
         sentences.append(_verdict(summary))
     if summary.worsens:
         last = summary.runs[0].steps[-1]
         sentences.append(
             f"After {last} steps the FCD is worse than without MCMC by "
-            f"{_with_interval(summary.drift)}."
+            f"{with_interval(summary.drift)}."
         )
     return " ".join(sentences)
+
+
+def recommendation(summary: SettingSummary) -> list[str]:
+    """Return a sentence about the recommended step if its runs say it."""
+    step, fcd = summary.recommended_step, summary.recommended
+    if summary.blind or step is None or summary.drift is None:
+        return []
+    of = f" (median of {len(summary.runs)} seeds)" if len(summary.runs) > 1 else ""
+    value = "" if fcd is None else f", with an FCD of {with_interval(fcd)}"
+    return [f"The recommended step is {step:g}{of}{value}."]
 
 
 def _verdict(summary: SettingSummary) -> str:
@@ -102,6 +113,8 @@ def headlines(summaries: Sequence[SettingSummary], decided: Sequence[str] = ()) 
         paragraphs.append(
             f"In {_count(worsened, 'setting')} the last recorded step is worse than step 0."
         )
+    if any(recommendation(summary) for summary in summaries):
+        paragraphs.append(_capitalise(f"{DEFINITION}."))
     return [*paragraphs, *decided[1:], *lines]
 
 
@@ -132,7 +145,7 @@ def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
     ]
     others = {
         "none": "no step is better than step 0",
-        "worse": "the step chosen on validation is worse on test",
+        "worse": "the best step on validation is worse than step 0 on test",
         "unclear": "the seeds do not settle whether the chain helps",
     }
     for verdict, text in others.items():
@@ -167,11 +180,12 @@ def _lowest_fcd(summaries: Sequence[SettingSummary]) -> str:
     floor = statistics.mean(run.stored.scalars["fcd_floor"] for run in lowest.runs)
     start = ""
     if lowest.verdict != "none" and lowest.drift is not None:
-        start = f", from {_with_interval(lowest.start)} at step 0"
+        start = f", from {with_interval(lowest.start)} at step 0"
     text = (
-        f"The lowest FCD is {_with_interval(lowest.best)}, which {_name(lowest)} reaches "
-        f"{_best_step(lowest)}{start}. Real images have an FCD of {_number(floor)}."
+        f"The lowest FCD is {with_interval(lowest.best)}, which {_name(lowest)} reaches "
+        f"{best_step_words(lowest)}{start}. Real images have an FCD of {_number(floor)}."
     )
+    text = " ".join([text, *recommendation(lowest)])
     if len(summaries) > 1:
         text += (
             f" Because it is the lowest of {len(summaries)} values, it is probably a little too "
@@ -189,8 +203,8 @@ def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
     if not largest.helps:
         claim = f"The FCD of {_name(largest)} falls{most}:"
     text = (
-        f"{claim} from {_with_interval(largest.start)} to "
-        f"{_with_interval(largest.best)}{_error_of_gain(largest)} {_best_step(largest)}, which is "
+        f"{claim} from {with_interval(largest.start)} to "
+        f"{with_interval(largest.best)}{_error_of_gain(largest)} {best_step_words(largest)}, which is "
         f"{fraction:.2f} times its value without MCMC."
     )
     if len(fallen) > 1:
@@ -207,14 +221,14 @@ def _error_of_gain(summary: SettingSummary) -> str:
     return "" if error is None else f" (standard error of the change {_number(error)})"
 
 
-def _best_step(summary: SettingSummary) -> str:
-    """Say at which step the best FCD is."""
+def best_step_words(summary: SettingSummary) -> str:
+    """Say at which step the FCD on validation is lowest."""
     if summary.drift is None:
         return "without a chain"
     step = f"{summary.best_step:g}"
     if len(summary.runs) == 1:
-        return f"at the step chosen on validation ({step})"
-    return f"at the steps that the seeds chose on validation (median {step})"
+        return f"at its best step ({step})"
+    return f"at the best steps of its seeds (median {step})"
 
 
 def _name(summary: SettingSummary) -> str:
@@ -232,7 +246,7 @@ def cell_words(group: SeedGroup) -> str:
     return f"{group.family}{f' with {cell}' if cell else ''}"
 
 
-def _with_interval(interval: Interval) -> str:
+def with_interval(interval: Interval) -> str:
     """Return a mean, and the ends of its interval if there is one."""
     mean, low, high = interval
     if low is None or high is None:

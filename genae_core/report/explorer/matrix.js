@@ -108,8 +108,8 @@ function drawHeat() {
   place.replaceChildren(
     heat(some, () => metricName(state.metric), (now) => ` after ${stepWord(now)}`,
       (s, now) => at(s, state.metric, now)[0], metricBetter(state.metric) !== "high", format),
-    heat(some, () => `Recommended step (${state.seed === "mean" ? "median over seeds" : `seed ${state.seed}`})`, () => "",
-      (s) => median(scalar(s, "fcd_recommended_step")), true, String));
+    heat(some, () => `Recommended step (${state.seed === "mean" ? "of all seeds, the median" : `seed ${state.seed}`})`, () => "",
+      recommendedOf, true, String));
 }
 function heat(some, name, when, value, low, words) {
   let known = null; // the fractions of the values at one step

@@ -163,6 +163,9 @@ const median = (values) => {
   const known = values.filter((v) => Number.isFinite(v)).sort((a, b) => a - b);
   return known.length ? known[(known.length - 1) >> 1] : null;
 };
+// The recommended step of the chosen seed, or of all seeds.
+const recommendedOf = (s) =>
+  state.seed === "mean" ? s.recommendedStep : scalar(s, "fcd_recommended_step")[0] ?? null;
 const scalar = (setting, name) =>
   (state.seed === "mean" ? setting.runs.map((r) => data.runs[r]) : [runOfSeed(setting)])
     .map((run) => run && run.scalars[name]);

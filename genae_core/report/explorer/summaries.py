@@ -3,7 +3,6 @@
 A setting is a cell and a chain config. Shapes: R runs (one per seed), K recorded steps.
 """
 
-import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +14,9 @@ from scipy.special import stdtrit  # scipy.stats takes half a second to import
 from genae_core.report.explorer.gather import FinishedRun
 from genae_core.report.formatting import class_words, format_value
 from genae_core.report.intervals import Interval, interval
+from genae_core.report.steps import BEST, best_step, recommended_step
 from genae_core.report.tables import SeedGroup, group_seeds, is_blind
+from genae_core.tracking.mlflow_store import StoredRun
 
 FACETS = ("latent_dim", "prior", "noise")  # coordinates of a cell that have a control on the page
 
@@ -29,7 +30,7 @@ class SettingSummary(NamedTuple):
         sweep: The name of the sweep.
         runs: The runs, in the order of their seeds.
         start: The FCD at step 0.
-        best: The FCD at the step that each seed chose on validation.
+        best: The FCD at the best step of each seed.
         change: The difference of these two within each seed.
         drift: The difference between the last step and step 0 within each seed, or None if a seed
             recorded only one step.
@@ -51,19 +52,31 @@ class SettingSummary(NamedTuple):
 
     @property
     def best_step(self) -> float:
-        """The lower median of the steps that the seeds chose, which is always a recorded step."""
-        return statistics.median_low(run.stored.scalars["fcd_best_step"] for run in self.runs)
+        """The best step of the seeds."""
+        return best_step([run.stored for run in self.runs])
+
+    @property
+    def recommended_step(self) -> float | None:
+        """The recommended step of the seeds; None if no run says it."""
+        return recommended_step([run.stored for run in self.runs])
+
+    @property
+    def recommended(self) -> Interval | None:
+        """The FCD at the recommended step of each seed; None if not every run says it."""
+        values = [run.stored.scalars.get("fcd_recommended") for run in self.runs]
+        known = [value for value in values if value is not None]
+        return interval(known) if len(known) == len(values) else None
 
     @property
     def verdict(self) -> str:
         """Whether the chain helps, by the interval of the change.
 
         "better" and "worse" mean that the interval excludes 0, "unclear" that it includes 0 or
-        does not exist, "none" that every seed chose step 0, and "blind" that nothing was measured.
+        does not exist, "none" that the best step of every seed is 0, and "blind" that nothing was measured.
         """
         if self.blind:
             return "blind"
-        if all(run.stored.scalars["fcd_best_step"] == 0 for run in self.runs):
+        if all(run.stored.scalars[BEST] == 0 for run in self.runs):
             return "none"
         _, low, high = self.change
         if low is None or high is None or low <= 0 <= high:
@@ -111,6 +124,16 @@ def summarise(runs: Sequence[FinishedRun]) -> list[SettingSummary]:
             ordered = [by_id[run.run_id] for run in members]
             summaries.append(_summarise_setting(group, scale, sweep, ordered))
     return summaries
+
+
+def summarise_stored(runs: Sequence[StoredRun]) -> list[SettingSummary]:
+    """Summarise runs without their pictures."""
+    finished = []
+    for run in runs:
+        steps = sorted(run.chain["fcd"])
+        values: dict[str, list[float | None]] = {"fcd": [run.chain["fcd"][step] for step in steps]}
+        finished.append(FinishedRun(run, run.run_id, "", steps, values, None, None, None, None))
+    return summarise(finished)
 
 
 def fcd_scale(run: FinishedRun) -> str:

@@ -11,15 +11,15 @@ const COLUMNS = [
   ["seeds", "seeds", (s) => (state.seed === "mean" ? s.runs.length : 1)],
   ["now", "", (s) => at(s, state.metric, stepNow()), withInterval],
   ["start", "FCD without MCMC", (s) => (state.seed === "mean" ? s.start : one(s, "fcd_step0")), withInterval],
-  ["best", "FCD at the chosen step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
-  ["bestStep", "chosen step (median)", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
-  ["recommended", "recommended step (median)", (s) => median(scalar(s, "fcd_recommended_step"))],
+  ["best", "FCD at the best step", (s) => (state.seed === "mean" ? s.best : one(s, "fcd_best")), withInterval],
+  ["bestStep", "best step", (s) => (state.seed === "mean" ? s.bestStep : one(s, "fcd_best_step")[0])],
+  ["recommended", "recommended step", recommendedOf],
   ["change", "change", (s) => (state.seed === "mean" ? s.change : [gain(s), null, null]), withInterval],
   ["seconds", "training seconds", (s) => meanOf(scalar(s, "training_seconds")), (v) => (v === null ? "–" : v.toFixed(0))],
 ];
 const ROWS_PER_PART = 20; // rows that follow the step together
 const one = (s, name) => [scalar(s, name)[0], null, null];
-// A blind classifier has chosen no best step.
+// With a blind classifier no step is the best.
 const gain = (s) => {
   const change = scalar(s, "fcd_best")[0] - scalar(s, "fcd_step0")[0];
   return Number.isFinite(change) ? change : null;
