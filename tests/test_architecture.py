@@ -46,6 +46,7 @@ DOORS = {
     "yaml": {"report"},
     "tyro": {"config.flags", "cluster", "recipes", "commands"},
     "rich": {"sweep.live"},
+    "tqdm": {"config.progress"},
     "zuko": {"priors.flow"},
     "arviz_stats": {"metrics.mixing"},
     "torch_fidelity": {"metrics.pretrained"},

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
-from tqdm import tqdm
 
 import genae_core as genae
 from genae_core import data, evaluation, experiment, metrics, recipes, report
 from genae_core.config import require, require_gpus, require_positive_int, to_strict_json
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.redaction import redact_uri
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
@@ -141,7 +141,7 @@ def _with_error(estimate: tuple[float, float]) -> str:
 
 
 def main(options: Options) -> int:
-    """Measure with a progress bar, print the table, and write the JSON file."""
+    """Measure, print the table, and write the JSON file."""
     began = time.perf_counter()
     ray_cluster.check_cluster(options.ray_address)
     _check_out(options.out)
@@ -303,8 +303,7 @@ def _check_classifier(subject: Subject, options: Options) -> "metrics.CheckedCla
 def _measure(
     options: Options, subject: Subject, references: "genae.ReferenceData"
 ) -> "evaluation.EvaluationReport":
-    """Measure in this process or on a cluster, with a progress bar."""
-    bar = tqdm(total=options.num_samples, unit=" samples", smoothing=0, disable=None)
+    """Measure in this process or on a cluster, and show the progress."""
 
     def choose(*_: Any) -> PartMapper:
         needs_cluster = options.ray_address or options.gpus_per_worker > 0
@@ -314,15 +313,15 @@ def _measure(
         ray_cluster.connect(options.ray_address)
         return ClusterMapper(num_gpus=options.gpus_per_worker)
 
-    with ExitStack() as stack:
-        stack.callback(bar.close)
+    shown = ProgressDisplay("measuring", options.num_samples, "samples")
+    with shown as progress, ExitStack() as stack:
         try:
             return evaluation.measure(
                 subject.chain,
                 references,
                 num_samples=options.num_samples,
                 mapper=ChosenMapper(choose),
-                on_part=bar.update,
+                on_part=progress.update,
                 metrics=subject.metrics,
             )
         except FloatingPointError as error:

@@ -19,6 +19,7 @@ from genae_core.config import require
 from genae_core.config.command_name import command_line
 from genae_core.config.home import default_store, home
 from genae_core.config.places import is_sqlite, locate_fields, sqlite_path
+from genae_core.config.progress import ProgressDisplay
 from genae_core.data.storage import Folder
 from genae_core.report import explorer
 from genae_core.report.explorer import MAX_MB
@@ -53,7 +54,9 @@ def main(options: Options) -> int:
     if options.out is None:
         return open_latest(options.print)
     uri = check_options(options)
-    print(explorer.build(uri, options.sweep, options.out, options.max_mb))
+    with ProgressDisplay("building the page"):
+        page = explorer.build(uri, options.sweep, options.out, options.max_mb)
+    print(page)
     return 0
 
 

@@ -17,6 +17,7 @@ from genae_core import recipes
 from genae_core.config.command_name import command_line
 from genae_core.config.messages import print_warning
 from genae_core.config.places import locate_fields
+from genae_core.config.progress import ProgressDisplay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class Options:
 
 def main(options: Options) -> int:
     """Write the folder, and print what is in it."""
-    export = recipes.export_run(options.run_id, options.out, options.tracking_uri)
+    with ProgressDisplay("exporting the model"):
+        export = recipes.export_run(options.run_id, options.out, options.tracking_uri)
     print(export.title)
     width = max(map(len, export.bytes_by_file))
     for name, size in export.bytes_by_file.items():

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
-from tqdm import tqdm
 
 import genae_core as genae
 from genae_core import data, recipes
 from genae_core.config.console import say
 from genae_core.config.places import locate_fields
+from genae_core.config.progress import ProgressDisplay
 from genae_core.data.limits import MAX_REJECTED
 from genae_core.data.parts import ChosenMapper, PartMapper
 from genae_core.data.storage import Folder
@@ -82,20 +82,25 @@ def config_of(options: Options) -> "genae.DataConfig":
     return recipes.dataset_config(options.dataset, options.raw, settings)
 
 
-class Progress:
-    """The progress bar of a preparation, and the seconds that each stage took."""
+class PreparationDisplay:
+    """Shows a preparation, and the seconds that each stage took.
 
-    def __init__(self, dataset: str) -> None:
+    Args:
+        dataset: The name of the dataset.
+        progress: Shows how many images are done.
+    """
+
+    def __init__(self, dataset: str, progress: ProgressDisplay) -> None:
         self.dataset = dataset
+        self.progress = progress
         self.notes: tuple[str, ...] = ()  # those that are printed already
-        self.bar = tqdm(unit=" images", smoothing=0, disable=None, dynamic_ncols=True)
         self.seconds: dict[str, float] = {}
         self.ray_seconds = 0.0
 
     def show_plan(
         self, source: "data.Source", todo: list["data.ShardSpec"], done: list["data.Shard"]
     ) -> None:
-        """Print the notes and the plan, and count the finished shards in the bar."""
+        """Print the notes and the plan, and count the finished shards."""
         self.notes = source.notes
         for note in source.notes:
             print(f"note: {note}")
@@ -105,8 +110,7 @@ class Progress:
             f"{len(done)} of them are finished",
             flush=True,
         )
-        self.bar.reset(rows)
-        self.bar.update(finished_rows)
+        self.progress.begin(rows, finished_rows)
 
     def connect(self, address: str | None) -> None:
         """Join or start a cluster, and measure how long this takes."""
@@ -116,7 +120,7 @@ class Progress:
 
     def add(self, finished: "data.FinishedShard") -> None:
         """Count a new shard."""
-        self.bar.update(finished.shard.rows_in)
+        self.progress.update(finished.shard.rows_in)
         for stage, seconds in finished.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
@@ -138,31 +142,31 @@ class Progress:
 
 
 def main(options: Options) -> int:
-    """Prepare the shards with a progress bar, and print the time of each stage."""
+    """Prepare the shards, show the progress, and print the time of each stage."""
     began = time.perf_counter()
     ray_cluster.check_cluster(options.ray_address)
     dataset = config_of(options)
     out = Folder(options.out)
-    progress = Progress(dataset.name)
 
     def choose(_: Any, specs: Sequence[Any]) -> PartMapper:
-        progress.connect(options.ray_address)  # only now: the files may be wrong, or all done
+        display.connect(options.ray_address)  # only now: the files may be wrong, or all done
         return ClusterMapper(node_local=out.local is not None and not options.shared_storage)
 
-    try:
-        manifest = data.prepare(
-            dataset,
-            out,
-            max_rejected=options.max_rejected,
-            mapper=ChosenMapper(choose),
-            on_plan=progress.show_plan,
-            on_shard=progress.add,
-        )
-    except KeyboardInterrupt:
-        say("the finished shards are kept: the same command continues", error=True)
-        raise
-    finally:
-        progress.bar.close()
-        ray_cluster.disconnect()
-    progress.report(manifest, out, time.perf_counter() - began)
+    with ProgressDisplay(f"preparing {dataset.name}", unit="images") as progress:
+        display = PreparationDisplay(dataset.name, progress)
+        try:
+            manifest = data.prepare(
+                dataset,
+                out,
+                max_rejected=options.max_rejected,
+                mapper=ChosenMapper(choose),
+                on_plan=display.show_plan,
+                on_shard=display.add,
+            )
+        except KeyboardInterrupt:
+            say("the finished shards are kept: the same command continues", error=True)
+            raise
+        finally:
+            ray_cluster.disconnect()
+    display.report(manifest, out, time.perf_counter() - began)
     return 0

@@ -16,6 +16,7 @@ from tyro.conf import Positional
 from genae_core import sweep, tracking
 from genae_core.config import require, require_amount
 from genae_core.config.places import locate_fields
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.redaction import is_redacted, redact
 
 
@@ -71,13 +72,14 @@ def main(options: Options) -> int:
         tracker = tracking.Tracker.create(
             tracking.resolve_uri(uri), study, tracking.artifacts_folder()
         )
-        if options.set_aside or options.missing_runs != "keep":
-            repair(tracker, runs, options)
-        undelivered = tracking.deliver_all(tracker, journals, options.patience)
-        try:
-            tracker.close_sweep(folder.name, {path.name for path in undelivered})
-        except tracking.StoreError as error:
-            undelivered = undelivered or {journals: str(error)}
+        with ProgressDisplay("delivering"):
+            if options.set_aside or options.missing_runs != "keep":
+                repair(tracker, runs, options)
+            undelivered = tracking.deliver_all(tracker, journals, options.patience)
+            try:
+                tracker.close_sweep(folder.name, {path.name for path in undelivered})
+            except tracking.StoreError as error:
+                undelivered = undelivered or {journals: str(error)}
     for journal, reason in undelivered.items():
         print(f"not delivered: {journal}: {redact(reason)}")
     print(f"delivered {len(runs) - len(undelivered)} of {len(runs)}")

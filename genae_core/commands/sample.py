@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tqdm import tqdm
 
 from genae_core import evaluation, recipes
 from genae_core.config import require_gpus, require_positive_int
 from genae_core.config.console import say
 from genae_core.config.places import locate_fields
+from genae_core.config.progress import ProgressDisplay
 from genae_core.data.parts import ChosenMapper, PartMapper, map_here
 from genae_core.data.storage import Folder
 from genae_core.sweep import ray_cluster
@@ -83,7 +83,7 @@ def make_job(options: Options, source: "recipes.TrainedModel") -> "evaluation.Sa
 
 
 def main(options: Options) -> int:
-    """Draw the samples that are missing, with a progress bar."""
+    """Draw the samples that are missing, and show the progress."""
     began = time.perf_counter()
     Folder(options.out).check_writable()
     ray_cluster.check_cluster(options.ray_address)
@@ -91,12 +91,10 @@ def main(options: Options) -> int:
         source = recipes.fetch_trained_model(options.source, options.tracking_uri, Path(scratch))
         job = make_job(options, source)
     local = job.out.local is not None and not options.shared_storage
-    bar = tqdm(unit=" samples", smoothing=0, disable=None, dynamic_ncols=True)
 
     def on_plan(total: int, written: int) -> None:
         print(f"{total:,} samples, {written:,} of them are already written", flush=True)
-        bar.reset(total)
-        bar.update(written)
+        progress.begin(total, written)
 
     def choose(_: Any, parts: Sequence[Any]) -> PartMapper:
         if len(parts) == 1 and options.ray_address is None and options.gpus_per_worker == 0:
@@ -105,15 +103,14 @@ def main(options: Options) -> int:
         ray_cluster.connect(options.ray_address)
         return ClusterMapper(node_local=local, num_gpus=options.gpus_per_worker)
 
-    with ExitStack() as stack:
-        stack.callback(bar.close)
+    with ProgressDisplay("sampling", unit="samples") as progress, ExitStack() as stack:
         try:
             evaluation.draw_samples(
                 job,
                 options.num_samples,
                 mapper=ChosenMapper(choose),
                 on_plan=on_plan,
-                on_part=bar.update,
+                on_part=progress.update,
             )
         except FloatingPointError as error:
             raise ValueError(str(error)) from None

@@ -60,11 +60,12 @@ def cli(
                 )
                 if common.debug:
                     os.environ[DEBUG] = "1"  # for the processes that the script starts, too
-                if isinstance(values, Announced) and (text := values.announcement()):
+                text = values.announcement() if isinstance(values, Announced) else None
+                if text:
                     say(f"{prog or Path(sys.argv[0]).name}: {text}")
                 if _WHILE_IMPORTING:
                     choose_thread_waiting(_AT_IMPORT)
-                import_names(main)
+                _load(main, shown=bool(text))
                 for code in common.trust:
                     trust(code)
                 _limit_threads()
@@ -80,6 +81,17 @@ def cli(
     if _WHILE_IMPORTING:
         end_at_signal(status)
     return status
+
+
+def _load(main: Callable[[Any], int], shown: bool) -> None:
+    """Import what the script needs. shown: Whether it is shown that this goes on."""
+    if not shown:
+        import_names(main)
+        return
+    from genae_core.config.progress import ProgressDisplay  # noqa: PLC0415
+
+    with ProgressDisplay("loading"):
+        import_names(main)
 
 
 def is_running() -> bool:

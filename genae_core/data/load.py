@@ -10,6 +10,7 @@ import numpy as np
 
 from genae_core import config
 from genae_core.config.places import local_path
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.redaction import redact_values
 from genae_core.data.base import DataConfig, Source, Splits
 from genae_core.data.limits import MAX_REJECTED
@@ -82,14 +83,17 @@ def load_splits(
                 f"preparing {data.name}, once: {rows:,} images in {len(todo) + len(done)} "
                 f"shards{ready} ..."
             )
+            progress.begin(rows, sum(shard.rows_in for shard in done))
 
-        manifest = prepare(
-            data,
-            folder,
-            max_rejected=options.max_rejected,
-            mapper=mapper,
-            on_plan=on_plan,
-        )
+        with ProgressDisplay(f"preparing {data.name}", unit="images") as progress:
+            manifest = prepare(
+                data,
+                folder,
+                max_rejected=options.max_rejected,
+                mapper=mapper,
+                on_plan=on_plan,
+                on_shard=lambda finished: progress.update(finished.shard.rows_in),
+            )
     splits = open_shards(folder, home / "cache", options.budget, options.readers)
     if manifest.copies is not None:
         return splits

@@ -1,21 +1,19 @@
-"""What is shown while the FCD's classifier is trained: a bar on a terminal, else lines."""
+"""What is shown while the FCD's classifier is trained."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
-
-from tqdm import tqdm
 
 from genae_core.config.console import say
 from genae_core.config.home import home
+from genae_core.config.progress import ProgressDisplay
 from genae_core.data.base import DataConfig, Splits
 from genae_core.experiment.classifier_precision import choose_precision
 from genae_core.experiment.precision_flag import Precision
 from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.metrics.classifier_cache import CheckedClassifier, ClassifierCallbacks
 from genae_core.metrics.classifier_choice import find_classifier
-
-SIGN_OF_LIFE_S = 30  # the seconds between two lines
+from genae_core.metrics.classifier_training import OnBatch
 
 
 def sound_classifier(
@@ -62,35 +60,21 @@ def classifier_callbacks(
     return ClassifierCallbacks(
         say=say,
         choose_precision=lambda config: choose_precision(config, data, splits, flag, home()),
-        start_progress=TrainingDisplay,
+        show_training=show_training,
     )
 
 
-class TrainingDisplay:
-    """Shows how many batches of a classifier's training are done.
+@contextmanager
+def show_training(dataset: str) -> Iterator[OnBatch]:
+    """Show the progress of a classifier's training, which may end before its last epoch.
 
-    Args:
-        dataset: The name of the dataset.
-        clock: Returns seconds that never decrease.
+    dataset: The name of the dataset.
     """
+    with ProgressDisplay(f"training the classifier of {dataset}", unit="batches") as progress:
 
-    def __init__(self, dataset: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.dataset = dataset
-        self.clock = clock
-        self.start = self.last_line = clock()
-        # disable=None shows the bar on a terminal only.
-        self.bar = tqdm(unit=" batches", leave=False, disable=None, dynamic_ncols=True)
+        def show(done: int, most: int) -> None:
+            if progress.total is None:
+                progress.begin(most)
+            progress.update(done - progress.done)
 
-    def __call__(self, done: int, most: int) -> None:
-        """Show that `done` of at most `most` batches are done."""
-        if not self.bar.disable:
-            self.bar.total = most
-            self.bar.update(done - self.bar.n)
-            return
-        now = self.clock()
-        if now - self.last_line >= SIGN_OF_LIFE_S:
-            self.last_line = now
-            say(
-                f"  the classifier of {self.dataset} has done {done:,} of at most {most:,} "
-                f"batches after {now - self.start:.0f} s"
-            )
+        yield show

@@ -8,6 +8,7 @@ import numpy as np
 
 from genae_core.config import identity
 from genae_core.config.console import say
+from genae_core.config.progress import ProgressDisplay
 from genae_core.data.base import DataConfig, Split, Splits
 from genae_core.experiment import measurements
 from genae_core.experiment.hardware import identify_hardware
@@ -52,9 +53,10 @@ def choose_precision(
     about = {"recipe": identity(config), "shape": list(data.shape), "binarize": data.binarize}
     question = measurements.ask_about(QUESTION, about)
     known = measurements.read_known(home, question, identify_hardware(gpu=False), say)
-    measured = measurements.recall_or_measure(
-        known, False, time_training, config, splits, data.binarize
-    )
+    with ProgressDisplay("measuring how the classifier trains fastest"):
+        measured = measurements.recall_or_measure(
+            known, False, time_training, config, splits, data.binarize
+        )
     if measured.file is None:
         measurements.keep(home, question, measured, say)
     seconds = [measured.seconds[way] for way in WAYS]

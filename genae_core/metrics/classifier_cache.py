@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Container
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,15 +39,16 @@ class ClassifierCallbacks:
     Attributes:
         say: Is called with a message for people.
         choose_precision: Returns the precision in which the classifier of a recipe is trained.
-        start_progress: Is called before a training with the name of the dataset. What it returns
-            is called before each batch (see `train_classifier`).
+        show_training: Is called with the name of the dataset, and entered around a training. What
+            it yields is called before each batch (see `train_classifier`).
     """
 
     say: Callable[[str], None] = lambda _: None
     choose_precision: Callable[[ClassifierConfig], TrainingPrecision] = lambda _: "fp32"
-    start_progress: Callable[[str], OnBatch] = lambda _: lambda *_: None
+    show_training: Callable[[str], AbstractContextManager[OnBatch]] = lambda _: SILENCE
 
 
+SILENCE: AbstractContextManager[OnBatch] = nullcontext(lambda *_: None)
 NO_CALLBACKS = ClassifierCallbacks()
 
 
@@ -132,9 +134,9 @@ def checked_classifier(
         ValueError: The stored classifier is broken, or the recipe has too many features.
     """
 
-    def start() -> OnBatch:
+    def start() -> AbstractContextManager[OnBatch]:
         callbacks.say(f"training the FCD's classifier of {data.name}, once ...")
-        return callbacks.start_progress(data.name)
+        return callbacks.show_training(data.name)
 
     def check(recipe: ClassifierConfig) -> CheckedClassifier:
         home, about = cached_classifier(
@@ -163,7 +165,7 @@ def cached_classifier(
     splits: Splits,
     folder: Path,
     device: torch.device | str = "cpu",
-    on_train: Callable[[], OnBatch | None] = lambda: None,
+    on_train: Callable[[], AbstractContextManager[OnBatch]] = lambda: SILENCE,
 ) -> tuple[Path, dict[str, Any]]:
     """Find the trained classifier of a recipe and a dataset, or train and store it.
 
@@ -176,8 +178,8 @@ def cached_classifier(
         splits: The dataset.
         folder: The folder of all classifiers.
         device: The device of the training.
-        on_train: Called before a training. It may return a function that is called before each
-            batch (see `train_classifier`).
+        on_train: Called before a training. What it returns is entered around it, and yields a
+            function that is called before each batch (see `train_classifier`).
 
     Returns:
         The classifier's folder, and its description: among others the dataset, the sha256 of data,
@@ -195,8 +197,8 @@ def cached_classifier(
     if not home.is_dir():
         with make_alone(home):
             if not home.is_dir():
-                on_batch = on_train() or (lambda *_: None)
-                model = train_classifier(config, splits, data.binarize, device, on_batch)
+                with on_train() as on_batch:
+                    model = train_classifier(config, splits, data.binarize, device, on_batch)
                 about = _description(model, splits, data.binarize)
                 checkpoint.write(home, model.state_dict(), {**origin, **about})
     try:

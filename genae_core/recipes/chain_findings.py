@@ -41,7 +41,7 @@ def describe_chains(
 
 
 def _summarise(runs: Sequence[StoredRun]) -> SettingSummary:
-    """The summary of a chain's seeds; of those that one classifier has measured, if several did."""
+    """The summary of a chain's seeds. If several classifiers have measured them, of most."""
     return max(summarise_stored(runs), key=lambda summary: len(summary.runs))
 
 

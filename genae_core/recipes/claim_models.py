@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from genae_core.config.home import home
+from genae_core.config.progress import track
 from genae_core.data import sealed
 from genae_core.data.load import LoadOptions, load_splits
 from genae_core.evaluation.claim_measures import measure_claims
@@ -106,7 +105,7 @@ def with_measures(
     unmeasured = [
         run for run in runs if not needed[run.run_id] <= set(measured.measures.get(run.run_id, ()))
     ]
-    for run in tqdm(unmeasured, unit=" models", disable=None):
+    for run in track(unmeasured, "measuring what claims need", "models"):
         former = measured.measures.get(run.run_id, [])
         names = [name for name in MEASURES if name in needed[run.run_id] and name not in former]
         values = measured.values.setdefault(run.run_id, {})

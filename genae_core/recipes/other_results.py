@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
+from genae_core.config.progress import track
 from genae_core.data.base import Splits
 from genae_core.evaluation.chains import ChainResult, evaluate
 from genae_core.evaluation.references import ReferenceData
@@ -37,7 +37,7 @@ def sample_models(
     Yields:
         A model's name, and the result of each chain.
     """
-    for name, build in tqdm(MODELS.items(), unit=" models", disable=None):
+    for name, build in track(list(MODELS.items()), "training and sampling", "models"):
         start = time.perf_counter()
         model = build(options, splits, shape)
         training = time.perf_counter() - start

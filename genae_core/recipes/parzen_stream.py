@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from genae_core.config.progress import ProgressDisplay
 from genae_core.data import durable
 from genae_core.metrics.parzen import KernelSums
 
-SAVE_SECONDS = 30.0  # between two saved states, and between two lines of progress
+SAVE_SECONDS = 30.0  # between two saved states
 
 
 def stream_densities(
@@ -46,12 +47,14 @@ def stream_densities(
     if 0 < first < len(sizes):
         print(f"{path.name}: continues after {sums.count:,} samples")
     saved = time.monotonic()
-    for number in range(first, len(sizes)):
-        sums.add(block(number))
-        if number + 1 == len(sizes) or time.monotonic() - saved >= SAVE_SECONDS:
-            _save(sums, number + 1, path)
-            saved = time.monotonic()
-            print(f"{path.name}: {sums.count:,} of {sum(sizes):,} samples", flush=True)
+    with ProgressDisplay(f"Parzen windows, {path.name}", unit="samples") as progress:
+        progress.begin(sum(sizes), sums.count)
+        for number in range(first, len(sizes)):
+            sums.add(block(number))
+            progress.update(sizes[number])
+            if number + 1 == len(sizes) or time.monotonic() - saved >= SAVE_SECONDS:
+                _save(sums, number + 1, path)
+                saved = time.monotonic()
     return sums.log_densities()
 
 

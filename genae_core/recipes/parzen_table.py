@@ -17,6 +17,7 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
+from genae_core.config.progress import track
 from genae_core.data.base import Split, Splits
 from genae_core.data.mnist import MNISTConfig
 from genae_core.distributions.rng import Draw
@@ -119,9 +120,10 @@ def parzen_rows(
         sigmas.append(SIGMAS[int(densities.mean(1).argmax())])
     real = _flat(splits.train, np.random.default_rng(0).permutation(TRAINED)[:FEW])
     means = torch.from_numpy(_centroids(_flat(splits.train, np.arange(TRAINED)).numpy()))
+    samples_of = {"real images as samples": real, "k-means centroids": means}
     references = [
         (name, flat, choose_bandwidth(flat, held_out, SIGMAS))
-        for name, flat in (("real images as samples", real), ("k-means centroids", means))
+        for name, flat in track(list(samples_of.items()), "choosing windows", "reference rows")
     ]
     # Everything above is decided before the test images are read.
     test = torch.cat([_flat(split, np.arange(len(split.images))) for split in splits[1:3]])

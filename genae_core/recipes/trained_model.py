@@ -15,6 +15,7 @@ from genae_core import config
 from genae_core.config import require
 from genae_core.config.home import default_store, home
 from genae_core.config.places import is_uri, locate
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.registry import say_what_to_trust
 from genae_core.data.base import Splits
 from genae_core.data.load import load_splits
@@ -130,7 +131,8 @@ class TrainedModel(NamedTuple):
             splits = load_splits(choose_root(data, data_root), home())
             self.warn_of_other_images(splits)
         model = checkpoint.load_model(self.folder)
-        return fit_prior(model, chain, splits, binarize=data.binarize, device="cpu")
+        with ProgressDisplay("fitting the prior to the codes of training images"):
+            return fit_prior(model, chain, splits, binarize=data.binarize, device="cpu")
 
 
 def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) -> TrainedModel:
@@ -160,7 +162,8 @@ def fetch_trained_model(source: str, tracking_uri: str | None, scratch: Path) ->
         tracker, run = find_run(source, tracking_uri)
     except ValueError as error:
         raise ValueError(f"{error}; nor is there a folder {source!r} here") from None
-    return fetch_run_model(tracker, run, scratch)
+    with ProgressDisplay("fetching the model"):
+        return fetch_run_model(tracker, run, scratch)
 
 
 def _open_folder(folder: Path) -> TrainedModel:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from genae_core.config.console import say
 from genae_core.config.home import home
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.redaction import redact
 from genae_core.data.base import Splits
 from genae_core.data.shard_images import StreamedImages
@@ -62,7 +63,8 @@ def choose_gpu_fraction(
     try:
         kind = options.accelerator_type
         arguments = (cell, splits, classifier)
-        peak = ray_cluster.call_once(measure_peak, *arguments, gpus=1, accelerator_type=kind)
+        with ProgressDisplay("measuring how many trials a GPU holds"):
+            peak = ray_cluster.call_once(measure_peak, *arguments, gpus=1, accelerator_type=kind)
     except RuntimeError as error:  # torch sees no GPU, or its memory is too small
         raise ValueError(
             f"--gpus-per-trial auto: the measured trial failed: {error}; give a number, such as 1"
@@ -151,12 +153,13 @@ def _measure_once(
         measured = known[0]
     else:
         say(f"{QUESTIONS[question.name]}: this is measured once ...")
-        measured = ray_cluster.call_once(
-            *(measurements.recall_or_measure, known, gpu, measure, *arguments),
-            cpus=options.cpus_per_trial,
-            gpus=min(1.0, options.gpus),
-            accelerator_type=options.accelerator_type,
-        )
+        with ProgressDisplay(f"measuring {QUESTIONS[question.name]}"):
+            measured = ray_cluster.call_once(
+                *(measurements.recall_or_measure, known, gpu, measure, *arguments),
+                cpus=options.cpus_per_trial,
+                gpus=min(1.0, options.gpus),
+                accelerator_type=options.accelerator_type,
+            )
     if measured.file is not None:
         say(
             f"{QUESTIONS[question.name]}: this was measured on {measured.date}. To measure it "

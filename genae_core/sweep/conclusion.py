@@ -13,6 +13,7 @@ from pathlib import Path
 from genae_core.config.command_name import command_line
 from genae_core.config.console import say
 from genae_core.config.home import default_store
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
 from genae_core.data import durable
@@ -131,10 +132,11 @@ class _Steps:
         thread = threading.Thread(target=guard, name=f"end: {name}", daemon=True)
         thread.start()
         deadline = math.inf
-        while thread.is_alive() and time.monotonic() < deadline:
-            thread.join(POLL_S)
-            if self.signals.names and deadline == math.inf:
-                deadline = time.monotonic() + HURRY_S
+        with ProgressDisplay(name):
+            while thread.is_alive() and time.monotonic() < deadline:
+                thread.join(POLL_S)
+                if self.signals.names and deadline == math.inf:
+                    deadline = time.monotonic() + HURRY_S
         if thread.is_alive():
             left_alone.set()
             reasons.append(f"{name}: it took longer than {HURRY_S:g} s after the signal")

@@ -24,6 +24,7 @@ from genae_core.config.messages import print_warning
 from genae_core.config.own_code import refuse_while_importing
 from genae_core.config.own_functions import own_functions
 from genae_core.config.own_parts import describe_obstacles
+from genae_core.config.progress import ProgressDisplay
 from genae_core.config.redaction import redact
 from genae_core.config.stop_signals import STOPPED, StopSignals
 from genae_core.data.roots import locate_root
@@ -154,7 +155,7 @@ def _start(
         return SweepPlace(study, folder.name, folder, tracker)
 
     ray_cluster.import_ray()  # two threads must not import it at the same time
-    with ThreadPoolExecutor(1) as pool:
+    with ProgressDisplay("starting Ray and opening the store"), ThreadPoolExecutor(1) as pool:
         opening = pool.submit(open_place)
         try:
             ray_cluster.connect(options.ray_address, workers=_first_workers(plan, options))
@@ -451,13 +452,14 @@ def _check_memory(options: LaunchOptions) -> None:
     if options.memory_per_trial is None:
         return
     print("measuring the memory of a worker without a trial, once ...", flush=True)
-    idle = ray_cluster.call_once(
-        measure_idle,
-        options.gpus > 0,
-        cpus=options.cpus_per_trial,
-        gpus=min(1.0, options.gpus),
-        accelerator_type=options.accelerator_type,
-    )
+    with ProgressDisplay("measuring the memory of a worker"):
+        idle = ray_cluster.call_once(
+            measure_idle,
+            options.gpus > 0,
+            cpus=options.cpus_per_trial,
+            gpus=min(1.0, options.gpus),
+            accelerator_type=options.accelerator_type,
+        )
     least = (idle + SMALLEST_TRIAL) / 2**30
     config.require(
         options.memory_per_trial >= least,

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from genae_core.config.console import say
+from genae_core.config.progress import SIGN_OF_LIFE_S, duration_words
 from genae_core.report.formatting import decimals
-
-SIGN_OF_LIFE_S = 30
 
 
 def write_progress(folder: Path, trial: str, fraction: float) -> None:
@@ -97,7 +96,7 @@ class Board:
         if self.total is None or not 0 < self.ended < self.total:
             return ""
         seconds = (self.clock() - self.start) / self.ended * (self.total - self.ended)
-        return f"; about {_duration(seconds)} left"
+        return f"; about {duration_words(seconds)} left"
 
     def _print(self, text: str) -> None:
         self.last_line = self.clock()
@@ -107,7 +106,3 @@ class Board:
         width = len(str(self.total or 100))
         of = f"/{self.total}" if self.total else ""
         return f"[{self.ended:>{width}}{of}] {text}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,11 @@ def fill_home(folder: Path) -> list[str]:
     from genae_core.data.base import fingerprint
     from genae_core.data.digits import DigitsConfig
     from genae_core.data.load import load_splits
-    from genae_core.metrics.classifier_cache import cached_classifier, load_classifier
+    from genae_core.metrics.classifier_cache import (
+        SILENCE,
+        cached_classifier,
+        load_classifier,
+    )
     from genae_core.testing import tiny
     from genae_core.training.checkpoint import weights_digest
 
@@ -85,9 +90,10 @@ def fill_home(folder: Path) -> list[str]:
     config = tiny.experiment().classifier
     where = home.home() / "classifiers"
 
-    def note_training() -> None:
+    def note_training() -> AbstractContextManager[Any]:
         with (folder / "trainings").open("a") as file:
             file.write("x")
+        return SILENCE
 
     classifier, _ = cached_classifier(
         config, DigitsConfig(), splits, where, on_train=note_training

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from genae_core.config import progress
 from genae_core.data.base import Splits
 from genae_core.experiment import classifier_precision
-from genae_core.experiment.classifier_display import SIGN_OF_LIFE_S, TrainingDisplay
+from genae_core.experiment.classifier_display import show_training
 from genae_core.experiment.classifier_precision import choose_precision, time_training
 from genae_core.experiment.precision_flag import Precision
 from genae_core.metrics.classifier import ClassifierConfig
@@ -79,12 +80,16 @@ def test_both_precisions_are_timed(
     assert seconds == {"fp32": 1.0, "bf16": 1.0}
 
 
-def test_a_log_gets_a_line_from_time_to_time(capsys: pytest.CaptureFixture[str]) -> None:
-    times = iter([0.0, 1.0, SIGN_OF_LIFE_S, SIGN_OF_LIFE_S + 5, 2 * SIGN_OF_LIFE_S + 1])
-    display = TrainingDisplay("mnist", clock=lambda: next(times))
-    for done in (0, 500, 600, 1200):
-        display(done, 7200)
-    assert capsys.readouterr().out.splitlines() == [
-        "  the classifier of mnist has done 500 of at most 7,200 batches after 30 s",
-        "  the classifier of mnist has done 1,200 of at most 7,200 batches after 61 s",
-    ]
+def test_a_log_gets_a_line_while_the_classifier_trains(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SIGN_OF_LIFE_S", 0.05)
+    lines: list[str] = []
+    with show_training("mnist") as show:
+        show(0, 7200)
+        show(500, 7200)
+        while not lines:
+            lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        "  training the classifier of mnist: 500 of 7,200 batches after 0 s"
+    )

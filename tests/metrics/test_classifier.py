@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from genae_core.metrics.classifier import (
     strengthen,
 )
 from genae_core.metrics.classifier_cache import (
+    SILENCE,
     cached_classifier,
     load_classifier,
     quick_recipe,
@@ -27,7 +29,7 @@ from genae_core.metrics.classifier_cache import (
     trained_folder,
 )
 from genae_core.metrics.classifier_task import rotate
-from genae_core.metrics.classifier_training import accuracy, train_classifier
+from genae_core.metrics.classifier_training import OnBatch, accuracy, train_classifier
 from genae_core.models.optimizers import AdamConfig
 from genae_core.testing.toys import digest
 from genae_core.training.checkpoint import WEIGHTS
@@ -48,9 +50,14 @@ def few(digits: Splits) -> Splits:
     return Splits(*(take(split, np.arange(60)) for split in digits[:3]))
 
 
-def _count() -> tuple[list[int], Callable[[], None]]:
+def _count() -> tuple[list[int], Callable[[], AbstractContextManager[OnBatch]]]:
     calls: list[int] = []
-    return calls, lambda: calls.append(1)
+
+    def on_train() -> AbstractContextManager[OnBatch]:
+        calls.append(1)
+        return SILENCE
+
+    return calls, on_train
 
 
 @pytest.mark.slow

@@ -204,8 +204,8 @@ def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
         claim = f"The FCD of {_name(largest)} falls{most}:"
     text = (
         f"{claim} from {with_interval(largest.start)} to "
-        f"{with_interval(largest.best)}{_error_of_gain(largest)} {best_step_words(largest)}, which is "
-        f"{fraction:.2f} times its value without MCMC."
+        f"{with_interval(largest.best)}{_error_of_gain(largest)} {best_step_words(largest)}, "
+        f"which is {fraction:.2f} times its value without MCMC."
     )
     if len(fallen) > 1:
         text += (

@@ -72,7 +72,8 @@ class SettingSummary(NamedTuple):
         """Whether the chain helps, by the interval of the change.
 
         "better" and "worse" mean that the interval excludes 0, "unclear" that it includes 0 or
-        does not exist, "none" that the best step of every seed is 0, and "blind" that nothing was measured.
+        does not exist, "none" that the best step of every seed is 0, and "blind" that nothing was
+        measured.
         """
         if self.blind:
             return "blind"
