@@ -45,6 +45,8 @@ class Decision:
         apart: The pairs whose order is decided, each with the "better" and the "worse" family, the
             number of "seeds", and the interval by which the closest cell of the worse one is
             behind the best cell of the better one.
+        earlier: The decision before seeds were added by hand, if it was made again with them.
+        added: The trainings that were added since, if they are not counted.
     """
 
     confidence: float
@@ -64,6 +66,8 @@ class Decision:
     undecided: list[list[str]] = field(default_factory=list)
     alike: list[list[str]] = field(default_factory=list)
     apart: list[dict[str, Any]] = field(default_factory=list)
+    earlier: dict[str, Any] = field(default_factory=dict)
+    added: int = 0
 
 
 def read_decision(folder: Path) -> Decision | None:
@@ -85,7 +89,11 @@ def parse_decision(text: bytes) -> Decision | None:
 def decision_lines(decision: Decision, label: Label) -> list[str]:
     """The decision, and what was eliminated, in lines for people."""
     lines = describe_decision(decision, label).splitlines()
-    return [*lines, *describe_eliminations(decision, label)]
+    lines += describe_eliminations(decision, label)
+    if decision.earlier:
+        earlier = describe_decision(Decision(**decision.earlier), label).splitlines()
+        lines += [f"before seeds were added, it was {earlier[0]}", *earlier[1:]]
+    return lines
 
 
 def plain_label(cell: str) -> str:
@@ -111,7 +119,15 @@ def describe_decision(decision: Decision, label: Label) -> str:
         "best-step": _describe_steps,
         "family-order": _describe_order,
     }[decision.question]
-    return f"{state} {describe(decision, label)}"
+    words = f"{state} {describe(decision, label)}"
+    if not decision.added:
+        return words
+    first, *rest = words.splitlines()
+    later = (
+        f"; {decision.added} trainings that were added later are not counted, because not every "
+        "cell has them"
+    )
+    return "\n".join([f"{first.removesuffix(':')}{later}{':' if rest else ''}", *rest])
 
 
 def _leaves_ties(decision: Decision) -> bool:

@@ -23,6 +23,7 @@ from genae_core.report.summary_run import OWN_CURVES, publish
 from genae_core.sweep.options import LaunchOptions
 from genae_core.sweep.plan import Outcome, SweepPlace
 from genae_core.sweep.separate_process import describe
+from genae_core.sweep.settling_again import decide_again
 from genae_core.sweep.sweep_folder import JOURNALS
 from genae_core.tracking.delivery import deliver_all
 from genae_core.tracking.journal import pending_journals
@@ -67,6 +68,8 @@ def conclude(
     patience = HURRY_S / 2 if signals.names else PATIENCE_S
     steps.run("the delivery of what was logged", lambda say: results.deliver(patience, say))
     steps.run("the table", lambda _: results.read())
+    if not options.until_settled:
+        steps.run("the decision", lambda _: results.decide_again())
     steps.run("table.txt", lambda _: results.write_table())
     steps.run("curves.png", lambda _: results.draw_curves())
     store = place.tracker, place.name, place.folder
@@ -166,8 +169,18 @@ class _Results:
         self.runs: list[StoredRun] | None = None
         self.table = self.times = ""
         self.failures = outcome.failures
-        decision = read_decision(place.folder)
+        self.read_decision()
+
+    def read_decision(self) -> None:
+        """Read the decision of a sweep with --until-settled, which has one in its folder."""
+        decision = read_decision(self.place.folder)
         self.decision = "\n".join(decision_lines(decision, plain_label)) if decision else ""
+
+    def decide_again(self) -> None:
+        """Decide anew if seeds were added by hand to a settled sweep."""
+        if self.runs is not None:
+            decide_again(self.place, complete=not self.outcome.interrupted)
+            self.read_decision()
 
     def deliver(self, patience: float, say: Say) -> None:
         """Deliver what the trials could not deliver."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from genae_core.report.decision import Decision, QuestionName
+from genae_core.sweep.cells import Params, cell_key
 from genae_core.sweep.settling import Verdict, judge
 
 
@@ -245,6 +246,27 @@ class FamilyOrder(Question):
             {"better": family, "worse": other, **about} for other, about in closest.items()
         ]
         return undecided
+
+
+def ask(
+    name: QuestionName,
+    decision: Decision,
+    grid: Sequence[Params],
+    steps: Mapping[str, Sequence[int]],
+) -> Question:
+    """The question of this name.
+
+    Args:
+        name: The name.
+        decision: Where the answer is noted.
+        grid: The cells.
+        steps: The recorded steps of the first chain of each cell, by cell_key.
+    """
+    if name == "best-step":
+        return BestStep(decision, steps)
+    if name == "family-order":
+        return FamilyOrder(decision, {cell_key(cell): str(cell["family"]) for cell in grid})
+    return BestCell(decision)
 
 
 def _best_scores(results: Results) -> dict[str, list[float]]:

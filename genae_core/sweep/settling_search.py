@@ -22,13 +22,7 @@ from genae_core.report.decision import SETTLED, Decision, QuestionName
 from genae_core.sweep.cells import ONE_SEED, Params, cell_key, cell_label, values_of
 from genae_core.sweep.reports import CURVE, FAILED
 from genae_core.sweep.settling import rounds_from
-from genae_core.sweep.settling_questions import (
-    BestCell,
-    BestStep,
-    FamilyOrder,
-    Measured,
-    Question,
-)
+from genae_core.sweep.settling_questions import Measured, ask
 from genae_core.sweep.study_copy import CopiedSearch, suggest_cell
 
 
@@ -51,27 +45,6 @@ class Settings(NamedTuple):
         """The first seeds of a cell, in the order in which it gets them."""
         others = (seed for seed in itertools.count() if seed not in self.seeds)
         return [*self.seeds, *itertools.islice(others, number - len(self.seeds))]
-
-
-def ask(
-    name: QuestionName,
-    decision: Decision,
-    grid: Sequence[Params],
-    steps: Mapping[str, Sequence[int]],
-) -> Question:
-    """The question of this name.
-
-    Args:
-        name: The name.
-        decision: Where the answer is noted.
-        grid: The cells.
-        steps: The recorded steps of the first chain of each cell, by cell_key.
-    """
-    if name == "best-step":
-        return BestStep(decision, steps)
-    if name == "family-order":
-        return FamilyOrder(decision, {cell_key(cell): str(cell["family"]) for cell in grid})
-    return BestCell(decision)
 
 
 class SettlingSearch(CopiedSearch):
