@@ -185,13 +185,12 @@ def _lowest_fcd(summaries: Sequence[SettingSummary]) -> str:
         f"The lowest FCD is {with_interval(lowest.best)}, which {_name(lowest)} reaches "
         f"{best_step_words(lowest)}{start}. Real images have an FCD of {_number(floor)}."
     )
-    text = " ".join([text, *recommendation(lowest)])
     if len(summaries) > 1:
         text += (
             f" Because it is the lowest of {len(summaries)} values, it is probably a little too "
             "low by chance."
         )
-    return text
+    return " ".join([text, *recommendation(lowest)])
 
 
 def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
