@@ -53,13 +53,13 @@ def _describe_last_step(summary: SettingSummary) -> list[str]:
     end = [run.stored.chain["fcd"][last] for run in summary.runs]
     change = _paired(end, _scalars(summary, "fcd_best"))
     text = (
-        f"At the last step ({last}) it is {words(interval(end))}, which is a change of "
+        f"At the last step ({last}), the FCD is {words(interval(end))}, which is a change of "
         f"{words(change)} from the best step"
     )
     if _sign(change) < 0 or len(end) == 1:
         return [f"{text}."]
-    more = "more steps hurt" if _sign(change) > 0 else "the seeds do not settle whether more hurt"
-    return [f"{text}: {more}."]
+    whether = "" if _sign(change) > 0 else "the seeds do not settle whether "
+    return [f"{text}: {whether}more steps hurt."]
 
 
 def _describe_best_other(

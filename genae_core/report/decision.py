@@ -1,6 +1,7 @@
 """What a sweep that runs until it is settled has decided, as its folder and its page hold it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +128,7 @@ def describe_decision(decision: Decision, label: Label) -> str:
         f"; {decision.added} trainings that were added later are not counted, because not every "
         "cell has them"
     )
-    return "\n".join([f"{first.removesuffix(':')}{later}{':' if rest else ''}", *rest])
+    return "\n".join([f"{first}{later}", *rest])
 
 
 def _leaves_ties(decision: Decision) -> bool:
@@ -150,21 +151,27 @@ def _describe_cell(decision: Decision, label: Label) -> str:
 
 
 def _describe_steps(decision: Decision, label: Label) -> str:
+    cells = {
+        cell: about
+        for cell, about in decision.steps.items()
+        if "failed" not in decision.eliminated.get(cell, {})
+    }
+    decided = sum(about["settled"] for about in cells.values())
+    helps = Counter(about["helps"] for about in cells.values())
     lines = [
-        "in each cell, the step with the lowest mean FCD on validation over its seeds is "
-        f"({decision.trials} trials):"
+        "the step with the lowest mean FCD on validation over the seeds is decided in "
+        f"{decided} of {len(cells)} cells ({decision.trials} trials); the chain helps in "
+        f"{helps['yes']}, does not in {helps['no']}, and this is open in {helps['open']}"
     ]
-    for cell, about in decision.steps.items():
-        if "failed" in decision.eliminated.get(cell, {}):
-            continue
+    for cell, about in cells.items():
         words = f"{label(cell)}: step {about['leader']}"
         if about["rivals"]:
             near = "about as good" if about["settled"] else "not certainly worse"
             words += f" ({near}: {', '.join(map(str, about['rivals']))})"
-        helps = HELPS[about["helps"]]
+        verdict = HELPS[about["helps"]]
         if about["helps"] == "no" and about["leader"] > 0:
-            helps = f"the chain helps by less than {decision.indifference:g}"
-        lines.append(f"{words}, and {helps} ({about['seeds']} seeds)")
+            verdict = f"the chain helps by less than {decision.indifference:g}"
+        lines.append(f"{words}, and {verdict} ({about['seeds']} seeds)")
     return "\n".join(lines)
 
 

@@ -8,12 +8,13 @@ from genae_core.tracking.mlflow_store import StoredRun
 BEST = "fcd_best_step"
 RECOMMENDED = "fcd_recommended_step"
 RECOMMENDED_IS = (
-    "the first step whose FCD on validation is within one standard error of the lowest"
+    "the first step whose FCD on validation images is within one standard error of the lowest"
 )
 # What stands below everything that names the two steps.
 DEFINITION = (
-    f"best step: where the FCD on validation is lowest; recommended step: {RECOMMENDED_IS}, which "
-    "costs less and which genae sample takes; of several seeds, the median"
+    "best step: the one with the lowest FCD on validation images; recommended step: "
+    f"{RECOMMENDED_IS}, which may cost less and which genae sample takes; of several seeds, the "
+    "median of theirs"
 )
 
 

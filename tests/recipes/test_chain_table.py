@@ -65,8 +65,8 @@ def test_the_words_say_what_the_numbers_say() -> None:
         "change of −100.0 (−100.0 to −100.0). The chain helps." in said
     )
     assert (
-        "At the last step (50) it is 152.0 (147.0 to 157.0), which is a change of 50.0 (50.0 to "
-        "50.0) from the best step: more steps hurt." in said
+        "At the last step (50), the FCD is 152.0 (147.0 to 157.0), which is a change of 50.0 "
+        "(50.0 to 50.0) from the best step: more steps hurt." in said
     )
     assert (
         "The best other chain on validation is encode decode, ex post mixture, batch BN: its FCD "
@@ -101,7 +101,7 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
     ((model, chains),) = group_runs(noisy).items()
     said = describe_chains(str(model), chains, LABELS)
     assert (
-        "the seeds do not settle whether more hurt" in said
+        "the seeds do not settle whether more steps hurt" in said
         and "worse" not in said
         and "lower" not in said
     )

@@ -48,7 +48,7 @@ def test_a_table_has_the_recommended_step_beside_that_of_the_lowest_fcd() -> Non
     assert "best step  recommended step  best/step 0" in head
     assert row.split()[-6:] == ["0.00", "5", "1", "0.50", "4.0", "2.0"]
     assert line.startswith(
-        "best step: where the FCD on validation is lowest; recommended step: the first"
+        "best step: the one with the lowest FCD on validation images; recommended step: the first"
     )
 
 

@@ -53,7 +53,13 @@ def test_the_best_step_is_decided_for_each_cell_by_itself() -> None:
     assert not question.decision.settled
     question.decision.seeds = seeds
     words = describe_decision(question.decision, str).splitlines()
-    assert words[0].startswith("not settled with 95 % confidence: so far in each cell, the step")
+    assert words[0].startswith(
+        "not settled with 95 % confidence: so far the step with the lowest mean FCD on validation"
+    )
+    assert words[0].endswith(
+        "is decided in 2 of 3 cells (0 trials); the chain helps in 1, does not in 1, and this is "
+        "open in 1"
+    )
     assert words[1:3] == [
         f"helps: step 5, and the chain helps ({seeds} seeds)",
         f"hurts: step 0, and the chain does not help ({seeds} seeds)",

@@ -132,7 +132,7 @@ def decision_paragraphs(decision: Decision, summaries: Sequence[SettingSummary])
     def label(cell: str) -> str:
         return words.get(cell) or plain_label(cell)
 
-    return [f"{_capitalise(line)}.".replace(":.", ":") for line in decision_lines(decision, label)]
+    return [f"{_capitalise(line)}." for line in decision_lines(decision, label)]
 
 
 def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
