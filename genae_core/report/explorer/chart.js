@@ -78,8 +78,8 @@ function drawCharts() {
     : ". The value axis is linear, because some values are not positive.";
   byId("chart-title").textContent = `${metricName(metric) || "Metrics"} against the MCMC step`;
   byId("chart-hint").textContent = `${better}${lines} The step axis is logarithmic, as log(1 + step)${scale} ` +
-    `A ring marks the recommended step${floor === null ? "" : ", and the grey dashed line is the value of real images"}. ` +
-    `${data.stepsDefinition[0].toUpperCase()}${data.stepsDefinition.slice(1)}.`;
+    `${data.stepsDefinition[0].toUpperCase()}${data.stepsDefinition.slice(1)}. ` +
+    `A ring marks the recommended step${floor === null ? "" : ", and the grey dashed line is the value of real images"}.`;
   drawDashes(some);
   if (!values.length) {
     place.append(el("p", { class: "state" }, some.length
