@@ -4,6 +4,9 @@ All of genae shows its progress by this module, so only this module imports tqdm
 sweep on a terminal has a bar for each running trial (`sweep.live`).
 """
 
+import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,7 @@ from genae_core.config.console import say
 SIGN_OF_LIFE_S = 30.0  # between two lines
 REFRESH_S = 1.0  # between two pictures of a bar whose work does not move
 DELAY_S = 0.5  # work that takes less time has no bar
+USUAL_WIDTH = 79
 WITHOUT_COUNT = "{desc} [{elapsed}]"
 
 T = TypeVar("T")
@@ -50,7 +54,8 @@ class ProgressDisplay:
             leave=False,
             delay=DELAY_S,
             disable=None,
-            dynamic_ncols=True,
+            dynamic_ncols=_has_width(),
+            ncols=None if _has_width() else USUAL_WIDTH,
             smoothing=0,
         )
         self.ended = threading.Event()
@@ -99,6 +104,13 @@ class ProgressDisplay:
                 say(self.line())
             else:
                 self.bar.refresh()
+
+
+def _has_width() -> bool:
+    """Whether the terminal says how wide it is. Some say 0, and a bar of no width is not seen."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    return False
 
 
 def track(items: Sequence[T], title: str, unit: str) -> Iterator[T]:

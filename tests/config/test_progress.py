@@ -1,10 +1,13 @@
 """What shows that work goes on: bars on a terminal, lines elsewhere."""
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -75,9 +78,12 @@ def test_an_error_ends_the_lines_too() -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_gets_a_bar_and_no_lines() -> None:
+@pytest.mark.parametrize("columns", [0, 70])  # a terminal that does not say its width says 0
+def test_a_terminal_gets_a_bar_and_no_lines(columns: int) -> None:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     done = subprocess.run(command(0.5), stdout=subprocess.PIPE, stderr=theirs, check=True)
+    os.set_blocking(ours, False)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     os.close(theirs)
