@@ -97,7 +97,9 @@ def draw_losses(pages: FigurePages, subjects: Sequence[Subject]) -> None:
     curves = []
     for subject in subjects:
         names, title, label = TERMS[subject.family]
-        lines = {name.replace("_", " "): subject.run.chain[f"train/{name}"] for name in names}
+        lines = {
+            name.removeprefix("code_"): subject.run.chain[f"train/{name}"] for name in names
+        }
         curves.append(Curve(f"{title} ({subject.name})", lines, label))
     text = (
         "Sridhar & Srivastava, figures 5 and 6: the losses of the second stages, which begin "

@@ -105,7 +105,7 @@ def print_panels(
     heights = [
         width * panel.picture.shape[0] / panel.picture.shape[1] for panel in panels[::columns]
     ]
-    page = Page(sum(heights) + (TITLE + GAP) * len(heights), caption)
+    page = Page(sum(heights) + (TITLE + GAP) * len(heights) - GAP, caption)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
         top = sum(heights[:row]) + (TITLE + GAP) * row + TITLE
