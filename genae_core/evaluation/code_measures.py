@@ -160,9 +160,13 @@ def tsne(codes: Tensor, seed: int) -> Tensor:
     """The t-SNE of codes in two dimensions, [N, 2]."""
     from sklearn.manifold import TSNE  # noqa: PLC0415  slow to import
 
-    perplexity = min(PERPLEXITY, len(codes) / 4)
-    points = TSNE(perplexity=perplexity, random_state=seed).fit_transform(codes.numpy())
-    return torch.from_numpy(points)
+    plane = TSNE(perplexity=perplexity(len(codes)), random_state=seed)
+    return torch.from_numpy(plane.fit_transform(codes.numpy()))
+
+
+def perplexity(count: int) -> float:
+    """The perplexity of a t-SNE of so many codes: the paper's, if there are enough."""
+    return min(PERPLEXITY, count / 4)
 
 
 def measure_density(subject: EvaluatedChain) -> dict[str, Estimate]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from genae_core.data.base import Split
+from genae_core.evaluation.code_measures import tsne
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import Autoencoder
 from genae_core.recipes.options import StudyOptions
@@ -33,8 +34,7 @@ TABLE: tuple[tuple[str, float | None, str], ...] = (
 REAL = 0.2  # the paper's FCD of real data
 # The families whose codes are drawn, with the titles.
 DRAWN = (("vae", "VAE"), ("flow_ae", "autoencoder of FlowAE and AdvAE"))
-# The paper states the perplexity of its t-SNE, but not the number of images.
-PERPLEXITY, IMAGES = 70, 2_000
+IMAGES = 2_000  # in a t-SNE; the paper does not state their number
 
 
 def flowae_families() -> tuple[str, ...]:
@@ -129,18 +129,10 @@ def code_map(model: Autoencoder, split: Split, binarize: bool) -> CodeMap:
         split: The images.
         binarize: Whether the model sees binarised images.
     """
-    from sklearn.manifold import TSNE  # noqa: PLC0415  slow to import
-
     count = min(IMAGES, len(split.images))
     with torch.no_grad():
-        codes = model.encode(images_of(split, np.arange(count), binarize)).mean.numpy()
-    points = TSNE(perplexity=perplexity(count), random_state=0).fit_transform(codes)
-    return CodeMap(points, split.labels[:count])
-
-
-def perplexity(count: int) -> float:
-    """The perplexity of a t-SNE of so many images: the paper's, if there are enough."""
-    return min(PERPLEXITY, count / 4)
+        codes = model.encode(images_of(split, np.arange(count), binarize)).mean
+    return CodeMap(tsne(codes, seed=0).numpy(), split.labels[:count])
 
 
 def _family_of(run: StoredRun) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from genae_core.distributions.rng import Draw
+from genae_core.evaluation.code_measures import PERPLEXITY, perplexity
 from genae_core.evaluation.image_grids import grid
 from genae_core.evaluation.references import as_data
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.figure_pages import FigurePages, FigureSizes, Subject, fcd_images
-from genae_core.recipes.flowae_table import DRAWN, PERPLEXITY, code_map, perplexity
+from genae_core.recipes.flowae_table import DRAWN, code_map
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.paper_settings import SRIDHAR_DIM
 from genae_core.recipes.pictures import prior_samples
@@ -97,9 +98,7 @@ def draw_losses(pages: FigurePages, subjects: Sequence[Subject]) -> None:
     curves = []
     for subject in subjects:
         names, title, label = TERMS[subject.family]
-        lines = {
-            name.removeprefix("code_"): subject.run.chain[f"train/{name}"] for name in names
-        }
+        lines = {name.removeprefix("code_"): subject.run.chain[f"train/{name}"] for name in names}
         curves.append(Curve(f"{title} ({subject.name})", lines, label))
     text = (
         "Sridhar & Srivastava, figures 5 and 6: the losses of the second stages, which begin "
