@@ -29,7 +29,13 @@ def missing_runs(claim: StoredClaim, runs: Runs, paper: Paper, rows: Sequence[Ro
     lacking = [name for name in models if name not in {model for model, _ in among}]
     if lacking:
         every = [run for by_seed in runs.values() for run in by_seed.values()]
-        command = claim.command or _study_command(claim, every, paper)
+        unfinished = [run for run in every if _trains(run, claim, paper)]
+        if unfinished and not claim.command:
+            sweep = unfinished[0].tags["sweep"]
+            seeds = {int(run.tags["seed"]) for run in every if run.tags["sweep"] == sweep}
+            command = more_seeds(unfinished[0], sorted(seeds))
+        else:
+            command = claim.command or _study_command(claim, every, paper)
         return f"no runs of {', '.join(lacking)}; this makes them: {command}"
     few = {key: by_seed for key, by_seed in among.items() if key[0] in models}
     seeds = sorted({seed for by_seed in few.values() for seed in by_seed})
@@ -47,6 +53,15 @@ def missing_runs(claim: StoredClaim, runs: Runs, paper: Paper, rows: Sequence[Ro
     if condition and not measure(claim, runs):
         return f"it needs {condition}"
     return ""
+
+
+def _trains(run: StoredRun, claim: StoredClaim, paper: Paper) -> bool:
+    """Whether the sweep of a run trains all models of the claim, so that it only has to go on."""
+    words = shlex.split(run.tags.get("command", ""))
+    is_study = any(word.endswith("claims.py") for word in words)
+    is_paper = paper in words or (paper == "creswell" and "--paper" not in words)
+    is_claim = claim.claim.name in words or "--claims" not in words
+    return is_study and is_paper and is_claim and "--families" not in words
 
 
 def _study_command(claim: StoredClaim, runs: Sequence[StoredRun], paper: Paper) -> str:

@@ -144,6 +144,19 @@ def test_a_claim_with_too_few_seeds_says_which_sweep_to_continue() -> None:
     assert more_seeds(table, [0, 1, 2]).endswith("--name s --resume --seeds 3")
 
 
+def test_a_sweep_that_has_not_trained_all_models_of_a_claim_is_continued() -> None:
+    command = "python sweeps/claims.py --claims narrow-codes more-in-aae --dataset digits"
+    runs = [stored("vae"), stored("aae", 4)]
+    runs = [run._replace(tags={**run.tags, "command": command}) for run in runs]
+    (row,) = decide_claims(claims_of("creswell", ["more-in-aae"]), runs)
+    assert row.missing == (
+        f"no runs of daae, dvae; this makes them: {command} --name s --resume --seeds 0 4"
+    )
+    other = "this makes them: python sweeps/claims.py --paper creswell --claims denoises --dataset"
+    (row,) = decide_claims(claims_of("creswell", ["denoises"]), runs)
+    assert other in row.missing
+
+
 def test_a_claim_about_colours_says_that_it_needs_them() -> None:
     (row,) = decide_claims(claims_of("creswell", ["desaturates"]), [stored("vae"), stored("dvae")])
     assert row.verdict == "not measured" and row.missing == "it needs colour images"
