@@ -32,8 +32,8 @@ def missing_runs(claim: StoredClaim, runs: Runs, paper: Paper, rows: Sequence[Ro
         unfinished = [run for run in every if _trains(run, claim, paper)]
         if unfinished and not claim.command:
             sweep = unfinished[0].tags["sweep"]
-            seeds = {int(run.tags["seed"]) for run in every if run.tags["sweep"] == sweep}
-            command = more_seeds(unfinished[0], sorted(seeds))
+            trained = {int(run.tags["seed"]) for run in every if run.tags["sweep"] == sweep}
+            command = more_seeds(unfinished[0], sorted(trained))
         else:
             command = claim.command or _study_command(claim, every, paper)
         return f"no runs of {', '.join(lacking)}; this makes them: {command}"
