@@ -60,7 +60,7 @@ from genae_core.config import require, require_positive_int
 from genae_core.config.cli import cli
 from genae_core.config.home import home
 from genae_core.config.places import locate_fields
-from genae_core.recipes.options import Dataset, StudyOptions
+from genae_core.recipes.options import Dataset, ParzenFamily, StudyOptions
 from genae_core.sweep.options import ClassifierOptions, LaunchOptions
 
 
@@ -91,6 +91,8 @@ class Options(ClassifierOptions):
     samples: int = 10_000
     """parzen: number of samples of each model. They are drawn in blocks of 10,000; a killed
     measurement continues with --resume."""
+    families: tuple[ParzenFamily, ...] = ("aae",)
+    """parzen: models to measure; the paper has values of all but gmmn."""
     data_root: str | None = None
     """Folder or URI of the dataset's official files."""
     seeds: int = 3
@@ -306,14 +308,16 @@ def mnist_table(options: Options) -> int:
             )
             if options.table == "infogan":
                 return recipes.infogan_experiment(study, data, chain)
-            return recipes.parzen_experiment(data, chain, recipe.classifier, options.smoke)
+            return recipes.parzen_experiment(
+                params["family"], data, chain, recipe.classifier, options.smoke
+            )
         return recipes.flowae_experiment(study, params["family"], chain)
 
     def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
         runs = [run for run in tracker.read_runs(name) if run.status == "FINISHED"]
         if grey:
             splits = genae.load_splits(
-                cell({}).data, home(), genae.LoadOptions(shards=study.shards)
+                cell({"family": families[0]}).data, home(), genae.LoadOptions(shards=study.shards)
             )
             if options.table == "infogan":
                 rows = recipes.infogan_rows(tracker, runs, splits)
@@ -329,7 +333,7 @@ def mnist_table(options: Options) -> int:
             ).test
             recipes.draw_codes(tracker, name, folder, test, recipe.data.binarize)
 
-    families = {"parzen": ("aae",), "infogan": ("info_gan",)}.get(
+    families = {"parzen": options.families, "infogan": ("info_gan",)}.get(
         options.table, recipes.flowae_families()
     )
     return sweep.launch("paper_tables", {"family": families}, cell, study, on_end)

@@ -46,6 +46,7 @@ SridharFigure = Literal["samples", "losses", "tsne"]
 FigureName = Literal[Figure, CreswellFigure, SridharFigure]
 FigurePaper = Literal["makhzani", "creswell", "sridhar"]
 Paper = Literal["creswell", "makhzani", "sridhar", "slides"]
+ParzenFamily = Literal["aae", "gmmn_ae", "gan", "gmmn"]
 ClaimName = Literal[
     "improves",
     "lasts",

@@ -2,11 +2,11 @@
 
 The data is MNIST with real-valued pixels. The model is an AAE with an 8-D code, a Gaussian prior
 of standard deviation 5, two layers of 1,000 ReLU units in encoder, decoder and critic, and a
-Euclidean cost (section 4, footnote 1). Samples are the decoder's means. The window's sigma is
-chosen on held-out training images for the number of samples that is used, because more samples
-need a narrower window. The test images are read once, at the end. Two further rows take real
-training images and k-means centroids as samples, which shows what the measure rewards (Theis et
-al. 2016).
+Euclidean cost (section 4, footnote 1); GMMN+AE, GAN and GMMN can stand beside it (see
+parzen_models.py). Samples are the decoder's means. The window's sigma is chosen on held-out
+training images for the number of samples that is used, because more samples need a narrower
+window. The test images are read once, at the end. Two further rows take real training images and
+k-means centroids as samples, which shows what the measure rewards (Theis et al. 2016).
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,10 @@ from genae_core.experiment.experiment import Experiment
 from genae_core.metrics.classifier import ClassifierConfig
 from genae_core.metrics.estimate import mean_of
 from genae_core.metrics.parzen import LogLikelihood, choose_bandwidth, log_likelihood
-from genae_core.models.aae import AAEConfig
 from genae_core.models.base import GenerativeModel
-from genae_core.models.likelihoods import GaussianPixels
-from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import sampling_mode
-from genae_core.nets.mlp import CriticConfig, MLPConfig
-from genae_core.priors.normal import NormalPriorConfig
 from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.parzen_models import MODELS
 from genae_core.recipes.parzen_stream import stream_densities
 from genae_core.recipes.pictures import model_of
 from genae_core.report.intervals import interval
@@ -41,71 +37,54 @@ from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.training.batches import to_pixels
 from genae_core.training.config import TrainingConfig
 
-PAPER = {10_000: 340.0, 10_000_000: 427.0}  # log-likelihood by the number of samples
+# The paper's values by model and number of samples, each with its standard error.
+PUBLISHED: dict[str, dict[int, tuple[float, float | None]]] = {
+    "DBN (Hinton et al. 2006)": {10_000: (138.0, 2.0)},
+    "Stacked CAE (Bengio et al. 2013)": {10_000: (121.0, 1.6)},
+    "Deep GSN (Bengio et al. 2014)": {10_000: (214.0, 1.1)},
+    "GAN": {10_000: (225.0, 2.0), 10_000_000: (386.0, None)},
+    "GMMN+AE": {10_000: (282.0, 2.0)},
+    "AAE": {10_000: (340.0, 2.0), 10_000_000: (427.0, None)},
+}
 TRAINED, HELD_OUT = 50_000, 5_000  # of the 60,000 training images
-EPOCHS = 12
 FEW = 10_000  # samples for the choice of sigma, and samples of the two reference rows
 BLOCK = 10_000  # samples that are drawn at a time
 LEAST_HELD_OUT = 500  # held-out images for the choice of sigma if the samples are many
-# The other rows of the column by the number of samples, with their standard errors.
-PUBLISHED: dict[int, dict[str, tuple[float, float | None]]] = {
-    10_000: {
-        "DBN (Hinton et al. 2006)": (138.0, 2.0),
-        "Stacked CAE (Bengio et al. 2013)": (121.0, 1.6),
-        "Deep GSN (Bengio et al. 2014)": (214.0, 1.1),
-        "GAN (Goodfellow et al. 2014)": (225.0, 2.0),
-        "GMMN + AE (Li et al. 2015)": (282.0, 2.0),
-    },
-    10_000_000: {"GAN (Goodfellow et al. 2014)": (386.0, None)},
-}
 SIGMAS = tuple(round(0.08 + 0.01 * k, 2) for k in range(25))
 
 
 def parzen_experiment(
-    data: MNISTConfig, chain: ChainConfig, classifier: ClassifierConfig, smoke: bool
+    family: str, data: MNISTConfig, chain: ChainConfig, classifier: ClassifierConfig, smoke: bool
 ) -> Experiment:
-    """The experiment with the paper's model.
-
-    The paper states no number of epochs, no batch size and no learning rates. They were searched
-    on the held-out training images, with 10,000 samples. After 3, 6, 9 and 12 epochs, Adam at 1e-3
-    and for the adversary 2e-4 reached 287, 299, 303 and 303 nats. With 4e-4 for the adversary and
-    both rates falling to 0, they were 290, 304, 315 and 317.
+    """The experiment of a model of the table.
 
     Args:
+        family: The family's name in parzen_models.MODELS.
         data: MNIST, not binarised.
         chain: The config of the chain, whose FCD is measured too.
         classifier: The config of the FCD's classifier.
         smoke: Whether to train for one epoch on fewer images.
     """
-    adversarial = AdamConfig(learning_rate=4e-4, beta1=0.5)
-    model = AAEConfig(
-        latent_dim=8,
-        prior=NormalPriorConfig(sd=5.0),
-        net=MLPConfig(widths=(1000, 1000), activation="relu", batch_norm=False),
-        critic=CriticConfig(widths=(1000, 1000), dropout=0.0, slope=0.0),
-        likelihood=GaussianPixels(sd=0.7071),
-        optimizer=AdamConfig(learning_rate=1e-3),
-        adversarial_optimizer=adversarial,
-    )
+    chosen = MODELS[family]()
     training = TrainingConfig(
-        epochs=1 if smoke else EPOCHS,
-        batch_size=100,
+        epochs=1 if smoke else chosen.epochs,
+        batch_size=chosen.batch_size,
         max_images=6_000 if smoke else TRAINED,
         decay="linear",
     )
     return Experiment(
-        data=data, model=model, training=training, chains=(chain,), classifier=classifier
+        data=data, model=chosen.model, training=training, chains=(chain,), classifier=classifier
     )
 
 
 def parzen_rows(
     tracker: Tracker, runs: Sequence[StoredRun], splits: Splits, samples: int, folder: Path
 ) -> list[Row]:
-    """The row of the AAE over its seeds, then the two reference rows.
+    """The row of each family over its seeds, then the two reference rows.
 
     Args:
         tracker: The store of the sweep.
-        runs: The finished runs, one for each seed.
+        runs: The finished runs, one for each family and seed.
         splits: The images of MNIST.
         samples: The number of samples of each model.
         folder: The folder of the running sums, from which a killed measurement continues.
@@ -131,13 +110,24 @@ def parzen_rows(
         LogLikelihood(*mean_of(_stream(model, samples, test, [sigma], state)[0]))
         for model, sigma, state in zip(models, sigmas, states, strict=True)
     ]
-    for run, value, sigma in zip(runs, values, sigmas, strict=True):
-        print(f"seed {run.tags['seed']}: {value.mean:.1f} ± {value.error:.1f} at sigma {sigma:g}")
-    rows = [_row(f"AAE ({samples:,} samples)", PAPER.get(samples), values)]
-    if samples not in PAPER:
-        print(f"the paper has values for {' and '.join(f'{n:,}' for n in PAPER)} samples only")
-    for name, (nats, error) in PUBLISHED.get(samples, {}).items():
-        print(f"published, {name}: {nats:g}" + ("" if error is None else f" ± {error:g}"))
+    by_family: dict[str, list[LogLikelihood]] = {}
+    for run, model, value, sigma in zip(runs, models, values, sigmas, strict=True):
+        family = model.config.family
+        by_family.setdefault(family, []).append(value)
+        text = f"{family}, seed {run.tags['seed']}: {value.mean:.1f} ± {value.error:.1f}"
+        print(f"{text} at sigma {sigma:g}")
+    for name, published in PUBLISHED.items():
+        known = published.get(samples)
+        if known is not None and name not in by_family:
+            nats, error = known
+            print(f"published, {name}: {nats:g}" + ("" if error is None else f" ± {error:g}"))
+    rows = []
+    for family, of_seeds in by_family.items():
+        nats, _ = PUBLISHED.get(family, {}).get(samples, (None, None))
+        rows.append(_row(f"{family} ({samples:,} samples)", nats, of_seeds))
+    counts = sorted({count for published in PUBLISHED.values() for count in published})
+    if samples not in counts:
+        print(f"the paper has values for {' and '.join(f'{n:,}' for n in counts)} samples only")
     for name, flat, sigma in references:
         rows.append(_row(name, None, [log_likelihood([flat], test, sigma)]))
     return rows
