@@ -11,6 +11,7 @@ k-means centroids as samples, which shows what the measure rewards (Theis et al.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def parzen_rows(
     ]
     by_family: dict[str, list[LogLikelihood]] = {}
     for run, model, value, sigma in zip(runs, models, values, sigmas, strict=True):
-        family = model.config.family
+        family = _family_of(model)
         by_family.setdefault(family, []).append(value)
         text = f"{family}, seed {run.tags['seed']}: {value.mean:.1f} ± {value.error:.1f}"
         print(f"{text} at sigma {sigma:g}")
@@ -123,14 +124,21 @@ def parzen_rows(
             print(f"published, {name}: {nats:g}" + ("" if error is None else f" ± {error:g}"))
     rows = []
     for family, of_seeds in by_family.items():
-        nats, _ = PUBLISHED.get(family, {}).get(samples, (None, None))
-        rows.append(_row(f"{family} ({samples:,} samples)", nats, of_seeds))
+        known = PUBLISHED.get(family, {}).get(samples)
+        paper = None if known is None else known[0]
+        rows.append(_row(f"{family} ({samples:,} samples)", paper, of_seeds))
     counts = sorted({count for published in PUBLISHED.values() for count in published})
     if samples not in counts:
         print(f"the paper has values for {' and '.join(f'{n:,}' for n in counts)} samples only")
     for name, flat, sigma in references:
         rows.append(_row(name, None, [log_likelihood([flat], test, sigma)]))
     return rows
+
+
+def _family_of(model: Any) -> str:
+    """The family's name in the literature."""
+    family: str = model.config.family
+    return family
 
 
 def _row(name: str, paper: float | None, values: Sequence[LogLikelihood]) -> Row:
