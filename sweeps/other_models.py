@@ -44,6 +44,10 @@ class Options(ClassifierOptions, TrainingOptions):
             folder = self.json.parent
             require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(self.json))
 
+    def announcement(self) -> str:
+        """What the study is about to do."""
+        return "training and sampling models of other packages. First, PyTorch is loaded ..."
+
 
 def main(options: Options) -> int:
     """Train, wrap, sample and compare each of the models."""

@@ -151,6 +151,14 @@ class Options(ClassifierOptions):
             folder = Path(self.json).parent
             require(folder.is_dir(), f"--json: there is no folder {folder}", json=str(self.json))
 
+    def announcement(self) -> str | None:
+        """What the study is about to do; nothing if it only prints its trials."""
+        if self.print:
+            return None
+        if self.table in (*GAUSSIAN_TABLES, "loss_tracks_quality"):
+            return f"measuring the table {self.table}. First, PyTorch is loaded ..."
+        return study_options(self).announcement()
+
 
 GAUSSIAN_TABLES = ("f_gan_1d", "saturation")
 CLASS_TABLES = ("semi", "clusters")

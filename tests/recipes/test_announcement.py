@@ -1,5 +1,6 @@
 """The line that a sweep prints before the long imports."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 from genae_core.config.cli import cli
 from genae_core.recipes.options import StudyOptions
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "sweeps").glob("*.py"))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,25 @@ def test_a_script_prints_it_first_and_with_print_not_at_all(
     monkeypatch.setattr("sys.argv", ["/a/study.py", "--seeds", "0", "0"])
     assert cli(StudyOptions, main, "What.") == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("script", STUDIES, ids=lambda path: path.stem)
+def test_every_study_says_first_what_it_does(script: Path) -> None:
+    """The flags of a study can announce it, so its first line needs no PyTorch and no Ray."""
+    options = runpy.run_path(str(script))["Options"]
+    assert callable(getattr(options, "announcement", None)), script.name
+
+
+def test_the_tables_say_first_what_they_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GENAE_HOME", str(tmp_path))
+    options = runpy.run_path(str(ROOT / "sweeps" / "paper_tables.py"))["Options"]
+    (tmp_path / "files").mkdir()
+    sweep = options(table="parzen", data_root=str(tmp_path / "files"), name="p")
+    assert sweep.announcement().startswith(f"starting the sweep p on mnist. Files: {tmp_path}")
+    assert options(table="parzen", data_root="s3://b/x", print=True).announcement() is None
+    assert options(table="saturation").announcement().startswith("measuring the table saturation.")
 
 
 def test_it_is_printed_without_the_long_imports() -> None:
