@@ -56,6 +56,10 @@ class ClusterAAEConfig(ModelConfig):
         optimizer: The optimiser of the reconstruction.
         adversarial_optimizer: The optimiser of the critics, and of the encoder against them.
         labels: Whether each step also lowers the cross-entropy of y on labelled images.
+        cluster_noise: The standard deviation of the noise that is added to what the critic of the
+            clusters gets: to y, and to the one-hot vectors. Without it, this critic sees at once
+            that y is not exactly one-hot. y is then driven to one-hot before the reconstruction
+            has chosen the clusters, and a saturated softmax learns no more.
 
     Raises:
         ValueError: A value is out of range.
@@ -74,13 +78,14 @@ class ClusterAAEConfig(ModelConfig):
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     adversarial_optimizer: AdamConfig = ADVERSARIAL
     labels: bool = later_field(False)
+    cluster_noise: float = later_field(0.0)
 
     def __post_init__(self) -> None:
         require_positive_int(style_dim=self.style_dim, clusters=self.clusters)
         require(self.clusters >= 2, "clusters must be >= 2", clusters=self.clusters)
         require(self.code in ("beside", "head"), 'code must be "beside" or "head"', code=self.code)
         require_finite(0, noise=self.noise, style_sd=self.style_sd)
-        require_finite(0, head_distance=self.head_distance)
+        require_finite(0, head_distance=self.head_distance, cluster_noise=self.cluster_noise)
         require(self.style_sd > 0, "style_sd must be > 0", style_sd=self.style_sd)
         require(isinstance(self.labels, bool), "labels must be True or False", labels=self.labels)
         check_critic(self.family, self.divergence)
@@ -224,7 +229,8 @@ def _encode_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
 
 
 def _encode_clusters(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
-    return model.parts(model.corrupt(batch.x, draw))[1]
+    y = model.parts(model.corrupt(batch.x, draw))[1]
+    return add_noise(y, model.config.cluster_noise, draw)
 
 
 def _sample_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
@@ -232,4 +238,5 @@ def _sample_styles(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
 
 
 def _sample_clusters(model: ClusterAAE, batch: Batch, draw: Draw) -> Tensor:
-    return sample_classes(model.config.clusters, (len(batch.x),), draw)
+    y = sample_classes(model.config.clusters, (len(batch.x),), draw)
+    return add_noise(y, model.config.cluster_noise, draw)

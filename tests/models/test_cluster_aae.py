@@ -4,6 +4,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from genae_core.config import from_json, to_json
 from genae_core.config.serialize import identity
@@ -30,6 +32,11 @@ NET, CRITIC = MLPConfig(widths=(32,)), CriticConfig(widths=(16,))
 class TestClusterAAE(ModelContract):
     size_field = "style_dim"
     config = ClusterAAEConfig(style_dim=2, clusters=4, net=NET, critic=CRITIC)
+
+
+class TestNoiseForTheCritic(ModelContract):
+    size_field = "style_dim"
+    config = ClusterAAEConfig(style_dim=2, clusters=4, cluster_noise=0.3, net=NET, critic=CRITIC)
 
 
 class TestClusterHeads(ModelContract):
@@ -128,10 +135,38 @@ def test_labels_of_few_images_name_the_classes_of_all() -> None:
     assert torch.equal(y.argmax(1), torch.arange(64) % 4)
 
 
+def test_the_critic_of_the_clusters_gets_y_and_one_hot_vectors_with_equal_noise() -> None:
+    config = ClusterAAEConfig(style_dim=2, clusters=4, cluster_noise=0.3, net=NET, critic=CRITIC)
+    with Draw(0).as_global():
+        model = config.build((1, 8, 8)).eval()
+    received: list[torch.Tensor] = []
+
+    def listen(module: nn.Module, inputs: tuple[torch.Tensor, Draw]) -> None:
+        received.append(inputs[0].detach())
+
+    model.cluster_critic.register_forward_pre_hook(listen)
+    batch = Batch(images(4_000, (1, 8, 8)), torch.full((4_000,), -1))
+    (stage,) = model.stages()
+    loss_of_critic, loss_of_encoder = (stage.phases[number].loss for number in (2, 4))
+    loss_of_critic(model, batch, Draw(1))
+    loss_of_encoder(model, batch, Draw(2))
+    target, *others = received
+    one_hot = F.one_hot(target.argmax(1), 4)
+    with torch.no_grad():
+        _, y = model.parts(batch.x)
+    # The largest component is nearly always that of the class: 1 is 3.3 standard deviations of
+    # the noise from 0. The standard error of each standard deviation is 0.3 / sqrt(32,000).
+    assert float((target - one_hot).std()) == pytest.approx(0.3, rel=0.02)
+    assert len(others) == 2
+    for codes in others:
+        assert float((codes - y).std()) == pytest.approx(0.3, rel=0.03)
+
+
 def test_a_config_without_labels_is_stored_as_before_there_were_any() -> None:
     """The field would change the keys of the runs that earlier versions stored."""
     config = ClusterAAEConfig(style_dim=2, clusters=4)
-    assert "labels" not in json.loads(to_json(config)) and "labels" not in identity(config)
+    for name in ("labels", "cluster_noise"):
+        assert name not in json.loads(to_json(config)) and name not in identity(config)
     assert from_json(to_json(config)).labels is False and config.num_classes == 0
     labelled = ClusterAAEConfig(style_dim=2, clusters=4, labels=True)
     assert identity(labelled)["labels"] is True and labelled.num_classes == 4
@@ -192,6 +227,8 @@ def test_bad_settings_are_refused() -> None:
         ClusterAAEConfig(style_dim=2, clusters=1)
     with pytest.raises(ValueError, match='code must be "beside" or "head"'):
         ClusterAAEConfig(style_dim=2, clusters=3, code="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cluster_noise must be a finite number >= 0"):
+        ClusterAAEConfig(style_dim=2, clusters=3, cluster_noise=-0.1)
     with pytest.raises(ValueError, match="labels must be True or False"):
         ClusterAAEConfig(style_dim=2, clusters=3, labels=10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs a divergence with a critic"):
