@@ -23,7 +23,8 @@ from genae_core.experiment.trial import replica_of
 from genae_core.models.cluster_aae import ClusterAAE, ClusterAAEConfig
 from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.base import sampling_mode
-from genae_core.nets.mlp import CriticConfig, MLPConfig
+from genae_core.nets.dcgan import DCGANConfig
+from genae_core.nets.mlp import CriticConfig
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.paper_rows import Row
@@ -45,8 +46,8 @@ CLASS_AXES: dict[ClassTable, dict[str, tuple[int, ...]]] = {
 CLASSES = 10
 BLOCK = 1_000  # images that a model sees at a time
 SMOKE_IMAGES = 2_000
-NET = MLPConfig(widths=(500, 500), activation="relu")
-CRITIC = CriticConfig(widths=(500, 500), dropout=0.0)
+NET = DCGANConfig(width=16)
+CRITIC = CriticConfig(widths=(128, 128), dropout=0.0, slope=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Settings:
     Args:
         style_dim: The dimension of the style.
         noise: The standard deviation of the noise in the images that the encoder gets.
+        cluster_noise: That of the noise in what the critic of y gets.
         epochs: Passes over the training images.
         batch_size: The number of images in a batch.
         learning_rate: Adam's learning rate for the reconstruction and the labels.
@@ -64,6 +66,7 @@ class Settings:
 
     style_dim: int
     noise: float
+    cluster_noise: float
     epochs: int
     batch_size: int
     learning_rate: float
@@ -72,19 +75,21 @@ class Settings:
 
 SETTINGS: dict[ClassTable, Settings] = {
     "semi": Settings(
-        style_dim=10,
+        style_dim=3,
         noise=0.3,
+        cluster_noise=0.3,
         epochs=10,
-        batch_size=250,
-        learning_rate=1e-3,
+        batch_size=100,
+        learning_rate=2e-3,
         adversarial_rate=1e-3,
     ),
     "clusters": Settings(
-        style_dim=5,
+        style_dim=3,
         noise=0.3,
+        cluster_noise=0.3,
         epochs=10,
-        batch_size=250,
-        learning_rate=1e-3,
+        batch_size=100,
+        learning_rate=2e-3,
         adversarial_rate=1e-3,
     ),
 }
@@ -108,6 +113,7 @@ def class_experiment(
         clusters=params.get("clusters", CLASSES),
         labels=labels is not None,
         noise=settings.noise,
+        cluster_noise=settings.cluster_noise,
         net=NET,
         critic=CRITIC,
         optimizer=AdamConfig(learning_rate=settings.learning_rate),
