@@ -34,6 +34,7 @@ FIRST_WORKERS = "--num_prestart_python_workers="  # the argument of Ray's raylet
 _OWN: list[bool] = []  # holds True while this process has a cluster that `connect` has started
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data by default
+TIMED_OUT = "timed out during startup"  # in the message of Ray's node after 30 seconds
 
 
 def connect(address: str | None, num_cpus: int | None = None, workers: int = 0) -> int:
@@ -79,7 +80,7 @@ def connect(address: str | None, num_cpus: int | None = None, workers: int = 0) 
                 )
             _OWN.append(True)
     except Exception as error:  # Ray raises errors of many kinds here.
-        raise _no_cluster(address or "this machine", error) from error
+        raise _no_cluster(address, error) from error
     finally:
         # Ray has its own handler, and below it one that prints the stack of its C++ code.
         if threading.current_thread() is threading.main_thread() and handler is not None:
@@ -120,11 +121,22 @@ def check_cluster(address: str | None) -> str | None:
     return address
 
 
-def _no_cluster(where: str, error: Exception) -> ValueError:
-    """The error for people if there is no cluster."""
+def _no_cluster(address: str | None, error: Exception) -> ValueError:
+    """The error for people if there is no cluster at the address, or none could be started."""
+    text = one_line(error)
+    if address is not None:
+        return ValueError(
+            f"no Ray cluster could be used at {redact_uri(address)}: {text}; check "
+            "--ray-address, and RAY_AUTH_MODE and its token if the cluster requires one"
+        )
+    busy = (
+        "Ray waits 30 seconds for its own start, and a busy machine may need longer: start the "
+        "command again when other programs have less to do"
+    )
+    hint = busy if TIMED_OUT in text else "mend what Ray says"
     return ValueError(
-        f"no Ray cluster could be used at {redact_uri(where)}: {one_line(error)}; check "
-        "--ray-address, and RAY_AUTH_MODE and its token if the cluster requires one"
+        f"Ray could not be started on this machine: {text}; {hint}, or join a cluster with "
+        "--ray-address"
     )
 
 

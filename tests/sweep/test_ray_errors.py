@@ -154,6 +154,31 @@ def test_an_error_of_ray_behind_every_call_is_one_line(
     assert len(str(refused.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("The current node timed out during startup.", "a busy machine may need longer"),
+        ("[Errno 28] No space left on device", "mend what Ray says"),
+    ],
+)
+def test_ray_that_does_not_start_here(
+    text: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody named an address or a token, so the message speaks of this machine."""
+
+    def fail(*_: object, **__: object) -> Any:
+        raise RuntimeError(text)
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=fail)
+    fake._private = ray_cluster.import_ray()._private
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_cluster, "import_ray", lambda: fake)
+    with pytest.raises(ValueError, match="Ray could not be started on this machine") as caught:
+        ray_cluster.connect(None, 1)
+    message = str(caught.value)
+    assert text in message and advice in message and "RAY_AUTH_MODE" not in message
+
+
 def test_the_error_of_a_function_is_raised_as_it_was() -> None:
     cause = ValueError("--size must be 32 or 64")
     error = exceptions.RayTaskError("function", "Traceback (most recent call last)\n ...", cause)
