@@ -58,7 +58,7 @@ def _describe_last_step(summary: SettingSummary) -> list[str]:
     )
     if _sign(change) < 0 or len(end) == 1:
         return [f"{text}."]
-    whether = "" if _sign(change) > 0 else "the seeds do not settle whether "
+    whether = "" if _sign(change) > 0 else "it is not known yet whether "
     return [f"{text}: {whether}more steps hurt."]
 
 

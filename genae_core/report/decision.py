@@ -147,7 +147,7 @@ def _describe_cell(decision: Decision, label: Label) -> str:
     if not decision.rivals:
         return about
     near = ", ".join(label(cell) for cell in decision.rivals)
-    return f"{about}; {'about as good' if decision.settled else 'not certainly worse'}: {near}"
+    return f"{about}; {'about as good' if decision.settled else 'may be as good'}: {near}"
 
 
 def _describe_steps(decision: Decision, label: Label) -> str:
@@ -160,13 +160,13 @@ def _describe_steps(decision: Decision, label: Label) -> str:
     helps = Counter(about["helps"] for about in cells.values())
     lines = [
         "the step with the lowest mean FCD on validation over the seeds is decided in "
-        f"{decided} of {len(cells)} cells ({decision.trials} trials); the chain helps in "
-        f"{helps['yes']}, does not in {helps['no']}, and this is open in {helps['open']}"
+        f"{decided} of {len(cells)} cells ({decision.trials} trials); does the chain help: yes in "
+        f"{helps['yes']}, no in {helps['no']}, not known yet in {helps['open']}"
     ]
     for cell, about in cells.items():
         words = f"{label(cell)}: step {about['leader']}"
         if about["rivals"]:
-            near = "about as good" if about["settled"] else "not certainly worse"
+            near = "about as good" if about["settled"] else "may be as good"
             words += f" ({near}: {', '.join(map(str, about['rivals']))})"
         verdict = HELPS[about["helps"]]
         if about["helps"] == "no" and about["leader"] > 0:
@@ -178,7 +178,7 @@ def _describe_steps(decision: Decision, label: Label) -> str:
 HELPS = {
     "yes": "the chain helps",
     "no": "the chain does not help",
-    "open": "whether the chain helps is open",
+    "open": "whether the chain helps is not known yet",
 }
 
 

@@ -13,8 +13,9 @@ RECOMMENDED_IS = (
 # What stands below everything that names the two steps.
 DEFINITION = (
     "best step: the one with the lowest FCD on validation images; recommended step: "
-    f"{RECOMMENDED_IS}, which may cost less and which genae sample takes; of several seeds, the "
-    "median of theirs"
+    f"{RECOMMENDED_IS}, which genae sample uses because it may cost less; of several seeds, the "
+    "median of their steps; the FCDs are those of test images, of which another step may have a "
+    "lower one"
 )
 
 

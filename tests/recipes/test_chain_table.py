@@ -59,19 +59,19 @@ def test_the_words_say_what_the_numbers_say() -> None:
     assert str(model) == "VAE-10"
     said = describe_chains(str(model), chains, LABELS)
     # The seeds are 0, 2 and 4 above the first one, so half the interval of a mean is 4.97.
-    assert "Without MCMC, the mean FCD over 3 seeds is 202.0 (197.0 to 207.0)." in said
+    assert "Without MCMC, the mean FCD over 3 seeds is 202.0 (95 %: 197.0 to 207.0)." in said
     assert (
-        "At the best steps of its seeds (median 5), the FCD is 102.0 (97.0 to 107.0), which is a "
-        "change of −100.0 (−100.0 to −100.0). The chain helps." in said
+        "At the best steps of its seeds (median 5), the FCD is 102.0 (95 %: 97.0 to 107.0), "
+        "which is a change of −100.0 (95 %: −100.0 to −100.0). The chain helps." in said
     )
     assert (
-        "At the last step (50), the FCD is 152.0 (147.0 to 157.0), which is a change of 50.0 "
-        "(50.0 to 50.0) from the best step: more steps hurt." in said
+        "At the last step (50), the FCD is 152.0 (95 %: 147.0 to 157.0), which is a change of "
+        "50.0 (95 %: 50.0 to 50.0) from the best step: more steps hurt." in said
     )
     assert (
         "The best other chain on validation is encode decode, ex post mixture, batch BN: its FCD "
-        "at the best steps of its seeds (median 5) is 52.0 (47.0 to 57.0), lower (a change of "
-        "−50.0 (−50.0 to −50.0) from the first chain's best)." in said
+        "at the best steps of its seeds (median 5) is 52.0 (95 %: 47.0 to 57.0), lower (a change "
+        "of −50.0 (95 %: −50.0 to −50.0) from the first chain's best)." in said
     )
     assert said.endswith(
         "Of the other chains, these are worse after 50 steps than without MCMC: encode decode "
@@ -90,7 +90,7 @@ def test_a_help_that_the_seeds_do_not_settle_is_not_claimed() -> None:
     ((model, chains),) = group_runs(curves).items()
     said = describe_chains(str(model), chains, LABELS)
     assert "from the best step: more steps hurt." in said
-    assert "The seeds do not settle whether the chain helps." in said
+    assert "Whether the chain helps is not known yet: more seeds would tell." in said
 
 
 def test_a_difference_within_the_noise_is_not_called_one() -> None:
@@ -101,7 +101,7 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
     ((model, chains),) = group_runs(noisy).items()
     said = describe_chains(str(model), chains, LABELS)
     assert (
-        "the seeds do not settle whether more steps hurt" in said
+        "it is not known yet whether more steps hurt" in said
         and "worse" not in said
         and "lower" not in said
     )
@@ -110,7 +110,7 @@ def test_a_difference_within_the_noise_is_not_called_one() -> None:
 def test_one_seed_settles_nothing() -> None:
     ((model, chains),) = group_runs([run for run in runs() if run.tags["seed"] == "0"]).items()
     said = describe_chains(str(model), chains, LABELS)
-    assert "One seed does not settle whether the chain helps." in said
+    assert "One seed does not say whether the chain helps." in said
     assert "The best other chain on validation is encode decode, ex post mixture" in said
     assert "50.0, of one seed, so trainings were not compared" in said
     assert "worse" not in said and "lower" not in said

@@ -136,7 +136,7 @@ def test_the_recommendation_says_no_more_than_the_seeds_show(
 def test_one_seed_has_no_column_of_means() -> None:
     card = format_card(export_of(run(0, [60, 50, 9], 1)))
     assert rows_of(card, "step")[0] == ["0", "60 ± 1.2", "30.00"]
-    assert "One seed does not settle whether the chain helps." in card
+    assert "One seed does not say whether the chain helps." in card
     assert "Number of seeds: 1." in card and "standard deviation" not in card
 
 

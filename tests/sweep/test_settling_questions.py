@@ -57,8 +57,8 @@ def test_the_best_step_is_decided_for_each_cell_by_itself() -> None:
         "not settled with 95 % confidence: so far the step with the lowest mean FCD on validation"
     )
     assert words[0].endswith(
-        "is decided in 2 of 3 cells (0 trials); the chain helps in 1, does not in 1, and this is "
-        "open in 1"
+        "is decided in 2 of 3 cells (0 trials); does the chain help: yes in 1, no in 1, not known "
+        "yet in 1"
     )
     assert words[1:3] == [
         f"helps: step 5, and the chain helps ({seeds} seeds)",

@@ -14,7 +14,7 @@ from genae_core.report.tables import SeedGroup, closing_lines
 VERDICTS = {
     "better": "The chain helps.",
     "worse": "The best step on validation is worse than step 0 on test.",
-    "unclear": "The seeds do not settle whether the chain helps.",
+    "unclear": "Whether the chain helps is not known yet: more seeds would tell.",
 }
 
 
@@ -53,7 +53,8 @@ def recommendation(summary: SettingSummary) -> list[str]:
     if summary.blind or step is None or summary.drift is None:
         return []
     of = f" (median of {len(summary.runs)} seeds)" if len(summary.runs) > 1 else ""
-    value = "" if fcd is None else f", with an FCD of {with_interval(fcd)}"
+    at = "; with each seed at its own step, the FCD is " if of else ", with an FCD of "
+    value = "" if fcd is None else f"{at}{with_interval(fcd)}"
     return [f"The recommended step is {step:g}{of}{value}."]
 
 
@@ -62,9 +63,9 @@ def _verdict(summary: SettingSummary) -> str:
     if summary.verdict != "unclear" or len(summary.runs) > 1:
         return VERDICTS[summary.verdict]
     if summary.change_error is None:
-        return "One seed does not settle whether the chain helps."
-    here = "helps" if summary.helps else "does not certainly help"
-    return f"In this training the chain {here}; others were not compared, because it is one seed."
+        return "One seed does not say whether the chain helps."
+    here = "helps" if summary.helps else "has no clear effect"
+    return f"In this training the chain {here}; another seed may give another answer."
 
 
 def _with_error(summary: SettingSummary) -> str:
@@ -146,7 +147,7 @@ def _count_verdicts(summaries: Sequence[SettingSummary]) -> str:
     others = {
         "none": "no step is better than step 0",
         "worse": "the best step on validation is worse than step 0 on test",
-        "unclear": "the seeds do not settle whether the chain helps",
+        "unclear": "it is not known yet whether the chain helps",
     }
     for verdict, text in others.items():
         if counts[verdict]:
@@ -166,8 +167,8 @@ def _count_trainings(summaries: Sequence[SettingSummary]) -> str:
         helped = sum(summary.helps for summary in known)
         sentences.append(
             f"In these trainings the chain improves the FCD in {helped} of "
-            f"{_count(len(known), 'setting')} by more than two standard errors, which are over "
-            "blocks of chains, each compared with itself before the chain."
+            f"{_count(len(known), 'setting')} by more than two standard errors, which come from "
+            "blocks of chains, before and after."
         )
     none = sum(summary.verdict == "none" for summary in summaries)
     if none:
@@ -197,10 +198,12 @@ def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
     """Describe the setting with the largest relative gain of those whose FCD the chain lowers."""
     largest = min(fallen, key=lambda summary: summary.best[0] / summary.start[0])
     fraction = largest.best[0] / largest.start[0]
-    most = " most" if len(fallen) > 1 else ""
-    claim = f"The chain helps {_name(largest)}{most}: the FCD falls"
-    if not largest.helps:
-        claim = f"The FCD of {_name(largest)} falls{most}:"
+    if len(fallen) > 1:
+        claim = f"The largest fall relative to step 0 is that of {_name(largest)}: the FCD goes"
+    elif largest.helps:
+        claim = f"The chain helps {_name(largest)}: the FCD falls"
+    else:
+        claim = f"The FCD of {_name(largest)} falls"
     text = (
         f"{claim} from {with_interval(largest.start)} to "
         f"{with_interval(largest.best)}{_error_of_gain(largest)} {best_step_words(largest)}, "
@@ -250,7 +253,7 @@ def with_interval(interval: Interval) -> str:
     mean, low, high = interval
     if low is None or high is None:
         return _number(mean)
-    return f"{_number(mean)} ({_number(low)} to {_number(high)})"
+    return f"{_number(mean)} (95 %: {_number(low)} to {_number(high)})"
 
 
 def _number(value: float) -> str:
