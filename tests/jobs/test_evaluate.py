@@ -153,6 +153,7 @@ def test_a_run_is_measured_by_its_own_classifier_unless_a_flag_names_the_other(
         is_run=True,
         measured_by=sha256,
         metrics=(),
+        recommended=None,
     )
     options = job.Options(source="run")
     assert job._check_classifier(subject, options).config == shipped.config

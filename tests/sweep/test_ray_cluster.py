@@ -123,7 +123,9 @@ def test_a_server_of_ray_that_has_ended_is_reported_until_the_cluster_is_left(
         time.sleep(0.1)
         assert reports == []
         dead.append("raylet")
-        time.sleep(0.1)
+        end = time.monotonic() + 30
+        while "raylet" not in reports and time.monotonic() < end:
+            time.sleep(0.01)
         assert "raylet" in reports
         monkeypatch.setattr(ray_cluster, "import_ray", lambda: SimpleNamespace(shutdown=int))
         ray_cluster.disconnect()

@@ -131,7 +131,7 @@ def test_a_metric_of_ones_own_is_in_the_table_and_on_the_page(
     assert not any("brightness" in name for name in grid["data"].data.metrics)
     (table,) = folder.rglob("sweeps/grid/table.txt")
     lines = table.read_text().splitlines()
-    assert lines[0].endswith("brightness step 0  brightness chosen")
+    assert lines[0].endswith("brightness step 0  brightness best step")
     cells = {line.split()[-2] for line in lines[2:5]}
     assert cells == {"-", f"{metrics['brightness_step0']:.2f}"}
     floor = metrics["brightness_floor"]
