@@ -13,9 +13,8 @@ RECOMMENDED_IS = (
 # What stands below everything that names the two steps.
 DEFINITION = (
     "best step: the one with the lowest FCD on validation images; recommended step: "
-    f"{RECOMMENDED_IS}, which genae sample uses because it may cost less; of several seeds, the "
-    "median of their steps; the FCDs are those of test images, of which another step may have a "
-    "lower one"
+    f"{RECOMMENDED_IS}, which genae sample uses; of several seeds, the median step; all FCDs are "
+    "of test images"
 )
 
 

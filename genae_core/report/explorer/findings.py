@@ -53,7 +53,7 @@ def recommendation(summary: SettingSummary) -> list[str]:
     if summary.blind or step is None or summary.drift is None:
         return []
     of = f" (median of {len(summary.runs)} seeds)" if len(summary.runs) > 1 else ""
-    at = "; with each seed at its own step, the FCD is " if of else ", with an FCD of "
+    at = "; the FCD at their steps is " if of else ", with an FCD of "
     value = "" if fcd is None else f"{at}{with_interval(fcd)}"
     return [f"The recommended step is {step:g}{of}{value}."]
 
@@ -188,7 +188,7 @@ def _lowest_fcd(summaries: Sequence[SettingSummary]) -> str:
     )
     if len(summaries) > 1:
         text += (
-            f" Because it is the lowest of {len(summaries)} values, it is probably a little too "
+            f" As the lowest of {len(summaries)} values, it is probably a little too "
             "low by chance."
         )
     return " ".join([text, *recommendation(lowest)])
@@ -211,8 +211,7 @@ def _largest_gain(fallen: Sequence[SettingSummary]) -> str:
     )
     if len(fallen) > 1:
         text += (
-            f" Because it is the largest of {len(fallen)} gains, it is probably a little too "
-            "large by chance."
+            f" As the largest of {len(fallen)} gains, it is probably a little too large by chance."
         )
     return text
 
