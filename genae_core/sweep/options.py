@@ -253,14 +253,8 @@ class LaunchOptions(SettlingOptions, ClassifierOptions, ShardOptions):
             return
         config.require(
             self.has_default_seeds or len(self.seeds) > 1,
-            "--until-settled compares trainings over several seeds, and chooses them itself: "
-            "leave out --seeds",
-            seeds=self.seeds,
-        )
-        config.require(
-            self.has_default_seeds or bool(self.resume),
-            "--until-settled chooses the seeds itself: leave out --seeds, unless you add them to "
-            "a sweep with --resume",
+            "--until-settled compares trainings over several seeds: name two --seeds or more to "
+            "begin with, or leave out --seeds",
             seeds=self.seeds,
         )
         config.require(

@@ -158,13 +158,12 @@ def test_a_sweep_is_continued_until_it_is_settled_from_the_seeds_that_it_has(
     assert sweep_folder.check_flags(folder, cells, decided, more_seeds=True)["seeds"] == before
 
 
-def test_a_new_sweep_that_is_to_be_settled_chooses_its_seeds() -> None:
-    with pytest.raises(ValueError, match="chooses the seeds itself: leave out --seeds, unless"):
-        LaunchOptions(until_settled=True, seeds=(0, 1))
+def test_a_new_sweep_that_is_to_be_settled_begins_with_the_seeds_that_are_named() -> None:
     one = tuple(range(1))  # as --seeds 0 is parsed
-    with pytest.raises(ValueError, match="over several seeds, and chooses them itself: leave out"):
+    with pytest.raises(ValueError, match="name two --seeds or more to begin with, or leave out"):
         LaunchOptions(until_settled=True, seeds=one)
     assert LaunchOptions(until_settled=True).seeds == (0,)
+    assert LaunchOptions(until_settled=True, seeds=(0, 1)).seeds == (0, 1)
 
 
 def test_a_study_with_a_default_of_several_seeds_begins_with_them() -> None:
@@ -175,8 +174,7 @@ def test_a_study_with_a_default_of_several_seeds_begins_with_them() -> None:
         seeds: tuple[int, ...] = (4, 2)
 
     assert Options(until_settled=True).seeds == (4, 2)
-    with pytest.raises(ValueError, match="leave out --seeds"):
-        Options(until_settled=True, seeds=(4, 2, 0))
+    assert Options(until_settled=True, seeds=(4, 2, 0)).seeds == (4, 2, 0)
 
 
 def test_a_search_keeps_its_seeds(home: Path) -> None:
