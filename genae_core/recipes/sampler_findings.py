@@ -75,7 +75,7 @@ def describe_model(model: str, chains: Chains) -> str:
     best = [int(run.scalars["fcd_best_step"]) for run in published]
     most = statistics.mean(map(calls_until, published, best))
     limit = statistics.mean(map(_fcd, published, best))
-    start = f"{model}: the published chain has {limit:.1f} after {most:g} calls"
+    start = f"{model}: the published chain has {limit:.1f} after {most:.3g} calls"
     candidates = _candidates(chains, most)
     if not candidates:
         return f"{start}, and no other sampler needs so few."
