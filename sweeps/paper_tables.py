@@ -50,15 +50,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import tyro
 
-import genae_core as genae
 from genae_core import experiment, metrics, recipes, sweep, tracking
 from genae_core.config import require, require_positive_int
 from genae_core.config.cli import cli
-from genae_core.config.home import home
 from genae_core.config.places import locate_fields
 from genae_core.recipes.options import Dataset, ParzenFamily, StudyOptions
 from genae_core.sweep.options import ClassifierOptions, LaunchOptions
@@ -161,8 +159,7 @@ class Options(ClassifierOptions):
 
 
 GAUSSIAN_TABLES = ("f_gan_1d", "saturation")
-CLASS_TABLES = ("semi", "clusters")
-MNIST_TABLES = ("flowae", "parzen", "infogan", *CLASS_TABLES)
+MNIST_TABLES = ("flowae", "parzen", "infogan", "semi", "clusters")
 
 
 def gaussian_table(options: Options) -> int:
@@ -207,7 +204,7 @@ def loss_table(options: Options) -> int:
     """Measure and print the table loss_tracks_quality, in this process."""
     study = study_options(options)
     recipe = recipes.dataset_recipe(study)
-    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
+    chain = recipes.prior_draws(study)
     experiments = {
         family: recipes.loss_experiment(study, family, chain) for family in recipes.ESTIMATES
     }
@@ -217,7 +214,7 @@ def loss_table(options: Options) -> int:
     import torch  # noqa: PLC0415  the help of the study is printed without it
 
     torch.set_num_threads(options.cpus_per_trial)
-    splits = genae.load_splits(recipe.data, home(), genae.LoadOptions(shards=study.shards))
+    splits = recipes.splits_of(study)
     checked = experiment.sound_classifier(
         recipe.classifier, recipe.data, splits, options.classifier
     )
@@ -228,160 +225,24 @@ def loss_table(options: Options) -> int:
     return 0
 
 
-def comparison_table(options: Options) -> int:
-    """Measure a table that compares the values of an axis."""
-    study, table = study_options(options), options.table
-    comparison = recipes.COMPARISONS[table]
-    recipe = recipes.dataset_recipe(study)
-    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
-
-    def cell(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.comparison_experiment(study, table, params, chain)
-
-    def on_end(tracker: tracking.Tracker, name: str, _: Path) -> None:
-        metrics_of_table = [metric for metric, _ in comparison.measures.values()]
-        rows = recipes.comparison_rows(table, tracker.read_runs(name, metrics_of_table))
-        recipes.print_rows(rows)
-        save_rows(rows, options)
-
-    return sweep.launch("paper_tables", {comparison.axis: comparison.values}, cell, study, on_end)
-
-
-def robustness_table(options: Options) -> int:
-    """Measure the grid of architectures and losses."""
+def swept_table(options: Options) -> int:
+    """Measure and print a table by a sweep."""
     study = study_options(options)
-    recipe = recipes.dataset_recipe(study)
-    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
-
-    def cell(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.robustness_experiment(study, params, chain)
-
-    def on_end(tracker: tracking.Tracker, name: str, _: Path) -> None:
-        runs = tracker.read_runs(name)
-        rows = recipes.robustness_rows(runs)
-        recipes.print_robustness(rows, runs)
-        save_rows(rows, options)
-
-    return sweep.launch("paper_tables", recipes.ROBUSTNESS_GRID, cell, study, on_end)
-
-
-def family_map(options: Options) -> int:
-    """Measure every family, and draw the map."""
-    study = study_options(options)
-    chain = recipes.dataset_recipe(study).chain()
-
-    def cell(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.map_experiment(study, params["family"], chain)
+    table = recipes.paper_table(options.table, study, options.families, options.samples)
 
     def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
-        runs = tracker.read_runs(name, ("recall", "parzen"))
-        rows = recipes.map_rows(runs)
-        recipes.print_map(rows, runs)
-        save_rows(rows, options)
-        if rows:
-            print(f"map:    {recipes.draw_family_map(tracker, rows, runs, folder)}")
+        save_rows(table.print_rows(tracker, name, folder), options)
 
-    families = tuple(recipes.FAMILIES)
-    return sweep.launch("paper_tables", {"family": families}, cell, study, on_end)
-
-
-def sampler_table(options: Options) -> int:
-    """Measure the samplers of four models at equal cost."""
-    study = study_options(options)
-
-    def cell(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.sampler_experiment(study, params["model"])
-
-    def on_end(tracker: tracking.Tracker, name: str, _: Path) -> None:
-        runs = tracker.read_runs(name, recipes.SAMPLER_CURVES)
-        rows = recipes.sampler_rows(runs)
-        recipes.print_sampler_table(rows, runs)
-        save_rows(rows, options)
-
-    models = recipes.SAMPLER_MODELS[:2] if options.smoke else recipes.SAMPLER_MODELS
-    return sweep.launch("paper_tables", {"model": models}, cell, study, on_end)
-
-
-def mnist_table(options: Options) -> int:
-    """Measure a table of MNIST, and print the paper's values beside ours."""
-    study = study_options(options)
-    recipe = recipes.dataset_recipe(study)
-    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
-    grey = options.table in ("parzen", "infogan")
-
-    def cell(params: dict[str, Any]) -> genae.Experiment:
-        if grey:
-            data = genae.MNISTConfig(
-                root=str(options.data_root), binarize=False, download=options.download
-            )
-            if options.table == "infogan":
-                return recipes.infogan_experiment(study, data, chain)
-            return recipes.parzen_experiment(
-                params["family"], data, chain, recipe.classifier, options.smoke
-            )
-        return recipes.flowae_experiment(study, params["family"], chain)
-
-    def on_end(tracker: tracking.Tracker, name: str, folder: Path) -> None:
-        runs = [run for run in tracker.read_runs(name) if run.status == "FINISHED"]
-        if grey:
-            splits = genae.load_splits(
-                cell({"family": families[0]}).data, home(), genae.LoadOptions(shards=study.shards)
-            )
-            if options.table == "infogan":
-                rows = recipes.infogan_rows(tracker, runs, splits)
-            else:
-                rows = recipes.parzen_rows(tracker, runs, splits, options.samples, folder)
-        else:
-            rows = recipes.flowae_rows(runs)
-        recipes.print_rows(rows)
-        save_rows(rows, options)
-        if not grey:
-            test = genae.load_splits(
-                recipe.data, home(), genae.LoadOptions(shards=study.shards)
-            ).test
-            recipes.draw_codes(tracker, name, folder, test, recipe.data.binarize)
-
-    families = {"parzen": options.families, "infogan": ("info_gan",)}.get(
-        options.table, recipes.flowae_families()
-    )
-    return sweep.launch("paper_tables", {"family": families}, cell, study, on_end)
-
-
-def class_table(options: Options) -> int:
-    """Measure the errors of AAEs that name the digits with few labels or without any."""
-    study, table = study_options(options), cast(Any, options.table)
-    recipe = recipes.dataset_recipe(study)
-    chain = recipe.chain(sampler=genae.Ancestral(), batch_norm="running", record=(0,))
-
-    def cell(params: dict[str, Any]) -> genae.Experiment:
-        return recipes.class_experiment(study, table, params, chain)
-
-    def on_end(tracker: tracking.Tracker, name: str, _: Path) -> None:
-        splits = genae.load_splits(recipe.data, home(), genae.LoadOptions(shards=study.shards))
-        rows = recipes.class_rows(table, tracker, tracker.read_runs(name), splits)
-        recipes.print_rows(rows)
-        save_rows(rows, options)
-
-    return sweep.launch("paper_tables", recipes.CLASS_AXES[table], cell, study, on_end)
+    return sweep.launch("paper_tables", table.axes, table.experiment, study, on_end)
 
 
 def main(options: Options) -> int:
     """Measure and print the table."""
     if options.table in GAUSSIAN_TABLES:
         return gaussian_table(options)
-    if options.table in recipes.COMPARISONS:
-        return comparison_table(options)
-    if options.table in CLASS_TABLES:
-        return class_table(options)
-    if options.table == "robustness":
-        return robustness_table(options)
-    if options.table == "map":
-        return family_map(options)
-    if options.table == "samplers":
-        return sampler_table(options)
     if options.table == "loss_tracks_quality":
         return loss_table(options)
-    return mnist_table(options)
+    return swept_table(options)
 
 
 if __name__ == "__main__":

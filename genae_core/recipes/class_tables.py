@@ -10,6 +10,7 @@ Shapes: N images, K clusters.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,7 +18,6 @@ import torch
 from torch import Tensor
 
 from genae_core.data.base import Splits
-from genae_core.data.mnist import MNISTConfig
 from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.trial import replica_of
 from genae_core.models.cluster_aae import ClusterAAE, ClusterAAEConfig
@@ -27,9 +27,10 @@ from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import CriticConfig
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.paper_rows import Row, print_rows
 from genae_core.recipes.pictures import CPU, model_of
 from genae_core.recipes.search_results import stored_experiment
+from genae_core.recipes.swept_table import SweptTable, grey_mnist, prior_draws, splits_of
 from genae_core.report.intervals import interval
 from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
@@ -96,6 +97,21 @@ SETTINGS: dict[ClassTable, Settings] = dict.fromkeys(
 )
 
 
+def class_table(table: ClassTable, study: StudyOptions) -> SweptTable:
+    """One of the tables of a study."""
+    chain = prior_draws(study)
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return class_experiment(study, table, params, chain)
+
+    def show(tracker: Tracker, sweep: str, _: Path) -> list[Row]:
+        rows = class_rows(table, tracker, tracker.read_runs(sweep), splits_of(study))
+        print_rows(rows)
+        return rows
+
+    return SweptTable(CLASS_AXES[table], experiment, show)
+
+
 def class_experiment(
     study: StudyOptions, table: ClassTable, params: Mapping[str, Any], chain: ChainConfig
 ) -> Experiment:
@@ -129,7 +145,7 @@ def class_experiment(
         decay="linear",
     )
     return Experiment(
-        data=MNISTConfig(root=str(study.data_root), binarize=False, download=study.download),
+        data=grey_mnist(study),
         model=model,
         training=training,
         chains=(chain,),

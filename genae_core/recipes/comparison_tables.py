@@ -8,17 +8,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from genae_core.experiment.experiment import Experiment
 from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.paper_rows import Row, print_rows
 from genae_core.recipes.settings import replace_settings
 from genae_core.recipes.study import image_space_experiment, study_experiment
+from genae_core.recipes.swept_table import SweptTable, prior_draws
 from genae_core.report.intervals import interval
 from genae_core.samplers.config import ChainConfig
-from genae_core.tracking.mlflow_store import StoredRun
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,22 @@ COMPARISONS: dict[str, Comparison] = {
 }
 GAMMA_LATENT_DIM = 16
 WAE_LATENT_DIMS = {1: 8, 3: 64}  # by channels: MNIST and CelebA in Tolstikhin et al. 2018
+
+
+def comparison_table(table: str, study: StudyOptions) -> SweptTable:
+    """The table of this name in COMPARISONS."""
+    comparison, chain = COMPARISONS[table], prior_draws(study)
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return comparison_experiment(study, table, params, chain)
+
+    def show(tracker: Tracker, sweep: str, _: Path) -> list[Row]:
+        metrics = [metric for metric, _ in comparison.measures.values()]
+        rows = comparison_rows(table, tracker.read_runs(sweep, metrics))
+        print_rows(rows)
+        return rows
+
+    return SweptTable({comparison.axis: comparison.values}, experiment, show)
 
 
 def comparison_experiment(

@@ -1,6 +1,7 @@
 """Table 1 of Sridhar & Srivastava, and the pictures of codes of their figure 7."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,12 @@ from genae_core.data.base import Split
 from genae_core.evaluation.code_measures import tsne
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import Autoencoder
+from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.paper_rows import Row, print_rows
 from genae_core.recipes.pictures import images_of, model_of
 from genae_core.recipes.study import study_experiment
+from genae_core.recipes.swept_table import SweptTable, prior_draws, splits_of
 from genae_core.report.intervals import interval
 from genae_core.report.plots import Cloud, scatter
 from genae_core.report.tables import describe_ruler, is_blind
@@ -40,6 +43,22 @@ IMAGES = 2_000  # in a t-SNE; the paper does not state their number
 def flowae_families() -> tuple[str, ...]:
     """The families of the table."""
     return tuple(family for _, _, family in TABLE)
+
+
+def flowae_table(study: StudyOptions) -> SweptTable:
+    """The table of a study, and the pictures of codes."""
+    chain, data = prior_draws(study), dataset_recipe(study).data
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return flowae_experiment(study, params["family"], chain)
+
+    def show(tracker: Tracker, sweep: str, folder: Path) -> list[Row]:
+        rows = flowae_rows(tracker.read_runs(sweep))
+        print_rows(rows)
+        draw_codes(tracker, sweep, folder, splits_of(study).test, data.binarize)
+        return rows
+
+    return SweptTable({"family": flowae_families()}, experiment, show)
 
 
 def flowae_experiment(study: StudyOptions, family: str, chain: ChainConfig) -> Experiment:

@@ -6,8 +6,9 @@ class as a classifier; the rest it shows as pictures, so it is measured here by 
 Shapes: N images, H rows, W columns, K classes, S continuous codes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +23,10 @@ from genae_core.distributions.rng import Draw
 from genae_core.experiment.experiment import Experiment
 from genae_core.nets.base import sampling_mode
 from genae_core.recipes.options import StudyOptions
-from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.paper_rows import Row, print_rows
 from genae_core.recipes.pictures import images_of, model_of
 from genae_core.recipes.study import study_experiment
+from genae_core.recipes.swept_table import SweptTable, grey_mnist, prior_draws, splits_of
 from genae_core.report.intervals import interval
 from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
@@ -49,6 +51,22 @@ class Measures(NamedTuple):
     information: float
     slant: float
     width: float
+
+
+def infogan_table(study: StudyOptions) -> SweptTable:
+    """The table of a study."""
+    chain, data = prior_draws(study), grey_mnist(study)
+
+    def experiment(_: Mapping[str, Any]) -> Experiment:
+        return infogan_experiment(study, data, chain)
+
+    def show(tracker: Tracker, sweep: str, _: Path) -> list[Row]:
+        runs = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
+        rows = infogan_rows(tracker, runs, splits_of(study, data))
+        print_rows(rows)
+        return rows
+
+    return SweptTable({"family": ("info_gan",)}, experiment, show)
 
 
 def infogan_experiment(study: StudyOptions, data: MNISTConfig, chain: ChainConfig) -> Experiment:

@@ -3,18 +3,21 @@
 import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.image_grids import Picture, grid
 from genae_core.experiment.experiment import Experiment
 from genae_core.models.base import GenerativeModel
+from genae_core.recipes.datasets import dataset_recipe
 from genae_core.recipes.families import FAMILIES
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.pictures import model_of, prior_samples
 from genae_core.recipes.study import image_space_experiment
+from genae_core.recipes.swept_table import SweptTable
 from genae_core.report.plots import MapPoint, draw_map
 from genae_core.report.steps import BEST, best_step
 from genae_core.report.tables import align_columns, closing_lines, group_seeds, mean_and_sd
@@ -59,6 +62,24 @@ class MapRow:
     def collapsed(self) -> int:
         """The number of seeds that have lost most of the data."""
         return sum(value < COLLAPSED for value in self.recall)
+
+
+def map_table(study: StudyOptions) -> SweptTable:
+    """The table of a study, and the map, which is drawn if there is a row."""
+    chain = dataset_recipe(study).chain()
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return map_experiment(study, params["family"], chain)
+
+    def show(tracker: Tracker, sweep: str, folder: Path) -> list[MapRow]:
+        runs = tracker.read_runs(sweep, ("recall", "parzen"))
+        rows = map_rows(runs)
+        print_map(rows, runs)
+        if rows:
+            print(f"map:    {draw_family_map(tracker, rows, runs, folder)}")
+        return rows
+
+    return SweptTable({"family": tuple(FAMILIES)}, experiment, show)
 
 
 def map_experiment(study: StudyOptions, family: str, chain: ChainConfig) -> Experiment:

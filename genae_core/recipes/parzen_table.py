@@ -9,7 +9,7 @@ window. The test images are read once, at the end. Two further rows take real tr
 k-means centroids as samples, which shows what the measure rewards (Theis et al. 2016).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,13 @@ from genae_core.metrics.estimate import mean_of
 from genae_core.metrics.parzen import LogLikelihood, choose_bandwidth, log_likelihood
 from genae_core.models.base import GenerativeModel
 from genae_core.nets.base import sampling_mode
-from genae_core.recipes.paper_rows import Row
+from genae_core.recipes.datasets import dataset_recipe
+from genae_core.recipes.options import StudyOptions
+from genae_core.recipes.paper_rows import Row, print_rows
 from genae_core.recipes.parzen_models import MODELS
 from genae_core.recipes.parzen_stream import stream_densities
 from genae_core.recipes.pictures import model_of
+from genae_core.recipes.swept_table import SweptTable, grey_mnist, prior_draws, splits_of
 from genae_core.report.intervals import interval
 from genae_core.samplers.config import ChainConfig
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
@@ -52,6 +55,29 @@ FEW = 10_000  # samples for the choice of sigma, and samples of the two referenc
 BLOCK = 10_000  # samples that are drawn at a time
 LEAST_HELD_OUT = 500  # held-out images for the choice of sigma if the samples are many
 SIGMAS = tuple(round(0.08 + 0.01 * k, 2) for k in range(25))
+
+
+def parzen_table(study: StudyOptions, families: Sequence[str], samples: int) -> SweptTable:
+    """The table of a study.
+
+    Args:
+        study: The study's flags.
+        families: The models to measure, names of MODELS.
+        samples: The number of samples of each.
+    """
+    chain, data = prior_draws(study), grey_mnist(study)
+    classifier = dataset_recipe(study).classifier
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return parzen_experiment(params["family"], data, chain, classifier, study.smoke)
+
+    def show(tracker: Tracker, sweep: str, folder: Path) -> list[Row]:
+        runs = [run for run in tracker.read_runs(sweep) if run.status == "FINISHED"]
+        rows = parzen_rows(tracker, runs, splits_of(study, data), samples, folder)
+        print_rows(rows)
+        return rows
+
+    return SweptTable({"family": families}, experiment, show)
 
 
 def parzen_experiment(

@@ -9,6 +9,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from genae_core.experiment.experiment import Experiment
@@ -17,10 +18,11 @@ from genae_core.nets.dcgan import DCGANConfig
 from genae_core.nets.mlp import MLPConfig
 from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.study import image_space_experiment
+from genae_core.recipes.swept_table import SweptTable, prior_draws
 from genae_core.report.formatting import decimals
 from genae_core.report.tables import align_columns, closing_lines
 from genae_core.samplers.config import ChainConfig
-from genae_core.tracking.mlflow_store import StoredRun
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 LATENT_DIM, WIDTH, EPOCHS = 64, 16, 3
 BASELINE = "DCGAN"
@@ -63,6 +65,22 @@ class RobustnessRow:
     fcd: list[float]
     failed: int
     n: int
+
+
+def robustness_table(study: StudyOptions) -> SweptTable:
+    """The table of a study."""
+    chain = prior_draws(study)
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return robustness_experiment(study, params, chain)
+
+    def show(tracker: Tracker, sweep: str, _: Path) -> list[RobustnessRow]:
+        runs = tracker.read_runs(sweep)
+        rows = robustness_rows(runs)
+        print_robustness(rows, runs)
+        return rows
+
+    return SweptTable(ROBUSTNESS_GRID, experiment, show)
 
 
 def robustness_experiment(

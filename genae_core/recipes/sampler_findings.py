@@ -3,22 +3,47 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from genae_core.experiment.experiment import Experiment
+from genae_core.recipes.options import StudyOptions
 from genae_core.recipes.sampler_table import (
+    SAMPLER_CURVES,
+    SAMPLER_MODELS,
     SamplerRow,
     calls_until,
     published_runs,
     runs_by_model,
+    sampler_experiment,
+    sampler_rows,
 )
+from genae_core.recipes.swept_table import SweptTable
 from genae_core.report.intervals import Interval, interval
 from genae_core.report.tables import align_columns, closing_lines
-from genae_core.tracking.mlflow_store import StoredRun
+from genae_core.tracking.mlflow_store import StoredRun, Tracker
 
 NORMAL_95 = 1.96  # standard errors in half of a 95 % interval
 GOAL = 0.35  # of the published chain's best FCD
 SUFFIX = ", batch BN"  # of the labels of all chains in the table
 
 Chains = Mapping[str, list[StoredRun]]  # the runs of a model by the label of the chain
+
+
+def sampler_table(study: StudyOptions) -> SweptTable:
+    """The table of a study."""
+
+    def experiment(params: Mapping[str, Any]) -> Experiment:
+        return sampler_experiment(study, params["model"])
+
+    def show(tracker: Tracker, sweep: str, _: Path) -> list[SamplerRow]:
+        runs = tracker.read_runs(sweep, SAMPLER_CURVES)
+        rows = sampler_rows(runs)
+        print_sampler_table(rows, runs)
+        return rows
+
+    models = SAMPLER_MODELS[:2] if study.smoke else SAMPLER_MODELS
+    return SweptTable({"model": models}, experiment, show)
 
 
 def print_sampler_table(rows: Sequence[SamplerRow], runs: Sequence[StoredRun]) -> None:
