@@ -6,16 +6,17 @@ WGAN and WGAN-GP say that the critic's loss falls as the samples become better (
 the estimate and of the FCD on validation is 1 if it is so.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 
 from genae_core.data.base import Splits
 from genae_core.evaluation.chains import validation_fcd
+from genae_core.evaluation.claim_measures import rank_correlation
 from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.trial import replica_of
@@ -60,7 +61,8 @@ class LossRow:
         name: The family.
         estimate: What is compared with the FCD.
         seed: The seed of the training.
-        spearman: The correlation of the ranks over the checkpoints.
+        spearman: The correlation of the ranks over the checkpoints; None if the FCD or the
+            estimate is the same at all of them, as in a training that has collapsed at once.
         estimates: The estimate at each checkpoint.
         fcds: The FCD on validation at each checkpoint.
     """
@@ -68,15 +70,16 @@ class LossRow:
     name: str
     estimate: str
     seed: int
-    spearman: float
+    spearman: float | None
     estimates: list[float]
     fcds: list[float]
 
     def line(self) -> str:
         """The row as it is printed."""
+        correlation = "n/a" if self.spearman is None else f"{self.spearman:.2f}"
         fcd, value = (f"{a[0]:.3g} to {a[-1]:.3g}" for a in (self.fcds, self.estimates))
         return (
-            f"{self.name:<10} {self.estimate:<10} {self.seed:>4} {self.spearman:>9.2f} "
+            f"{self.name:<10} {self.estimate:<10} {self.seed:>4} {correlation:>9} "
             f"{value:>18} {fcd:>16}"
         )
 
@@ -126,11 +129,12 @@ def loss_rows(
         data = ReferenceData(splits, classifier, experiment.data.binarize)
         for seed in seeds:
             values, fcds = _train(replace(experiment, seed=seed), splits, data, estimate)
+            correlation = rank_correlation(torch.tensor(values), torch.tensor(fcds))
             yield LossRow(
                 name=experiment.model.family,
                 estimate=estimate.name,
                 seed=seed,
-                spearman=float(spearmanr(values, fcds).statistic),
+                spearman=correlation if math.isfinite(correlation) else None,
                 estimates=values,
                 fcds=fcds,
             )
@@ -162,7 +166,8 @@ def print_loss_table(
 ) -> list[LossRow]:
     """Measure the table loss_tracks_quality, and print each row as soon as it is known."""
     return print_as_known(
-        "Spearman's correlation of an estimate with the FCD after each epoch",
+        "Spearman's correlation of an estimate with the FCD after each epoch (n/a: one of them is "
+        "the same at all epochs)",
         f"{'':<10} {'estimate':<10} seed  Spearman  first to last value  first to last FCD",
         loss_rows(experiments, seeds, splits, classifier),
     )

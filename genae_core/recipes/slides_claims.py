@@ -68,10 +68,13 @@ def gradients(name: str) -> Callable[[Sequence[Row]], list[Measurement]]:
 
 
 def loss_correlations(rows: Sequence[Row]) -> list[Measurement]:
-    """The correlations of losses that are said to tell the quality of samples with the FCD."""
+    """The correlations of losses that are said to tell the quality of samples with the FCD.
+
+    A training that has collapsed at once has no correlation, and no value here.
+    """
     by_name: dict[str, dict[int, float]] = {}
     for row in rows:
-        if "spearman" in row and row["estimate"] in ("distance", "M_global"):
+        if row.get("spearman") is not None and row["estimate"] in ("distance", "M_global"):
             by_name.setdefault(row["name"], {})[row["seed"]] = row["spearman"]
     return [Measurement(name, values) for name, values in by_name.items()]
 

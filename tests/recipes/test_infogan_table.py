@@ -51,6 +51,7 @@ def test_the_correlation_is_that_of_ranks_within_classes() -> None:
     values = 100.0 * classes - np.exp(3 * codes[:, 1].astype(np.float64))
     assert best_correlation(codes, values, classes) == pytest.approx(1)
     assert best_correlation(codes[:, :1], values, classes) < 0.2
+    assert best_correlation(codes, np.zeros_like(values), classes) == 0
 
 
 def test_an_untrained_model_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
