@@ -7,11 +7,11 @@ from collections.abc import Mapping
 def decimals(value: float) -> int:
     """Return the number of digits after the point that suits a value of any scale.
 
-    >>> [decimals(value) for value in (0, 42.1, 4.21, 0.42, 0.0042)]
-    [2, 1, 2, 2, 4]
+    >>> [decimals(value) for value in (0, 4210.3, 42.1, 4.21, 0.42, 0.0042)]
+    [2, 0, 1, 2, 2, 4]
     """
     if abs(value) >= 10:
-        return 1
+        return 1 if abs(value) < 1000 else 0
     return 2 if value == 0 or abs(value) >= 0.1 else 1 - math.floor(math.log10(abs(value)))
 
 

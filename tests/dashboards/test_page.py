@@ -251,6 +251,17 @@ def test_everything_has_a_name_and_fits_a_narrow_screen(seen: Seen) -> None:
         assert value.evaluate("n => n.scrollWidth - n.clientWidth") <= 0
 
 
+def test_the_widest_interval_fits_below_a_panel(seen: Seen) -> None:
+    """Two seeds can have an interval of thousands; what does not fit would lose its end."""
+    page = seen.page
+    interval = "669.7 (−6626 to 11966)"
+    for width in (1600, 1280, 380):
+        page.set_viewport_size({"width": width, "height": 800})
+        value = page.locator(".readings .value").first
+        missing = "(n, words) => { n.textContent = words; return n.scrollWidth - n.clientWidth; }"
+        assert value.evaluate(missing, interval) <= 0
+
+
 def test_the_first_screen_shows_findings_curves_and_samples(seen: Seen) -> None:
     """Of a small laptop, with half a block of samples; more findings are one click away."""
     page = seen.page

@@ -153,7 +153,7 @@ function at(setting, metric, step) {
 function format(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  const digits = size >= 10 ? 1 : size === 0 || size >= 0.1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(size)));
+  const digits = size >= 1000 ? 0 : size >= 10 ? 1 : size === 0 || size >= 0.1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(size)));
   return value.toFixed(digits).replace("-", "−");
 }
 const withInterval = ([mean, low, high]) =>
