@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genae_core.config.progress import track
 from genae_core.data.base import Splits
 from genae_core.experiment.experiment import Experiment
 from genae_core.experiment.trial import replica_of
@@ -191,7 +192,7 @@ def semi_rows(
     """
     errors: list[float] = []
     alone: list[float] = []
-    for run in runs:
+    for run in track(runs, f"training on {labels:,} labels alone", "models"):
         errors.append(class_error(model_of(tracker, run), splits))
         alone.append(class_error(labels_alone(stored_experiment(tracker, run), splits), splits))
         print(

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genae_core.config.progress import track
 from genae_core.data.base import Split, Splits
 from genae_core.data.mnist import MNISTConfig
 from genae_core.distributions.rng import Draw
@@ -103,7 +104,7 @@ def infogan_rows(tracker: Tracker, runs: Sequence[StoredRun], splits: Splits) ->
         splits: The images of MNIST.
     """
     by_model: dict[str, list[Measures]] = {model: [] for model in MODELS}
-    for run in runs:
+    for run in track(runs, "measuring what the codes tell", "models"):
         value = measure(model_of(tracker, run), splits)
         named = {f"infogan_{name}": number for name, number in value._asdict().items()}
         tracker.log_scalars(run.run_id, named)
