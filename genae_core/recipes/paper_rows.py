@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genae_core.config import to_strict_json
+from genae_core.report.formatting import decimals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,11 @@ def print_rows(rows: Sequence[Row]) -> None:
     print("\n{:<{width}} {:>6} {:>9} {:>17} {:>6} {:>7}".format("", *head, width=width))
     for row in rows:
         paper = "-" if row.paper is None else f"{row.paper:.2f}"
-        spread = "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
+        digits = decimals(row.mean)
+        spread = "-" if row.low is None else f"{row.low:.{digits}f} to {row.high:.{digits}f}"
         ratio = "-" if row.fcd_ratio is None else f"{row.fcd_ratio:.1f}"
-        print(
-            f"{row.name:<{width}} {paper:>6} {row.mean:>9.1f} {spread:>17} {row.n:>6} {ratio:>7}"
-        )
+        mean = f"{row.mean:.{digits}f}"
+        print(f"{row.name:<{width}} {paper:>6} {mean:>9} {spread:>17} {row.n:>6} {ratio:>7}")
     if any(row.fcd_ratio is not None for row in rows):
         print(
             "paper: another classifier, so another scale; "
