@@ -10,8 +10,8 @@ These tables are measured on MNIST:
   parzen  the MNIST column of Table 1 of Makhzani et al. 2016, in nats per image. Higher is better,
           but the measure rewards blur (see recipes/parzen_table.py)
   infogan the claims of Chen et al. 2016 about MNIST: the error of the class that an InfoGAN finds
-          (best seed; give it five), the bound on its information, and the correlations of the
-          continuous codes with the slant and the width of the strokes
+          (best seed; give it five), the bound on its information, beside that of a plain GAN, and
+          the correlations of the continuous codes with the slant and the width of the strokes
   semi    the semi-supervised AAE of Makhzani et al. 2016, second version: the error on the test
           images with 100, 1,000 and all labels, beside that of its encoder trained on labels alone
   clusters  the AAE of the same paper that finds clusters without labels: the error of 16 and of 30

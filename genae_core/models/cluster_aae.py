@@ -60,6 +60,9 @@ class ClusterAAEConfig(ModelConfig):
             clusters gets: to y, and to the one-hot vectors. Without it, this critic sees at once
             that y is not exactly one-hot. y is then driven to one-hot before the reconstruction
             has chosen the clusters, and a saturated softmax learns no more.
+        label_optimizer: The optimiser of the encoder for the labels; None is `optimizer`. Each
+            phase has an optimiser of its own, whose steps are as large as its rate: with equal
+            rates the other phases outvote the labels.
 
     Raises:
         ValueError: A value is out of range.
@@ -79,6 +82,7 @@ class ClusterAAEConfig(ModelConfig):
     adversarial_optimizer: AdamConfig = ADVERSARIAL
     labels: bool = later_field(False)
     cluster_noise: float = later_field(0.0)
+    label_optimizer: AdamConfig | None = later_field(None)
 
     def __post_init__(self) -> None:
         require_positive_int(style_dim=self.style_dim, clusters=self.clusters)
@@ -193,8 +197,9 @@ class ClusterAAE(Autoencoder):
         )
         if not self.config.labels:
             return (Stage("autoencoder", phases),)
-        classes = Phase(Player("classifier", encoder, adam), label_loss)
-        return (Stage("autoencoder", (*phases, classes), inputs=pair_with_labelled),)
+        classifier = Player("classifier", encoder, self.config.label_optimizer or adam)
+        labels = Phase(classifier, label_loss)
+        return (Stage("autoencoder", (*phases, labels), inputs=pair_with_labelled),)
 
 
 def reconstruction_and_heads(

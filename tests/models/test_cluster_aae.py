@@ -20,6 +20,7 @@ from genae_core.models.cluster_aae import (
     reconstruction_and_heads,
 )
 from genae_core.models.labelled import BatchWithLabelled, pair_with_labelled
+from genae_core.models.optimizers import AdamConfig
 from genae_core.nets.mlp import CriticConfig, MLPConfig
 from genae_core.testing.model import ModelContract
 from genae_core.testing.toys import images
@@ -165,12 +166,30 @@ def test_the_critic_of_the_clusters_gets_y_and_one_hot_vectors_with_equal_noise(
 def test_a_config_without_labels_is_stored_as_before_there_were_any() -> None:
     """The field would change the keys of the runs that earlier versions stored."""
     config = ClusterAAEConfig(style_dim=2, clusters=4)
-    for name in ("labels", "cluster_noise"):
+    for name in ("labels", "cluster_noise", "label_optimizer"):
         assert name not in json.loads(to_json(config)) and name not in identity(config)
     assert from_json(to_json(config)).labels is False and config.num_classes == 0
     labelled = ClusterAAEConfig(style_dim=2, clusters=4, labels=True)
     assert identity(labelled)["labels"] is True and labelled.num_classes == 4
     assert [c.family for c in (config, labelled)] == ["cluster AAE", "cluster AAE (labels)"]
+
+
+def test_the_labels_may_have_an_optimiser_of_their_own() -> None:
+    own, other = AdamConfig(learning_rate=2e-3), AdamConfig(learning_rate=5e-4)
+    for label_optimizer in (own, None):
+        config = ClusterAAEConfig(
+            style_dim=2,
+            clusters=10,
+            labels=True,
+            net=NET,
+            critic=CRITIC,
+            optimizer=other,
+            label_optimizer=label_optimizer,
+        )
+        (stage,) = config.build((1, 8, 8)).stages()
+        by_name = {phase.player.name: phase.player.optimizer for phase in stage.phases}
+        assert by_name["autoencoder"] == other
+        assert by_name["classifier"] == (label_optimizer or other)
 
 
 def test_the_code_is_style_and_cluster() -> None:
