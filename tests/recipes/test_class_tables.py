@@ -188,7 +188,7 @@ def test_the_experiments_keep_the_held_out_images_out(table: Any) -> None:
     study = StudyOptions(dataset="mnist", data_root="nowhere")
     (axis,) = CLASS_AXES[table]
     for value in CLASS_AXES[table][axis]:
-        experiment = class_experiment(study, table, {axis: value}, CHAIN)
+        experiment = class_experiment(study, {axis: value}, CHAIN)
         training, model = experiment.training, experiment.model
         assert training is not None and isinstance(model, ClusterAAEConfig)
         assert training.max_images == 50_000 and model.code == "beside"
