@@ -43,7 +43,7 @@ class Board:
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.clock = clock
-        self.start = clock()
+        self.start = self.last_end = clock()
         self.running: dict[str, float] = {}  # when each running trial started
         self.ended = 0
         self.last_line = self.start
@@ -90,13 +90,20 @@ class Board:
     def _end(self, trial: str, how: str) -> None:
         seconds = self.clock() - self.running.pop(trial, self.clock())
         self.ended += 1
+        self.last_end = self.clock()
         self._print(f"{trial}: {how}, {seconds:.0f} s{self._time_left()}")
 
     def _time_left(self) -> str:
+        """About how long the sweep still takes, at the pace of the trials that have ended.
+
+        A trial that takes longer than they did may end at any moment, and says nothing more.
+        """
         if self.total is None or not 0 < self.ended < self.total:
             return ""
-        seconds = (self.clock() - self.start) / self.ended * (self.total - self.ended)
-        return f"; about {duration_words(seconds)} left"
+        pace = (self.last_end - self.start) / self.ended  # seconds for a trial, all together
+        left = self.total - self.ended
+        seconds = max(pace * left - (self.clock() - self.last_end), pace * (left - 1))
+        return f"; about {duration_words(seconds)} left" if seconds >= 1 else ""
 
     def _print(self, text: str) -> None:
         self.last_line = self.clock()
