@@ -81,12 +81,12 @@ class Settings:
 # style of few dimensions cannot hold the class, and a y that is not yet one-hot can still change.
 # With 3e-3, 5e-4 and a noise of 0.5 they are 14.5 and 15.6 %. A Gaussian likelihood (sd 0.3) has
 # 14.7 % after 3,000 steps, and noise of 0.5 in the images 17.0 %.
-# The rate of the labels was that of the reconstruction so far. It must be higher, because each
-# phase moves the encoder as far as its own rate. With all labels and 1,000 steps the error is 3.9
-# to 4.3 % with 2e-3 for both, and with 5e-4 for the reconstruction and 2e-4 for the critics 1.9 %,
-# and 1.5 % without noise in the images. With 1,000 labels and 1,500 steps it is 5.3 % with these,
-# and 5.0 % with 1e-3, 5e-3 for the labels, and noise. With 100 labels, 2e-3, 5e-3 and 3e-4 have
-# 12.3 %; a tenth of the rate for the labels has 53 %.
+# In these trainings the rate of the labels was that of the reconstruction. It must be higher,
+# because each phase moves the encoder as far as its own rate. With all labels and 1,000 steps the
+# error is 3.9 to 4.3 % with 2e-3 for both, and with 5e-4 for the reconstruction and 2e-4 for the
+# critics 1.9 %, and 1.5 % without noise in the images. With 1,000 labels and 1,500 steps it is 5.3
+# % with these, and 5.0 % with 1e-3, 5e-3 for the labels, and noise. With 100 labels, 2e-3, 5e-3
+# and 3e-4 have 12.3 %; a tenth of the rate for the labels has 53 %.
 # Of 30 clusters without that noise, the DCGAN used 3 (86 % after 500 steps), and with it 18 (51 %
 # after 3,000); MLPs with it and with a 2-D style used 16 (52 % after 600 steps). With 5e-4 for the
 # reconstruction and 1e-3 for the critics it used 7 (68 % after 2,000), and with 2e-3, 3e-4 and

@@ -96,7 +96,7 @@ class Board:
     def _time_left(self) -> str:
         """About how long the sweep still takes, at the pace of the trials that have ended.
 
-        A trial that takes longer than they did may end at any moment, and says nothing more.
+        A trial that takes longer than they did counts as about to end.
         """
         if self.total is None or not 0 < self.ended < self.total:
             return ""
