@@ -1,6 +1,6 @@
 """What the claims about a chain need of a trained model, beside what every run measures.
 
-Shapes: N images or chains, D latent dimension, C channels, H rows, W columns, P points of a path.
+Shapes: N images or chains, D latent dimension, C channels, H rows, W columns.
 """
 
 import dataclasses
@@ -9,31 +9,26 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from genae_core.distributions.rng import Draw
 from genae_core.evaluation.comparison import ENCODED, EvaluatedChain
 from genae_core.evaluation.nearest import nearest_distance
 from genae_core.evaluation.references import ReferenceData, as_data
-from genae_core.metrics.classifier_features import features_of, seeded_indices
-from genae_core.metrics.classifier_task import task_name
-from genae_core.metrics.estimate import Estimate, jackknife, mean_of
+from genae_core.metrics.classifier_features import seeded_indices
+from genae_core.metrics.estimate import Estimate, mean_of
 from genae_core.metrics.latent_gap import measure_latent_gap
 from genae_core.nets.base import sampling_mode
 from genae_core.samplers.config import ChainConfig
-from genae_core.samplers.interpolation import interpolate
 from genae_core.samplers.loop import run_chain
 from genae_core.samplers.means import chain_means
 
 CHAINS = 1_000  # chains, and images, that are measured
 LATE = 50  # steps after which chains from different starts are compared
 WIDE = 3.0  # standard deviation of the widest start
-FEW = 5  # steps after which the papers show interpolations
-PAIRS, POINTS = 100, 9  # paths between images, and points of a path
+FEW = 5  # steps after which samples are compared
 NOISES = (0.25, 0.5, 1.0)  # standard deviations of the noise that is removed
 NEIGHBOURS = 500  # samples whose nearest training image is looked for
-BLOCKS = 10  # blocks of chains in a jackknife
 CLAIM_MEASURES = (
     "start_gap",
     "codes_gap",
@@ -41,9 +36,6 @@ CLAIM_MEASURES = (
     "nearest_chain",
     "nearest_real",
     *(f"denoising_gain_{noise:g}" for noise in NOISES),
-    "movement",
-    "path_start",
-    "path_later",
 )
 
 
@@ -56,54 +48,19 @@ def measure_claims(subject: EvaluatedChain) -> dict[str, Estimate]:
 
     Returns:
         The values by the names of CLAIM_MEASURES, with their errors for this model: see
-        `forgetting`, `novelty`, `denoising_gain`, `movement` and `path_realism`. What needs
-        classes is left out for data without them.
+        `forgetting`, `novelty` and `denoising_gain`.
     """
     values = {**forgetting(subject), **novelty(subject)}
     images = test_images(subject.data, CHAINS)
     for noise in NOISES:
         draw = Draw(subject.chain.seed, "denoised", device=subject.data.device)
         values[f"denoising_gain_{noise:g}"] = denoising_gain(subject.model, images, noise, draw)
-    if task_name(subject.data.splits) == "classes":
-        values["movement"] = movement(subject)
-        values |= path_realism(subject)
     return values
 
 
 def test_images(data: ReferenceData, count: int) -> Tensor:
     """Seeded images of the test half, at most `count`."""
     return data.pixels(data.splits.test, seeded_indices(len(data.splits.test.images), count))
-
-
-def movement(subject: EvaluatedChain) -> Estimate:
-    """Spearman's correlation over chains between realism at step 0 and movement in one step.
-
-    The realism of an image is the probability of its likeliest class, and its movement is
-    |x_1 - x_0|^2. If good samples stay, the correlation is below 0. The error is a jackknife over
-    blocks of chains.
-    """
-    images = _run(subject, (0, 1))
-    realism = likeliest_probability(subject.data, images[0])
-    moved = (images[1] - images[0]).square().flatten(1).sum(1)
-    parts = torch.arange(len(moved), device=moved.device) * BLOCKS // len(moved)
-    without = [rank_correlation(realism[parts != k], moved[parts != k]) for k in range(BLOCKS)]
-    return jackknife(rank_correlation(realism, moved), without)
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> float:
-    """Spearman's correlation of two lists of values [N]; NaN if one of them is constant."""
-    if float(a.min()) == float(a.max()) or float(b.min()) == float(b.max()):
-        return math.nan
-    return float(spearmanr(a.cpu().numpy(), b.cpu().numpy()).statistic)
-
-
-def likeliest_probability(data: ReferenceData, x: Tensor) -> Tensor:
-    """The classifier's probability of the likeliest class of each image [N]."""
-    with torch.no_grad():
-        logits: Tensor = data.classifier.top(
-            features_of(data.classifier, as_data(x, data.binarize))
-        )
-    return logits.softmax(1).amax(1)
 
 
 def forgetting(subject: EvaluatedChain) -> dict[str, Estimate]:
@@ -161,7 +118,7 @@ def _gap(a: Tensor, b: Tensor, coupled: int) -> Estimate:
 
 def _codes(subject: EvaluatedChain, count: int) -> Tensor:
     """Samples z ~ q(z|x~) of training images [N, D]."""
-    x = _train_images(subject.data, count)
+    x = train_images(subject.data, count)
     draw = Draw(subject.chain.seed, "claimed", device=subject.data.device)
     with sampling_mode(subject.model, "running"):
         parts = [
@@ -171,7 +128,7 @@ def _codes(subject: EvaluatedChain, count: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _train_images(data: ReferenceData, count: int) -> Tensor:
+def train_images(data: ReferenceData, count: int) -> Tensor:
     split = data.splits.train
     return data.pixels(split, seeded_indices(len(split.images), min(count, len(split.images))))
 
@@ -231,12 +188,12 @@ def novelty(subject: EvaluatedChain) -> dict[str, Estimate]:
         nearest_real: That of held-out images.
     """
     model, data = subject.model, subject.data
-    x = _train_images(data, NEIGHBOURS)
+    x = train_images(data, NEIGHBOURS)
     with sampling_mode(model, "running"):
         copied = torch.cat(
             [model.decode(model.encode(part).mean).mean for part in torch.split(x, ENCODED)]
         )
-    sampled = _run(subject, (0, FEW))[FEW]
+    sampled = run_means(subject, (0, FEW))[FEW]
     kinds = {
         "nearest_copied": as_data(copied, data.binarize),
         "nearest_chain": as_data(sampled[:NEIGHBOURS], data.binarize),
@@ -248,30 +205,7 @@ def novelty(subject: EvaluatedChain) -> dict[str, Estimate]:
     return {name: mean_of(part) for name, part in zip(kinds, parts, strict=True)}
 
 
-def path_realism(subject: EvaluatedChain) -> dict[str, Estimate]:
-    """How realistic the middle third of spherical paths between images is.
-
-    The chain starts from all points, with the batch normalisation of its config. The realism is
-    the mean probability of the likeliest class.
-
-    Returns:
-        path_start and path_later: The realism before the first step and after a few steps.
-    """
-    model, data = subject.model, subject.data
-    images = test_images(data, 2 * PAIRS)
-    ends = torch.stack(images[: len(images) // 2 * 2].chunk(2))
-    draw = Draw(subject.chain.seed, "paths", device=data.device)
-    z = interpolate(model, ends, POINTS, draw, kind="spherical")
-    means = _run(subject, (0, FEW), z.flatten(0, 1))
-    middle = slice(POINTS // 3, POINTS - POINTS // 3)
-    realism = {
-        step: mean_of(likeliest_probability(data, x).reshape(-1, POINTS)[:, middle].mean(1))
-        for step, x in means.items()
-    }
-    return {"path_start": realism[0], "path_later": realism[FEW]}
-
-
-def _run(
+def run_means(
     subject: EvaluatedChain, record: tuple[int, ...], start: Tensor | None = None
 ) -> dict[int, Tensor]:
     """The means of p(x|z) [N, C, H, W] of the chains by recorded step."""

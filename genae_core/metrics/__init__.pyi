@@ -19,6 +19,7 @@ from .latent_gap import measure_latent_gap as measure_latent_gap
 from .mixing import measure_mixing as measure_mixing
 from .parzen import log_likelihood as log_likelihood
 from .precision_recall import measure_prdc as measure_prdc
+from .precision_recall import realism_scores as realism_scores
 from .pretrained import LABELS as LABELS
 from .pretrained import FeatureExtractor as FeatureExtractor
 from .pretrained import Pretrained as Pretrained

@@ -1,7 +1,7 @@
 """Precision, recall, density and coverage: are samples realistic, and do they cover the data?
 
-Kynkaanniemi et al. 2019, section 2 (precision, recall); Naeem et al. 2020, section 3 (density,
-coverage). Shapes: N real and M generated images, F features.
+Kynkaanniemi et al. 2019, sections 2 (precision, recall) and 5 (the realism of one image); Naeem
+et al. 2020, section 3 (density, coverage). Shapes: N real and M generated images, F features.
 """
 
 import math
@@ -88,6 +88,42 @@ def measure_prdc(
         density=mean_of(around / neighbours),
         coverage=mean_of(covered.float()),
     )
+
+
+def realism_scores(real: Tensor, generated: Tensor, neighbours: int = 3) -> Tensor:
+    """How deep each generated image lies in the ball of a real one.
+
+    max_r |f_r - NN_k(f_r)| / |f_r - f_g|, over the real images r whose ball is not larger than the
+    median ball: large balls would make everything in sparse regions realistic (Kynkaanniemi et al.
+    2019, section 5).
+
+    Args:
+        real: Features f_r [N, F] of real images.
+        generated: Features f_g [M, F] of generated images.
+        neighbours: k; 3 is the paper's.
+
+    Returns:
+        The scores [M]: at least 1 inside a ball, and infinite on a real image whose ball has a
+        radius above 0.
+
+    Raises:
+        ValueError: There are no more than k real images.
+    """
+    require_positive_int(neighbours=neighbours)
+    require(
+        len(real) > neighbours,
+        f"balls to {neighbours} neighbours need at least {neighbours + 1} images",
+        images=len(real),
+    )
+    radius = radii(real, neighbours)
+    small = radius <= radius.median()
+    scores = torch.zeros(len(generated), device=generated.device)
+    for rows, limit in zip(
+        torch.split(real[small], BLOCK), torch.split(radius[small], BLOCK), strict=True
+    ):
+        depth = limit[:, None] / distances(rows, generated)
+        scores = torch.maximum(scores, depth.nan_to_num(nan=0.0, posinf=math.inf).amax(0))
+    return scores
 
 
 def radii(features: Tensor, neighbours: int) -> Tensor:

@@ -15,6 +15,7 @@ from genae_core.evaluation.claim_measures import measure_claims
 from genae_core.evaluation.code_measures import measure_codes, measure_density
 from genae_core.evaluation.colour_measures import measure_colours
 from genae_core.evaluation.comparison import EvaluatedChain
+from genae_core.evaluation.realism_measures import measure_realism
 from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.classifier_display import classifier_callbacks
 from genae_core.metrics.classifier_cache import checked_classifier, load_classifier
@@ -44,6 +45,7 @@ class Measure(NamedTuple):
 
 MEASURES = {
     FIRST: Measure(measure_claims),
+    "realism": Measure(measure_realism),
     "colours": Measure(measure_colours, "colour images"),
     "codes": Measure(measure_codes),
     "density": Measure(measure_density),

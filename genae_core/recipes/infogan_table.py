@@ -23,7 +23,7 @@ from genae_core.config.progress import track
 from genae_core.data.base import Split, Splits
 from genae_core.data.mnist import MNISTConfig
 from genae_core.distributions.rng import Draw
-from genae_core.evaluation.claim_measures import rank_correlation
+from genae_core.evaluation.realism_measures import rank_correlation
 from genae_core.experiment.experiment import Experiment
 from genae_core.nets.base import sampling_mode
 from genae_core.recipes.claim_runs import split_cell

@@ -16,7 +16,7 @@ from torch import nn
 
 from genae_core.data.base import Splits
 from genae_core.evaluation.chains import validation_fcd
-from genae_core.evaluation.claim_measures import rank_correlation
+from genae_core.evaluation.realism_measures import rank_correlation
 from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.experiment import Experiment, resolve
 from genae_core.experiment.trial import replica_of

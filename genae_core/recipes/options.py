@@ -62,6 +62,7 @@ ClaimName = Literal[
     "forgets",
     "good-stay",
     "paths",
+    "spherical",
     "denoises",
     "copies",
     "novel",

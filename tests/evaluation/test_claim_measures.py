@@ -1,5 +1,6 @@
 """The measurements of claims, on small models whose values are known."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -16,16 +17,21 @@ from genae_core.evaluation.claim_measures import (
     denoising_gain,
     forgetting,
     measure_claims,
-    movement,
     novelty,
-    path_realism,
     psnr,
-    rank_correlation,
     ratio_of,
 )
 from genae_core.evaluation.comparison import EvaluatedChain
 from genae_core.evaluation.nearest import NearestTraining, nearest_distance
 from genae_core.evaluation.own_metrics import read_real_pair
+from genae_core.evaluation.realism_measures import (
+    REALISM_MEASURES,
+    measure_realism,
+    movement,
+    path_realism,
+    rank_correlation,
+    realism_of,
+)
 from genae_core.evaluation.references import ReferenceData
 from genae_core.metrics.estimate import Estimate
 from genae_core.models.vae import VAEConfig
@@ -55,12 +61,14 @@ def split(images: np.ndarray) -> Split:
     return Split(images.reshape(-1, 1, 1, 2).astype(np.uint8), np.arange(len(images)) % 2)
 
 
-def subject(encode: Any, decode: Any, images: np.ndarray | None = None) -> EvaluatedChain:
-    """A model of images of two pixels with codes of one dimension."""
+def subject(
+    encode: Any, decode: Any, images: np.ndarray | None = None, latent_dim: int = 1
+) -> EvaluatedChain:
+    """A model of images of two pixels."""
     if images is None:
         images = np.random.default_rng(0).integers(256, size=(2_200, 2))
     data = Splits(*(split(images) for _ in range(3)))
-    model = wrap(nn.Linear(1, 1), encode, decode, latent_dim=1, shape=(1, 1, 2))
+    model = wrap(nn.Linear(1, 1), encode, decode, latent_dim=latent_dim, shape=(1, 1, 2))
     return EvaluatedChain(model, CHAIN, ReferenceData(data, PairClassifier()), None)  # type: ignore[arg-type]
 
 
@@ -87,8 +95,23 @@ def test_good_samples_stay_if_only_poor_ones_are_moved() -> None:
         """Every image becomes the least realistic one."""
         return torch.zeros(len(x), 1)
 
-    assert movement(subject(stays, squash)).value == pytest.approx(-1, abs=1e-3)
-    assert movement(subject(flees, squash)).value == pytest.approx(1, abs=1e-3)
+    for encode, correlation in ((stays, -1), (flees, 1)):
+        one = subject(encode, squash)
+        assert movement(one, realism_of(one.data)).value == pytest.approx(correlation, abs=1e-3)
+
+
+def test_without_classes_an_image_is_realistic_if_it_is_among_the_training_images() -> None:
+    rng = np.random.default_rng(0)
+    dark = rng.integers(100, size=(500, 2))  # both pixels are below 0.4
+    one = subject(lambda x: first_pixel(x).logit(), squash, dark)
+    unlabelled = np.zeros(500, dtype=np.int64)
+    turns = Splits(*(part._replace(labels=unlabelled) for part in one.data.splits[:3]))
+    realism = realism_of(dataclasses.replace(one.data, splits=turns))
+    x = torch.tensor([[0.2, 0.2], [0.5, 0.5], [0.9, 0.9]]).reshape(-1, 1, 1, 2)
+    inside, near, far = realism(x).tolist()
+    assert inside > 3 * near > 3 * far > 0
+    surest = realism_of(one.data)(x)  # with classes, only the difference of the pixels counts
+    assert surest.tolist() == pytest.approx([0.5, 0.5, 0.5])
 
 
 def test_the_rank_correlation_sees_order_alone() -> None:
@@ -171,11 +194,30 @@ def test_paths_become_more_realistic_if_the_chain_sharpens() -> None:
     def sharpen(x: Tensor) -> Tensor:
         return 2 * first_pixel(x).logit()
 
-    paths = path_realism(subject(sharpen, squash))
+    one = subject(sharpen, squash)
+    paths = path_realism(one, realism_of(one.data))
     sure = 1 / (1 + math.exp(-3))
     assert paths["path_start"].value < paths["path_later"].value <= sure + 1e-6
-    same = path_realism(subject(lambda x: first_pixel(x).logit(), squash))
+    one = subject(lambda x: first_pixel(x).logit(), squash)
+    same = path_realism(one, realism_of(one.data))
     assert same["path_start"].value == pytest.approx(same["path_later"].value, abs=1e-5)
+    # In one dimension, an arc between codes with the same or opposite signs is a straight line.
+    assert same["path_start"].value == pytest.approx(same["path_straight"].value, abs=1e-5)
+
+
+def test_a_straight_path_leaves_the_circle_of_the_codes() -> None:
+    def onto_circle(x: Tensor) -> Tensor:
+        angle = math.pi * first_pixel(x)
+        return torch.cat([angle.cos(), angle.sin()], 1)
+
+    def surer_outside(z: Tensor) -> Tensor:
+        """The image is the surer, the farther z is from 0."""
+        return pair(0.5 + z.square().sum(1, keepdim=True).clamp(max=1) / 2)
+
+    one = subject(onto_circle, surer_outside, latent_dim=2)
+    paths = path_realism(one, realism_of(one.data))
+    assert paths["path_start"].value == pytest.approx(1 / (1 + math.exp(-3)), abs=1e-4)
+    assert paths["path_straight"].value < paths["path_start"].value - 0.02
 
 
 @pytest.mark.slow
@@ -185,6 +227,7 @@ def test_everything_is_measured_of_a_model_with_an_encoder() -> None:
     splits = tiny.splits()
     data = ReferenceData(splits, tiny.classifier(splits))
     chain = ChainConfig(sampler=EncodeDecode(), record=(0, 1), sub_batch=20)
-    values = measure_claims(EvaluatedChain(model, chain, data, None))
-    assert set(values) == set(CLAIM_MEASURES)
+    one = EvaluatedChain(model, chain, data, None)
+    values = {**measure_claims(one), **measure_realism(one)}
+    assert set(values) == {*CLAIM_MEASURES, *REALISM_MEASURES}
     assert all(math.isfinite(one.value) and one.error >= 0 for one in values.values())

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from genae_core.distributions.rng import Draw
 from genae_core.metrics import precision_recall
-from genae_core.metrics.precision_recall import measure_prdc, radii
+from genae_core.metrics.precision_recall import measure_prdc, radii, realism_scores
 
 
 def _by_hand(real: Any, made: Any, k: int) -> dict[str, float]:
@@ -79,3 +80,20 @@ def test_radii_leave_an_image_itself_out() -> None:
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="need at least 6 images of each side, got images=5"):
         measure_prdc(torch.zeros(5, 2), torch.zeros(9, 2))
+
+
+def test_realism_is_the_depth_in_the_ball_of_a_real_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision_recall, "BLOCK", 2)
+    # To the nearest neighbour, the balls have radii 1, 1, 2, 4 and 10, and the median is 2.
+    real = torch.tensor([[0.0], [1.0], [3.0], [7.0], [17.0]])
+    generated = torch.tensor([[0.5], [4.0], [5.0], [11.0], [17.0], [3.0]])
+    scores = realism_scores(real, generated, neighbours=1)
+    # 11 lies on the edge of the ball of 7, and 17 is a real image, but both balls are too large.
+    assert scores.tolist() == pytest.approx([2, 2, 1, 2 / 8, 2 / 14, math.inf])
+    with pytest.raises(ValueError, match="balls to 5 neighbours need at least 6 images, .*5"):
+        realism_scores(real, generated, neighbours=5)
+
+
+def test_nothing_is_realistic_if_the_balls_are_points() -> None:
+    real = torch.ones(4, 3)
+    assert realism_scores(real, torch.cat([real[:1], 2 * real[:1]])).tolist() == [0, 0]
