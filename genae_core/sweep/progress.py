@@ -43,14 +43,17 @@ class Board:
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.clock = clock
-        self.start = self.last_end = clock()
         self.running: dict[str, float] = {}  # when each running trial started
+        self.waiting: dict[str, float] = {}  # what each trial took before it had to wait
+        self.at_once = 1  # the most trials that have run at the same time
+        self.durations: list[float] = []  # of the trials that have ended, in seconds
         self.ended = 0
-        self.last_line = self.start
+        self.last_line = clock()
 
     def on_start(self, trial: str) -> None:
         """Remember when a trial started, and print it unless a trial has ended already."""
-        self.running[trial] = self.clock()
+        self.running[trial] = self.clock() - self.waiting.pop(trial, 0.0)
+        self.at_once = max(self.at_once, len(self.running))
         if self.ended == 0:
             self._print(f"running {trial}")
 
@@ -65,7 +68,8 @@ class Board:
 
     def on_pause(self, trial: str, percent: int, fcd_val: float) -> None:
         """Print that the scheduler lets a trial wait."""
-        self.running.pop(trial, None)
+        if trial in self.running:
+            self.waiting[trial] = self.clock() - self.running.pop(trial)
         fcd = f"{fcd_val:.{decimals(fcd_val)}f}"
         self._print(f"{trial}: waits at {percent} % of its steps, FCD on validation {fcd}")
 
@@ -88,21 +92,27 @@ class Board:
             self._print(f"still running {trials}{self._time_left()}")
 
     def _end(self, trial: str, how: str) -> None:
-        seconds = self.clock() - self.running.pop(trial, self.clock())
+        seconds = self.waiting.pop(trial, 0.0)  # the scheduler may stop a trial that waits
+        if trial in self.running:
+            seconds = self.clock() - self.running.pop(trial)
+        self.durations.append(seconds)
         self.ended += 1
-        self.last_end = self.clock()
         self._print(f"{trial}: {how}, {seconds:.0f} s{self._time_left()}")
 
     def _time_left(self) -> str:
-        """About how long the sweep still takes, at the pace of the trials that have ended.
+        """About how long the sweep still takes.
 
-        A trial that takes longer than they did counts as about to end.
+        A trial counts as long as those that have ended, on average, and a trial that takes longer
+        as about to end. As many run at the same time as so far.
         """
         if self.total is None or not 0 < self.ended < self.total:
             return ""
-        pace = (self.last_end - self.start) / self.ended  # seconds for a trial, all together
-        left = self.total - self.ended
-        seconds = max(pace * left - (self.clock() - self.last_end), pace * (left - 1))
+        usual = sum(self.durations) / len(self.durations)
+        now = self.clock()
+        rests = [max(0.0, usual - (now - start)) for start in self.running.values()]
+        rests += [max(0.0, usual - seconds) for seconds in self.waiting.values()]
+        rests += [usual] * (self.total - self.ended - len(rests))
+        seconds = max(sum(rests) / self.at_once, *rests)
         return f"; about {duration_words(seconds)} left" if seconds >= 1 else ""
 
     def _print(self, text: str) -> None:
