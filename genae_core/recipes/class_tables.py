@@ -73,26 +73,10 @@ class Settings:
     adversarial_rate: float
 
 
-# The search had one seed; errors are those of held-out images. With 100 labels, MLPs of 500
-# units and a 10-D style stay at 21 to 23 % (200 to 800 steps in batches of 250). A DCGAN of
-# width 16 has 24.7 % after 500 steps with a 10-D style and 1e-3 as both rates. A 3-D style and
-# 2e-3 for the reconstruction give 18.2 % after 500 steps and 17.6 % after 1,000, and noise of
-# 0.3 for the critic of y gives 16.6, 14.6 and, after 1,500, 13.8 %: a style of few dimensions
-# cannot hold the class, and a y that is not yet one-hot can still change. With 3e-3, 5e-4 and a
-# noise of 0.5 they are 14.5 and 15.6 %. A Gaussian likelihood (sd 0.3) has 14.7 % after 3,000
-# steps, and noise of 0.5 in the images 17.0 %. In these trainings the rate of the labels was
-# that of the reconstruction. It must be higher, because each phase moves the encoder as far as
-# its own rate. With all labels and 1,000 steps the error is 3.9 to 4.3 % with 2e-3 for both, and
-# with 5e-4 for the reconstruction and 2e-4 for the critics 1.9 %, and 1.5 % without noise in the
-# images. With 1,000 labels and 1,500 steps it is 5.3 % with these, and 5.0 % with 1e-3, 5e-3 for
-# the labels, and noise; 4.2 % after 7,500 steps. With 100 labels, 2e-3, 5e-3 and 3e-4 have 12.3
-# %, and 13.1 % after 2,500 of 7,500 steps; 3e-4 for the labels and 1e-3 for the critics still 32
-# % after 4,000. Ten labels of each class, with labels smoothed by 0.1, have 17.2 %.
-# Of 30 clusters without that noise, the DCGAN used 3 (86 % after 500 steps), and with it 8 after
-# 2,000 steps (55 %) and 27 after 10,000 (24 %; a 2-D style 29 %, and a 5-D style 22 % with 22 in
-# use). Noise of 0.1 in the images has 33 % after 8,000. MLPs with a 2-D style used 16 (52 %
-# after 600 steps). With 5e-4 for the reconstruction and 1e-3 for the critics it used 7 (68 %
-# after 2,000), and with 2e-3, 3e-4 and noise of 0.5 all but 2 (66 % after 1,500).
+# Chosen by one training each, on the held-out images. docs/results.md says what else was tried. A
+# style of few dimensions cannot hold the class, noise for the critic of y leaves the clusters time
+# to form, and the labels need the higher rate because each phase moves the encoder as far as its
+# own rate.
 CLUSTERS = Settings(
     style_dim=5,
     noise=0.3,
