@@ -1,5 +1,6 @@
 """The measurements of claims on the models of finished runs, kept in a file and in MLflow."""
 
+import dataclasses
 import json
 import math
 import tempfile
@@ -18,8 +19,11 @@ from genae_core.evaluation.comparison import EvaluatedChain
 from genae_core.evaluation.realism_measures import measure_realism
 from genae_core.evaluation.references import ReferenceData
 from genae_core.experiment.classifier_display import classifier_callbacks
+from genae_core.experiment.experiment import Experiment
+from genae_core.experiment.precision import has_bf16
 from genae_core.metrics.classifier_cache import checked_classifier, load_classifier
 from genae_core.metrics.estimate import Estimate
+from genae_core.nets.base import ComputeConfig, compute_as
 from genae_core.recipes.claim_runs import StoredClaim, split_cell
 from genae_core.recipes.trained_model import TrainedModel, fetch_run_model, find_run
 from genae_core.tracking.mlflow_store import StartedRun, StoredRun
@@ -153,6 +157,13 @@ def _log(runs: Iterable[StoredRun], measured: Measured, uri: str) -> None:
             return
 
 
+def compute_of(experiment: Experiment) -> ComputeConfig:
+    """How the chains of a run were computed, as far as this CPU can: without bf16, in fp32."""
+    compute = experiment.compute or ComputeConfig()
+    precision = compute.precision if has_bf16() else "fp32"
+    return dataclasses.replace(compute, precision=precision, cuda_graphs=False)
+
+
 class _Subjects:
     """Loads the models of runs; images and classifiers are loaded once."""
 
@@ -168,6 +179,8 @@ class _Subjects:
         with tempfile.TemporaryDirectory() as scratch:
             source = fetch_run_model(tracker, stored, Path(scratch))
             model = checkpoint.load_model(source.folder)
+        assert source.experiment is not None
+        compute_as(model, compute_of(source.experiment))
         subject = EvaluatedChain(model, source.chain, self._data_of(source), None)
         values: dict[str, float] = {}
         for name in names:

@@ -1,5 +1,6 @@
 """The statistics of claims and the ledger's files, on runs whose values are known."""
 
+import dataclasses
 import html.parser
 import json
 import math
@@ -11,13 +12,15 @@ import pytest
 from contracts.databases import new_store
 
 from genae_core.data import sealed
-from genae_core.recipes.claim_models import read_measures, with_measures
+from genae_core.nets.base import ComputeConfig
+from genae_core.recipes.claim_models import compute_of, read_measures, with_measures
 from genae_core.recipes.claim_runs import CHAINS, group_runs, measure
 from genae_core.recipes.creswell_claims import CRESWELL
 from genae_core.recipes.ledger_files import LedgerSource, decide_claims, write_ledger
 from genae_core.recipes.missing_runs import more_seeds
 from genae_core.recipes.options import ClaimName, Paper
 from genae_core.recipes.paper_claims import PAPERS, claims_of
+from genae_core.testing import tiny
 from genae_core.tracking.mlflow_store import StoredRun, Tracker
 from genae_core.tracking.store_errors import StoreError
 
@@ -194,6 +197,18 @@ def test_a_model_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_values_of_earlier_versions_are_those_of_the_chain(tmp_path: Path) -> None:
     sealed.write(tmp_path / "measures.json", {"measures": {"a": {"start_gap": 2.0}}})
     assert read_measures(tmp_path) == ({"a": {"start_gap": 2.0}}, {"a": ["chains"]})
+
+
+@pytest.mark.parametrize("able, precision", [(True, "bf16"), (False, "fp32")])
+def test_a_model_computes_as_in_its_run_if_the_cpu_can(
+    able: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genae_core.recipes.claim_models.has_bf16", lambda: able)
+    run = ComputeConfig(precision="bf16", channels_last=True, cuda_graphs=True)
+    compute = compute_of(dataclasses.replace(tiny.experiment(), compute=run))
+    assert (compute.precision, compute.channels_last) == (precision, True)
+    assert not compute.cuda_graphs  # the models are on the CPU
+    assert compute_of(tiny.experiment()).precision == "fp32"
 
 
 @pytest.mark.slow
