@@ -60,13 +60,13 @@ def rule_lines(rows: Sequence[LedgerRow]) -> list[str]:
     findings = [one for row in rows for one in row.findings]
     tested = sum(one.adjusted is not None for one in findings)
     decided = sum(one.verdict != "undecided" for one in findings)
+    share = f"of the {decided} decided settings, at most 5 % are expected to be wrong"
     return [
         "estimate: the mean over seeds with its 95 % interval by Student's t; of a ratio, the "
         "geometric mean",
         "setting: confirmed or refuted if the interval lies on one side of each edge of the "
         f"claimed region, also after Benjamini and Hochberg's correction for all {tested} tests "
-        f"of this ledger; of the {decided} decided settings, at most 5 % are expected to be "
-        "wrong",
+        f"of this ledger; {share if decided else 'it decides none of them'}",
         "claim: confirmed or refuted in all settings; bounded if it holds in some and fails in "
         "others; undecided if the open settings could change the verdict",
     ]

@@ -20,7 +20,7 @@ from genae_core.report.ledger import (
     verdict_of,
 )
 from genae_core.report.ledger_page import MARGIN, WIDTH, write_page
-from genae_core.report.ledger_text import row_words, verdict_words
+from genae_core.report.ledger_text import row_words, rule_lines, verdict_words
 
 
 def claim(name: str = "falls", **region: float | bool) -> Claim:
@@ -100,6 +100,15 @@ def test_the_words_name_the_settings() -> None:
 def test_an_open_claim_does_not_repeat_itself() -> None:
     row = decided(claim(), measured("A", -1, 1), measured("B", 1, -1))
     assert row_words(row) == "undecided in A, B"
+
+
+def test_the_rule_counts_what_is_tested_and_decided() -> None:
+    row = decided(claim(), measured("A", -5, -6, -5.5), measured("B", -1, 1), measured("C", 1))
+    words = "all 2 tests of this ledger; of the 1 decided settings, at most 5 %"
+    assert words in rule_lines([row])[1]
+    open_row = decided(claim(), measured("A", -1, 1), measured("B", 1, -1))
+    words = "all 2 tests of this ledger; it decides none of them"
+    assert rule_lines([open_row])[1].endswith(words)
 
 
 def test_the_seeds_that_it_takes_are_the_smallest_number_that_decides() -> None:
