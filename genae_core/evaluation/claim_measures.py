@@ -129,6 +129,7 @@ def _codes(subject: EvaluatedChain, count: int) -> Tensor:
 
 
 def train_images(data: ReferenceData, count: int) -> Tensor:
+    """Seeded images of the training split, at most `count`."""
     split = data.splits.train
     return data.pixels(split, seeded_indices(len(split.images), min(count, len(split.images))))
 

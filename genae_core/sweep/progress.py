@@ -46,8 +46,8 @@ class Board:
         self.running: dict[str, float] = {}  # when each running trial started
         self.waiting: dict[str, float] = {}  # what each trial took before it had to wait
         self.at_once = 1  # the most trials that have run at the same time
-        self.durations: list[float] = []  # of the trials that have ended, in seconds
         self.ended = 0
+        self.seconds = 0.0  # that the trials which have ended took, together
         self.last_line = clock()
 
     def on_start(self, trial: str) -> None:
@@ -95,7 +95,7 @@ class Board:
         seconds = self.waiting.pop(trial, 0.0)  # the scheduler may stop a trial that waits
         if trial in self.running:
             seconds = self.clock() - self.running.pop(trial)
-        self.durations.append(seconds)
+        self.seconds += seconds
         self.ended += 1
         self._print(f"{trial}: {how}, {seconds:.0f} s{self._time_left()}")
 
@@ -107,7 +107,7 @@ class Board:
         """
         if self.total is None or not 0 < self.ended < self.total:
             return ""
-        usual = sum(self.durations) / len(self.durations)
+        usual = self.seconds / self.ended
         now = self.clock()
         rests = [max(0.0, usual - (now - start)) for start in self.running.values()]
         rests += [max(0.0, usual - seconds) for seconds in self.waiting.values()]
